@@ -1,0 +1,81 @@
+//! Which hooks a plugin wants, and where it stands.
+
+use std::ops::BitOr;
+
+/// A set of hooks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hooks(u8);
+
+/// Where a plugin stands. Plugins of an earlier stage run first; within a stage the order of the configuration holds.
+///
+/// A plugin of an early stage may end a request only by refusing it (or by answering a CORS preflight or
+/// a redirect, as configured): nothing skips authentication by answering early with content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Looks only: tracing, counting. First, so that it sees refused requests too.
+    Observe,
+    /// Decides by address, method or origin who may come in; costs nothing, so it comes before passwords are checked.
+    Access,
+    /// Finds out who the client is.
+    Authenticate,
+    /// Limits how much of it; after authentication, so that it can count by identity.
+    Limit,
+    /// Changes the request or the answer.
+    Transform,
+    /// Chooses where the request goes.
+    Route,
+}
+
+// === impl Hooks ===
+
+impl Hooks {
+    /// No hook.
+    pub const NONE: Self = Self(0);
+    /// [`crate::Plugin::on_request`] (and `wait`).
+    pub const REQUEST: Self = Self(1);
+    /// [`crate::Plugin::on_upstream_request`].
+    pub const UPSTREAM_REQUEST: Self = Self(1 << 1);
+    /// [`crate::Plugin::on_request_body`].
+    pub const REQUEST_BODY: Self = Self(1 << 2);
+    /// [`crate::Plugin::on_response`].
+    pub const RESPONSE: Self = Self(1 << 3);
+    /// [`crate::Plugin::on_response_body`].
+    pub const RESPONSE_BODY: Self = Self(1 << 4);
+    /// [`crate::Plugin::on_log`].
+    pub const LOG: Self = Self(1 << 5);
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is in it.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for Hooks {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        self.and(other)
+    }
+}
+
+// === impl Stage ===
+
+impl Stage {
+    /// Name in docs and in `explain`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Access => "access",
+            Self::Authenticate => "authenticate",
+            Self::Limit => "limit",
+            Self::Transform => "transform",
+            Self::Route => "route",
+        }
+    }
+}

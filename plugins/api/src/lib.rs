@@ -1,0 +1,104 @@
+//! What a tidegate plugin is.
+//!
+//! A plugin is one Rust type: [`Define`] says what it is called, where it stands and how it is built
+//! from configuration; [`Plugin`] says what it does to requests. Hooks are synchronous; a plugin that
+//! must wait for something returns [`Flow::Wait`] and does so in [`Plugin::wait`]. Contexts borrow plain
+//! HTTP parts and know no proxy engine, so a plugin is tested without one (see [`testing`]).
+
+mod build;
+mod context;
+mod flow;
+mod headers;
+mod hooks;
+mod shared;
+pub mod testing;
+
+pub use build::{BuildContext, BuildError};
+pub use context::{LogRecord, RequestContext, ResponseContext, UpstreamRequest};
+pub use flow::{BodyChunk, BodyFlow, BoxFuture, Flow, Reply, Verdict};
+pub use headers::Headers;
+pub use hooks::{Hooks, Stage};
+pub use shared::{Identity, RequestFacts, RouteFacts, Shared, TlsFacts};
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+/// The static side of a plugin.
+pub trait Define: Plugin + Sized {
+    /// Name in configuration: `type: headers`.
+    const NAME: &'static str;
+    /// Where it stands among other plugins.
+    const STAGE: Stage;
+    /// Its configuration; one type for conf YAML, annotations and custom resources.
+    type Config: DeserializeOwned + JsonSchema;
+
+    /// Checks the configuration and makes an instance. Everything that can be computed once is computed here.
+    ///
+    /// # Errors
+    /// Whatever makes the configuration unusable; the routes that name the instance are then closed (503).
+    fn build(config: Self::Config, cx: &BuildContext<'_>) -> Result<Self, BuildError>;
+}
+
+/// The side of a plugin that requests meet. Every hook that is not subscribed in [`Plugin::hooks`] is never called.
+pub trait Plugin: Send + Sync + 'static {
+    /// The hooks it wants; read once, when the configuration is compiled.
+    fn hooks(&self) -> Hooks;
+
+    /// Sees the request after routing, before an endpoint is picked. May answer it.
+    fn on_request(&self, _cx: &mut RequestContext<'_>) -> Flow {
+        Flow::Continue
+    }
+
+    /// Does the waiting that [`Plugin::on_request`] asked for with [`Flow::Wait`]. Unwritten: 500, never open.
+    fn wait<'f>(&'f self, _cx: &'f mut RequestContext<'_>) -> BoxFuture<'f, Verdict> {
+        Box::pin(std::future::ready(Verdict::Reply(Reply::new(http::StatusCode::INTERNAL_SERVER_ERROR))))
+    }
+
+    /// Edits what the upstream gets; called again for each endpoint tried.
+    fn on_upstream_request(&self, _head: &mut UpstreamRequest<'_>, _cx: &Shared) {}
+
+    /// Sees and may replace each piece of the request's body.
+    fn on_request_body(&self, _chunk: &mut BodyChunk<'_>, _cx: &Shared) -> BodyFlow {
+        BodyFlow::Continue
+    }
+
+    /// Edits the head of the answer, the upstream's or tidegate's own.
+    fn on_response(&self, _cx: &mut ResponseContext<'_>) {}
+
+    /// Sees and may replace each piece of the answer's body.
+    fn on_response_body(&self, _chunk: &mut BodyChunk<'_>, _cx: &Shared) -> BodyFlow {
+        BodyFlow::Continue
+    }
+
+    /// Sees how the request ended.
+    fn on_log(&self, _record: &LogRecord<'_>) {}
+}
+
+/// A plugin as a proxy registers it: name, stage, schema and constructor, without its type.
+#[derive(Clone, Copy)]
+pub struct Definition {
+    /// [`Define::NAME`].
+    pub name: &'static str,
+    /// [`Define::STAGE`].
+    pub stage: Stage,
+    /// JSON Schema of [`Define::Config`].
+    pub schema: fn() -> schemars::Schema,
+    /// Reads the configuration and builds an instance.
+    pub build: fn(&serde_json::Value, &BuildContext<'_>) -> Result<Arc<dyn Plugin>, BuildError>,
+}
+
+/// Makes the [`Definition`] of a plugin.
+pub const fn define<P: Define>() -> Definition {
+    Definition { name: P::NAME, stage: P::STAGE, schema: schema_of::<P>, build: build_from::<P> }
+}
+
+fn schema_of<P: Define>() -> schemars::Schema {
+    schemars::schema_for!(P::Config)
+}
+
+fn build_from<P: Define>(config: &serde_json::Value, cx: &BuildContext<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
+    let config: P::Config = serde_path_to_error::deserialize(config).map_err(|e| BuildError::from_serde(&e))?;
+    Ok(Arc::new(P::build(config, cx)?))
+}

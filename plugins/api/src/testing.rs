@@ -1,0 +1,1 @@
+//! Testing a plugin without a proxy.

@@ -1,0 +1,111 @@
+//! What tidegate has to say about its input.
+//!
+//! A diagnostic is a value: what is wrong, where, under which stable reason code, and what to do.
+//! Whoever finds a fault makes one; who shows it (check, log, status, metrics) decides its form.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::origin::Origin;
+
+/// How much a diagnostic matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing; nothing is lost.
+    Info,
+    /// Served, but not as written or not as wise.
+    Warning,
+    /// A part of the input is not served.
+    Error,
+}
+
+/// One finding about the input.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Diagnostic {
+    /// How much it matters.
+    pub severity: Severity,
+    /// Stable reason code in CamelCase, as Kubernetes conditions and events use: `ServiceNotFound`.
+    pub code: &'static str,
+    /// The object and field.
+    pub origin: Origin,
+    /// What is wrong, lower case, without full stop.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Exact position, when the finder knows it (parse errors do); otherwise found from the origin on demand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+}
+
+/// A position in a text, both counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Position {
+    /// Line.
+    pub line: u32,
+    /// Column, in characters.
+    pub column: u32,
+}
+
+// === impl Diagnostic ===
+
+impl Diagnostic {
+    /// Something that is not served.
+    pub fn error(code: &'static str, origin: &Origin, message: impl Into<String>) -> Self {
+        Self::new(Severity::Error, code, origin, message)
+    }
+
+    /// Something served differently than written, or unwisely.
+    pub fn warning(code: &'static str, origin: &Origin, message: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, code, origin, message)
+    }
+
+    /// Something worth knowing.
+    pub fn info(code: &'static str, origin: &Origin, message: impl Into<String>) -> Self {
+        Self::new(Severity::Info, code, origin, message)
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the exact position.
+    #[must_use]
+    pub fn at(mut self, position: Position) -> Self {
+        self.position = Some(position);
+        self
+    }
+
+    fn new(severity: Severity, code: &'static str, origin: &Origin, message: impl Into<String>) -> Self {
+        Self { severity, code, origin: origin.clone(), message: message.into(), hint: None, position: None }
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {} [{}]", self.severity.as_str(), self.origin, self.message, self.code)?;
+        match &self.hint {
+            Some(hint) => write!(f, "; {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+// === impl Severity ===
+
+impl Severity {
+    /// `error`, `warning` or `info`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Host names and the patterns that match them.
+//!
+//! A leaf module shared by model and snapshot. Names are lower case, without port and trailing dot.
+//! Source: Ingress v1 `spec.rules[].host`, Gateway API `Hostname`, RFC 1123 section 2.1.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+/// Which hosts a virtual host or certificate is for.
+///
+/// The order of the variants is the order of precedence.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostPattern {
+    /// One name: `a.example`.
+    Exact(Arc<str>),
+    /// `*.example`: the suffix is kept without `*.`.
+    Wildcard {
+        /// What follows `*.`.
+        suffix: Arc<str>,
+        /// How many labels the star stands for.
+        labels: Labels,
+    },
+    /// Every host.
+    Any,
+}
+
+/// How many labels a wildcard stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Labels {
+    /// Exactly one, as in Ingress and in certificates (RFC 6125).
+    One,
+    /// One or more, as in Gateway API and in conf routes written `**.example`.
+    Many,
+}
+
+/// Why a text is not a host pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// Longer than DNS allows.
+    #[error("longer than 253 characters")]
+    TooLong,
+    /// A label is empty, too long, or has a character that DNS names do not.
+    #[error("`{0}` is not a DNS label")]
+    BadLabel(String),
+    /// A star anywhere but as the whole first label.
+    #[error("a wildcard must be the whole first label, as in `*.example`")]
+    BadWildcard,
+    /// An address where a name is wanted.
+    #[error("an IP address is not a host name")]
+    Address,
+}
+
+// === impl HostPattern ===
+
+impl HostPattern {
+    /// Parses `a.example`, `*.example` (one label), `**.example` (one or more); empty means any.
+    ///
+    /// # Errors
+    /// Anything that is not a DNS name or such a wildcard, and IP addresses.
+    pub fn parse(text: &str) -> Result<Self, HostError> {
+        if text.is_empty() {
+            return Ok(Self::Any);
+        }
+        let text = text.to_ascii_lowercase();
+        if let Some(suffix) = text.strip_prefix("**.") {
+            check_name(suffix)?;
+            return Ok(Self::Wildcard { suffix: suffix.into(), labels: Labels::Many });
+        }
+        if let Some(suffix) = text.strip_prefix("*.") {
+            check_name(suffix)?;
+            return Ok(Self::Wildcard { suffix: suffix.into(), labels: Labels::One });
+        }
+        if text.contains('*') {
+            return Err(HostError::BadWildcard);
+        }
+        if text.parse::<std::net::IpAddr>().is_ok() {
+            return Err(HostError::Address);
+        }
+        check_name(&text)?;
+        Ok(Self::Exact(text.as_str().into()))
+    }
+
+    /// Says whether a canonical host matches.
+    pub fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => **name == *host,
+            Self::Any => true,
+            Self::Wildcard { suffix, labels } => {
+                let Some(label) = host.strip_suffix(&**suffix).and_then(|h| h.strip_suffix('.')) else { return false };
+                !label.is_empty() && (*labels == Labels::Many || !label.contains('.'))
+            }
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Wildcard { suffix, labels: Labels::One } => write!(f, "*.{suffix}"),
+            Self::Wildcard { suffix, labels: Labels::Many } => write!(f, "**.{suffix}"),
+            Self::Any => f.write_str("*"),
+        }
+    }
+}
+
+impl Serialize for HostPattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+fn check_name(name: &str) -> Result<(), HostError> {
+    if name.len() > 253 {
+        return Err(HostError::TooLong);
+    }
+    for label in name.split('.') {
+        let bytes = label.as_bytes();
+        let edges = bytes.first().zip(bytes.last());
+        let good = bytes.len() <= 63
+            && edges.is_some_and(|(a, z)| *a != b'-' && *z != b'-')
+            && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-' || *b == b'_');
+        if !good {
+            return Err(HostError::BadLabel(label.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_one_label_wildcard_matches_exactly_one_label() {
+        let pattern = HostPattern::parse("*.Foo.com").unwrap();
+        assert!(pattern.matches("bar.foo.com"));
+        assert!(!pattern.matches("baz.bar.foo.com"));
+        assert!(!pattern.matches("foo.com"));
+        assert!(!pattern.matches(".foo.com"));
+        assert!(!pattern.matches("xfoo.com"));
+    }
+
+    #[test]
+    fn a_many_label_wildcard_matches_one_or_more_labels() {
+        let pattern = HostPattern::parse("**.foo.com").unwrap();
+        assert!(pattern.matches("bar.foo.com"));
+        assert!(pattern.matches("baz.bar.foo.com"));
+        assert!(!pattern.matches("foo.com"));
+    }
+
+    #[test]
+    fn refuses_what_is_no_dns_name() {
+        assert_eq!(HostPattern::parse("10.0.0.1"), Err(HostError::Address));
+        assert_eq!(HostPattern::parse("*"), Err(HostError::BadWildcard));
+        assert_eq!(HostPattern::parse("a.*.b"), Err(HostError::BadWildcard));
+        assert_eq!(HostPattern::parse("a..b"), Err(HostError::BadLabel(String::new())));
+        assert_eq!(HostPattern::parse("-a.b"), Err(HostError::BadLabel("-a".into())));
+        assert_eq!(HostPattern::parse("a b"), Err(HostError::BadLabel("a b".into())));
+        assert!(HostPattern::parse(&"a.".repeat(200)).is_err());
+    }
+}

@@ -1,0 +1,72 @@
+//! What holds for every request, whichever route it takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Settings of the edge: trust, limits and headers of tidegate's own.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Edge {
+    /// Networks whose forwarded headers are believed.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Value of `Server` when the upstream sends none; `None`: none is added.
+    pub server_header: Option<Arc<str>>,
+    /// Which forwarded headers upstreams get.
+    pub forwarded: ForwardedHeader,
+    /// Bytes of a request's head.
+    pub max_header_bytes: usize,
+    /// Header fields of a request.
+    pub max_header_count: usize,
+    /// Bytes of a request target.
+    pub max_uri_bytes: usize,
+    /// Time for a whole request head to arrive, from its first byte or the connection's start.
+    pub header_timeout: Duration,
+    /// Longest silence inside a request body.
+    pub body_timeout: Duration,
+    /// Longest time that an idle kept connection stays open.
+    pub keep_alive_timeout: Duration,
+    /// Longest time that a client may leave response bytes unread.
+    pub send_timeout: Duration,
+    /// Requests on one HTTP/1 connection; `None`: unlimited.
+    pub keep_alive_requests: Option<u32>,
+    /// Connections open at once, all listeners together; more are closed on accept.
+    pub max_connections: usize,
+    /// Streams at once on an HTTP/2 connection.
+    pub h2_max_streams: u32,
+}
+
+/// Which headers tell upstreams about the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForwardedHeader {
+    /// `X-Forwarded-For`, `-Proto`, `-Host`, `-Port` and `X-Real-IP`.
+    pub x_forwarded: bool,
+    /// `Forwarded` (RFC 7239).
+    pub rfc7239: bool,
+    /// `X-Request-ID`.
+    pub request_id: bool,
+}
+
+// === impl Edge ===
+
+impl Default for Edge {
+    fn default() -> Self {
+        Self {
+            trusted_proxies: Vec::new(),
+            server_header: Some("tidegate".into()),
+            forwarded: ForwardedHeader { x_forwarded: true, rfc7239: false, request_id: true },
+            max_header_bytes: 64 * 1024,
+            max_header_count: 200,
+            max_uri_bytes: 16 * 1024,
+            header_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(60),
+            keep_alive_timeout: Duration::from_secs(75),
+            send_timeout: Duration::from_secs(60),
+            keep_alive_requests: None,
+            max_connections: 100_000,
+            h2_max_streams: 100,
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Virtual hosts and routes: which requests, and what happens to them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{BackendId, PluginUse};
+use crate::host::HostPattern;
+use crate::origin::Origin;
+
+/// All routes of one host pattern.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VirtualHost {
+    /// Which hosts.
+    pub pattern: HostPattern,
+    /// Its routes, in any order: the compiler sorts them by precedence.
+    pub routes: Vec<Arc<Route>>,
+    /// What takes requests that none of the routes wants: the default backend of an Ingress with rules for this host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Arc<Route>>,
+}
+
+/// One match and what happens to a request that it fits.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Route {
+    /// Name for people and metrics: `namespace/ingress` or the conf route's name.
+    pub name: Arc<str>,
+    /// Object and field of the path or rule.
+    pub origin: Origin,
+    /// Which requests.
+    #[serde(rename = "match")]
+    pub matcher: Match,
+    /// Who wins between equal matches.
+    pub rank: Rank,
+    /// What happens.
+    pub action: Action,
+    /// Whether plain HTTP is sent to HTTPS.
+    pub https_redirect: HttpsRedirect,
+    /// Plugins in the order they were written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<PluginUse>,
+    /// Timeouts, tries and limits.
+    pub policy: Arc<Policy>,
+    /// Labels of its metrics.
+    pub labels: Labels,
+}
+
+/// Which requests a route fits: all conditions hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Match {
+    /// The canonical path.
+    pub path: PathMatch,
+    /// Methods in upper case; empty: any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// Header conditions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<HeaderMatch>,
+    /// Query parameter conditions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub query: Vec<QueryMatch>,
+}
+
+/// How the path is compared. Always case-sensitive, on the canonical path, without the query.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PathMatch {
+    /// Equal, byte by byte.
+    Exact(Arc<str>),
+    /// Equal, or followed by `/`: whole elements. Kept without closing slash; `/` is everything.
+    Prefix(Arc<str>),
+    /// A regular expression, anchored at the start.
+    Regex(Arc<str>),
+}
+
+/// A condition on a header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HeaderMatch {
+    /// Name, lower case.
+    pub name: Arc<str>,
+    /// Its value; several fields of the name are joined by `,`.
+    pub value: TextMatch,
+}
+
+/// A condition on a query parameter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct QueryMatch {
+    /// Name, case-sensitive, as decoded.
+    pub name: Arc<str>,
+    /// Its first value, decoded.
+    pub value: TextMatch,
+}
+
+/// How a header or parameter is compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TextMatch {
+    /// There, with any value.
+    Present,
+    /// Equal.
+    Exact(Arc<str>),
+    /// A regular expression that fits the whole value.
+    Regex(Arc<str>),
+}
+
+/// Who wins between matches that are otherwise equal: the smallest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rank {
+    /// Seconds since 1970 at which the object was created; conf routes have none and come first.
+    pub created: Option<i64>,
+    /// Namespace of the object.
+    pub namespace: Arc<str>,
+    /// Name of the object.
+    pub name: Arc<str>,
+    /// Position inside the object.
+    pub index: u32,
+}
+
+/// What happens to a request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Action {
+    /// Goes to one of these backends, by weight.
+    Forward(Vec<WeightedBackend>),
+    /// Is answered with a redirect.
+    Redirect(Redirect),
+    /// Is answered with a fixed response.
+    Respond(Respond),
+    /// Cannot be served; the reason was given in a diagnostic. Always answered 503, never passed on.
+    Refuse {
+        /// Which reason code the client's answer is logged under.
+        reason: crate::reason::Reason,
+    },
+}
+
+/// A backend and its share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WeightedBackend {
+    /// Which backend.
+    pub backend: BackendId,
+    /// Its share of the sum of weights; 0: none.
+    pub weight: u32,
+}
+
+/// A redirect. Parts that are `None` stay as the client sent them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Redirect {
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+    /// `http` or `https`.
+    pub scheme: Option<Arc<str>>,
+    /// Host name.
+    pub host: Option<Arc<str>>,
+    /// Port; the scheme's own port is not written.
+    pub port: Option<u16>,
+    /// Path.
+    pub path: Option<RedirectPath>,
+}
+
+/// How a redirect changes the path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RedirectPath {
+    /// Replaces all of it; the query stays.
+    Full(Arc<str>),
+    /// Replaces the matched prefix.
+    Prefix(Arc<str>),
+}
+
+/// A fixed response.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Respond {
+    /// Status, 200 to 599.
+    pub status: u16,
+    /// Body.
+    pub body: Arc<str>,
+    /// Its media type.
+    pub content_type: Arc<str>,
+}
+
+/// Whether plain HTTP requests are answered 308 to HTTPS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HttpsRedirect {
+    /// Never.
+    #[default]
+    Off,
+    /// When the host has a `tls` entry; the translator has already decided that it has.
+    On,
+}
+
+/// Timeouts, tries and limits of a route.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Policy {
+    /// Waits.
+    pub timeouts: Timeouts,
+    /// Limits on the request.
+    pub limits: Limits,
+    /// Connections tried at most, the first included; 1 to 10.
+    pub tries: u32,
+    /// Values that were set by somebody, and by whom: what `explain` shows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<Setting>,
+}
+
+/// One effective value and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// Name as users write it: `timeouts.connect`.
+    pub name: Arc<str>,
+    /// Value as users write it.
+    pub value: Arc<str>,
+    /// The object and field, or annotation.
+    pub origin: Origin,
+}
+
+/// How long is waited for an upstream. All are per step, not totals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Timeouts {
+    /// TCP and TLS handshake.
+    pub connect: Duration,
+    /// Between two reads from the upstream, the first included.
+    pub read: Duration,
+    /// Between two writes to the upstream.
+    pub send: Duration,
+    /// Idle connections are kept this long.
+    pub idle: Duration,
+}
+
+/// Limits on the request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Bytes of body; `None`: unlimited.
+    pub body_bytes: Option<u64>,
+}
+
+/// Labels of a route's metrics. From configuration, never from requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Labels {
+    /// Namespace; empty for conf routes.
+    pub namespace: Arc<str>,
+    /// Ingress or conf route.
+    pub ingress: Arc<str>,
+    /// Service or upstream; the first one of several.
+    pub service: Arc<str>,
+    /// The rule's path.
+    pub path: Arc<str>,
+}
+
+// === impl PathMatch ===
+
+impl Default for PathMatch {
+    fn default() -> Self {
+        Self::Prefix("/".into())
+    }
+}
+
+impl PathMatch {
+    /// The path, prefix or pattern.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Exact(text) | Self::Prefix(text) | Self::Regex(text) => text,
+        }
+    }
+
+    /// `exact`, `prefix` or `regex`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Exact(_) => "exact",
+            Self::Prefix(_) => "prefix",
+            Self::Regex(_) => "regex",
+        }
+    }
+}
+
+// === impl Timeouts ===
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let minute = Duration::from_secs(60);
+        Self { connect: Duration::from_secs(5), read: minute, send: minute, idle: minute }
+    }
+}

@@ -1,0 +1,370 @@
+//! Routes, upstreams, plugins and defaults as the conf file writes them: input objects like any other.
+//!
+//! Every type here is part of the public conf schema; doc comments become its manual.
+//! Unknown fields are errors. camelCase keys; durations `30s`, sizes `64KiB`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::quantity::{ByteSize, Duration};
+
+/// What the conf file says about traffic.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Conf {
+    /// How Ingress objects are read.
+    pub ingress: IngressOptions,
+    /// Values that hold where nothing more specific is said.
+    pub defaults: Defaults,
+    /// Named plugin instances: each has `type` and the plugin's own fields.
+    pub plugins: BTreeMap<String, PluginSpec>,
+    /// Named upstreams.
+    pub upstreams: BTreeMap<String, UpstreamSpec>,
+    /// Routes.
+    pub routes: Vec<RouteSpec>,
+    /// Networks whose forwarded headers are believed, in CIDR form. Empty: nobody's.
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+}
+
+/// How Ingress objects are read, whichever source they come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct IngressOptions {
+    /// Which rules apply where Ingress leaves room.
+    pub profile: Profile,
+    /// Values of `IngressClass.spec.controller` that are ours.
+    pub controllers: Vec<String>,
+    /// Class name for the legacy annotation `kubernetes.io/ingress.class`, and for `spec.ingressClassName` without an IngressClass object.
+    pub class_name: String,
+    /// Whether Ingresses without any class are ours.
+    pub watch_without_class: bool,
+    /// Whether plain HTTP is answered 308 to https for hosts with a `tls` entry.
+    pub ssl_redirect: bool,
+    /// Service `namespace/name:port` for requests that nothing else wants.
+    pub default_backend: Option<String>,
+    /// Secret `namespace/name` with the certificate for clients that name no known host.
+    pub default_certificate: Option<String>,
+    /// Prefix of the foreign annotations that are read besides `tidegate.io`.
+    pub annotations_prefix: String,
+    /// Whether Services of type ExternalName are resolved and served. Off: they let whoever writes a Service reach any host.
+    pub allow_external_name: bool,
+}
+
+/// Rules for reading Ingress objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// Strict, as the API documentation says.
+    #[default]
+    Native,
+}
+
+/// Values that hold where nothing more specific is said.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Defaults {
+    /// Waits for upstreams.
+    pub timeouts: TimeoutsSpec,
+    /// Limits on clients.
+    pub limits: LimitsSpec,
+    /// How an endpoint is picked.
+    pub load_balancing: BalanceSpec,
+    /// Connections tried at most for one request, the first included; 1 to 10. Default 3.
+    pub tries: Option<u32>,
+    /// Value of the `Server` header when the upstream sends none; `off` leaves it out. Default `tidegate`.
+    pub server_header: Option<String>,
+    /// Whether upstreams also get `Forwarded` (RFC 7239). Default false.
+    pub forwarded_header: Option<bool>,
+}
+
+/// Waits for upstreams; each is per step, not a total.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct TimeoutsSpec {
+    /// TCP and TLS handshake. Default 5s.
+    pub connect: Option<Duration>,
+    /// Between two reads from the upstream. Default 60s.
+    pub read: Option<Duration>,
+    /// Between two writes to the upstream. Default 60s.
+    pub send: Option<Duration>,
+    /// How long idle upstream connections are kept. Default 60s.
+    pub idle: Option<Duration>,
+}
+
+/// Limits on clients.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct LimitsSpec {
+    /// Size of a request body; larger: 413. Default unlimited.
+    pub body: Option<ByteSize>,
+    /// Size of a request head; larger: 431. Default 64KiB.
+    pub headers: Option<ByteSize>,
+    /// Number of header fields; more: 431. Default 200.
+    pub header_count: Option<usize>,
+    /// Size of a request target; longer: 414. Default 16KiB.
+    pub uri: Option<ByteSize>,
+    /// Time for a whole request head. Default 60s.
+    pub header_timeout: Option<Duration>,
+    /// Longest silence inside a request body. Default 60s.
+    pub body_timeout: Option<Duration>,
+    /// Longest time an idle kept client connection stays open. Default 75s.
+    pub keep_alive_timeout: Option<Duration>,
+    /// Longest time a client may leave response bytes unread. Default 60s.
+    pub send_timeout: Option<Duration>,
+    /// Requests on one HTTP/1 connection. Default unlimited.
+    pub keep_alive_requests: Option<u32>,
+    /// Client connections open at once. Default 100000.
+    pub connections: Option<usize>,
+    /// Streams at once on an HTTP/2 connection. Default 100.
+    pub h2_streams: Option<u32>,
+}
+
+/// How an endpoint is picked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BalanceSpec {
+    /// Smooth weighted round robin.
+    #[default]
+    RoundRobin,
+    /// The less busy of two random ones.
+    LeastRequest,
+}
+
+/// A plugin: `type` and the plugin's own fields.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PluginSpec {
+    /// Which plugin: `headers`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The plugin's own fields; `tidegate schema PLUGIN` tells them.
+    #[serde(flatten)]
+    pub config: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A plugin on a route: the name of an instance, or one written in place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum PluginRef {
+    /// Name of an instance under `plugins`.
+    Named(String),
+    /// Written in place.
+    Inline(PluginSpec),
+}
+
+/// Where requests can go.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct UpstreamSpec {
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointSpec>,
+    /// A DNS name `host:port` in place of endpoints; resolved while serving.
+    pub dns: Option<String>,
+    /// The protocol that its endpoints speak. Default `http`.
+    pub protocol: ProtocolSpec,
+    /// TLS to it, for `https` and `h2`.
+    pub tls: UpstreamTlsSpec,
+    /// How an endpoint is picked; else the default.
+    pub load_balancing: Option<BalanceSpec>,
+    /// Active health checks.
+    pub health_check: Option<HealthCheckSpec>,
+}
+
+/// One address.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct EndpointSpec {
+    /// `IP:port`.
+    pub address: String,
+    /// Share among the endpoints, 1 to 65535. Default 1.
+    #[serde(default = "one")]
+    pub weight: u16,
+}
+
+/// Protocol of endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProtocolSpec {
+    /// HTTP/1.1 in clear.
+    #[default]
+    Http,
+    /// HTTP/1.1 over TLS.
+    Https,
+    /// HTTP/2 in clear with prior knowledge; gRPC.
+    H2c,
+    /// HTTP/2 over TLS.
+    H2,
+}
+
+/// TLS to an upstream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct UpstreamTlsSpec {
+    /// Whether its certificate must verify. Default true.
+    pub verify: Option<bool>,
+    /// Server name sent and verified. Default: the request's host.
+    pub server_name: Option<String>,
+    /// File of PEM authorities. Default: the system's.
+    pub ca_file: Option<String>,
+    /// The same authorities in place, PEM.
+    pub ca: Option<String>,
+}
+
+/// Active health checks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct HealthCheckSpec {
+    /// A GET; without it a TCP connection is tried.
+    pub http: Option<HttpProbeSpec>,
+    /// Time between two probes of an endpoint. Default 10s.
+    pub interval: Option<Duration>,
+    /// How long one probe may take. Default 1s.
+    pub timeout: Option<Duration>,
+    /// Successes in a row that make it healthy. Default 1.
+    pub healthy_threshold: Option<u32>,
+    /// Failures in a row that make it unhealthy. Default 2.
+    pub unhealthy_threshold: Option<u32>,
+}
+
+/// An HTTP probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct HttpProbeSpec {
+    /// Path and query.
+    pub path: String,
+    /// Host header. Default: the endpoint's address.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Accepted statuses. Default: 200 to 399.
+    #[serde(default)]
+    pub statuses: Vec<u16>,
+}
+
+/// A route. Exactly one of `backends`, `redirect` and `respond` says what happens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct RouteSpec {
+    /// Name for logs and metrics. Default: `route-` and its position.
+    pub name: Option<String>,
+    /// Hosts: `a.example`, `*.example` (one label), `**.example` (one or more). Empty: every host.
+    pub hosts: Vec<String>,
+    /// Paths; one must match. Empty: every path.
+    pub paths: Vec<PathSpec>,
+    /// Methods; one must match. Empty: every method.
+    pub methods: Vec<String>,
+    /// Header conditions; all must hold.
+    pub headers: Vec<ConditionSpec>,
+    /// Query parameter conditions; all must hold.
+    pub query: Vec<ConditionSpec>,
+    /// Where requests go, by weight.
+    pub backends: Vec<BackendSpec>,
+    /// Answers with a redirect.
+    pub redirect: Option<RedirectSpec>,
+    /// Answers with a fixed response.
+    pub respond: Option<RespondSpec>,
+    /// Plugins, in order within their stages.
+    pub plugins: Vec<PluginRef>,
+    /// Answers plain HTTP with 308 to https. Default false.
+    pub https_redirect: bool,
+    /// Waits; else the defaults.
+    pub timeouts: TimeoutsSpec,
+    /// Size of a request body; else the default.
+    pub max_body: Option<ByteSize>,
+    /// Connections tried at most; else the default.
+    pub tries: Option<u32>,
+}
+
+/// One path: `prefix`, `exact` or `regex`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub enum PathSpec {
+    /// Whole elements: `/a` fits `/a` and `/a/b`, not `/ab`.
+    Prefix(String),
+    /// Equal.
+    Exact(String),
+    /// A regular expression in the syntax of the `regex` crate, anchored at the start.
+    Regex(String),
+}
+
+/// A condition on a header or query parameter. With neither `exact` nor `regex` it only has to be there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct ConditionSpec {
+    /// Name.
+    pub name: String,
+    /// Equal to this.
+    pub exact: Option<String>,
+    /// Fits this regular expression as a whole.
+    pub regex: Option<String>,
+}
+
+/// A backend and its share: an upstream of the conf or a Service.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct BackendSpec {
+    /// Name under `upstreams`.
+    pub upstream: Option<String>,
+    /// Service `namespace/name:port`.
+    pub service: Option<String>,
+    /// Its share of the sum of weights. Default 1.
+    #[serde(default = "one_u32")]
+    pub weight: u32,
+}
+
+/// A redirect; what is not given stays as the client sent it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct RedirectSpec {
+    /// 301, 302, 303, 307 or 308. Default 302.
+    pub status: Option<u16>,
+    /// `http` or `https`.
+    pub scheme: Option<String>,
+    /// Host name.
+    pub host: Option<String>,
+    /// Port.
+    pub port: Option<u16>,
+    /// Replaces the whole path; the query stays.
+    pub path: Option<String>,
+    /// Replaces the matched prefix.
+    pub prefix: Option<String>,
+}
+
+/// A fixed response.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct RespondSpec {
+    /// Status, 200 to 599. Default 200.
+    pub status: Option<u16>,
+    /// Body. Default empty.
+    pub body: String,
+    /// Media type. Default `text/plain; charset=utf-8`.
+    pub content_type: Option<String>,
+}
+
+// === impl IngressOptions ===
+
+impl Default for IngressOptions {
+    fn default() -> Self {
+        Self {
+            profile: Profile::Native,
+            controllers: vec!["tidegate.io/ingress-controller".to_owned()],
+            class_name: "tidegate".to_owned(),
+            watch_without_class: false,
+            ssl_redirect: true,
+            default_backend: None,
+            default_certificate: None,
+            annotations_prefix: "nginx.ingress.kubernetes.io".to_owned(),
+            allow_external_name: false,
+        }
+    }
+}
+
+fn one() -> u16 {
+    1
+}
+
+fn one_u32() -> u32 {
+    1
+}

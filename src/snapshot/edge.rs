@@ -1,0 +1,38 @@
+//! Edge settings, ready for use.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::HeaderValue;
+use ipnet::IpNet;
+
+/// What holds for every request. See [`crate::model::Edge`] for what each means.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "documented at the model's type of the same fields")]
+pub struct Edge {
+    pub trusted_proxies: Vec<IpNet>,
+    pub server_header: Option<HeaderValue>,
+    pub x_forwarded: bool,
+    pub forwarded_rfc7239: bool,
+    pub request_id: bool,
+    pub max_header_bytes: usize,
+    pub max_header_count: usize,
+    pub max_uri_bytes: usize,
+    pub header_timeout: Duration,
+    pub body_timeout: Duration,
+    pub keep_alive_timeout: Duration,
+    pub send_timeout: Duration,
+    pub keep_alive_requests: Option<u32>,
+    pub max_connections: usize,
+    pub h2_max_streams: u32,
+}
+
+// === impl Edge ===
+
+impl Edge {
+    /// Whether a peer's forwarded headers are believed.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted_proxies.iter().any(|network| network.contains(&peer))
+    }
+}

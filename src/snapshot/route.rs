@@ -1,0 +1,156 @@
+//! A compiled route: what happens to a request that was matched.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, StatusCode};
+use tidegate_plugin::RouteFacts;
+
+use super::pipeline::Pipeline;
+use crate::endpoint::Upstream;
+use crate::origin::Origin;
+use crate::reason::Reason;
+use crate::telemetry::metrics::RouteMetrics;
+
+/// What happens to a request of one route.
+#[derive(Debug)]
+pub struct Route {
+    /// Names for plugins, logs and metrics.
+    pub facts: Arc<RouteFacts>,
+    /// Object and field.
+    pub origin: Origin,
+    /// The action.
+    pub action: Action,
+    /// Whether plain HTTP is answered 308 to https.
+    pub https_redirect: bool,
+    /// The plugins.
+    pub pipeline: Arc<Pipeline>,
+    /// Waits for the upstream.
+    pub timeouts: Timeouts,
+    /// Largest request body in bytes.
+    pub max_body: Option<u64>,
+    /// Connections tried at most, the first included.
+    pub tries: u32,
+    /// Who set which value; read by explain only.
+    pub settings: Arc<[Setting]>,
+    /// Its counters.
+    pub metrics: Arc<RouteMetrics>,
+}
+
+/// What happens.
+#[derive(Debug)]
+pub enum Action {
+    /// Goes to an upstream.
+    Forward(Forward),
+    /// Is redirected.
+    Redirect(Redirect),
+    /// Gets a fixed answer.
+    Respond(Respond),
+    /// Is refused with 503.
+    Refuse(Reason),
+}
+
+/// Upstreams by weight.
+#[derive(Debug)]
+pub struct Forward {
+    choices: Box<[Choice]>,
+    total: u32,
+}
+
+/// One upstream and the end of its share of the total.
+#[derive(Debug)]
+struct Choice {
+    upstream: Arc<Upstream>,
+    until: u32,
+}
+
+/// A redirect; what is `None` stays as the client sent it.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "documented at the model's type of the same fields")]
+pub struct Redirect {
+    pub status: StatusCode,
+    pub scheme: Option<Arc<str>>,
+    pub host: Option<Arc<str>>,
+    pub port: Option<u16>,
+    pub path: Option<RedirectPath>,
+}
+
+/// How the path is changed.
+#[derive(Debug)]
+pub enum RedirectPath {
+    /// Replaces all of it.
+    Full(Arc<str>),
+    /// Replaces the matched prefix, whose length is given.
+    Prefix {
+        /// What stands in its place.
+        replacement: Arc<str>,
+        /// Bytes of the path that are replaced.
+        matched: usize,
+    },
+}
+
+/// A fixed answer.
+#[derive(Debug)]
+pub struct Respond {
+    /// Status.
+    pub status: StatusCode,
+    /// Body.
+    pub body: bytes::Bytes,
+    /// Its media type.
+    pub content_type: HeaderValue,
+}
+
+/// Waits for an upstream.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "documented at the model's type of the same fields")]
+pub struct Timeouts {
+    pub connect: Duration,
+    pub read: Duration,
+    pub send: Duration,
+    pub idle: Duration,
+}
+
+/// One effective value and who set it.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "documented at the model's type of the same fields")]
+pub struct Setting {
+    pub name: Arc<str>,
+    pub value: Arc<str>,
+    pub origin: Origin,
+}
+
+// === impl Forward ===
+
+impl Forward {
+    /// Makes the choice among upstreams with their weights. Weights of 0 get nothing; all 0: nobody gets anything.
+    pub fn new(weighted: impl IntoIterator<Item = (Arc<Upstream>, u32)>) -> Self {
+        let mut total = 0u32;
+        let choices = weighted
+            .into_iter()
+            .filter(|(_, weight)| *weight > 0)
+            .map(|(upstream, weight)| {
+                total = total.saturating_add(weight);
+                Choice { upstream, until: total }
+            })
+            .collect();
+        Self { choices, total }
+    }
+
+    /// Picks one upstream by weight.
+    pub fn pick(&self) -> Option<&Arc<Upstream>> {
+        match &*self.choices {
+            [] => None,
+            [only] => Some(&only.upstream),
+            choices => {
+                let point = fastrand::u32(0..self.total);
+                choices.iter().find(|choice| point < choice.until).map(|choice| &choice.upstream)
+            }
+        }
+    }
+
+    /// All upstreams with the shares that they get.
+    pub fn shares(&self) -> impl Iterator<Item = (&Arc<Upstream>, u32)> {
+        let starts = std::iter::once(0).chain(self.choices.iter().map(|choice| choice.until));
+        self.choices.iter().zip(starts).map(|(choice, start)| (&choice.upstream, choice.until - start))
+    }
+}
