@@ -1,17 +1,31 @@
 //! Upstreams and their endpoints while serving: who may get a request, who is healthy, how busy each is.
 //!
 //! Lives outside the snapshot's routes: a route points to an [`Upstream`], whose configuration and endpoints
-//! are swapped under it, so that endpoint churn touches no route.
-//! It must not know Kubernetes, the model or how requests are sent. (stub: replaced by the endpoint owner)
+//! are swapped under it, so that endpoint churn touches no route. Two tasks work beside the requests:
+//! [`health::run`] probes endpoints, [`resolver::run`] turns DNS names into endpoints.
+//! It must not know Kubernetes, the model or how requests are sent.
 
+mod balance;
+pub mod health;
+mod pick;
+mod probe;
+pub mod resolver;
+mod state;
+mod table;
+mod upstream;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+pub use pick::{NoPick, Pick, Tried};
+pub use state::State;
+pub use table::{Stats, Table};
+pub use upstream::{Counts, EndpointView, Upstream};
 
 /// Settings of an upstream.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct UpstreamConfig {
     /// Protocol of its endpoints.
     pub protocol: Protocol,
@@ -85,67 +99,65 @@ pub struct Address {
     pub weight: u16,
 }
 
-/// One backend while serving.
-#[derive(Debug)]
-pub struct Upstream {
-    id: Arc<str>,
-    config: ArcSwap<UpstreamConfig>,
-}
+// === impl UpstreamConfig ===
 
-/// All upstreams, by id.
-#[derive(Debug, Default)]
-pub struct Table {}
+impl UpstreamConfig {
+    /// Hashes what connections to an endpoint depend on: the protocol and, with TLS, authorities, verification
+    /// and server name. Equal policies have equal keys, within one process and over restarts.
+    ///
+    /// Connection pools must keep connections of different keys apart: Pingora's own pool key knows neither
+    /// authorities nor ALPN.
+    pub fn group_key(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.protocol.hash(&mut hasher);
+        self.effective_tls().hash(&mut hasher);
+        hasher.finish()
+    }
 
-/// Endpoints already tried by a request; they are passed over while others are there.
-#[derive(Clone, Debug, Default)]
-pub struct Tried {}
-
-/// An endpoint picked for one try. Counts as in flight until dropped.
-#[derive(Debug)]
-pub struct Pick {
-    address: SocketAddr,
-}
-
-/// Why no endpoint could be picked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoPick {
-    /// There is none, or none that is ready.
-    Empty,
-    /// All were tried already.
-    Exhausted,
-}
-
-impl Table {
-    /// The upstream of that id; made, empty, when it is new.
-    pub fn upstream(&self, id: &str) -> Arc<Upstream> {
-        Arc::new(Upstream { id: id.into(), config: ArcSwap::default() })
+    /// How TLS is made: `None` for protocols in clear; without settings, unverified.
+    pub fn effective_tls(&self) -> Option<TlsConfig> {
+        self.protocol.is_tls().then(|| self.tls.clone().unwrap_or_default())
     }
 }
 
-impl Upstream {
-    /// `namespace/service:port` or `upstream/name`.
-    pub fn id(&self) -> &Arc<str> {
-        &self.id
+// === impl Protocol ===
+
+impl Protocol {
+    /// Whether its connections are encrypted.
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Https | Self::H2)
     }
-    /// Its settings now.
-    pub fn config(&self) -> Arc<UpstreamConfig> {
-        self.config.load_full()
-    }
-    /// Puts new settings in place.
-    pub fn set_config(&self, config: UpstreamConfig) {
-        self.config.store(Arc::new(config));
-    }
-    /// Puts new endpoints in place; those that stay keep their health and counters.
-    pub fn set_endpoints(&self, _addresses: &[Address]) {}
-    /// Picks an endpoint for one try and marks it as tried.
-    pub fn pick(&self, _tried: &mut Tried) -> Result<Pick, NoPick> {
-        Err(NoPick::Empty)
+
+    /// Whether it is HTTP/2.
+    pub fn is_h2(self) -> bool {
+        matches!(self, Self::H2c | Self::H2)
     }
 }
 
-impl Pick {
-    /// Where to connect.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn group_keys_differ_by_protocol_and_tls_policy_only() {
+        let https = UpstreamConfig { protocol: Protocol::Https, ..UpstreamConfig::default() };
+        let tls = |tls| UpstreamConfig { tls: Some(tls), ..https.clone() };
+        let ca: Arc<[Vec<u8>]> = Arc::from(vec![vec![1]]);
+        let keys = [
+            UpstreamConfig::default().group_key(),
+            UpstreamConfig { protocol: Protocol::H2c, ..UpstreamConfig::default() }.group_key(),
+            UpstreamConfig { protocol: Protocol::H2, ..UpstreamConfig::default() }.group_key(),
+            https.group_key(),
+            tls(TlsConfig { verify: true, ..TlsConfig::default() }).group_key(),
+            tls(TlsConfig { server_name: Some("a.test".into()), ..TlsConfig::default() }).group_key(),
+            tls(TlsConfig { ca: Some(ca), ..TlsConfig::default() }).group_key(),
+        ];
+        for (i, key) in keys.iter().enumerate() {
+            assert!(!keys[..i].contains(key), "key {i} must be new");
+        }
+        let other = UpstreamConfig { balance: Balance::LeastRequest, is_invalid: true, ..https.clone() };
+        assert_eq!(other.group_key(), https.group_key(), "balancing has no part in it");
+        let clear = UpstreamConfig { tls: Some(TlsConfig::default()), ..UpstreamConfig::default() };
+        assert_eq!(clear.group_key(), UpstreamConfig::default().group_key(), "TLS settings of clear text are moot");
     }
 }

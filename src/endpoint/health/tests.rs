@@ -1,0 +1,276 @@
+use std::sync::atomic::AtomicU16;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::endpoint::{Address, HealthCheckConfig, Probe, Protocol, TlsConfig, Upstream, UpstreamConfig};
+
+/// A table with its scheduler running.
+struct Running {
+    table: Arc<Table>,
+    changes: watch::Receiver<u64>,
+    _stop: watch::Sender<bool>,
+}
+
+/// An HTTP/1 server that answers every request with the status of the moment.
+#[derive(Clone)]
+struct Server {
+    status: Arc<AtomicU16>,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Running {
+    fn start() -> Self {
+        let table = Arc::new(Table::default());
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(run(Arc::clone(&table), stopped));
+        Self { changes: table.health_changes(), table, _stop: stop }
+    }
+
+    fn upstream(&self, id: &str, config: UpstreamConfig, address: SocketAddr) -> Arc<Upstream> {
+        let upstream = self.table.upstream(id);
+        upstream.set_config(config);
+        upstream.set_endpoints(&[Address { address, weight: 1 }]);
+        upstream
+    }
+
+    async fn until(&mut self, condition: impl Fn() -> bool) {
+        let waiting = async {
+            while !condition() {
+                self.changes.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("the health should change");
+    }
+}
+
+impl Server {
+    fn new(status: u16) -> Self {
+        Self { status: Arc::new(AtomicU16::new(status)), heads: Arc::default() }
+    }
+
+    async fn listen(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = self.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(server.clone().answer(stream));
+            }
+        });
+        address
+    }
+
+    async fn answer(self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let Ok(byte) = stream.read_u8().await else { return };
+            head.push(byte);
+        }
+        self.heads.lock().unwrap().push(String::from_utf8(head).unwrap());
+        let status = self.status.load(Ordering::Relaxed);
+        let answer = format!("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 {status} X\r\nContent-Length: 100000\r\n\r\n");
+        let _ = stream.write_all(answer.as_bytes()).await;
+    }
+}
+
+fn http(path: &str, host: Option<&str>, statuses: &[u16]) -> Probe {
+    Probe::Http { path: path.into(), host: host.map(Into::into), statuses: statuses.to_vec() }
+}
+
+fn checked(probe: Probe) -> UpstreamConfig {
+    let check = HealthCheckConfig {
+        probe,
+        interval: Duration::from_millis(10),
+        timeout: Duration::from_secs(20),
+        healthy_threshold: 2,
+        unhealthy_threshold: 2,
+    };
+    UpstreamConfig { health_check: Some(check), ..UpstreamConfig::default() }
+}
+
+fn is_healthy(upstream: &Upstream) -> bool {
+    upstream.counts().healthy == 1
+}
+
+fn error_of(upstream: &Upstream) -> String {
+    upstream.endpoints()[0].last_probe_error.clone().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn an_http_endpoint_turns_bad_and_good_again() {
+    let mut running = Running::start();
+    let server = Server::new(503);
+    let address = server.listen().await;
+    let upstream = running.upstream("web", checked(http("/up?deep=1", None, &[])), address);
+    assert!(is_healthy(&upstream), "it begins healthy");
+    running.until(|| !is_healthy(&upstream)).await;
+    assert!(error_of(&upstream).contains("503"), "{}", error_of(&upstream));
+    server.status.store(204, Ordering::Relaxed);
+    running.until(|| is_healthy(&upstream)).await;
+    assert_eq!(error_of(&upstream), "");
+    server.status.store(404, Ordering::Relaxed);
+    running.until(|| !is_healthy(&upstream)).await;
+    let head = server.heads.lock().unwrap()[0].to_lowercase();
+    assert!(head.starts_with("get /up?deep=1 http/1.1\r\n"), "{head}");
+    assert!(head.contains(&format!("host: {address}\r\n")), "{head}");
+    let stats = running.table.stats();
+    assert!(stats.probes_total.load(Ordering::Relaxed) >= 6);
+    assert!(stats.probe_failures_total.load(Ordering::Relaxed) >= 4);
+}
+
+#[tokio::test]
+async fn host_and_statuses_are_as_configured() {
+    let mut running = Running::start();
+    let server = Server::new(200);
+    let upstream = running.upstream("web", checked(http("/", Some("shop.test"), &[418])), server.listen().await);
+    running.until(|| !is_healthy(&upstream)).await;
+    assert!(server.heads.lock().unwrap()[0].to_lowercase().contains("host: shop.test\r\n"));
+    server.status.store(418, Ordering::Relaxed);
+    running.until(|| is_healthy(&upstream)).await;
+}
+
+#[tokio::test]
+async fn a_port_without_listener_is_unhealthy_until_somebody_listens() {
+    let mut running = Running::start();
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let upstream = running.upstream("tcp", checked(Probe::Tcp), address);
+    running.until(|| !is_healthy(&upstream)).await;
+    socket.listen(128).unwrap();
+    running.until(|| is_healthy(&upstream)).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_answer_in_time_is_unhealthy() {
+    let mut running = Running::start();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = checked(http("/", None, &[]));
+    config.health_check.as_mut().unwrap().timeout = Duration::from_millis(50);
+    let upstream = running.upstream("silent", config, silent.local_addr().unwrap());
+    running.until(|| !is_healthy(&upstream)).await;
+    assert!(error_of(&upstream).contains("50ms"), "{}", error_of(&upstream));
+}
+
+/// RFC 9113, 3.3: HTTP/2 in clear with prior knowledge.
+#[tokio::test]
+async fn an_h2c_endpoint_is_asked_over_http_2() {
+    let mut running = Running::start();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (asked, mut question) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let asked = asked.clone();
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let _ = asked.send(request.uri().to_string());
+                    let response = http::Response::builder().status(500).body(()).unwrap();
+                    let _ = respond.send_response(response, true);
+                }
+            });
+        }
+    });
+    let config = UpstreamConfig { protocol: Protocol::H2c, ..checked(http("/up", Some("grpc.test"), &[])) };
+    let upstream = running.upstream("grpc", config, address);
+    running.until(|| !is_healthy(&upstream)).await;
+    assert_eq!(question.recv().await.unwrap(), "http://grpc.test/up");
+    assert!(error_of(&upstream).contains("500"), "{}", error_of(&upstream));
+}
+
+/// A TLS server for `a.test`, and its certificate.
+async fn tls_server(status: u16) -> (SocketAddr, Vec<u8>) {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+    let key = rustls_pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    Server::new(status).answer(stream).await;
+                }
+            });
+        }
+    });
+    (address, made.cert.der().to_vec())
+}
+
+#[tokio::test]
+async fn certificates_are_verified_as_the_upstream_says() {
+    let mut running = Running::start();
+    let (address, certificate) = tls_server(200).await;
+    let tls = |verify, name: &str, ca: &[u8]| TlsConfig {
+        verify,
+        server_name: Some(name.into()),
+        ca: Some(Arc::from(vec![ca.to_vec()])),
+    };
+    let config = |probe, tls| UpstreamConfig { protocol: Protocol::Https, tls: Some(tls), ..checked(probe) };
+    for probe in [Probe::Tcp, http("/", None, &[])] {
+        let name = format!("{probe:?}");
+        let good = config(probe.clone(), tls(true, "a.test", &certificate));
+        let bad_name = config(probe.clone(), tls(true, "b.test", &certificate));
+        let no_certificate = config(probe.clone(), tls(true, "a.test", b"nonsense"));
+        let unverified = config(probe.clone(), tls(false, "b.test", &certificate));
+        let upstream = running.upstream("tls", good.clone(), address);
+        let probes = running.table.stats().probes_total.load(Ordering::Relaxed);
+        for bad in [bad_name, no_certificate] {
+            upstream.set_config(bad);
+            running.until(|| !is_healthy(&upstream)).await;
+            assert!(error_of(&upstream).to_lowercase().contains("certificate"), "{name}: {}", error_of(&upstream));
+        }
+        for good in [good, unverified] {
+            upstream.set_config(good);
+            upstream.load().members()[0].health.as_ref().unwrap().force(false);
+            running.until(|| is_healthy(&upstream)).await;
+        }
+        assert!(running.table.stats().probes_total.load(Ordering::Relaxed) >= probes + 8);
+    }
+}
+
+#[tokio::test]
+async fn a_removed_upstream_is_probed_no_more_though_requests_still_hold_it() {
+    let running = Running::start();
+    let server = Server::new(200);
+    let upstream = running.upstream("web", checked(http("/", None, &[])), server.listen().await);
+    let health = upstream.load().members()[0].health.as_ref().map(Arc::downgrade).unwrap();
+    running.table.remove("web").unwrap();
+    upstream.set_config(checked(Probe::Tcp));
+    let gone = async {
+        while health.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), gone).await.expect("nobody should hold the health");
+    assert!(upstream.load().members()[0].health.is_none(), "nor does it get a new one");
+    assert_eq!(upstream.counts().total, 1);
+}
+
+#[tokio::test]
+async fn the_task_ends_when_told() {
+    let (stop, stopped) = watch::channel(false);
+    let task = tokio::spawn(run(Arc::new(Table::default()), stopped));
+    stop.send(true).unwrap();
+    tokio::time::timeout(Duration::from_secs(60), task).await.unwrap().unwrap();
+}
+
+#[test]
+fn only_failures_in_a_row_count() {
+    let spec = Spec::new(&checked(Probe::Tcp)).map(Arc::new).unwrap();
+    let health = Health::new(Target::new(([127, 0, 0, 1], 1).into(), spec), true);
+    let mut record = |outcome: Result<(), &str>| health.record(outcome.map_err(str::to_owned));
+    let changes = [Err("a"), Ok(()), Err("a"), Err("b"), Err("c"), Ok(()), Err("d"), Ok(()), Ok(())].map(&mut record);
+    assert_eq!(changes, [false, false, false, true, false, false, false, false, true]);
+}

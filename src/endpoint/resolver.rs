@@ -1,0 +1,242 @@
+//! Turns the DNS names of upstreams into their endpoints, beside the requests.
+//!
+//! Answers hold for their TTL within bounds. When a resolution fails, the endpoints that are there stay, and it is
+//! tried again soon, then less soon. IPv4 and IPv6 are asked for apart: when one of them fails for a while, its
+//! addresses stay, whatever the other answers.
+//! It must not know who uses the endpoints.
+
+mod lookup;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::table::{Shared, Table};
+use super::{Address, Upstream};
+use lookup::{Answer, Lookup};
+
+/// Most lookups under way at once.
+const MAX_LOOKUPS: usize = 32;
+
+/// How names are resolved.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The server to ask; `None`: those of the system (`/etc/resolv.conf`), with its hosts file and search list.
+    pub nameserver: Option<SocketAddr>,
+    /// Shortest time that an answer holds.
+    pub min_ttl: Duration,
+    /// Longest time that an answer holds.
+    pub max_ttl: Duration,
+    /// Time until a failed resolution is tried again; doubled with each failure in a row.
+    pub min_retry: Duration,
+    /// Longest time until a failed resolution is tried again.
+    pub max_retry: Duration,
+    /// How long one resolution may take.
+    pub timeout: Duration,
+}
+
+/// Resolves the names of all upstreams of a table until `shutdown` turns true or its sender is gone.
+pub async fn run(table: Arc<Table>, config: Config, mut shutdown: watch::Receiver<bool>) {
+    let mut resolver = Resolver::new(table, config);
+    tokio::select! {
+        _ = shutdown.wait_for(|stop| *stop) => {}
+        () = resolver.run() => {}
+    }
+}
+
+/// Decides which name is resolved when.
+struct Resolver {
+    table: Arc<Table>,
+    config: Config,
+    lookup: Arc<Lookup>,
+    names: HashMap<Arc<str>, Name>,
+    running: JoinSet<Result<Answer, String>>,
+    /// Whose name each running task resolves.
+    asked: HashMap<task::Id, Asked>,
+}
+
+/// The name of one upstream.
+struct Name {
+    upstream: Weak<Upstream>,
+    external: (Arc<str>, u16),
+    /// `None`: not before something changes (an address needs no second resolution), or one is under way.
+    due: Option<Instant>,
+    failures: u32,
+    /// What was put in place last; `None`: never resolved.
+    current: Option<Answer>,
+}
+
+struct Asked {
+    id: Arc<str>,
+    external: (Arc<str>, u16),
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            nameserver: None,
+            min_ttl: Duration::from_secs(5),
+            max_ttl: Duration::from_secs(300),
+            min_retry: Duration::from_secs(5),
+            max_retry: Duration::from_secs(60),
+            timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+// === impl Resolver ===
+
+impl Resolver {
+    fn new(table: Arc<Table>, config: Config) -> Self {
+        let lookup = Arc::new(Lookup::new(config.nameserver));
+        Self { table, config, lookup, names: HashMap::new(), running: JoinSet::new(), asked: HashMap::new() }
+    }
+
+    async fn run(&mut self) {
+        self.read_table();
+        let shared = Arc::clone(self.table.shared());
+        loop {
+            self.start_due();
+            let next = self.next_start();
+            tokio::select! {
+                () = shared.resolver_wake.notified() => self.read_table(),
+                () = sleep_until(next) => {}
+                Some(ended) = self.running.join_next_with_id() => self.finish(ended, &shared),
+            }
+        }
+    }
+
+    /// Takes in which upstreams have which names now.
+    fn read_table(&mut self) {
+        let mut names = HashMap::new();
+        for upstream in self.table.iter() {
+            let Some(external) = upstream.config().external.clone() else { continue };
+            let known = self.names.remove(upstream.id());
+            let same = known.filter(|name| name.external == external && name.is_of(&upstream));
+            names.insert(Arc::clone(upstream.id()), same.unwrap_or_else(|| Name::new(&upstream, external)));
+        }
+        self.names = names;
+    }
+
+    fn next_start(&self) -> Option<Instant> {
+        if self.running.len() >= MAX_LOOKUPS {
+            return None;
+        }
+        self.names.values().filter_map(|name| name.due).min()
+    }
+
+    fn start_due(&mut self) {
+        let now = Instant::now();
+        for (id, name) in &mut self.names {
+            if self.running.len() >= MAX_LOOKUPS {
+                return;
+            }
+            if name.due.is_none_or(|due| due > now) {
+                continue;
+            }
+            name.due = None;
+            let lookup = Arc::clone(&self.lookup);
+            let (timeout, host) = (self.config.timeout, Arc::clone(&name.external.0));
+            let task = self.running.spawn(async move {
+                let answer = tokio::time::timeout(timeout, lookup.resolve(&host)).await;
+                answer.unwrap_or_else(|_| Err(format!("no answer within {timeout:?}")))
+            });
+            self.asked.insert(task.id(), Asked { id: Arc::clone(id), external: name.external.clone() });
+        }
+    }
+
+    fn finish(&mut self, ended: Result<(task::Id, Result<Answer, String>), JoinError>, shared: &Shared) {
+        let (id, answer) = match ended {
+            Ok((id, answer)) => (id, answer),
+            Err(error) => (error.id(), Err("the resolution panicked".to_owned())),
+        };
+        shared.stats.resolutions_total.fetch_add(1, Ordering::Relaxed);
+        if answer.as_ref().map_or(true, Answer::is_partial) {
+            shared.stats.resolution_failures_total.fetch_add(1, Ordering::Relaxed);
+        }
+        let Some(asked) = self.asked.remove(&id) else { return };
+        // Otherwise the name is another one by now, whose own resolution is due or under way.
+        if let Some(name) = self.names.get_mut(&asked.id).filter(|name| name.external == asked.external) {
+            name.take(answer, &self.config);
+        }
+        shared.resolutions.send_modify(|count| *count += 1);
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+// === impl Name ===
+
+impl Name {
+    fn new(upstream: &Arc<Upstream>, external: (Arc<str>, u16)) -> Self {
+        let due = Some(Instant::now());
+        Self { upstream: Arc::downgrade(upstream), external, due, failures: 0, current: None }
+    }
+
+    fn is_of(&self, upstream: &Arc<Upstream>) -> bool {
+        std::ptr::eq(self.upstream.as_ptr(), Arc::as_ptr(upstream))
+    }
+
+    /// Puts an answer in place, and decides when the next one is asked for.
+    fn take(&mut self, answer: Result<Answer, String>, config: &Config) {
+        let Some(upstream) = self.upstream.upgrade() else { return };
+        match answer {
+            Ok(answer) => {
+                let answer = match &self.current {
+                    Some(current) => answer.filled_from(current),
+                    None => answer,
+                };
+                self.failures = if answer.is_partial() { self.failures.saturating_add(1) } else { 0 };
+                let hold = answer.ttl().map(|ttl| ttl.clamp(config.min_ttl, config.max_ttl));
+                let retry = answer.is_partial().then(|| self.retry(config));
+                self.due = hold.into_iter().chain(retry).min().map(|wait| Instant::now() + wait);
+                self.put(&upstream, &answer);
+                self.current = Some(answer);
+            }
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                if self.failures == 1 {
+                    warn!(backend = %upstream.id(), name = %self.external.0, error, "name not resolved");
+                }
+                self.due = Some(Instant::now() + self.retry(config));
+                // What is there from before belongs to another name.
+                if self.current.is_none() {
+                    upstream.set_resolved(&self.external, &[]);
+                }
+            }
+        }
+    }
+
+    fn put(&self, upstream: &Upstream, answer: &Answer) {
+        let port = self.external.1;
+        let address = |ip| Address { address: SocketAddr::new(ip, port), weight: 1 };
+        let addresses: Vec<Address> = answer.addresses().map(address).collect();
+        if upstream.set_resolved(&self.external, &addresses) {
+            let (backend, name) = (upstream.id(), &self.external.0);
+            info!(%backend, %name, endpoints = addresses.len(), "name resolved");
+        }
+    }
+
+    /// The wait after a failure.
+    fn retry(&self, config: &Config) -> Duration {
+        let doublings = self.failures.saturating_sub(1).min(16);
+        config.min_retry.saturating_mul(1 << doublings).min(config.max_retry)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! All upstreams by id, and what they share.
+//!
+//! Not on the request path: routes hold their upstreams themselves.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::{Notify, watch};
+
+use super::Upstream;
+use super::health::Registry;
+
+/// All upstreams, by id.
+#[derive(Debug, Default)]
+pub struct Table {
+    upstreams: RwLock<BTreeMap<Arc<str>, Arc<Upstream>>>,
+    shared: Arc<Shared>,
+}
+
+/// Counters of the endpoint tasks, since the start.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Health probes that ended.
+    pub probes_total: AtomicU64,
+    /// Those of them that failed.
+    pub probe_failures_total: AtomicU64,
+    /// DNS resolutions that ended.
+    pub resolutions_total: AtomicU64,
+    /// Those of them that failed.
+    pub resolution_failures_total: AtomicU64,
+    /// Picks from upstreams all of whose endpoints were unhealthy.
+    pub panic_picks_total: AtomicU64,
+}
+
+/// What all upstreams of a table share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub(super) stats: Stats,
+    pub(super) health: Registry,
+    /// Wakes the resolver when a DNS name came, went or changed.
+    pub(super) resolver_wake: Notify,
+    /// Counts resolutions that were put in place.
+    pub(super) resolutions: watch::Sender<u64>,
+}
+
+// === impl Table ===
+
+impl Table {
+    /// The upstream of that id; made, empty, when it is new.
+    pub fn upstream(&self, id: &str) -> Arc<Upstream> {
+        if let Some(upstream) = self.get(id) {
+            return upstream;
+        }
+        let mut upstreams = self.upstreams.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(upstream) = upstreams.get(id) {
+            return Arc::clone(upstream);
+        }
+        let upstream = Arc::new(Upstream::new(id, Arc::clone(&self.shared)));
+        upstreams.insert(Arc::clone(upstream.id()), Arc::clone(&upstream));
+        upstream
+    }
+
+    /// The upstream of that id, if it is there.
+    pub fn get(&self, id: &str) -> Option<Arc<Upstream>> {
+        self.upstreams.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Takes an upstream out: its probes and resolutions end. Requests that hold it may finish with it.
+    pub fn remove(&self, id: &str) -> Option<Arc<Upstream>> {
+        let removed = self.upstreams.write().unwrap_or_else(PoisonError::into_inner).remove(id)?;
+        removed.retire();
+        self.shared.resolver_wake.notify_one();
+        Some(removed)
+    }
+
+    /// All upstreams that are there now, by id.
+    pub fn iter(&self) -> impl Iterator<Item = Arc<Upstream>> + use<> {
+        let upstreams = self.upstreams.read().unwrap_or_else(PoisonError::into_inner);
+        upstreams.values().cloned().collect::<Vec<_>>().into_iter()
+    }
+
+    /// Counters of the endpoint tasks.
+    pub fn stats(&self) -> &Stats {
+        &self.shared.stats
+    }
+
+    /// Tells when an endpoint became healthy or unhealthy; the value counts such changes.
+    pub fn health_changes(&self) -> watch::Receiver<u64> {
+        self.shared.health.changes()
+    }
+
+    /// Tells when a DNS resolution ended and its result is in place; the value counts them.
+    pub fn resolutions(&self) -> watch::Receiver<u64> {
+        self.shared.resolutions.subscribe()
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upstream_is_the_same_one_until_it_is_removed() {
+        let table = Table::default();
+        let first = table.upstream("a/b:80");
+        assert!(Arc::ptr_eq(&first, &table.upstream("a/b:80")));
+        assert!(Arc::ptr_eq(&first, &table.remove("a/b:80").unwrap()));
+        assert!(table.get("a/b:80").is_none());
+        assert!(!Arc::ptr_eq(&first, &table.upstream("a/b:80")));
+        assert!(table.remove("unknown").is_none());
+    }
+
+    #[test]
+    fn upstreams_are_listed_by_id() {
+        let table = Table::default();
+        for id in ["c", "a", "b"] {
+            table.upstream(id);
+        }
+        let ids: Vec<_> = table.iter().map(|upstream| upstream.id().to_string()).collect();
+        assert_eq!(ids, ["a", "b", "c"]);
+    }
+}

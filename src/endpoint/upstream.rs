@@ -1,0 +1,205 @@
+//! One backend while serving, and the views of it that explain, routes and metrics show.
+//!
+//! Changes are made one after the other under a lock; requests read the state that was put in place last.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::state::Member;
+use super::table::Shared;
+use super::{Address, NoPick, Pick, State, Tried, UpstreamConfig};
+
+/// One backend while serving.
+pub struct Upstream {
+    id: Arc<str>,
+    state: ArcSwap<State>,
+    shared: Arc<Shared>,
+    change: Mutex<Change>,
+}
+
+/// How many endpoints there are and how busy they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All endpoints.
+    pub total: usize,
+    /// Those that are healthy or not checked.
+    pub healthy: usize,
+    /// Tries under way.
+    pub in_flight: u64,
+}
+
+/// One endpoint, as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointView {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Share among the endpoints.
+    pub weight: u16,
+    /// Whether it is healthy or not checked.
+    pub healthy: bool,
+    /// Tries under way.
+    pub in_flight: u32,
+    /// Tries that it answered, since it is in the set.
+    pub succeeded: u64,
+    /// Tries that it failed, since it is in the set.
+    pub failed: u64,
+    /// Why its last probe failed; `None`: it did not.
+    pub last_probe_error: Option<String>,
+}
+
+/// What changes need to know of earlier changes.
+#[derive(Debug, Default)]
+struct Change {
+    /// The endpoints given last, which hold while no DNS name stands in their place.
+    given: Vec<Address>,
+    is_retired: bool,
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    pub(super) fn new(id: &str, shared: Arc<Shared>) -> Self {
+        let state = ArcSwap::from_pointee(State::empty(Arc::clone(&shared)));
+        Self { id: id.into(), state, shared, change: Mutex::default() }
+    }
+
+    /// `namespace/service:port` or `upstream/name`.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// Settings and endpoints now: one load for several questions.
+    pub fn load(&self) -> Guard<Arc<State>> {
+        self.state.load()
+    }
+
+    /// Its settings now.
+    pub fn config(&self) -> Arc<UpstreamConfig> {
+        Arc::clone(self.state.load().config())
+    }
+
+    /// Puts new settings in place. A DNS name that is new keeps the present endpoints until it is resolved
+    /// or its first resolution failed.
+    pub fn set_config(&self, config: UpstreamConfig) {
+        let change = self.lock();
+        let old = self.state.load_full();
+        if **old.config() == config {
+            return;
+        }
+        let is_external_changed = old.config().external != config.external;
+        let is_external = config.external.is_some();
+        let config = if change.is_retired { UpstreamConfig { health_check: None, ..config } } else { config };
+        let mut state = old.with_config(config);
+        if is_external_changed && !is_external {
+            state = state.with_addresses(&change.given).unwrap_or(state);
+        }
+        self.state.store(Arc::new(state));
+        if is_external_changed {
+            self.shared.resolver_wake.notify_one();
+        }
+    }
+
+    /// Puts new endpoints in place; those that stay keep their health and counters.
+    ///
+    /// Order does not matter, an address counts once (the first), weight 0 leaves an address out.
+    /// While the settings have a DNS name, they are kept for later.
+    pub fn set_endpoints(&self, addresses: &[Address]) {
+        let mut change = self.lock();
+        change.given = normalised(addresses);
+        if self.state.load().config().external.is_none() {
+            self.replace(&change.given);
+        }
+    }
+
+    /// Picks an endpoint for one try and marks it as tried. See [`State::pick`].
+    ///
+    /// # Errors
+    /// [`NoPick::Empty`] without endpoints, [`NoPick::Exhausted`] when all were tried.
+    pub fn pick(&self, tried: &mut Tried) -> Result<Pick, NoPick> {
+        self.state.load().pick(tried)
+    }
+
+    /// Where the next request would go. See [`State::explain_pick`].
+    pub fn explain_pick(&self) -> Option<SocketAddr> {
+        self.state.load().explain_pick()
+    }
+
+    /// How many endpoints there are and how busy they are.
+    pub fn counts(&self) -> Counts {
+        self.state.load().members().iter().fold(Counts::default(), |counts, member| Counts {
+            total: counts.total + 1,
+            healthy: counts.healthy + usize::from(member.is_healthy()),
+            in_flight: counts.in_flight + u64::from(member.endpoint.in_flight()),
+        })
+    }
+
+    /// Its endpoints by address.
+    pub fn endpoints(&self) -> Vec<EndpointView> {
+        self.state.load().members().iter().map(EndpointView::new).collect()
+    }
+
+    /// Puts the addresses of a DNS name in place, unless the settings name another one by now.
+    /// Says whether the endpoints are different ones now.
+    pub(super) fn set_resolved(&self, external: &(Arc<str>, u16), addresses: &[Address]) -> bool {
+        let _change = self.lock();
+        let is_current = self.state.load().config().external.as_ref() == Some(external);
+        is_current && self.replace(&normalised(addresses))
+    }
+
+    /// Ends its health checks: it is in the table no more, but requests may still hold it.
+    pub(super) fn retire(&self) {
+        let mut change = self.lock();
+        change.is_retired = true;
+        let old = self.state.load_full();
+        let config = UpstreamConfig { health_check: None, ..(**old.config()).clone() };
+        self.state.store(Arc::new(old.with_config(config)));
+    }
+
+    fn replace(&self, addresses: &[Address]) -> bool {
+        let state = self.state.load().with_addresses(addresses);
+        let is_new = state.is_some();
+        if let Some(state) = state {
+            self.state.store(Arc::new(state));
+        }
+        is_new
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Change> {
+        self.change.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+fn normalised(addresses: &[Address]) -> Vec<Address> {
+    let mut sorted: Vec<Address> = addresses.iter().filter(|address| address.weight > 0).cloned().collect();
+    sorted.sort_by_key(|address| address.address);
+    sorted.dedup_by_key(|address| address.address);
+    sorted
+}
+
+// === impl EndpointView ===
+
+impl EndpointView {
+    fn new(member: &Member) -> Self {
+        Self {
+            address: member.endpoint.address(),
+            weight: member.weight,
+            healthy: member.is_healthy(),
+            in_flight: member.endpoint.in_flight(),
+            succeeded: member.endpoint.succeeded(),
+            failed: member.endpoint.failed(),
+            last_probe_error: member.health.as_ref().and_then(|health| health.last_error()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
