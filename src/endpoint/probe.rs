@@ -83,7 +83,7 @@ pub(super) async fn run(check: &Check, address: SocketAddr) -> Result<(), String
 /// Where and how to connect. Timeouts are left to the caller, who limits the probe as a whole.
 fn peer(address: SocketAddr, spec: &Spec, host: Option<&str>) -> Result<HttpPeer, String> {
     let server_name = spec.tls.as_ref().map_or_else(String::new, |tls| {
-        let name = tls.server_name.as_deref().or_else(|| host.map(without_port));
+        let name = tls.server_name.as_deref().or_else(|| host.map(name_of));
         // Pingora does not verify when there is no name at all. An address as the name is not sent.
         name.map_or_else(|| address.ip().to_string(), str::to_owned)
     });
@@ -125,11 +125,11 @@ fn request(protocol: Protocol, path: &str, host: &str) -> Result<RequestHeader, 
     Ok(request)
 }
 
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    }
+/// The name in a host header: no port, no brackets.
+fn name_of(host: &str) -> &str {
+    let port = host.rfind(':').filter(|colon| !host.get(*colon..).unwrap_or_default().contains(']'));
+    let name = port.and_then(|colon| host.get(..colon)).unwrap_or(host);
+    name.trim_start_matches('[').trim_end_matches(']')
 }
 
 // === impl Connectors ===
@@ -208,5 +208,22 @@ impl HttpCheck {
             return Ok(());
         }
         Error::e_explain(ErrorType::Custom("unexpected answer"), format!("status {status} is not accepted"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_name_is_the_host_without_port_and_brackets() {
+        let names = ["a.test", "a.test:8443", "[2001:db8::1]", "[2001:db8::1]:8443", "192.0.2.1:1"].map(name_of);
+        assert_eq!(names, ["a.test", "a.test", "2001:db8::1", "2001:db8::1", "192.0.2.1"]);
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_asked_for_is_an_error() {
+        assert!(request(Protocol::Http, "/a", "b\r\nc").unwrap_err().contains("cannot be asked for"));
+        assert!(request(Protocol::H2c, "/a b", "b").unwrap_err().contains("cannot be asked for"));
     }
 }

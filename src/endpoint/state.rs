@@ -129,7 +129,8 @@ impl State {
     }
 
     /// Where the next request would go, without sending it there. By least request it is the least busy of all,
-    /// since which two would be compared is left to chance.
+    /// since which two would be compared is left to chance. When the one whose turn it is is unhealthy, the healthy
+    /// one that stands in for it is left to chance too; the first is told.
     pub fn explain_pick(&self) -> Option<SocketAddr> {
         let is_panic = !self.members.iter().any(Member::is_healthy);
         let accepted = |member: &&Member| is_panic || member.is_healthy();

@@ -22,7 +22,10 @@ struct Server {
 
 impl Running {
     fn start() -> Self {
-        let table = Arc::new(Table::default());
+        Self::start_with(Arc::default())
+    }
+
+    fn start_with(table: Arc<Table>) -> Self {
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(run(Arc::clone(&table), stopped));
         Self { changes: table.health_changes(), table, _stop: stop }
@@ -256,6 +259,51 @@ async fn a_removed_upstream_is_probed_no_more_though_requests_still_hold_it() {
     tokio::time::timeout(Duration::from_secs(60), gone).await.expect("nobody should hold the health");
     assert!(upstream.load().members()[0].health.is_none(), "nor does it get a new one");
     assert_eq!(upstream.counts().total, 1);
+}
+
+#[tokio::test]
+async fn no_more_than_a_bounded_number_of_probes_run_at_once() {
+    let table = Arc::new(Table::default());
+    let upstream = table.upstream("many");
+    upstream.set_config(checked(http("/", None, &[])));
+    let (open, is_full) = (Arc::new(AtomicU32::new(0)), Arc::new(tokio::sync::Semaphore::new(0)));
+    let most = Arc::new(AtomicU32::new(0));
+    let mut addresses = Vec::new();
+    for _ in 0..100 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        addresses.push(Address { address: listener.local_addr().unwrap(), weight: 1 });
+        let (open, is_full, most) = (Arc::clone(&open), Arc::clone(&is_full), Arc::clone(&most));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let now = open.fetch_add(1, Ordering::SeqCst) + 1;
+                most.fetch_max(now, Ordering::SeqCst);
+                if now == 64 {
+                    is_full.close();
+                }
+                // Closed when all places are taken; nobody is answered before.
+                let _ = is_full.acquire().await;
+                open.fetch_sub(1, Ordering::SeqCst);
+                Server::new(503).answer(stream).await;
+            }
+        });
+    }
+    upstream.set_endpoints(&addresses);
+    let mut running = Running::start_with(table);
+    running.until(|| upstream.counts().healthy == 0).await;
+    assert_eq!(most.load(Ordering::SeqCst), 64);
+}
+
+#[tokio::test]
+async fn a_task_that_begins_later_probes_what_is_there() {
+    let table = Arc::new(Table::default());
+    let first = Running::start_with(Arc::clone(&table));
+    let server = Server::new(503);
+    let upstream = first.upstream("web", checked(http("/", None, &[])), server.listen().await);
+    drop(first);
+    server.heads.lock().unwrap().clear();
+    upstream.load().members()[0].health.as_ref().unwrap().force(true);
+    let mut second = Running::start_with(table);
+    second.until(|| !is_healthy(&upstream)).await;
 }
 
 #[tokio::test]
