@@ -5,8 +5,11 @@
 //! without knowing who listens.
 
 pub mod access_log;
+pub mod http;
 pub mod metrics;
+pub mod process_log;
 pub mod record;
+pub mod server;
 
 use std::fmt;
 use std::sync::Arc;
