@@ -1,5 +1,88 @@
 //! What tidegate tells about itself: metrics, access log, process log, and the server that shows them.
 //!
-//! Imports nothing of tidegate but leaf modules, so that every stage can tell without knowing who listens.
+//! Takes a [`RequestRecord`] at the end of each request and gives numbers and lines.
+//! Imports nothing of tidegate but leaf modules and the plugin API's plain structs, so that every stage can tell
+//! without knowing who listens.
 
+pub mod access_log;
+pub mod http;
 pub mod metrics;
+pub mod process_log;
+pub mod record;
+pub mod server;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+pub use self::access_log::AccessLog;
+pub use self::metrics::Metrics;
+pub use self::record::{Recorder, RequestRecord, Try};
+
+use self::metrics::{Sample, family};
+
+/// Metrics and access log together: the recorder that the proxy is given.
+pub struct Telemetry {
+    metrics: Arc<Metrics>,
+    access_log: Arc<ArcSwapOption<AccessLog>>,
+}
+
+// === impl Telemetry ===
+
+impl Telemetry {
+    /// Records into `metrics`, and writes no access log until [`Self::set_access_log`] gives one.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        let access_log = Arc::new(ArcSwapOption::empty());
+        let telemetry = Self { metrics, access_log };
+        telemetry.count_access_log();
+        telemetry
+    }
+
+    /// The numbers.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Replaces the access log, or switches it off.
+    ///
+    /// Waits until the log before has written what is queued, for two seconds at most: not for a request's thread.
+    pub fn set_access_log(&self, access_log: Option<AccessLog>) {
+        // Closed here, because the last reference may be a request's, which must not wait.
+        if let Some(before) = self.access_log.swap(access_log.map(Arc::new)) {
+            before.close();
+        }
+    }
+
+    /// Opens the access log's file again, after it was moved away by log rotation.
+    pub fn reopen(&self) {
+        if let Some(access_log) = &*self.access_log.load() {
+            access_log.reopen();
+        }
+    }
+
+    fn count_access_log(&self) {
+        let current = Arc::clone(&self.access_log);
+        self.metrics.observe(Box::new(move |emit| {
+            let queued = current.load().as_ref().map_or(0, |log| log.queued());
+            let dropped = access_log::dropped_total();
+            emit(Sample { family: &family::ACCESS_LOG_QUEUE_LENGTH, labels: &[], value: queued as f64 });
+            emit(Sample { family: &family::ACCESS_LOG_DROPPED, labels: &[], value: dropped as f64 });
+        }));
+    }
+}
+
+impl Recorder for Telemetry {
+    fn record(&self, record: &RequestRecord<'_>) {
+        self.metrics.record(record);
+        if let Some(access_log) = &*self.access_log.load() {
+            access_log.record(record);
+        }
+    }
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry").finish_non_exhaustive()
+    }
+}

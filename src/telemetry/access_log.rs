@@ -1,0 +1,151 @@
+//! One line a request: json, combined, or an nginx `log_format`.
+//!
+//! A line is formatted on the request's thread into a buffer which that thread keeps, copied once, and handed to a
+//! thread of the log's own through a bounded queue. The request path never blocks: when the queue is full, the line is
+//! dropped and counted. Bytes of clients are escaped and capped at [`escape::MAX_FIELD_BYTES`] each; queries are logged
+//! as they are, within that cap. Authorization and Cookie are never in a record, so they are never in a line.
+
+mod escape;
+mod json;
+mod nginx;
+mod timestamp;
+mod writer;
+
+use std::cell::RefCell;
+use std::io;
+use std::path::PathBuf;
+
+pub use self::nginx::FormatError;
+pub use self::writer::dropped_total;
+
+use self::nginx::Template;
+use self::writer::Writer;
+use super::record::{Recorder, RequestRecord};
+
+/// Form of a line.
+#[derive(Clone, Debug)]
+pub enum Format {
+    /// One JSON object, with OpenTelemetry's names where one exists.
+    Json,
+    /// The combined format of Apache and nginx.
+    Combined,
+    /// An nginx `log_format`.
+    Nginx(NginxFormat),
+}
+
+/// An nginx `log_format`, compiled.
+#[derive(Clone, Debug)]
+pub struct NginxFormat(Template);
+
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// The access log. Dropping it closes it.
+#[derive(Debug)]
+pub struct AccessLog {
+    layout: Layout,
+    writer: Writer,
+}
+
+#[derive(Debug)]
+enum Layout {
+    Json,
+    Template(Template),
+}
+
+/// Lines that may wait to be written.
+const QUEUE_LINES: usize = 8192;
+/// A buffer that a long line has grown is given back above this size.
+const KEPT_BUFFER_BYTES: usize = 16 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+// === impl NginxFormat ===
+
+impl NginxFormat {
+    /// Compiles a `log_format` string.
+    ///
+    /// # Errors
+    /// When it names a variable that tidegate does not know.
+    pub fn parse(text: &str) -> Result<Self, FormatError> {
+        Template::parse(text).map(Self)
+    }
+}
+
+// === impl AccessLog ===
+
+impl AccessLog {
+    /// Opens the log and starts its thread.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or the thread cannot be started.
+    pub fn open(format: Format, destination: Destination) -> io::Result<Self> {
+        Ok(Self { layout: Layout::of(format), writer: Writer::open(destination, QUEUE_LINES)? })
+    }
+
+    /// Opens the file again by its path, after what is queued was written. When that fails, the old one is kept.
+    pub fn reopen(&self) {
+        self.writer.reopen();
+    }
+
+    /// Writes what is queued, for two seconds at most. Lines that come later are dropped and counted.
+    pub fn close(&self) {
+        self.writer.close();
+    }
+
+    /// Lines that wait to be written.
+    pub fn queued(&self) -> usize {
+        self.writer.queued()
+    }
+
+    #[cfg(test)]
+    fn to(format: Format, output: impl io::Write + Send + 'static, lines: usize) -> io::Result<Self> {
+        Ok(Self { layout: Layout::of(format), writer: Writer::start(writer::Output::other(output), lines)? })
+    }
+}
+
+impl Recorder for AccessLog {
+    fn record(&self, record: &RequestRecord<'_>) {
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.clear();
+            self.layout.write(buffer, record);
+            buffer.push(b'\n');
+            self.writer.send(buffer);
+            if buffer.capacity() > KEPT_BUFFER_BYTES {
+                buffer.shrink_to(KEPT_BUFFER_BYTES);
+            }
+        });
+    }
+}
+
+// === impl Layout ===
+
+impl Layout {
+    fn of(format: Format) -> Self {
+        match format {
+            Format::Json => Self::Json,
+            Format::Combined => Self::Template(Template::combined()),
+            Format::Nginx(NginxFormat(template)) => Self::Template(template),
+        }
+    }
+
+    fn write(&self, line: &mut Vec<u8>, record: &RequestRecord<'_>) {
+        match self {
+            Self::Json => json::write(line, record),
+            Self::Template(template) => template.write(line, record),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! The JSON form of a line.
+//!
+//! Names are OpenTelemetry's semantic conventions for HTTP, network, TLS and user agent where they have one;
+//! the others are tidegate's: `duration` and the times of tries are seconds.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use super::escape;
+use super::timestamp::{print, rfc3339, seconds_micros};
+use crate::telemetry::record::{RequestRecord, Try};
+
+/// Writes one object, without the line's end. Fields without a value are left out.
+pub(super) fn write(line: &mut Vec<u8>, record: &RequestRecord<'_>) {
+    line.extend_from_slice(b"{\"time\":\"");
+    rfc3339(line, record.time);
+    line.push(b'"');
+    request(line, record);
+    answer(line, record);
+    connection(line, record);
+    tries(line, record.tries);
+    optional(line, "error", record.error.map(str::as_bytes));
+    line.push(b'}');
+}
+
+fn request(line: &mut Vec<u8>, record: &RequestRecord<'_>) {
+    text(line, "request_id", record.request_id);
+    text(line, "http.request.method", record.method);
+    text(line, "url.scheme", record.scheme);
+    text(line, "server.address", record.host);
+    text(line, "url.path", record.path);
+    optional(line, "url.query", record.query.map(str::as_bytes));
+    number(line, "http.request.size", record.request_bytes);
+    optional(line, "user_agent.original", record.user_agent);
+    if let Some(referer) = record.referer {
+        // OpenTelemetry has header fields as lists, because a field may be repeated.
+        key(line, "http.request.header.referer");
+        line.extend_from_slice(b"[\"");
+        escape::json(line, referer);
+        line.extend_from_slice(b"\"]");
+    }
+    optional(line, "user.name", record.identity.map(str::as_bytes));
+}
+
+fn answer(line: &mut Vec<u8>, record: &RequestRecord<'_>) {
+    number(line, "http.response.status_code", record.status);
+    number(line, "http.response.size", record.response_bytes);
+    seconds(line, "duration", Some(record.duration));
+    text(line, "reason", record.reason.as_str());
+    if let Some(route) = record.route {
+        text(line, "route", &route.name);
+        text(line, "http.route", &route.path);
+        text(line, "namespace", &route.namespace);
+        text(line, "ingress", &route.ingress);
+        text(line, "service", &route.service);
+    }
+    optional(line, "upstream", record.upstream.map(str::as_bytes));
+}
+
+fn connection(line: &mut Vec<u8>, record: &RequestRecord<'_>) {
+    text(line, "listener", record.listener);
+    shown(line, "client.address", record.client);
+    shown(line, "network.peer.address", record.peer.ip());
+    number(line, "network.peer.port", record.peer.port());
+    let version = record.protocol.strip_prefix("HTTP/").unwrap_or(record.protocol);
+    text(line, "network.protocol.version", version.strip_suffix(".0").filter(|major| *major != "1").unwrap_or(version));
+    if let Some(tls) = record.tls {
+        text(line, "tls.protocol.version", tls.version.strip_prefix("TLSv").unwrap_or(tls.version));
+        text(line, "tls.cipher", tls.cipher);
+        optional(line, "tls.client.server_name", tls.server_name.as_deref().map(str::as_bytes));
+    }
+}
+
+fn tries(line: &mut Vec<u8>, tries: &[Try]) {
+    if tries.is_empty() {
+        return;
+    }
+    key(line, "tries");
+    for (position, attempt) in tries.iter().enumerate() {
+        line.extend_from_slice(if position == 0 { b"[" } else { b"," });
+        print(line, format_args!("{{\"address\":\"{}\"", attempt.address));
+        seconds(line, "connect", attempt.connect);
+        seconds(line, "header", attempt.header);
+        seconds(line, "response", attempt.response);
+        print(line, format_args!(",\"reused\":{},\"outcome\":\"{}\"}}", attempt.is_reused, attempt.outcome));
+    }
+    line.push(b']');
+}
+
+/// Writes `,"name":`; names are ours and need no escaping.
+fn key(line: &mut Vec<u8>, name: &str) {
+    line.extend_from_slice(b",\"");
+    line.extend_from_slice(name.as_bytes());
+    line.extend_from_slice(b"\":");
+}
+
+fn text(line: &mut Vec<u8>, name: &str, value: &str) {
+    optional(line, name, Some(value.as_bytes()));
+}
+
+fn optional(line: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
+    if let Some(value) = value {
+        key(line, name);
+        line.push(b'"');
+        escape::json(line, value);
+        line.push(b'"');
+    }
+}
+
+/// A value whose text needs no escaping: an address.
+fn shown(line: &mut Vec<u8>, name: &str, value: impl Display) {
+    key(line, name);
+    print(line, format_args!("\"{value}\""));
+}
+
+fn number(line: &mut Vec<u8>, name: &str, value: impl Into<u64>) {
+    key(line, name);
+    print(line, format_args!("{}", value.into()));
+}
+
+fn seconds(line: &mut Vec<u8>, name: &str, value: Option<Duration>) {
+    if let Some(value) = value {
+        key(line, name);
+        seconds_micros(line, value);
+    }
+}

@@ -1,0 +1,269 @@
+//! The families that tidegate renders itself: name, help text and label names, each in one place.
+
+use std::collections::HashMap;
+
+use prometheus::core::Desc;
+use prometheus::proto;
+
+/// Name, help text, type and label names of series that belong together.
+#[derive(Debug)]
+pub struct Family {
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+}
+
+/// One number of a family, as a source gives it at scrape time.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample<'a> {
+    /// Which family.
+    pub family: &'static Family,
+    /// Values of the family's labels, in its order. A sample with another number of labels is left out.
+    pub labels: &'a [&'a str],
+    /// The number, in the family's unit.
+    pub value: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+const SERVICE: &[&str] = &["namespace", "ingress", "service"];
+
+pub(super) static REQUESTS: Family = Family {
+    name: "tidegate_requests_total",
+    help: "Requests that have ended, by route, method, status and reason code.",
+    kind: Kind::Counter,
+    labels: &["namespace", "ingress", "service", "path", "method", "code", "reason"],
+};
+pub(super) static REQUEST_DURATION: Family = Family::histogram(
+    "tidegate_request_duration_seconds",
+    "Time from a request's head to its answer's end, in seconds.",
+);
+pub(super) static CONNECT_DURATION: Family = Family::histogram(
+    "tidegate_upstream_connect_duration_seconds",
+    "Time until a new connection to an endpoint stood, in seconds.",
+);
+pub(super) static HEADER_DURATION: Family = Family::histogram(
+    "tidegate_upstream_header_duration_seconds",
+    "Time from a try's start to the head of the endpoint's answer, in seconds.",
+);
+pub(super) static RESPONSE_DURATION: Family = Family::histogram(
+    "tidegate_upstream_response_duration_seconds",
+    "Time from a try's start to the end of the endpoint's answer, in seconds.",
+);
+pub(super) static REQUEST_SIZE: Family =
+    Family::histogram("tidegate_request_size_bytes", "Size of requests as received of clients, in bytes.");
+pub(super) static RESPONSE_SIZE: Family =
+    Family::histogram("tidegate_response_size_bytes", "Size of answers as sent to clients, in bytes.");
+pub(super) static RETRIES: Family = Family {
+    name: "tidegate_upstream_retries_total",
+    help: "Tries at endpoints after the first one of a request.",
+    kind: Kind::Counter,
+    labels: SERVICE,
+};
+
+/// Open connections, by listener and state.
+pub static CONNECTIONS: Family = Family {
+    name: "tidegate_connections",
+    help: "Open client connections, by listener and state.",
+    kind: Kind::Gauge,
+    labels: &["listener", "state"],
+};
+/// Accepted connections, by listener.
+pub static CONNECTIONS_ACCEPTED: Family = Family {
+    name: "tidegate_connections_accepted_total",
+    help: "Client connections accepted, by listener.",
+    kind: Kind::Counter,
+    labels: &["listener"],
+};
+/// Connections that ended before a request: refused, timed out, failed handshakes.
+pub static CONNECTION_FAILURES: Family = Family {
+    name: "tidegate_connection_failures_total",
+    help: "Client connections ended before they carried a request, by listener and reason.",
+    kind: Kind::Counter,
+    labels: &["listener", "reason"],
+};
+/// Endpoints of an upstream.
+pub static UPSTREAM_ENDPOINTS: Family = Family {
+    name: "tidegate_upstream_endpoints",
+    help: "Endpoints that an upstream has.",
+    kind: Kind::Gauge,
+    labels: &["upstream"],
+};
+/// Endpoints of an upstream that get requests.
+pub static UPSTREAM_HEALTHY: Family = Family {
+    name: "tidegate_upstream_healthy",
+    help: "Endpoints of an upstream that are healthy.",
+    kind: Kind::Gauge,
+    labels: &["upstream"],
+};
+/// When a certificate expires.
+pub static CERTIFICATE_EXPIRY: Family = Family {
+    name: "tidegate_certificate_expiry_timestamp_seconds",
+    help: "When a certificate expires, in seconds since 1970.",
+    kind: Kind::Gauge,
+    labels: &["certificate"],
+};
+/// Version and revision; always 1.
+pub(super) static BUILD_INFO: Family = Family {
+    name: "tidegate_build_info",
+    help: "Version and revision of the program; always 1.",
+    kind: Kind::Gauge,
+    labels: &["version", "revision"],
+};
+/// Access log lines lost.
+pub static ACCESS_LOG_DROPPED: Family = Family {
+    name: "tidegate_access_log_dropped_total",
+    help: "Access log lines lost because the queue was full or could not be written.",
+    kind: Kind::Counter,
+    labels: &[],
+};
+/// Access log lines that wait.
+pub static ACCESS_LOG_QUEUE_LENGTH: Family = Family {
+    name: "tidegate_access_log_queue_length",
+    help: "Access log lines that wait to be written.",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+pub(super) static PROCESS_CPU: Family = Family {
+    name: "process_cpu_seconds_total",
+    help: "User and system time spent, in seconds.",
+    kind: Kind::Counter,
+    labels: &[],
+};
+pub(super) static PROCESS_RESIDENT: Family = Family {
+    name: "process_resident_memory_bytes",
+    help: "Resident memory, in bytes.",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+pub(super) static PROCESS_VIRTUAL: Family =
+    Family { name: "process_virtual_memory_bytes", help: "Virtual memory, in bytes.", kind: Kind::Gauge, labels: &[] };
+pub(super) static PROCESS_THREADS: Family =
+    Family { name: "process_threads", help: "Threads of the process.", kind: Kind::Gauge, labels: &[] };
+pub(super) static PROCESS_OPEN_FDS: Family =
+    Family { name: "process_open_fds", help: "Open file descriptors.", kind: Kind::Gauge, labels: &[] };
+pub(super) static PROCESS_MAX_FDS: Family =
+    Family { name: "process_max_fds", help: "Most file descriptors that may be open.", kind: Kind::Gauge, labels: &[] };
+pub(super) static PROCESS_START: Family = Family {
+    name: "process_start_time_seconds",
+    help: "When the process started, in seconds since 1970.",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+
+/// Families that sources give samples of.
+pub(super) static OBSERVED: &[&Family] = &[
+    &CONNECTIONS,
+    &CONNECTIONS_ACCEPTED,
+    &CONNECTION_FAILURES,
+    &UPSTREAM_ENDPOINTS,
+    &UPSTREAM_HEALTHY,
+    &CERTIFICATE_EXPIRY,
+    &BUILD_INFO,
+    &ACCESS_LOG_DROPPED,
+    &ACCESS_LOG_QUEUE_LENGTH,
+    &PROCESS_CPU,
+    &PROCESS_RESIDENT,
+    &PROCESS_VIRTUAL,
+    &PROCESS_THREADS,
+    &PROCESS_OPEN_FDS,
+    &PROCESS_MAX_FDS,
+    &PROCESS_START,
+];
+
+/// Families that routes give.
+pub(super) static ROUTES: &[&Family] = &[
+    &REQUESTS,
+    &REQUEST_DURATION,
+    &CONNECT_DURATION,
+    &HEADER_DURATION,
+    &RESPONSE_DURATION,
+    &REQUEST_SIZE,
+    &RESPONSE_SIZE,
+    &RETRIES,
+];
+
+// === impl Family ===
+
+impl Family {
+    const fn histogram(name: &'static str, help: &'static str) -> Self {
+        Self { name, help, kind: Kind::Histogram, labels: SERVICE }
+    }
+
+    /// The family's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(super) fn arity(&self) -> usize {
+        self.labels.len()
+    }
+
+    pub(super) fn desc(&self) -> Result<Desc, prometheus::Error> {
+        let labels = self.labels.iter().map(|&label| label.to_owned()).collect();
+        Desc::new(self.name.to_owned(), self.help.to_owned(), labels, HashMap::new())
+    }
+
+    /// The family as Prometheus' own types have it.
+    pub(super) fn with(&self, metrics: Vec<proto::Metric>) -> proto::MetricFamily {
+        let mut family = proto::MetricFamily::default();
+        family.set_name(self.name.to_owned());
+        family.set_help(self.help.to_owned());
+        family.set_field_type(match self.kind {
+            Kind::Counter => proto::MetricType::COUNTER,
+            Kind::Gauge => proto::MetricType::GAUGE,
+            Kind::Histogram => proto::MetricType::HISTOGRAM,
+        });
+        family.set_metric(metrics);
+        family
+    }
+
+    /// One number with label values in the family's order.
+    pub(super) fn number(&self, values: &[&str], value: f64) -> proto::Metric {
+        let mut metric = self.labelled(values);
+        if matches!(self.kind, Kind::Counter) {
+            let mut counter = proto::Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = proto::Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        metric
+    }
+
+    pub(super) fn labelled(&self, values: &[&str]) -> proto::Metric {
+        let pair = |(name, value): (&&str, &&str)| {
+            let mut pair = proto::LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        };
+        proto::Metric::from_label(self.labels.iter().zip(values).map(pair).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_has_a_conventional_name_and_a_sentence_as_help() {
+        for family in OBSERVED.iter().chain(ROUTES) {
+            let name = family.name;
+            assert!(name.starts_with("tidegate_") || name.starts_with("process_"), "{name}");
+            assert!(family.help.ends_with('.'), "{name}");
+            assert_eq!(matches!(family.kind, Kind::Counter), name.ends_with("_total"), "{name}");
+            for unit in ["seconds", "bytes"] {
+                assert!(!name.contains(unit) || family.help.contains(unit), "{name} does not name its unit");
+            }
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Handles of routes: counters by route, histograms by service, and the register of both.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use ahash::RandomState;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto;
+use tidegate_plugin::RouteFacts;
+
+use super::family::{self, Family};
+use super::histogram::{BYTES, Histogram, SECONDS};
+use super::status_table::StatusTable;
+use crate::telemetry::record::{RequestRecord, Try};
+
+/// Counters of one route. Recording takes no lock and, once a combination was seen, allocates nothing.
+#[derive(Debug, Default)]
+pub struct RouteMetrics {
+    path: Arc<str>,
+    requests: StatusTable,
+    service: Arc<ServiceMetrics>,
+}
+
+/// Histograms that routes with the same namespace, ingress and service share.
+#[derive(Debug, Default)]
+struct ServiceMetrics {
+    namespace: Arc<str>,
+    ingress: Arc<str>,
+    service: Arc<str>,
+    /// Made by the first request: a route that never gets one stays small.
+    series: OnceLock<Box<Series>>,
+}
+
+#[derive(Debug)]
+struct Series {
+    request_duration: Histogram,
+    connect: Histogram,
+    header: Histogram,
+    response: Histogram,
+    request_size: Histogram,
+    response_size: Histogram,
+    retries: AtomicU64,
+}
+
+/// Every handle that somebody still holds.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    tables: Mutex<Tables>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    routes: WeakTable<[Arc<str>; 4], RouteMetrics>,
+    services: WeakTable<[Arc<str>; 3], ServiceMetrics>,
+}
+
+#[derive(Debug)]
+struct WeakTable<K, V> {
+    entries: HashMap<K, Weak<V>, RandomState>,
+    /// Number of entries at which dropped handles are looked for.
+    sweep_at: usize,
+}
+
+/// Renders the routes.
+pub(super) struct RouteCollector {
+    routes: Arc<Routes>,
+    descriptions: Vec<Desc>,
+}
+
+const FIRST_SWEEP: usize = 1024;
+
+// === impl RouteMetrics ===
+
+impl RouteMetrics {
+    /// Counts a request.
+    pub(super) fn record(&self, record: &RequestRecord<'_>) {
+        self.requests.count(record.method, record.status, record.reason);
+        self.service.series.get_or_init(Box::default).record(record);
+    }
+
+    fn collect(&self, into: &mut Vec<proto::Metric>) {
+        let ServiceMetrics { namespace, ingress, service, .. } = &*self.service;
+        for entry in self.requests.entries() {
+            let code = entry.status.map_or_else(|| "other".to_owned(), |status| status.to_string());
+            let labels = [namespace, ingress, service, &self.path, entry.method, &code, entry.reason];
+            into.push(family::REQUESTS.number(&labels, entry.count as f64));
+        }
+    }
+}
+
+// === impl Series ===
+
+impl Default for Series {
+    fn default() -> Self {
+        Self {
+            request_duration: Histogram::new(&SECONDS),
+            connect: Histogram::new(&SECONDS),
+            header: Histogram::new(&SECONDS),
+            response: Histogram::new(&SECONDS),
+            request_size: Histogram::new(&BYTES),
+            response_size: Histogram::new(&BYTES),
+            retries: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Series {
+    fn record(&self, record: &RequestRecord<'_>) {
+        self.request_duration.observe_duration(record.duration);
+        self.request_size.observe(record.request_bytes);
+        self.response_size.observe(record.response_bytes);
+        record.tries.iter().for_each(|attempt| self.record_try(attempt));
+        if record.tries.len() > 1 {
+            self.retries.fetch_add(record.tries.len() as u64 - 1, Relaxed);
+        }
+    }
+
+    fn record_try(&self, attempt: &Try) {
+        let times =
+            [(&self.connect, attempt.connect), (&self.header, attempt.header), (&self.response, attempt.response)];
+        for (histogram, time) in times {
+            if let Some(time) = time {
+                histogram.observe_duration(time);
+            }
+        }
+    }
+}
+
+// === impl Routes ===
+
+impl Routes {
+    /// The handle of these labels.
+    pub(super) fn handle(&self, facts: &RouteFacts) -> Arc<RouteMetrics> {
+        let RouteFacts { namespace, ingress, service, path, .. } = facts;
+        let [namespace, ingress, service, path] = [namespace, ingress, service, path].map(Arc::clone);
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let Tables { routes, services } = &mut *tables;
+        routes.get_or_make([&namespace, &ingress, &service, &path].map(Arc::clone), || {
+            let key = [&namespace, &ingress, &service].map(Arc::clone);
+            let make = || ServiceMetrics { namespace, ingress, service, series: OnceLock::new() };
+            RouteMetrics { path, requests: StatusTable::default(), service: services.get_or_make(key, make) }
+        })
+    }
+
+    /// Forgets dropped handles and gives the others; rendering then happens outside the lock.
+    fn alive(&self) -> (Vec<Arc<RouteMetrics>>, Vec<Arc<ServiceMetrics>>) {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        (tables.routes.alive(), tables.services.alive())
+    }
+}
+
+// === impl WeakTable ===
+
+impl<K, V> Default for WeakTable<K, V> {
+    fn default() -> Self {
+        Self { entries: HashMap::default(), sweep_at: FIRST_SWEEP }
+    }
+}
+
+impl<K: Eq + Hash, V> WeakTable<K, V> {
+    fn get_or_make(&mut self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
+        if let Some(value) = self.entries.get(&key).and_then(Weak::upgrade) {
+            return value;
+        }
+        if self.entries.len() >= self.sweep_at {
+            self.sweep();
+        }
+        let value = Arc::new(make());
+        self.entries.insert(key, Arc::downgrade(&value));
+        value
+    }
+
+    fn alive(&mut self) -> Vec<Arc<V>> {
+        self.sweep();
+        self.entries.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Looks at each entry; the next time is at twice the number left, so that a registration costs O(1) on average.
+    fn sweep(&mut self) {
+        self.entries.retain(|_, value| value.strong_count() > 0);
+        self.sweep_at = FIRST_SWEEP.max(self.entries.len() * 2);
+    }
+}
+
+// === impl RouteCollector ===
+
+impl RouteCollector {
+    pub(super) fn new(routes: Arc<Routes>) -> Result<Self, prometheus::Error> {
+        let descriptions = family::ROUTES.iter().map(|family| family.desc()).collect::<Result<_, _>>()?;
+        Ok(Self { routes, descriptions })
+    }
+}
+
+impl Collector for RouteCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<proto::MetricFamily> {
+        let (routes, services) = self.routes.alive();
+        let mut requests = Vec::new();
+        routes.iter().for_each(|route| route.collect(&mut requests));
+        let mut families = vec![family::REQUESTS.with(requests), retries(&services)];
+        families.extend(HISTOGRAMS.iter().map(|(family, select)| histograms(family, *select, &services)));
+        families
+    }
+}
+
+type Select = fn(&Series) -> &Histogram;
+
+const HISTOGRAMS: [(&Family, Select); 6] = [
+    (&family::REQUEST_DURATION, |series| &series.request_duration),
+    (&family::CONNECT_DURATION, |series| &series.connect),
+    (&family::HEADER_DURATION, |series| &series.header),
+    (&family::RESPONSE_DURATION, |series| &series.response),
+    (&family::REQUEST_SIZE, |series| &series.request_size),
+    (&family::RESPONSE_SIZE, |series| &series.response_size),
+];
+
+fn histograms(family: &Family, select: Select, services: &[Arc<ServiceMetrics>]) -> proto::MetricFamily {
+    let metric = |service: &Arc<ServiceMetrics>| {
+        let histogram = select(service.series.get()?).collect()?;
+        let mut metric = family.labelled(&service.labels());
+        metric.set_histogram(histogram);
+        Some(metric)
+    };
+    family.with(services.iter().filter_map(metric).collect())
+}
+
+fn retries(services: &[Arc<ServiceMetrics>]) -> proto::MetricFamily {
+    let metric = |service: &Arc<ServiceMetrics>| {
+        let count = service.series.get()?.retries.load(Relaxed);
+        Some(family::RETRIES.number(&service.labels(), count as f64))
+    };
+    family::RETRIES.with(services.iter().filter_map(metric).collect())
+}
+
+impl ServiceMetrics {
+    fn labels(&self) -> [&str; 3] {
+        [&self.namespace, &self.ingress, &self.service]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(path: &str) -> RouteFacts {
+        RouteFacts {
+            name: "a/b".into(),
+            namespace: "a".into(),
+            ingress: "b".into(),
+            service: "c".into(),
+            path: path.into(),
+        }
+    }
+
+    #[test]
+    fn equal_labels_share_a_handle_and_services_share_histograms() {
+        let routes = Routes::default();
+        let (one, same, other) = (routes.handle(&facts("/")), routes.handle(&facts("/")), routes.handle(&facts("/x")));
+        assert!(Arc::ptr_eq(&one, &same));
+        assert!(!Arc::ptr_eq(&one, &other));
+        assert!(Arc::ptr_eq(&one.service, &other.service));
+    }
+
+    #[test]
+    fn a_dropped_handle_is_forgotten() {
+        let routes = Routes::default();
+        let kept = routes.handle(&facts("/kept"));
+        drop(routes.handle(&facts("/dropped")));
+        assert_eq!(routes.alive().0.len(), 1);
+        for i in 0..10 * FIRST_SWEEP {
+            drop(routes.handle(&facts(&format!("/{i}"))));
+        }
+        let held = routes.tables.lock().unwrap().routes.entries.len();
+        assert!(held <= FIRST_SWEEP + 1, "{held} entries of one route are held");
+        drop(kept);
+    }
+
+    #[test]
+    fn a_route_without_requests_takes_less_than_a_kibibyte() {
+        let arcs = size_of::<RouteMetrics>() + size_of::<ServiceMetrics>() + 4 * size_of::<usize>();
+        // A hash table is at most 7/8 and at least 7/16 full.
+        let entries = (size_of::<([Arc<str>; 4], Weak<()>)>() + size_of::<([Arc<str>; 3], Weak<()>)>() + 2) * 16 / 7;
+        assert!(arcs + entries < 1024, "{arcs} + {entries}");
+    }
+}

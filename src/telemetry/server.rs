@@ -1,0 +1,100 @@
+//! The telemetry pages: `/metrics`, `/healthz`, `/readyz`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::{Request, StatusCode};
+
+use super::http::{Page, Pages};
+use super::metrics::Metrics;
+
+pub use super::http::Server;
+
+/// Whether the process should get requests.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    is_loaded: AtomicBool,
+    is_draining: AtomicBool,
+}
+
+/// Makes the telemetry pages.
+#[derive(Debug)]
+pub struct TelemetryPages {
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+}
+
+// === impl Readiness ===
+
+impl Readiness {
+    /// Not ready: nothing is loaded yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The first complete configuration is live.
+    pub fn set_loaded(&self) {
+        self.is_loaded.store(true, Ordering::Release);
+    }
+
+    /// The process is about to stop; there is no way back.
+    pub fn begin_drain(&self) {
+        self.is_draining.store(true, Ordering::Release);
+    }
+
+    /// Whether requests should be sent here.
+    pub fn is_ready(&self) -> bool {
+        self.obstacle().is_none()
+    }
+
+    /// Why not, when not.
+    pub fn obstacle(&self) -> Option<&'static str> {
+        if self.is_draining.load(Ordering::Acquire) {
+            Some("draining")
+        } else if !self.is_loaded.load(Ordering::Acquire) {
+            Some("no configuration loaded yet")
+        } else {
+            None
+        }
+    }
+}
+
+// === impl TelemetryPages ===
+
+impl TelemetryPages {
+    /// Shows these.
+    pub fn new(metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> Self {
+        Self { metrics, readiness }
+    }
+
+    fn metrics(&self) -> Page {
+        match self.metrics.render() {
+            Ok(text) => Page::new(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
+            Err(error) => {
+                tracing::error!(%error, "metrics cannot be rendered");
+                Page::text(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be rendered\n")
+            }
+        }
+    }
+
+    fn ready(&self) -> Page {
+        match self.readiness.obstacle() {
+            None => Page::text(StatusCode::OK, "ready\n"),
+            Some(obstacle) => Page::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {obstacle}\n")),
+        }
+    }
+}
+
+impl Pages for TelemetryPages {
+    fn page(&self, request: &Request<()>) -> Page {
+        match request.uri().path() {
+            "/metrics" => self.metrics(),
+            "/healthz" => Page::text(StatusCode::OK, "ok\n"),
+            "/readyz" => self.ready(),
+            _ => Page::text(StatusCode::NOT_FOUND, "not found: /metrics /healthz /readyz\n"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
