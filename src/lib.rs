@@ -1,6 +1,8 @@
 //! tidegate
+pub mod connection;
 pub mod diagnostic;
 pub mod endpoint;
+pub mod front;
 pub mod host;
 pub mod model;
 pub mod origin;
