@@ -8,7 +8,8 @@ use std::sync::Arc;
 use pingora::protocols::Ssl;
 use pingora::protocols::l4::stream::Stream as TcpStream;
 use pingora::protocols::tls::TlsStream;
-use rustls::server::Acceptor;
+use rustls::InvalidMessage;
+use rustls::server::{AcceptedAlert, Acceptor};
 use tidegate_plugin::TlsFacts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -88,7 +89,8 @@ async fn read_hello(stream: &mut TcpStream) -> Result<Hello, HandshakeFailure> {
         }
         let mut new = bytes.get(known..).unwrap_or_default();
         while !new.is_empty() {
-            acceptor.read_tls(&mut new).map_err(|_full| HandshakeFailure::NotTls)?;
+            // It fails for one reason: its buffer is full and no message is complete.
+            acceptor.read_tls(&mut new).map_err(|_full| HandshakeFailure::TooLarge)?;
             match acceptor.accept() {
                 Ok(Some(accepted)) => {
                     let hello = accepted.client_hello();
@@ -96,18 +98,30 @@ async fn read_hello(stream: &mut TcpStream) -> Result<Hello, HandshakeFailure> {
                     return Ok(Hello { server_name, bytes });
                 }
                 Ok(None) => {}
-                Err((_error, mut alert)) => {
-                    let mut answer = Vec::new();
-                    if alert.write_all(&mut answer).is_ok() {
-                        let _best_effort = stream.write_all(&answer).await;
-                        let _best_effort = stream.flush().await;
-                    }
-                    return Err(HandshakeFailure::NotTls);
+                Err((error, alert)) => {
+                    send_alert(stream, alert).await;
+                    return Err(failure(&error));
                 }
             }
         }
     }
     Err(HandshakeFailure::TooLarge)
+}
+
+/// Tells the client what is wrong with its ClientHello, if it still listens.
+async fn send_alert(stream: &mut TcpStream, mut alert: AcceptedAlert) {
+    let mut answer = Vec::new();
+    if alert.write_all(&mut answer).is_ok() && stream.write_all(&answer).await.is_ok() {
+        let _best_effort = stream.flush().await;
+    }
+}
+
+fn failure(error: &rustls::Error) -> HandshakeFailure {
+    match error {
+        rustls::Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge) => HandshakeFailure::TooLarge,
+        rustls::Error::InvalidMessage(_) => HandshakeFailure::NotTls,
+        _ => HandshakeFailure::Refused,
+    }
 }
 
 fn facts(stream: &TlsStream<TcpStream>, server_name: Option<Arc<str>>) -> TlsFacts {

@@ -148,6 +148,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
     ///
     /// # Errors
     /// The address cannot be had, the name is taken, TLS cannot be set up, or the drain has begun.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub fn start(&self, spec: &ListenerSpec) -> Result<Bound, ListenError> {
         let name = &spec.name;
         let mut running = self.lock();

@@ -105,7 +105,8 @@ fn server_config(policy: &TlsPolicy, certificates: Arc<CurrentCertificates>) -> 
         .with_cert_resolver(certificates);
     config.alpn_protocols = [(policy.alpn_h2, "h2"), (policy.alpn_http1, "http/1.1")]
         .into_iter()
-        .filter_map(|(offered, name)| offered.then(|| name.as_bytes().to_vec()))
+        .filter(|(offered, _)| *offered)
+        .map(|(_, name)| name.as_bytes().to_vec())
         .collect();
     config.session_storage = ServerSessionMemoryCache::new(CACHED_SESSIONS);
     config.ticketer = ring::Ticketer::new()?;

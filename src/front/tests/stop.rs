@@ -53,7 +53,7 @@ async fn a_handshake_does_not_hold_up_the_stop() {
 async fn a_kept_http2_connection_is_told_to_go() {
     let house = House::new(edge());
     let client = tls::connect_any(house.tls(TlsPolicy::default()), &["h2"]).await;
-    let (send, connection) = h2::client::handshake::<_, bytes::Bytes>(client).await.unwrap();
+    let (send, connection) = h2::client::handshake(client).await.unwrap();
     let connection = tokio::spawn(connection);
     house.until(|counts| counts.active == 1).await;
     house.listeners.drain().await;
