@@ -52,6 +52,8 @@ pub enum Phase {
     Body,
     /// The request is done; the next may come or not.
     Idle,
+    /// The request is done, but not all of its body was read: what comes is the rest of it, then the next request.
+    Leftover,
 }
 
 /// A phase, and which change of phase led to it.
@@ -115,7 +117,8 @@ impl ConnectionInfo {
         self.enter(Phase::Request);
     }
 
-    /// Tells that the request has a body which is read now: the body rate holds. No effect on HTTP/2.
+    /// Tells that the request has a body: its rate holds from now on, until [`Self::body_arrived`], which must follow
+    /// when its end was read. To be told with the head, whoever answers the request. No effect on HTTP/2.
     pub fn body_expected(&self) {
         self.enter(Phase::Body);
     }
@@ -128,7 +131,8 @@ impl ConnectionInfo {
     /// Tells that the request is done: the idle limit holds, then the header deadline of the next request.
     /// No effect on HTTP/2.
     pub fn request_done(&self) {
-        self.enter(Phase::Idle);
+        let body_is_missing = self.progress().phase() == Phase::Body;
+        self.enter(if body_is_missing { Phase::Leftover } else { Phase::Idle });
     }
 
     /// Which deadline the client missed, if it did.
@@ -166,7 +170,7 @@ impl ConnectionInfo {
 // === impl Phase ===
 
 impl Phase {
-    const BITS: u32 = 2;
+    const BITS: u32 = 3;
 
     fn bits(self) -> u64 {
         match self {
@@ -174,6 +178,7 @@ impl Phase {
             Self::Request => 1,
             Self::Body => 2,
             Self::Idle => 3,
+            Self::Leftover => 4,
         }
     }
 }
@@ -187,7 +192,8 @@ impl Progress {
             0 => Phase::Head,
             1 => Phase::Request,
             2 => Phase::Body,
-            _ => Phase::Idle,
+            3 => Phase::Idle,
+            _ => Phase::Leftover,
         }
     }
 }
@@ -232,6 +238,18 @@ mod tests {
         assert_eq!(info.progress().phase(), Phase::Idle);
         info.head_began();
         assert_eq!(info.progress().phase(), Phase::Head);
+    }
+
+    #[test]
+    fn a_request_that_ends_before_its_body_leaves_the_rest_of_it() {
+        let info = info(Protocol::Http1);
+        info.head_arrived();
+        info.body_expected();
+        info.request_done();
+        assert_eq!(info.progress().phase(), Phase::Leftover);
+        info.head_arrived();
+        info.request_done();
+        assert_eq!(info.progress().phase(), Phase::Idle);
     }
 
     #[test]

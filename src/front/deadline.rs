@@ -76,6 +76,8 @@ impl ReadClock {
                 Some((self.since + waits.header, TimedOut::Header))
             }
             (Protocol::Http1, Phase::Idle) => Some((self.since + waits.idle, TimedOut::Idle)),
+            // Where the rest of the body ends cannot be seen from here; a head follows it within the same time.
+            (Protocol::Http1, Phase::Leftover) => Some((self.since + waits.header, TimedOut::Body)),
             (Protocol::Http1, Phase::Request) => None,
             (Protocol::Http1, Phase::Body) => {
                 let left = body_time(self.bytes, waits.body).saturating_sub(self.waited);
@@ -185,6 +187,18 @@ mod tests {
         clock.bytes_came(&info, 1, || after(start, 49));
         let due = clock.deadline(&info, &WAITS, after(start, 49)).map(|(due, _)| due - start);
         assert_eq!(due, Some(Duration::from_millis(49_000 + 40_010 - 39_000)));
+    }
+
+    #[test]
+    fn the_rest_of_a_body_that_nobody_wanted_is_no_request_head() {
+        let (info, start) = (info(Protocol::Http1), Instant::now());
+        let mut clock = ReadClock::new(&info, start);
+        info.head_arrived();
+        info.body_expected();
+        info.request_done();
+        clock.bytes_came(&info, 5000, || start);
+        assert_eq!(clock.deadline(&info, &WAITS, after(start, 5)), Some((after(start, 10), TimedOut::Body)));
+        assert!(!clock.has_partial_head(&info));
     }
 
     #[test]

@@ -41,6 +41,9 @@ impl ProxyHttp for App {
 
     async fn early_request_filter(&self, session: &mut Session, (): &mut ()) -> pingora::Result<()> {
         info(session).head_arrived();
+        if session.req_header().headers.contains_key("content-length") {
+            info(session).body_expected();
+        }
         session.set_keepalive(Some(60));
         Ok(())
     }
@@ -54,10 +57,11 @@ impl ProxyHttp for App {
                 self.release.notified().await;
             }
             "/body" => {
-                info.body_expected();
                 while session.read_request_body().await?.is_some() {}
                 info.body_arrived();
             }
+            // Otherwise Pingora closes a connection whose request was answered before its body was read.
+            "/keep" => session.as_downstream_mut().set_close_on_response_before_downstream_finish(false),
             "/big" => answer = vec![b'x'; 64 << 20],
             "/panic" => panic!("asked to"),
             _ => {}

@@ -71,6 +71,29 @@ async fn a_dripping_body_is_cut() {
 }
 
 #[tokio::test]
+async fn a_body_that_nobody_reads_has_a_deadline_and_is_not_taken_for_a_request() {
+    let house = House::new(Edge { header_timeout: SHORT, ..edge() });
+    let mut client = Client::connect(house.plain()).await.unwrap();
+    let said = ask(&mut client, b"POST /keep HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9\r\n\r\n1234").await;
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    assert_eq!(rest(&mut client).await, "", "no second answer");
+    house.until(|counts| counts.active == 0).await;
+    let counts = house.counts();
+    assert_eq!((house.timeouts(TimedOut::Body), counts.malformed), (1, 0));
+}
+
+#[tokio::test]
+async fn a_body_in_time_leaves_the_connection_open() {
+    let house = House::new(edge());
+    let mut client = Client::connect(house.plain()).await.unwrap();
+    for path in ["/body", "/keep", "/body"] {
+        let request = format!("POST {path} HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\n1234");
+        assert!(ask(&mut client, request.as_bytes()).await.starts_with("HTTP/1.1 200"), "{path}");
+    }
+    assert_eq!(house.counts().accepted, 1);
+}
+
+#[tokio::test]
 async fn a_request_may_take_its_time_once_it_is_complete() {
     let house = House::new(Edge { header_timeout: SHORT, body_timeout: SHORT, keep_alive_timeout: SHORT, ..edge() });
     let mut client = Client::connect(house.plain()).await.unwrap();
