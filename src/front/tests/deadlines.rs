@@ -129,3 +129,12 @@ async fn a_client_hello_that_never_comes_is_cut() {
     house.until(|counts| counts.handshake_failures[HandshakeFailure::Closed as usize].1 == 1).await;
     assert_eq!(house.counts().handshaking, 0);
 }
+
+#[tokio::test]
+async fn an_http2_connection_that_never_opens_is_cut() {
+    let house = House::new(Edge { header_timeout: SHORT, ..edge() });
+    let mut client = super::tls::connect_any(house.tls(TlsPolicy::default()), &["h2"]).await;
+    assert!(!rest(&mut client).await.contains("HTTP/1.1"), "no HTTP/1 answer on HTTP/2");
+    house.until(|counts| counts.active == 0).await;
+    assert_eq!(house.timeouts(TimedOut::Header), 1);
+}
