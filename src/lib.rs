@@ -1,7 +1,9 @@
 //! tidegate
 pub mod admin;
+pub mod connection;
 pub mod diagnostic;
 pub mod endpoint;
+pub mod front;
 pub mod host;
 pub mod model;
 pub mod origin;

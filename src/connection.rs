@@ -1,0 +1,282 @@
+//! The facts of a client's connection, which travel with it through the engine.
+//!
+//! Written by the front when a connection is accepted, read by the proxy in every hook, for HTTP/1 and HTTP/2,
+//! plain and TLS. The proxy tells it where a request stands, and the front's guard holds the client to its deadlines
+//! accordingly. A leaf module: it must not know listeners, snapshots or requests.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Instant;
+
+use pingora::protocols::Digest;
+use tidegate_plugin::TlsFacts;
+
+/// Facts of a client's connection.
+#[derive(Debug)]
+pub struct ConnectionInfo {
+    /// Who connected; IPv4 addresses never in their IPv6 form.
+    pub peer: SocketAddr,
+    /// The address of tidegate that was connected to.
+    pub local: SocketAddr,
+    /// Name of the listener.
+    pub listener: Arc<str>,
+    /// What the handshake agreed on; `None`: plain HTTP.
+    pub tls: Option<TlsFacts>,
+    /// What is spoken on the connection.
+    pub protocol: Protocol,
+    /// When it was accepted, before the TLS handshake.
+    pub accepted_at: Instant,
+    /// Phase of the current request in the low bits, above them a count of the changes.
+    progress: AtomicU64,
+    timed_out: AtomicU8,
+}
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.0 or HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// Where the current request of an HTTP/1 connection stands, as far as the client must send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// A request head is awaited or arriving.
+    Head,
+    /// The head is here and the client owes nothing.
+    Request,
+    /// The client sends a body.
+    Body,
+    /// The request is done; the next may come or not.
+    Idle,
+    /// The request is done, but not all of its body was read: what comes is the rest of it, then the next request.
+    Leftover,
+}
+
+/// A phase, and which change of phase led to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress(u64);
+
+/// Which deadline a client missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimedOut {
+    /// The request head was not complete in time.
+    Header,
+    /// No further request came on a kept connection.
+    Idle,
+    /// The request body came too slowly.
+    Body,
+    /// The response was not read.
+    Write,
+}
+
+// === impl ConnectionInfo ===
+
+impl ConnectionInfo {
+    /// Makes the facts of a connection that awaits its first request.
+    pub fn new(
+        listener: Arc<str>,
+        peer: SocketAddr,
+        local: SocketAddr,
+        accepted_at: Instant,
+        tls: Option<TlsFacts>,
+        protocol: Protocol,
+    ) -> Self {
+        Self {
+            peer,
+            local,
+            listener,
+            tls,
+            protocol,
+            accepted_at,
+            progress: AtomicU64::new(Phase::Head.bits()),
+            timed_out: AtomicU8::new(0),
+        }
+    }
+
+    /// The facts of the connection that a digest belongs to; `None`: it did not come through the front.
+    pub fn of(digest: &Digest) -> Option<&Arc<Self>> {
+        digest.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
+    }
+
+    /// Whether the connection is encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// The server name of the TLS handshake: lower case, without trailing dot.
+    pub fn server_name(&self) -> Option<&str> {
+        self.tls.as_ref()?.server_name.as_deref()
+    }
+
+    /// Tells that a request's head is here: the header deadline no longer holds. No effect on HTTP/2.
+    pub fn head_arrived(&self) {
+        self.enter(Phase::Request);
+    }
+
+    /// Tells that the request has a body: its rate holds from now on, until [`Self::body_arrived`], which must follow
+    /// when its end was read. To be told with the head, whoever answers the request. No effect on HTTP/2.
+    pub fn body_expected(&self) {
+        self.enter(Phase::Body);
+    }
+
+    /// Tells that the body is complete: the client owes nothing until the response is sent. No effect on HTTP/2.
+    pub fn body_arrived(&self) {
+        self.enter(Phase::Request);
+    }
+
+    /// Tells that the request is done: the idle limit holds, then the header deadline of the next request.
+    /// No effect on HTTP/2.
+    pub fn request_done(&self) {
+        let body_is_missing = self.progress().phase() == Phase::Body;
+        self.enter(if body_is_missing { Phase::Leftover } else { Phase::Idle });
+    }
+
+    /// Which deadline the client missed, if it did.
+    pub fn timed_out(&self) -> Option<TimedOut> {
+        TimedOut::ALL.iter().copied().find(|reason| *reason as u8 + 1 == self.timed_out.load(Ordering::Relaxed))
+    }
+
+    /// Where the current request stands.
+    pub fn progress(&self) -> Progress {
+        Progress(self.progress.load(Ordering::Acquire))
+    }
+
+    /// Notes that the first byte of a further request came.
+    pub(crate) fn head_began(&self) {
+        self.enter(Phase::Head);
+    }
+
+    /// Notes the deadline that the client missed; the first one stays.
+    pub(crate) fn note_timeout(&self, reason: TimedOut) {
+        let _first_stays = self.timed_out.compare_exchange(0, reason as u8 + 1, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    fn enter(&self, phase: Phase) {
+        // The requests of an HTTP/2 connection overlap, so no phase holds for all of them.
+        if self.protocol == Protocol::Http2 {
+            return;
+        }
+        let changes = self.progress.load(Ordering::Relaxed) >> Phase::BITS;
+        let changed = (changes.wrapping_add(1) << Phase::BITS) | phase.bits();
+        // One task at a time drives an HTTP/1 connection, so nothing is written between load and store.
+        self.progress.store(changed, Ordering::Release);
+    }
+}
+
+// === impl Phase ===
+
+impl Phase {
+    const BITS: u32 = 3;
+
+    fn bits(self) -> u64 {
+        match self {
+            Self::Head => 0,
+            Self::Request => 1,
+            Self::Body => 2,
+            Self::Idle => 3,
+            Self::Leftover => 4,
+        }
+    }
+}
+
+// === impl Progress ===
+
+impl Progress {
+    /// The phase.
+    pub fn phase(self) -> Phase {
+        match self.0 & ((1 << Phase::BITS) - 1) {
+            0 => Phase::Head,
+            1 => Phase::Request,
+            2 => Phase::Body,
+            3 => Phase::Idle,
+            _ => Phase::Leftover,
+        }
+    }
+}
+
+// === impl TimedOut ===
+
+impl TimedOut {
+    /// Every reason, in declared order.
+    pub const ALL: [Self; 4] = [Self::Header, Self::Idle, Self::Body, Self::Write];
+
+    /// The reason as it stands in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Idle => "idle",
+            Self::Body => "body",
+            Self::Write => "write",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(protocol: Protocol) -> ConnectionInfo {
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        ConnectionInfo::new("http".into(), address, address, Instant::now(), None, protocol)
+    }
+
+    #[test]
+    fn a_request_goes_through_its_phases() {
+        let info = info(Protocol::Http1);
+        assert_eq!(info.progress().phase(), Phase::Head);
+        info.head_arrived();
+        assert_eq!(info.progress().phase(), Phase::Request);
+        info.body_expected();
+        assert_eq!(info.progress().phase(), Phase::Body);
+        info.body_arrived();
+        assert_eq!(info.progress().phase(), Phase::Request);
+        info.request_done();
+        assert_eq!(info.progress().phase(), Phase::Idle);
+        info.head_began();
+        assert_eq!(info.progress().phase(), Phase::Head);
+    }
+
+    #[test]
+    fn a_request_that_ends_before_its_body_leaves_the_rest_of_it() {
+        let info = info(Protocol::Http1);
+        info.head_arrived();
+        info.body_expected();
+        info.request_done();
+        assert_eq!(info.progress().phase(), Phase::Leftover);
+        info.head_arrived();
+        info.request_done();
+        assert_eq!(info.progress().phase(), Phase::Idle);
+    }
+
+    #[test]
+    fn entering_the_same_phase_again_is_a_change() {
+        let info = info(Protocol::Http1);
+        info.request_done();
+        let before = info.progress();
+        info.head_arrived();
+        info.request_done();
+        assert_ne!(info.progress(), before, "a further request must restart the idle limit");
+    }
+
+    #[test]
+    fn requests_of_http2_do_not_move_the_connection() {
+        let info = info(Protocol::Http2);
+        let before = info.progress();
+        info.head_arrived();
+        info.request_done();
+        assert_eq!(info.progress(), before);
+    }
+
+    #[test]
+    fn the_first_missed_deadline_stays() {
+        let info = info(Protocol::Http1);
+        assert_eq!(info.timed_out(), None);
+        info.note_timeout(TimedOut::Body);
+        info.note_timeout(TimedOut::Write);
+        assert_eq!(info.timed_out(), Some(TimedOut::Body));
+    }
+}

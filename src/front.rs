@@ -1,0 +1,167 @@
+//! Where clients arrive: listeners, TLS, deadlines and limits, in front of the engine.
+//!
+//! A connection goes through visible steps: accept → limit → facts → peek the ClientHello → choose → handshake →
+//! guard → serve. What comes out is a stream with its facts ([`crate::connection::ConnectionInfo`]), handed to
+//! Pingora's `HttpProxy`. It must not know requests, routes or Kubernetes.
+
+pub mod drain;
+pub mod listeners;
+pub mod metrics;
+pub mod tls;
+
+mod deadline;
+mod guarded;
+mod handshake;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::protocols::l4::stream::Stream as TcpStream;
+use pingora::protocols::{ALPN, GetSocketDigest, IO, Stream};
+use pingora::server::ShutdownWatch;
+use tidegate_plugin::TlsFacts;
+
+pub use drain::Drain;
+pub use handshake::HandshakeFailure;
+pub use listeners::{Bound, ListenError, ListenerProtocol, ListenerSpec, Listeners};
+pub use metrics::{FrontMetrics, ListenerCounts, ListenerMetrics};
+pub use tls::{TlsPolicy, TlsVersion};
+
+use crate::connection::{ConnectionInfo, Protocol};
+use crate::snapshot::Snapshot;
+use deadline::Waits;
+use guarded::Guarded;
+use metrics::{Counted, add_one};
+use tls::TlsListener;
+
+/// Serves the connections of one listener with an app.
+pub struct Front<A> {
+    app: Arc<A>,
+    listener: Arc<str>,
+    address: SocketAddr,
+    tls: Option<TlsListener>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    drain: Arc<Drain>,
+    metrics: Arc<ListenerMetrics>,
+}
+
+/// What is known of a connection before a byte of it is read.
+struct Arrival {
+    peer: SocketAddr,
+    local: SocketAddr,
+    accepted_at: Instant,
+    waits: Waits,
+}
+
+/// Counts a panic of the task that serves a connection, which ends that connection only.
+struct PanicCounter<'m>(&'m ListenerMetrics);
+
+// === impl Front ===
+
+#[async_trait]
+impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Front<A> {
+    /// Serves one connection to its end. The signal of the listener is not passed on: connections outlive their
+    /// listener and end with the drain.
+    async fn process_new(self: &Arc<Self>, stream: Stream, _listener: &ShutdownWatch) -> Option<Stream> {
+        let accepted_at = Instant::now();
+        let _panics = PanicCounter(&self.metrics);
+        let snapshot = self.snapshot.load_full();
+        add_one(&self.metrics.accepted);
+        let Some(_open) = self.drain.enter(snapshot.edge.max_connections) else {
+            add_one(&self.metrics.refused);
+            return None;
+        };
+        let stream = stream.into_any().downcast::<TcpStream>().ok()?;
+        let arrival = self.arrival(&stream, &snapshot, accepted_at);
+        // An open connection must not hold on to the snapshot it began with.
+        drop(snapshot);
+        tokio::select! {
+            () = self.accepted(*stream, arrival) => {}
+            () = self.drain.cut_off() => {}
+        }
+        None
+    }
+
+    // `cleanup` is not forwarded: Pingora calls it when one listener ends, and the app would end for all of them.
+}
+
+impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
+    fn arrival(&self, stream: &TcpStream, snapshot: &Snapshot, accepted_at: Instant) -> Arrival {
+        let digest = stream.get_socket_digest();
+        let peer = digest.as_ref().and_then(|digest| digest.peer_addr()?.as_inet().copied());
+        let local = digest.as_ref().and_then(|digest| digest.local_addr()?.as_inet().copied());
+        let edge = &snapshot.edge;
+        Arrival {
+            peer: canonical(peer.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))),
+            local: canonical(local.unwrap_or(self.address)),
+            accepted_at,
+            waits: Waits {
+                header: edge.header_timeout,
+                idle: edge.keep_alive_timeout,
+                body: edge.body_timeout,
+                write: edge.send_timeout,
+            },
+        }
+    }
+
+    async fn accepted(&self, stream: TcpStream, arrival: Arrival) {
+        let Some(tls) = &self.tls else {
+            return self.guard_and_serve(stream, arrival, None).await;
+        };
+        let handshaking = Counted::in_gauge(&self.metrics.handshaking);
+        let shaken = tokio::select! {
+            shaken = handshake::handshake(stream, tls) => shaken,
+            () = self.drain.begun() => return,
+        };
+        drop(handshaking);
+        match shaken {
+            Ok((stream, facts)) => self.guard_and_serve(stream, arrival, Some(facts)).await,
+            Err(reason) => {
+                self.metrics.count_handshake_failure(reason);
+                tracing::debug!(
+                    listener = %self.listener, client = %arrival.peer, reason = reason.as_str(),
+                    "TLS handshake failed"
+                );
+            }
+        }
+    }
+
+    async fn guard_and_serve<S: IO + 'static>(&self, stream: S, arrival: Arrival, tls: Option<TlsFacts>) {
+        let _active = Counted::in_gauge(&self.metrics.active);
+        let protocol = match stream.selected_alpn_proto() {
+            Some(ALPN::H2) => Protocol::Http2,
+            _ => Protocol::Http1,
+        };
+        let Arrival { peer, local, accepted_at, waits } = arrival;
+        let info = ConnectionInfo::new(self.listener.clone(), peer, local, accepted_at, tls, protocol);
+        let guarded = Guarded::new(stream, Arc::new(info), self.metrics.clone(), waits);
+        let Ok(guarded) = guarded else { return };
+        let shutdown = self.drain.watch();
+        let mut next: Option<Stream> = Some(Box::new(guarded));
+        while let Some(stream) = next {
+            next = self.app.process_new(stream, &shutdown).await;
+        }
+    }
+}
+
+/// An address that a dual-stack socket shows in its IPv6 form is the IPv4 address that it stands for.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+// === impl PanicCounter ===
+
+impl Drop for PanicCounter<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            add_one(&self.0.panicked);
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Which deadline holds for a client: pure arithmetic over instants, and the one timer that a direction needs.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::connection::{ConnectionInfo, Phase, Progress, Protocol, TimedOut};
+
+/// Bytes a second that a request body must keep on average, once it has been waited for longer than the body timeout.
+const MIN_BODY_RATE: u64 = 100;
+
+/// Bytes after which an HTTP/2 client has proved itself: the preface and the head of its first frame
+/// (RFC 9113, sections 3.4 and 4.1).
+const H2_OPENING_BYTES: u64 = 24 + 9;
+
+/// The waits of a connection, copied from the edge settings when it is accepted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waits {
+    pub(super) header: Duration,
+    pub(super) idle: Duration,
+    pub(super) body: Duration,
+    pub(super) write: Duration,
+}
+
+/// What the client must send, and how long it has had for it.
+#[derive(Debug)]
+pub(super) struct ReadClock {
+    progress: Progress,
+    since: Instant,
+    /// Bytes that came in this phase.
+    bytes: u64,
+    /// Time spent waiting for bytes in this phase, up to `waiting_since`.
+    waited: Duration,
+    waiting_since: Option<Instant>,
+}
+
+/// A timer that is touched only when something waits, and moved only when it fires too early.
+#[derive(Debug, Default)]
+pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
+
+// === impl ReadClock ===
+
+impl ReadClock {
+    pub(super) fn new(info: &ConnectionInfo, now: Instant) -> Self {
+        Self { progress: info.progress(), since: now, bytes: 0, waited: Duration::ZERO, waiting_since: None }
+    }
+
+    /// Notes bytes that came; the first ones of a further request begin its head.
+    pub(super) fn bytes_came(&mut self, info: &ConnectionInfo, count: usize, now: impl Fn() -> Instant) {
+        self.follow(info, &now);
+        if self.progress.phase() == Phase::Idle && count > 0 {
+            info.head_began();
+            self.follow(info, &now);
+        }
+        self.bytes = self.bytes.saturating_add(count as u64);
+        if let Some(since) = self.waiting_since.take() {
+            self.waited += now().saturating_duration_since(since);
+        }
+    }
+
+    /// When the wait that begins or goes on now must end, and what was missed then; `None`: no deadline holds.
+    pub(super) fn deadline(
+        &mut self,
+        info: &ConnectionInfo,
+        waits: &Waits,
+        now: Instant,
+    ) -> Option<(Instant, TimedOut)> {
+        self.follow(info, &|| now);
+        let waiting_since = *self.waiting_since.get_or_insert(now);
+        match (info.protocol, self.progress.phase()) {
+            (Protocol::Http2, _) if self.bytes >= H2_OPENING_BYTES => None,
+            (Protocol::Http2, _) | (Protocol::Http1, Phase::Head) => {
+                Some((self.since + waits.header, TimedOut::Header))
+            }
+            (Protocol::Http1, Phase::Idle) => Some((self.since + waits.idle, TimedOut::Idle)),
+            // Where the rest of the body ends cannot be seen from here; a head follows it within the same time.
+            (Protocol::Http1, Phase::Leftover) => Some((self.since + waits.header, TimedOut::Body)),
+            (Protocol::Http1, Phase::Request) => None,
+            (Protocol::Http1, Phase::Body) => {
+                let left = body_time(self.bytes, waits.body).saturating_sub(self.waited);
+                Some((waiting_since + left, TimedOut::Body))
+            }
+        }
+    }
+
+    /// Whether part of a request head came on HTTP/1 and the rest did not.
+    pub(super) fn has_partial_head(&self, info: &ConnectionInfo) -> bool {
+        let here = info.progress();
+        info.protocol == Protocol::Http1 && here == self.progress && here.phase() == Phase::Head && self.bytes > 0
+    }
+
+    /// Starts anew when the proxy has moved on.
+    fn follow(&mut self, info: &ConnectionInfo, now: &impl Fn() -> Instant) {
+        let progress = info.progress();
+        if progress != self.progress {
+            *self = Self { progress, since: now(), bytes: 0, waited: Duration::ZERO, waiting_since: None };
+        }
+    }
+}
+
+/// How long a body may be waited for in all when so many bytes of it came.
+fn body_time(bytes: u64, timeout: Duration) -> Duration {
+    timeout.max(Duration::from_millis(bytes.saturating_mul(1000) / MIN_BODY_RATE))
+}
+
+// === impl Timer ===
+
+impl Timer {
+    /// Ready when the deadline has passed; otherwise the task is woken for it.
+    pub(super) fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAITS: Waits = Waits {
+        header: Duration::from_secs(10),
+        idle: Duration::from_secs(20),
+        body: Duration::from_secs(30),
+        write: Duration::from_secs(40),
+    };
+
+    fn info(protocol: Protocol) -> ConnectionInfo {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 80));
+        ConnectionInfo::new("http".into(), address, address, std::time::Instant::now(), None, protocol)
+    }
+
+    fn after(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_head_has_one_deadline_however_its_bytes_come() {
+        let (info, start) = (info(Protocol::Http1), Instant::now());
+        let mut clock = ReadClock::new(&info, start);
+        for second in 0..9 {
+            let due = clock.deadline(&info, &WAITS, after(start, second));
+            assert_eq!(due, Some((after(start, 10), TimedOut::Header)));
+            clock.bytes_came(&info, 1, || after(start, second));
+        }
+        assert!(clock.has_partial_head(&info));
+    }
+
+    #[test]
+    fn the_idle_limit_holds_until_the_next_head_begins() {
+        let (info, start) = (info(Protocol::Http1), Instant::now());
+        let mut clock = ReadClock::new(&info, start);
+        info.head_arrived();
+        assert_eq!(clock.deadline(&info, &WAITS, after(start, 1)), None, "the client owes nothing");
+        assert!(!clock.has_partial_head(&info));
+        info.request_done();
+        let idle = clock.deadline(&info, &WAITS, after(start, 5));
+        assert_eq!(idle, Some((after(start, 25), TimedOut::Idle)));
+        clock.bytes_came(&info, 1, || after(start, 15));
+        let head = clock.deadline(&info, &WAITS, after(start, 16));
+        assert_eq!(head, Some((after(start, 25), TimedOut::Header)));
+        assert_eq!(info.progress().phase(), Phase::Head);
+    }
+
+    #[test]
+    fn a_body_must_keep_its_rate_over_the_time_waited() {
+        let (info, start) = (info(Protocol::Http1), Instant::now());
+        let mut clock = ReadClock::new(&info, start);
+        info.head_arrived();
+        info.body_expected();
+        assert_eq!(clock.deadline(&info, &WAITS, start), Some((after(start, 30), TimedOut::Body)));
+        clock.bytes_came(&info, 4000, || after(start, 10));
+        // Ten seconds pass in which nobody wants bytes: they are not the client's.
+        let due = clock.deadline(&info, &WAITS, after(start, 20));
+        assert_eq!(due, Some((after(start, 20 + 40 - 10), TimedOut::Body)));
+        clock.bytes_came(&info, 1, || after(start, 49));
+        let due = clock.deadline(&info, &WAITS, after(start, 49)).map(|(due, _)| due - start);
+        assert_eq!(due, Some(Duration::from_millis(49_000 + 40_010 - 39_000)));
+    }
+
+    #[test]
+    fn the_rest_of_a_body_that_nobody_wanted_is_no_request_head() {
+        let (info, start) = (info(Protocol::Http1), Instant::now());
+        let mut clock = ReadClock::new(&info, start);
+        info.head_arrived();
+        info.body_expected();
+        info.request_done();
+        clock.bytes_came(&info, 5000, || start);
+        assert_eq!(clock.deadline(&info, &WAITS, after(start, 5)), Some((after(start, 10), TimedOut::Body)));
+        assert!(!clock.has_partial_head(&info));
+    }
+
+    #[test]
+    fn an_http2_client_has_the_header_deadline_for_its_opening_only() {
+        let (info, start) = (info(Protocol::Http2), Instant::now());
+        let mut clock = ReadClock::new(&info, start);
+        clock.bytes_came(&info, 24, || start);
+        assert_eq!(clock.deadline(&info, &WAITS, start), Some((after(start, 10), TimedOut::Header)));
+        clock.bytes_came(&info, 9, || start);
+        assert_eq!(clock.deadline(&info, &WAITS, start), None);
+        assert!(!clock.has_partial_head(&info));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_fires_too_early_is_moved() {
+        let start = Instant::now();
+        let mut timer = Timer::default();
+        std::future::poll_fn(|cx| {
+            assert!(timer.poll(after(start, 1), cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        std::future::poll_fn(|cx| timer.poll(after(start, 9), cx)).await;
+        assert!(Instant::now() >= after(start, 9));
+        std::future::poll_fn(|cx| timer.poll(after(start, 9), cx)).await;
+    }
+}

@@ -1,0 +1,229 @@
+//! The stream that the engine reads and writes, with the deadlines that the engine itself does not have.
+//!
+//! Pingora bounds single reads at best; this bounds a whole request head, the idle time of a kept connection, the rate
+//! of a body and a response that is not read. Timers are polled only when the client makes us wait.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::http::ResponseHeader;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::{SslDigest, TlsRef};
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
+    UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::Instant;
+
+use super::deadline::{ReadClock, Timer, Waits};
+use super::metrics::{ListenerMetrics, add_one};
+use crate::connection::{ConnectionInfo, TimedOut};
+
+/// What a client gets whose request head did not arrive in time (RFC 9110, section 15.5.9).
+const REQUEST_TIMEOUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n";
+
+/// A stream whose client is held to its deadlines.
+#[derive(Debug)]
+pub(super) struct Guarded<S> {
+    inner: S,
+    info: Arc<ConnectionInfo>,
+    digest: Arc<ProxyDigest>,
+    metrics: Arc<ListenerMetrics>,
+    waits: Waits,
+    clock: ReadClock,
+    read_timer: Timer,
+    write_timer: Timer,
+    /// Since when writing makes no progress.
+    stalled_since: Option<Instant>,
+}
+
+// === impl Guarded ===
+
+impl<S: IO> Guarded<S> {
+    /// Guards a stream; the facts become visible in its digest.
+    ///
+    /// # Errors
+    /// None in practice: the digest wants a response head, whose making can fail for bad status codes only.
+    pub(super) fn new(
+        inner: S,
+        info: Arc<ConnectionInfo>,
+        metrics: Arc<ListenerMetrics>,
+        waits: Waits,
+    ) -> pingora::Result<Self> {
+        let response = Box::new(ResponseHeader::build(200, Some(0))?);
+        let digest = Arc::new(ProxyDigest::new(response, Some(Box::new(info.clone()))));
+        let clock = ReadClock::new(&info, Instant::now());
+        let (read_timer, write_timer) = (Timer::default(), Timer::default());
+        Ok(Self { inner, info, digest, metrics, waits, clock, read_timer, write_timer, stalled_since: None })
+    }
+
+    /// What reading gives when no byte is there: nothing yet, or the end of the client's time.
+    fn wait_for_bytes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some((deadline, reason)) = self.clock.deadline(&self.info, &self.waits, Instant::now()) else {
+            return Poll::Pending;
+        };
+        std::task::ready!(self.read_timer.poll(deadline, cx));
+        if reason == TimedOut::Header && self.clock.has_partial_head(&self.info) {
+            self.answer_request_timeout(cx);
+        }
+        Poll::Ready(Err(self.missed(reason)))
+    }
+
+    /// Tells the client why, if it takes so few bytes at once.
+    fn answer_request_timeout(&mut self, cx: &mut Context<'_>) {
+        if Pin::new(&mut self.inner).poll_write(cx, REQUEST_TIMEOUT).is_ready() {
+            let _best_effort = Pin::new(&mut self.inner).poll_flush(cx);
+        }
+    }
+
+    /// Passes on what writing gave, unless it has stalled for too long.
+    fn watch_write<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled_since = None;
+            return written;
+        }
+        let since = *self.stalled_since.get_or_insert_with(Instant::now);
+        std::task::ready!(self.write_timer.poll(since + self.waits.write, cx));
+        Poll::Ready(Err(self.missed(TimedOut::Write)))
+    }
+
+    fn missed(&self, reason: TimedOut) -> io::Error {
+        if self.info.timed_out().is_none() {
+            self.metrics.count_timeout(reason);
+            tracing::debug!(
+                listener = %self.info.listener, client = %self.info.peer, reason = reason.as_str(),
+                "client missed a deadline"
+            );
+        }
+        self.info.note_timeout(reason);
+        io::Error::new(io::ErrorKind::TimedOut, reason.as_str())
+    }
+}
+
+impl<S> Drop for Guarded<S> {
+    fn drop(&mut self) {
+        if self.clock.has_partial_head(&self.info) && self.info.timed_out().is_none() {
+            add_one(&self.metrics.malformed);
+        }
+    }
+}
+
+impl<S: IO> AsyncRead for Guarded<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        match Pin::new(&mut this.inner).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => {
+                let count = buf.filled().len() - before;
+                this.clock.bytes_came(&this.info, count, Instant::now);
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => this.wait_for_bytes(cx),
+            failed => failed,
+        }
+    }
+}
+
+impl<S: IO> AsyncWrite for Guarded<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.watch_write(written, cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.watch_write(written, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        self.watch_write(flushed, cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let closed = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.watch_write(closed, cx)
+    }
+}
+
+#[async_trait]
+impl<S: IO> Shutdown for Guarded<S> {
+    async fn shutdown(&mut self) {
+        // Through our own writing, so that a client that reads nothing cannot hold the connection here.
+        if let Err(error) = AsyncWriteExt::shutdown(self).await {
+            tracing::debug!(client = %self.info.peer, %error, "connection was not closed cleanly");
+        }
+    }
+}
+
+#[async_trait]
+impl<S: IO> Peek for Guarded<S> {
+    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
+        let waited = tokio::time::timeout(self.waits.header, self.inner.try_peek(buf)).await;
+        waited.unwrap_or_else(|_elapsed| Err(self.missed(TimedOut::Header)))
+    }
+}
+
+impl<S: IO> UniqueID for Guarded<S> {
+    fn id(&self) -> UniqueIDType {
+        self.inner.id()
+    }
+}
+
+impl<S: IO> Ssl for Guarded<S> {
+    fn get_ssl(&self) -> Option<&TlsRef> {
+        self.inner.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.inner.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.inner.selected_alpn_proto()
+    }
+}
+
+impl<S: IO> GetTimingDigest for Guarded<S> {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.inner.get_timing_digest()
+    }
+
+    fn get_read_pending_time(&self) -> Duration {
+        self.inner.get_read_pending_time()
+    }
+
+    fn get_write_pending_time(&self) -> Duration {
+        self.inner.get_write_pending_time()
+    }
+}
+
+impl<S> GetProxyDigest for Guarded<S> {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        Some(self.digest.clone())
+    }
+}
+
+impl<S: IO> GetSocketDigest for Guarded<S> {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.inner.get_socket_digest()
+    }
+
+    fn set_socket_digest(&mut self, socket_digest: SocketDigest) {
+        self.inner.set_socket_digest(socket_digest);
+    }
+}

@@ -1,0 +1,279 @@
+//! Listeners that come and go while the process runs.
+//!
+//! Sockets are bound here, so that a bad address is an error value at once and port 0 tells its real number; accepting
+//! is Pingora's, whose streams have the read buffers that ours would lack.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::IntoRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::server::{Fds, ListenFds};
+use pingora::services::Service as _;
+use pingora::services::listening::Service;
+use socket2::{Domain, Socket, Type};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::Front;
+use super::drain::Drain;
+use super::metrics::FrontMetrics;
+use super::tls::{TlsListener, TlsPolicy};
+use crate::snapshot::Snapshot;
+
+/// Connections that may wait to be accepted; the system caps it (`net.core.somaxconn`).
+const BACKLOG: i32 = 65_535;
+
+/// A listener as it is wanted.
+#[derive(Clone, Debug)]
+pub struct ListenerSpec {
+    /// Name, unique among listeners.
+    pub name: Arc<str>,
+    /// Address; port 0: the system chooses. `[::]` takes IPv4 as well, every other IPv6 address IPv6 only.
+    pub address: SocketAddr,
+    /// What is spoken.
+    pub protocol: ListenerProtocol,
+    /// TLS settings; read for `https` only.
+    pub tls: TlsPolicy,
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerProtocol {
+    /// HTTP/1 in the clear, and HTTP/2 where the app allows it.
+    Http,
+    /// HTTP/1 and HTTP/2 over TLS.
+    Https,
+}
+
+/// A listener that accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its real address, port included.
+    pub address: SocketAddr,
+}
+
+/// Why a listener does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// A listener of this name runs.
+    #[error("listener `{name}`: a listener of this name runs already; stop it first")]
+    Runs {
+        /// The name.
+        name: Arc<str>,
+    },
+    /// The drain has begun.
+    #[error("listener `{name}`: tidegate is stopping")]
+    Stopping {
+        /// The name.
+        name: Arc<str>,
+    },
+    /// The socket cannot be had: the address is in use, not of this machine, or not permitted.
+    #[error("listener `{name}`: cannot listen on {address}")]
+    Bind {
+        /// The listener.
+        name: Arc<str>,
+        /// The address that it wants.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// TLS cannot be set up.
+    #[error("listener `{name}`: cannot set up TLS")]
+    Tls {
+        /// The listener.
+        name: Arc<str>,
+        /// Why.
+        #[source]
+        source: rustls::Error,
+    },
+}
+
+/// The listeners of the process, all in front of one app.
+pub struct Listeners<A> {
+    app: Arc<A>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    drain: Arc<Drain>,
+    metrics: Arc<FrontMetrics>,
+    accept_tasks: usize,
+    running: Mutex<BTreeMap<Arc<str>, Running>>,
+    app_told: AtomicBool,
+}
+
+struct Running {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+// === impl Listeners ===
+
+impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
+    /// Makes listeners in front of an app; none runs yet. `accept_tasks` (at least 1) accept on each listener.
+    pub fn new(app: Arc<A>, snapshot: Arc<ArcSwap<Snapshot>>, accept_tasks: usize) -> Self {
+        Self {
+            app,
+            snapshot,
+            drain: Arc::default(),
+            metrics: Arc::default(),
+            accept_tasks: accept_tasks.max(1),
+            running: Mutex::default(),
+            app_told: AtomicBool::new(false),
+        }
+    }
+
+    /// The state of the graceful stop.
+    pub fn drain_state(&self) -> &Arc<Drain> {
+        &self.drain
+    }
+
+    /// Counts of connections.
+    pub fn metrics(&self) -> &Arc<FrontMetrics> {
+        &self.metrics
+    }
+
+    /// The listeners that run, by name.
+    pub fn bound(&self) -> Vec<Bound> {
+        self.lock().iter().map(|(name, running)| Bound { name: name.clone(), address: running.address }).collect()
+    }
+
+    /// Starts a listener on the runtime that this is called in. It accepts when this returns.
+    ///
+    /// # Errors
+    /// The address cannot be had, the name is taken, TLS cannot be set up, or the drain has begun.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start(&self, spec: &ListenerSpec) -> Result<Bound, ListenError> {
+        let name = &spec.name;
+        let mut running = self.lock();
+        if self.drain.has_begun() {
+            return Err(ListenError::Stopping { name: name.clone() });
+        }
+        if running.contains_key(name) {
+            return Err(ListenError::Runs { name: name.clone() });
+        }
+        let tls = match spec.protocol {
+            ListenerProtocol::Http => None,
+            ListenerProtocol::Https => Some(
+                TlsListener::new(&spec.tls, self.snapshot.clone())
+                    .map_err(|source| ListenError::Tls { name: name.clone(), source })?,
+            ),
+        };
+        let (socket, address) = bind(spec.address).map_err(|source| ListenError::Bind {
+            name: name.clone(),
+            address: spec.address,
+            source,
+        })?;
+        let front = self.front(name, address, tls);
+        let stop = watch::Sender::new(false);
+        let task = tokio::spawn(accept(front, socket, address, stop.subscribe(), self.accept_tasks));
+        running.insert(name.clone(), Running { address, stop, task });
+        tracing::info!(listener = %name, %address, "listener started");
+        Ok(Bound { name: name.clone(), address })
+    }
+
+    /// Stops accepting on a listener and frees its address; its open connections go on. Says whether it ran.
+    pub async fn stop(&self, name: &str) -> bool {
+        let Some(running) = self.lock().remove(name) else { return false };
+        running.stop.send_replace(true);
+        let _ended = running.task.await;
+        tracing::info!(listener = name, address = %running.address, "listener stopped");
+        true
+    }
+
+    /// Begins the graceful stop: no listener accepts any more, idle connections close, the others after their current
+    /// request. Resolves when all of that is told; await [`Drain::idle`] next, with a deadline, then [`Drain::cut`].
+    pub async fn drain(&self) {
+        let running = {
+            let mut running = self.lock();
+            self.drain.begin();
+            std::mem::take(&mut *running)
+        };
+        for listener in running.values() {
+            listener.stop.send_replace(true);
+        }
+        for listener in running.into_values() {
+            let _ended = listener.task.await;
+        }
+        // The app releases connections that wait for a request, for all listeners together, and never serves again.
+        if !self.app_told.swap(true, Ordering::SeqCst) {
+            ServerApp::cleanup(&*self.app).await;
+        }
+        tracing::info!(open = self.drain.open(), "draining connections");
+    }
+
+    fn front(&self, name: &Arc<str>, address: SocketAddr, tls: Option<TlsListener>) -> Front<A> {
+        Front {
+            app: self.app.clone(),
+            listener: name.clone(),
+            address,
+            tls,
+            snapshot: self.snapshot.clone(),
+            drain: self.drain.clone(),
+            metrics: self.metrics.listener(name),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Accepts until stopped. The socket is closed when this ends.
+async fn accept<A: HttpServerApp + Send + Sync + 'static>(
+    front: Front<A>,
+    socket: Socket,
+    address: SocketAddr,
+    stop: watch::Receiver<bool>,
+    accept_tasks: usize,
+) {
+    let mut service = Service::new(front.listener.to_string(), front);
+    service.add_tcp(&address.to_string());
+    // A table of its own for each listener: in a shared one the descriptor of a stopped listener would be found again
+    // under its address. Pingora takes the descriptor over from here.
+    let mut table = Fds::new();
+    table.add(address.to_string(), socket.into_raw_fd());
+    let table: ListenFds = Arc::new(table.into());
+    service.start_service(Some(table), stop, accept_tasks).await;
+}
+
+/// A listening, non-blocking socket and its real address.
+fn bind(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // Connections of a previous process in TIME_WAIT must not keep the address from us.
+    socket.set_reuse_address(true)?;
+    if let SocketAddr::V6(v6) = address {
+        socket.set_only_v6(!v6.ip().is_unspecified())?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    // Pingora listens once more, which is harmless; only this one tells that another process listens already.
+    socket.listen(BACKLOG)?;
+    let real = socket.local_addr()?.as_socket().unwrap_or(address);
+    Ok((socket, real))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_0_tells_its_real_number() {
+        let (_socket, address) = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        assert_ne!(address.port(), 0);
+    }
+
+    #[test]
+    fn an_address_in_use_is_an_error() {
+        let (_socket, address) = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        assert_eq!(bind(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+}

@@ -1,0 +1,180 @@
+//! Counts of the front: connections by listener and state, and why connections ended early.
+//!
+//! Plain atomics, read by whoever shows them; it must not know how they are shown.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::handshake::HandshakeFailure;
+use crate::connection::TimedOut;
+
+/// Counts of all listeners since the start of the process.
+#[derive(Debug, Default)]
+pub struct FrontMetrics {
+    listeners: Mutex<Vec<Arc<ListenerMetrics>>>,
+}
+
+/// Counts of one listener. Gauges go up and down, all else only up.
+#[derive(Debug)]
+pub struct ListenerMetrics {
+    /// Name of the listener.
+    pub name: Arc<str>,
+    /// Connections in their TLS handshake now.
+    pub handshaking: AtomicU64,
+    /// Connections that speak HTTP now.
+    pub active: AtomicU64,
+    /// Connections accepted, those refused included.
+    pub accepted: AtomicU64,
+    /// Connections closed at once, because too many were open.
+    pub refused: AtomicU64,
+    /// HTTP/1 connections that ended after bytes of a request came, but before its head was understood.
+    pub malformed: AtomicU64,
+    /// Connections whose task panicked.
+    pub panicked: AtomicU64,
+    handshake_failures: [AtomicU64; HandshakeFailure::ALL.len()],
+    timeouts: [AtomicU64; TimedOut::ALL.len()],
+}
+
+/// The counts of one listener at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "documented at the counts of the same names")]
+pub struct ListenerCounts {
+    pub listener: Arc<str>,
+    pub handshaking: u64,
+    pub active: u64,
+    pub accepted: u64,
+    pub refused: u64,
+    pub malformed: u64,
+    pub panicked: u64,
+    pub handshake_failures: [(HandshakeFailure, u64); HandshakeFailure::ALL.len()],
+    pub timeouts: [(TimedOut, u64); TimedOut::ALL.len()],
+}
+
+/// Counts one more for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Counted<'m>(&'m AtomicU64);
+
+// === impl FrontMetrics ===
+
+impl FrontMetrics {
+    /// The counts of all listeners that ever were, in order of their first start.
+    pub fn snapshot(&self) -> Vec<ListenerCounts> {
+        self.lock().iter().map(|listener| listener.counts()).collect()
+    }
+
+    /// The counts of a listener; one that comes back goes on counting.
+    pub(super) fn listener(&self, name: &Arc<str>) -> Arc<ListenerMetrics> {
+        let mut listeners = self.lock();
+        if let Some(known) = listeners.iter().find(|listener| listener.name == *name) {
+            return known.clone();
+        }
+        let new = Arc::new(ListenerMetrics::new(name.clone()));
+        listeners.push(new.clone());
+        new
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<ListenerMetrics>>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl ListenerMetrics ===
+
+impl ListenerMetrics {
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            handshaking: AtomicU64::new(0),
+            active: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            malformed: AtomicU64::new(0),
+            panicked: AtomicU64::new(0),
+            handshake_failures: Default::default(),
+            timeouts: Default::default(),
+        }
+    }
+
+    /// The counts now.
+    pub fn counts(&self) -> ListenerCounts {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let pair = |slots: &[AtomicU64], index: usize| slots.get(index).map_or(0, read);
+        ListenerCounts {
+            listener: self.name.clone(),
+            handshaking: read(&self.handshaking),
+            active: read(&self.active),
+            accepted: read(&self.accepted),
+            refused: read(&self.refused),
+            malformed: read(&self.malformed),
+            panicked: read(&self.panicked),
+            handshake_failures: HandshakeFailure::ALL
+                .map(|reason| (reason, pair(&self.handshake_failures, reason as usize))),
+            timeouts: TimedOut::ALL.map(|reason| (reason, pair(&self.timeouts, reason as usize))),
+        }
+    }
+
+    pub(super) fn count_handshake_failure(&self, reason: HandshakeFailure) {
+        self.handshake_failures.get(reason as usize).map(add_one);
+    }
+
+    pub(super) fn count_timeout(&self, reason: TimedOut) {
+        self.timeouts.get(reason as usize).map(add_one);
+    }
+}
+
+// === impl Counted ===
+
+impl<'m> Counted<'m> {
+    pub(super) fn in_gauge(gauge: &'m AtomicU64) -> Self {
+        add_one(gauge);
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn add_one(count: &AtomicU64) {
+    count.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_that_comes_back_goes_on_counting() {
+        let metrics = FrontMetrics::default();
+        add_one(&metrics.listener(&"http".into()).accepted);
+        add_one(&metrics.listener(&"http".into()).accepted);
+        let counts = metrics.snapshot();
+        assert_eq!(counts.len(), 1);
+        assert_eq!(counts[0].accepted, 2);
+    }
+
+    #[test]
+    fn each_reason_has_its_own_count() {
+        let listener = ListenerMetrics::new("https".into());
+        for (times, reason) in HandshakeFailure::ALL.into_iter().enumerate() {
+            (0..=times).for_each(|_| listener.count_handshake_failure(reason));
+        }
+        for (times, reason) in TimedOut::ALL.into_iter().enumerate() {
+            (0..=times).for_each(|_| listener.count_timeout(reason));
+        }
+        let counts = listener.counts();
+        assert!(counts.handshake_failures.iter().zip(1..).all(|((_, count), times)| *count == times));
+        assert!(counts.timeouts.iter().zip(1..).all(|((_, count), times)| *count == times));
+    }
+
+    #[test]
+    fn a_gauge_falls_when_the_connection_ends() {
+        let gauge = AtomicU64::new(0);
+        let counted = Counted::in_gauge(&gauge);
+        assert_eq!(gauge.load(Ordering::Relaxed), 1);
+        drop(counted);
+        assert_eq!(gauge.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,297 @@
+//! Real sockets on loopback in front of Pingora's own proxy, whose app answers everything itself.
+
+mod deadlines;
+mod stop;
+mod tls;
+
+use pingora::http::ResponseHeader;
+use pingora::server::configuration::ServerConf;
+use pingora::upstreams::peer::HttpPeer;
+use pingora_proxy::{HttpProxy, ProxyHttp, Session, http_proxy};
+use rustls::crypto::ring;
+use rustls::sign::CertifiedKey;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream as Client;
+use tokio::sync::Notify;
+
+use super::*;
+use crate::host::HostPattern;
+use crate::origin::Origin;
+use crate::snapshot::certificates::{Certificates, ServedCertificate};
+use crate::snapshot::edge::Edge;
+use crate::snapshot::host_map::HostMap;
+use crate::snapshot::router::Router;
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+
+/// Answers with the facts of the connection; some paths misbehave.
+#[derive(Default)]
+struct App {
+    arrived: Arc<Notify>,
+    release: Arc<Notify>,
+}
+
+#[async_trait]
+impl ProxyHttp for App {
+    type CTX = ();
+
+    fn new_ctx(&self) {}
+
+    async fn early_request_filter(&self, session: &mut Session, (): &mut ()) -> pingora::Result<()> {
+        info(session).head_arrived();
+        if session.req_header().headers.contains_key("content-length") {
+            info(session).body_expected();
+        }
+        session.set_keepalive(Some(60));
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, (): &mut ()) -> pingora::Result<bool> {
+        let info = info(session);
+        let mut answer = format!("{} {:?} {:?}", info.listener, info.protocol, info.tls).into_bytes();
+        match session.req_header().uri.path() {
+            "/wait" => {
+                self.arrived.notify_one();
+                self.release.notified().await;
+            }
+            "/body" => {
+                while session.read_request_body().await?.is_some() {}
+                info.body_arrived();
+            }
+            // Otherwise Pingora closes a connection whose request was answered before its body was read.
+            "/keep" => session.as_downstream_mut().set_close_on_response_before_downstream_finish(false),
+            "/big" => answer = vec![b'x'; 64 << 20],
+            "/panic" => panic!("asked to"),
+            _ => {}
+        }
+        let mut head = ResponseHeader::build(200, None)?;
+        head.insert_header("Content-Length", answer.len().to_string())?;
+        session.write_response_header(Box::new(head), false).await?;
+        session.write_response_body(Some(answer.into()), true).await?;
+        Ok(true)
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, (): &mut ()) -> pingora::Result<Box<HttpPeer>> {
+        unreachable!("every request is answered")
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&pingora::Error>, (): &mut ()) {
+        info(session).request_done();
+    }
+}
+
+fn info(session: &Session) -> Arc<ConnectionInfo> {
+    ConnectionInfo::of(session.digest().unwrap()).unwrap().clone()
+}
+
+/// Listeners with their app and snapshot.
+struct House {
+    listeners: Arc<Listeners<HttpProxy<App>>>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    arrived: Arc<Notify>,
+    release: Arc<Notify>,
+}
+
+impl House {
+    fn new(edge: Edge) -> Self {
+        Self::with(snapshot(edge, &[], certificate("default.test")))
+    }
+
+    fn with(snapshot: Snapshot) -> Self {
+        let app = App::default();
+        let (arrived, release) = (app.arrived.clone(), app.release.clone());
+        let proxy = http_proxy(&Arc::new(ServerConf::default()), app);
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
+        let listeners = Arc::new(Listeners::new(Arc::new(proxy), snapshot.clone(), 1));
+        Self { listeners, snapshot, arrived, release }
+    }
+
+    fn plain(&self) -> SocketAddr {
+        self.listeners.start(&spec(ListenerProtocol::Http, TlsPolicy::default())).unwrap().address
+    }
+
+    fn tls(&self, tls: TlsPolicy) -> SocketAddr {
+        self.listeners.start(&spec(ListenerProtocol::Https, tls)).unwrap().address
+    }
+
+    fn counts(&self) -> ListenerCounts {
+        self.listeners.metrics().snapshot().remove(0)
+    }
+
+    /// Waits until the counts are as they should be.
+    async fn until(&self, reached: impl Fn(&ListenerCounts) -> bool) {
+        while !reached(&self.counts()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn timeouts(&self, reason: crate::connection::TimedOut) -> u64 {
+        self.counts().timeouts[reason as usize].1
+    }
+}
+
+fn spec(protocol: ListenerProtocol, tls: TlsPolicy) -> ListenerSpec {
+    let name = if protocol == ListenerProtocol::Http { "http" } else { "https" };
+    ListenerSpec { name: name.into(), address: SocketAddr::from(([127, 0, 0, 1], 0)), protocol, tls }
+}
+
+/// Deadlines that no test reaches unless it shortens one.
+fn edge() -> Edge {
+    let long = Duration::from_secs(60);
+    Edge {
+        trusted_proxies: Vec::new(),
+        server_header: None,
+        x_forwarded: true,
+        forwarded_rfc7239: false,
+        request_id: true,
+        max_header_bytes: 65_536,
+        max_header_count: 200,
+        max_uri_bytes: 16_384,
+        header_timeout: long,
+        body_timeout: long,
+        keep_alive_timeout: long,
+        send_timeout: long,
+        keep_alive_requests: None,
+        max_connections: 1000,
+        h2_max_streams: 100,
+    }
+}
+
+fn snapshot(edge: Edge, hosts: &[(&str, &Arc<ServedCertificate>)], default: Arc<ServedCertificate>) -> Snapshot {
+    let hosts = hosts.iter().map(|(host, served)| (HostPattern::parse(host).unwrap(), Some(Arc::clone(served))));
+    Snapshot {
+        generation: 1,
+        router: Router::default(),
+        default: None,
+        certificates: Certificates { hosts: HostMap::default().with(hosts), default },
+        edge: Arc::new(edge),
+    }
+}
+
+fn certificate(host: &str) -> Arc<ServedCertificate> {
+    let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
+    let key = rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let key = ring::default_provider().key_provider.load_private_key(key).unwrap();
+    Arc::new(ServedCertificate {
+        name: host.into(),
+        origin: Origin::default(),
+        key: Arc::new(CertifiedKey::new(vec![made.cert.der().clone()], key)),
+        dns_names: vec![host.to_owned()],
+        not_after: i64::MAX,
+    })
+}
+
+/// Sends a request on a kept connection and gives head and body of its answer.
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, request: &[u8]) -> String {
+    stream.write_all(request).await.unwrap();
+    answer(stream).await
+}
+
+async fn answer<S: AsyncRead + Unpin>(stream: &mut S) -> String {
+    let mut read = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&read).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length =
+                head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            if Some(body.len()) == length {
+                return text;
+            }
+        }
+        assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "closed after {text:?}");
+    }
+}
+
+/// What comes until the connection ends, however it ends.
+async fn rest<S: AsyncRead + Unpin>(stream: &mut S) -> String {
+    let mut read = Vec::new();
+    while matches!(stream.read_buf(&mut read).await, Ok(1..)) {}
+    String::from_utf8_lossy(&read).into_owned()
+}
+
+#[tokio::test]
+async fn a_plain_connection_is_served_request_after_request() {
+    let house = House::new(edge());
+    let mut client = Client::connect(house.plain()).await.unwrap();
+    for _ in 0..3 {
+        let answer = ask(&mut client, GET).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("http Http1 None"), "{answer}");
+    }
+    let counts = house.counts();
+    assert_eq!((counts.accepted, counts.active, counts.malformed), (1, 1, 0));
+    drop(client);
+    house.until(|counts| counts.active == 0).await;
+    house.listeners.drain_state().idle().await;
+    assert_eq!(house.counts().malformed, 0, "a kept connection may be closed by the client");
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_an_error_that_names_listener_and_address() {
+    let house = House::new(edge());
+    let address = house.plain();
+    let second = ListenerSpec { name: "second".into(), address, ..spec(ListenerProtocol::Http, TlsPolicy::default()) };
+    let error = house.listeners.start(&second).unwrap_err();
+    assert_eq!(error.to_string(), format!("listener `second`: cannot listen on {address}"));
+    let again = house.listeners.start(&spec(ListenerProtocol::Http, TlsPolicy::default())).unwrap_err();
+    assert!(matches!(again, ListenError::Runs { .. }), "{again}");
+    let mut client = Client::connect(address).await.unwrap();
+    assert!(ask(&mut client, GET).await.starts_with("HTTP/1.1 200"), "the first listener goes on");
+}
+
+#[tokio::test]
+async fn a_listener_that_stops_frees_its_address_and_keeps_its_connections() {
+    let house = House::new(edge());
+    let address = house.plain();
+    let mut kept = Client::connect(address).await.unwrap();
+    ask(&mut kept, GET).await;
+    assert!(house.listeners.stop("http").await);
+    assert!(!house.listeners.stop("http").await);
+    assert!(Client::connect(address).await.is_err(), "nobody accepts any more");
+    assert!(ask(&mut kept, GET).await.starts_with("HTTP/1.1 200"), "an open connection goes on");
+    let back = ListenerSpec { address, ..spec(ListenerProtocol::Http, TlsPolicy::default()) };
+    assert_eq!(house.listeners.start(&back).unwrap(), Bound { name: "http".into(), address });
+    let mut client = Client::connect(address).await.unwrap();
+    assert!(ask(&mut client, GET).await.starts_with("HTTP/1.1 200"));
+    assert!(ask(&mut kept, GET).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_are_closed_at_once() {
+    let house = House::new(Edge { max_connections: 1, ..edge() });
+    let address = house.plain();
+    let mut first = Client::connect(address).await.unwrap();
+    ask(&mut first, GET).await;
+    let mut second = Client::connect(address).await.unwrap();
+    assert_eq!(rest(&mut second).await, "");
+    assert_eq!(house.counts().refused, 1);
+    drop(first);
+    house.listeners.drain_state().idle().await;
+    let mut third = Client::connect(address).await.unwrap();
+    assert!(ask(&mut third, GET).await.starts_with("HTTP/1.1 200"), "there is room again");
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_own_connection_only() {
+    let house = House::new(edge());
+    let address = house.plain();
+    let mut other = Client::connect(address).await.unwrap();
+    ask(&mut other, GET).await;
+    let mut broken = Client::connect(address).await.unwrap();
+    broken.write_all(b"GET /panic HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
+    assert_eq!(rest(&mut broken).await, "");
+    house.until(|counts| counts.panicked == 1 && counts.active == 1).await;
+    assert!(ask(&mut other, GET).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(house.listeners.drain_state().open(), 1);
+}
+
+#[tokio::test]
+async fn requests_that_the_engine_refuses_are_counted() {
+    let house = House::new(edge());
+    let mut client = Client::connect(house.plain()).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nbad header : x\r\n\r\n").await.unwrap();
+    assert!(rest(&mut client).await.starts_with("HTTP/1.1 400"));
+    house.until(|counts| counts.malformed == 1).await;
+    assert_eq!(house.listeners.metrics().listener(&"http".into()).malformed.load(Ordering::Relaxed), 1);
+}

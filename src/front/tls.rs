@@ -1,0 +1,156 @@
+//! TLS of a listener: versions, application protocols, and the certificate for each handshake.
+//!
+//! The certificate is looked up in the snapshot that is current when the handshake happens, so a swap changes the next
+//! handshake and no open connection.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use pingora::listeners::tls::Acceptor;
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+
+use crate::snapshot::Snapshot;
+use crate::snapshot::certificates::{Certificates, ServedCertificate};
+
+/// Sessions of TLS 1.2 clients without tickets that can be resumed, for each listener.
+const CACHED_SESSIONS: usize = 16 * 1024;
+
+/// TLS settings of a listener.
+#[derive(Clone, Debug)]
+pub struct TlsPolicy {
+    /// Whether HTTP/2 is offered.
+    pub alpn_h2: bool,
+    /// Whether HTTP/1.1 is offered.
+    pub alpn_http1: bool,
+    /// Oldest version that is spoken.
+    pub min_version: TlsVersion,
+    /// What clients get that name no known host; `None`: the snapshot's default.
+    pub certificate: Option<Arc<ServedCertificate>>,
+    /// Time for the whole handshake, from the connection's start.
+    pub handshake_timeout: Duration,
+}
+
+/// Versions of TLS that are spoken; older ones are not safe (RFC 8996).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+/// What handshakes of a listener need.
+pub(super) struct TlsListener {
+    acceptor: Acceptor,
+    pub(super) handshake_timeout: Duration,
+}
+
+/// Looks certificates up in the current snapshot.
+#[derive(Debug)]
+struct CurrentCertificates {
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    listener_default: Option<Arc<ServedCertificate>>,
+}
+
+// === impl TlsPolicy ===
+
+impl Default for TlsPolicy {
+    fn default() -> Self {
+        Self {
+            alpn_h2: true,
+            alpn_http1: true,
+            min_version: TlsVersion::Tls12,
+            certificate: None,
+            handshake_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+// === impl TlsListener ===
+
+impl TlsListener {
+    /// Makes the listener's configuration.
+    ///
+    /// # Errors
+    /// The random generator fails, from which ticket keys come.
+    pub(super) fn new(policy: &TlsPolicy, snapshot: Arc<ArcSwap<Snapshot>>) -> Result<Self, rustls::Error> {
+        let certificates = CurrentCertificates { snapshot, listener_default: policy.certificate.clone() };
+        let config = server_config(policy, Arc::new(certificates))?;
+        Ok(Self {
+            acceptor: Acceptor::from_server_config(Arc::new(config)),
+            handshake_timeout: policy.handshake_timeout,
+        })
+    }
+
+    /// The configuration for a server name: one for all, since hosts differ in their certificates only.
+    pub(super) fn choose(&self, _server_name: Option<&str>) -> &Acceptor {
+        &self.acceptor
+    }
+}
+
+fn server_config(policy: &TlsPolicy, certificates: Arc<CurrentCertificates>) -> Result<ServerConfig, rustls::Error> {
+    let versions: &[_] = match policy.min_version {
+        TlsVersion::Tls12 => &[&TLS13, &TLS12],
+        TlsVersion::Tls13 => &[&TLS13],
+    };
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(versions)?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = [(policy.alpn_h2, "h2"), (policy.alpn_http1, "http/1.1")]
+        .into_iter()
+        .filter(|(offered, _)| *offered)
+        .map(|(_, name)| name.as_bytes().to_vec())
+        .collect();
+    config.session_storage = ServerSessionMemoryCache::new(CACHED_SESSIONS);
+    config.ticketer = ring::Ticketer::new()?;
+    Ok(config)
+}
+
+/// The server name as certificates are looked up: lower case, without trailing dot.
+pub(super) fn canonical_server_name(name: &str) -> Cow<'_, str> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+/// The certificate for a canonical server name: its host's, else the listener's own default, else the snapshot's.
+pub fn certificate_for<'c>(
+    certificates: &'c Certificates,
+    listener_default: Option<&'c Arc<ServedCertificate>>,
+    server_name: Option<&str>,
+) -> &'c Arc<ServedCertificate> {
+    let of_host = server_name.and_then(|name| certificates.hosts.find(name));
+    of_host.or(listener_default).unwrap_or(&certificates.default)
+}
+
+// === impl CurrentCertificates ===
+
+impl ResolvesServerCert for CurrentCertificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let snapshot = self.snapshot.load();
+        let name = hello.server_name().map(canonical_server_name);
+        let served = certificate_for(&snapshot.certificates, self.listener_default.as_ref(), name.as_deref());
+        Some(served.key.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_names_are_compared_in_one_form() {
+        assert_eq!(canonical_server_name("A.Example."), "a.example");
+        assert!(matches!(canonical_server_name("a.example"), Cow::Borrowed("a.example")));
+    }
+}
