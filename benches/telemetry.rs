@@ -3,7 +3,6 @@
 //! `cargo bench --bench telemetry`
 
 #![expect(clippy::expect_used, reason = "a bench stops at its own mistakes")]
-#![expect(missing_docs, reason = "made by criterion's macros")]
 
 use std::hint::black_box;
 use std::net::{IpAddr, SocketAddr};

@@ -1,9 +1,9 @@
 //! One line a request: json, combined, or an nginx `log_format`.
 //!
 //! A line is formatted on the request's thread into a buffer which that thread keeps, copied once, and handed to a
-//! thread of the log's own through a bounded queue. The request path never blocks: when the queue is full, the line is
-//! dropped and counted. Bytes of clients are escaped and capped at [`escape::MAX_FIELD_BYTES`] each; queries are logged
-//! as they are, within that cap. Authorization and Cookie are never in a record, so they are never in a line.
+//! thread of the log's own through a queue bounded in lines and in bytes. The request path never blocks: when the
+//! queue is full, the line is dropped and counted. Bytes of clients are escaped and capped at 2 KiB a field; queries
+//! are logged as they are, within that cap. Authorization and Cookie are never in a record, so never in a line.
 
 mod decimal;
 mod escape;

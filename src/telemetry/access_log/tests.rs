@@ -224,8 +224,28 @@ impl Write for Gate {
     }
 }
 
+/// Lost lines are counted for the whole process; tests that lose lines take turns.
+static LOSING: Mutex<()> = Mutex::new(());
+
+#[test]
+fn a_queue_of_long_lines_is_bounded_in_bytes() {
+    let _turn = LOSING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let gate = Gate::default();
+    let log = AccessLog::to(Format::Json, gate.clone(), 1_000_000).unwrap();
+    let long = "x".repeat(3000);
+    let hostile = RequestRecord { host: &long, path: &long, query: Some(&long), method: &long, ..record() };
+    (0..5000).for_each(|_| log.record(&hostile));
+    let queued = log.queued();
+    // Each line has more than 8 KiB, and 16 MiB may wait.
+    assert!((1000..2100).contains(&queued), "{queued}");
+    gate.open();
+    drop(log);
+    assert!((queued..queued + 16).contains(&gate.lines()), "{} of {queued}", gate.lines());
+}
+
 #[test]
 fn a_full_queue_drops_and_counts_and_never_blocks() {
+    let _turn = LOSING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let gate = Gate::default();
     let log = AccessLog::to(Format::Json, gate.clone(), 8).unwrap();
     let before = dropped_total();
