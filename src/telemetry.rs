@@ -86,3 +86,36 @@ impl fmt::Debug for Telemetry {
         f.debug_struct("Telemetry").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::access_log::{Destination, Format};
+    use super::record::testing::record;
+    use super::*;
+
+    #[test]
+    fn a_request_is_counted_and_logged_and_the_log_may_be_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+        let open = |path| AccessLog::open(Format::Json, Destination::File(path)).unwrap();
+        let telemetry = Telemetry::new(Arc::new(Metrics::new().unwrap()));
+        telemetry.record(&record());
+        telemetry.set_access_log(Some(open(first.clone())));
+        telemetry.record(&record());
+        telemetry.set_access_log(Some(open(second.clone())));
+        telemetry.record(&record());
+        telemetry.record(&record());
+        telemetry.set_access_log(None);
+        telemetry.record(&record());
+
+        let lines = |path| std::fs::read_to_string(path).unwrap().lines().count();
+        assert_eq!((lines(first), lines(second)), (1, 2));
+        let text = telemetry.metrics().render().unwrap();
+        let has = |start: &str, end: &str| text.lines().any(|line| line.starts_with(start) && line.ends_with(end));
+        assert!(has("tidegate_requests_total{", "reason=\"upstream\"} 5"), "{text}");
+        assert!(
+            has("tidegate_access_log_queue_length 0", "") && has("tidegate_access_log_dropped_total ", ""),
+            "{text}"
+        );
+    }
+}

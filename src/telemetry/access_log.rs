@@ -1,10 +1,11 @@
 //! One line a request: json, combined, or an nginx `log_format`.
 //!
 //! A line is formatted on the request's thread into a buffer which that thread keeps, copied once, and handed to a
-//! thread of the log's own through a bounded queue. The request path never blocks: when the queue is full, the line is
-//! dropped and counted. Bytes of clients are escaped and capped at [`escape::MAX_FIELD_BYTES`] each; queries are logged
-//! as they are, within that cap. Authorization and Cookie are never in a record, so they are never in a line.
+//! thread of the log's own through a queue bounded in lines and in bytes. The request path never blocks: when the
+//! queue is full, the line is dropped and counted. Bytes of clients are escaped and capped at 2 KiB a field; queries
+//! are logged as they are, within that cap. Authorization and Cookie are never in a record, so never in a line.
 
+mod decimal;
 mod escape;
 mod json;
 mod nginx;
@@ -14,6 +15,7 @@ mod writer;
 use std::cell::RefCell;
 use std::io;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 pub use self::nginx::FormatError;
 pub use self::writer::dropped_total;
@@ -68,6 +70,35 @@ const KEPT_BUFFER_BYTES: usize = 16 * 1024;
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+// === impl Format ===
+
+impl FromStr for Format {
+    type Err = FormatError;
+
+    /// `json`, `combined`, or an nginx `log_format`, known by its `$`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "json" => Ok(Self::Json),
+            "combined" => Ok(Self::Combined),
+            _ if text.contains('$') => NginxFormat::parse(text).map(Self::Nginx),
+            _ => Err(FormatError::UnknownFormat { name: text.to_owned() }),
+        }
+    }
+}
+
+// === impl Destination ===
+
+impl From<&str> for Destination {
+    /// `stdout`, `stderr`, or the path of a file.
+    fn from(text: &str) -> Self {
+        match text {
+            "stdout" => Self::Stdout,
+            "stderr" => Self::Stderr,
+            path => Self::File(path.into()),
+        }
+    }
 }
 
 // === impl NginxFormat ===

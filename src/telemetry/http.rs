@@ -44,6 +44,7 @@ pub struct Page {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    header_timeout: Duration,
 }
 
 /// Connections at once.
@@ -110,12 +111,17 @@ impl Server {
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, header_timeout: HEADER_TIMEOUT })
     }
 
     /// The address that is bound.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_header_timeout(self, header_timeout: Duration) -> Self {
+        Self { header_timeout, ..self }
     }
 
     /// Serves until `shutdown` is done; then requests under way end, for five seconds at most.
@@ -131,9 +137,9 @@ impl Server {
                 Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             };
             if let Some((stream, slot)) = stream {
-                let (pages, stopped) = (Arc::clone(&pages), stopped.clone());
+                let (pages, stopped, header_timeout) = (Arc::clone(&pages), stopped.clone(), self.header_timeout);
                 connections.spawn(async move {
-                    connection(stream, pages, stopped).await;
+                    connection(stream, pages, header_timeout, stopped).await;
                     drop(slot);
                 });
             }
@@ -163,11 +169,16 @@ async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, pages: Arc<dyn Pages>, mut stopped: watch::Receiver<()>) {
+async fn connection(
+    stream: TcpStream,
+    pages: Arc<dyn Pages>,
+    header_timeout: Duration,
+    mut stopped: watch::Receiver<()>,
+) {
     let service = service_fn(move |request| answer(Arc::clone(&pages), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(header_timeout)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let served = timeout(MAX_LIFE, async {

@@ -3,11 +3,11 @@
 //! Names are OpenTelemetry's semantic conventions for HTTP, network, TLS and user agent where they have one;
 //! the others are tidegate's: `duration` and the times of tries are seconds.
 
-use std::fmt::Display;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use super::escape;
-use super::timestamp::{print, rfc3339, seconds_micros};
+use super::timestamp::rfc3339;
+use super::{decimal, escape};
 use crate::telemetry::record::{RequestRecord, Try};
 
 /// Writes one object, without the line's end. Fields without a value are left out.
@@ -59,8 +59,8 @@ fn answer(line: &mut Vec<u8>, record: &RequestRecord<'_>) {
 
 fn connection(line: &mut Vec<u8>, record: &RequestRecord<'_>) {
     text(line, "listener", record.listener);
-    shown(line, "client.address", record.client);
-    shown(line, "network.peer.address", record.peer.ip());
+    address(line, "client.address", record.client);
+    address(line, "network.peer.address", record.peer.ip());
     number(line, "network.peer.port", record.peer.port());
     let version = record.protocol.strip_prefix("HTTP/").unwrap_or(record.protocol);
     text(line, "network.protocol.version", version.strip_suffix(".0").filter(|major| *major != "1").unwrap_or(version));
@@ -78,11 +78,16 @@ fn tries(line: &mut Vec<u8>, tries: &[Try]) {
     key(line, "tries");
     for (position, attempt) in tries.iter().enumerate() {
         line.extend_from_slice(if position == 0 { b"[" } else { b"," });
-        print(line, format_args!("{{\"address\":\"{}\"", attempt.address));
+        line.extend_from_slice(b"{\"address\":\"");
+        decimal::socket(line, attempt.address);
+        line.push(b'"');
         seconds(line, "connect", attempt.connect);
         seconds(line, "header", attempt.header);
         seconds(line, "response", attempt.response);
-        print(line, format_args!(",\"reused\":{},\"outcome\":\"{}\"}}", attempt.is_reused, attempt.outcome));
+        key(line, "reused");
+        line.extend_from_slice(if attempt.is_reused { b"true" } else { b"false" });
+        text(line, "outcome", attempt.outcome.as_str());
+        line.push(b'}');
     }
     line.push(b']');
 }
@@ -107,20 +112,21 @@ fn optional(line: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
     }
 }
 
-/// A value whose text needs no escaping: an address.
-fn shown(line: &mut Vec<u8>, name: &str, value: impl Display) {
+fn address(line: &mut Vec<u8>, name: &str, value: IpAddr) {
     key(line, name);
-    print(line, format_args!("\"{value}\""));
+    line.push(b'"');
+    decimal::ip(line, value);
+    line.push(b'"');
 }
 
 fn number(line: &mut Vec<u8>, name: &str, value: impl Into<u64>) {
     key(line, name);
-    print(line, format_args!("{}", value.into()));
+    decimal::number(line, value);
 }
 
 fn seconds(line: &mut Vec<u8>, name: &str, value: Option<Duration>) {
     if let Some(value) = value {
         key(line, name);
-        seconds_micros(line, value);
+        decimal::seconds_micros(line, value);
     }
 }

@@ -3,8 +3,9 @@
 //! Source: nginx `ngx_http_log_module`, `ngx_http_upstream_module`, and ingress-nginx `log-format-upstream`.
 //! A variable without a value is `-`, as in nginx; several tries are separated by `, `.
 
+use super::decimal::{ip, number, padded, seconds_millis, socket};
 use super::escape;
-use super::timestamp::{common_log, iso8601, print, seconds_millis, unix_millis};
+use super::timestamp::{common_log, iso8601, unix_millis};
 use crate::reason::Reason;
 use crate::telemetry::record::{RequestRecord, Try};
 
@@ -20,6 +21,12 @@ pub enum FormatError {
     /// `${` without `}`.
     #[error("log format: `${{` without `}}`")]
     Unclosed,
+    /// Neither the name of a format nor a `log_format`.
+    #[error("log format: `{name}` is not one (try `json`, `combined`, or text with `$variables`)")]
+    UnknownFormat {
+        /// What was given.
+        name: String,
+    },
     /// `$` without a name.
     #[error("log format: `$` without a name")]
     Unnamed,
@@ -47,8 +54,8 @@ const COMBINED: &str = concat!(
 /// Every variable and how it is written. `reason` and `route` are tidegate's own.
 const VARIABLES: &[(&str, Write)] = &[
     ("args", |line, r| field(line, r.query.map(str::as_bytes))),
-    ("body_bytes_sent", |line, r| print(line, format_args!("{}", r.response_bytes))),
-    ("bytes_sent", |line, r| print(line, format_args!("{}", r.response_bytes))),
+    ("body_bytes_sent", |line, r| number(line, r.response_bytes)),
+    ("bytes_sent", |line, r| number(line, r.response_bytes)),
     ("host", |line, r| text(line, r.host)),
     ("http_host", |line, r| text(line, r.host)),
     ("http_referer", |line, r| field(line, r.referer)),
@@ -61,15 +68,15 @@ const VARIABLES: &[(&str, Write)] = &[
     ("proxy_alternative_upstream_name", |_, _| ()),
     ("proxy_upstream_name", |line, r| text(line, r.upstream.unwrap_or_default())),
     ("query_string", |line, r| field(line, r.query.map(str::as_bytes))),
-    ("realip_remote_addr", |line, r| print(line, format_args!("{}", r.peer.ip()))),
-    ("realip_remote_port", |line, r| print(line, format_args!("{}", r.peer.port()))),
+    ("realip_remote_addr", |line, r| ip(line, r.peer.ip())),
+    ("realip_remote_port", |line, r| number(line, r.peer.port())),
     ("reason", |line, r| text(line, r.reason.as_str())),
-    ("remote_addr", |line, r| print(line, format_args!("{}", r.client))),
+    ("remote_addr", |line, r| ip(line, r.client)),
     ("remote_user", |line, r| field(line, r.identity.map(str::as_bytes))),
     ("req_id", |line, r| text(line, r.request_id)),
     ("request", request),
     ("request_id", |line, r| text(line, r.request_id)),
-    ("request_length", |line, r| print(line, format_args!("{}", r.request_bytes))),
+    ("request_length", |line, r| number(line, r.request_bytes)),
     ("request_method", |line, r| text(line, r.method)),
     ("request_time", |line, r| seconds_millis(line, r.duration)),
     ("request_uri", uri),
@@ -81,20 +88,20 @@ const VARIABLES: &[(&str, Write)] = &[
     ("ssl_cipher", |line, r| text(line, r.tls.map_or("", |tls| tls.cipher))),
     ("ssl_protocol", |line, r| text(line, r.tls.map_or("", |tls| tls.version))),
     ("ssl_server_name", |line, r| text(line, r.tls.and_then(|tls| tls.server_name.as_deref()).unwrap_or_default())),
-    ("status", |line, r| print(line, format_args!("{:03}", r.status))),
-    ("the_real_ip", |line, r| print(line, format_args!("{}", r.client))),
+    ("status", |line, r| padded(line, u64::from(r.status), 3)),
+    ("the_real_ip", |line, r| ip(line, r.client)),
     ("time_iso8601", |line, r| iso8601(line, r.time + r.duration)),
     ("time_local", |line, r| common_log(line, r.time + r.duration)),
-    ("upstream_addr", |line, r| each_try(line, r, |line, t| print(line, format_args!("{}", t.address)))),
-    ("upstream_connect_time", |line, r| each_try(line, r, |line, t| connect_time(line, t))),
+    ("upstream_addr", |line, r| each_try(line, r, |line, t| socket(line, t.address))),
+    ("upstream_connect_time", |line, r| each_try(line, r, connect_time)),
     ("upstream_header_time", |line, r| each_try(line, r, |line, t| time(line, t.header))),
     ("upstream_response_length", |line, r| {
-        each_try(line, r, |line, t| print(line, format_args!("{}", if answered(t) { r.response_bytes } else { 0 })));
+        each_try(line, r, |line, t| number(line, if answered(t) { r.response_bytes } else { 0 }));
     }),
     ("upstream_response_time", |line, r| each_try(line, r, |line, t| time(line, t.response))),
     ("upstream_status", |line, r| {
         let status = |t: &Try| if answered(t) { r.status } else { t.outcome.status() };
-        each_try(line, r, |line, t| print(line, format_args!("{:03}", status(t))));
+        each_try(line, r, |line, t| padded(line, u64::from(status(t)), 3));
     }),
     ("uri", |line, r| text(line, r.path)),
 ];

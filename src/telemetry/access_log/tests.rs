@@ -177,24 +177,44 @@ fn every_variable_can_be_written_and_others_are_refused() {
     assert_ne!(line(Format::Combined, &record()), "", "the combined format compiles");
 }
 
+#[test]
+fn formats_and_destinations_read_as_users_write_them() {
+    assert!(matches!("json".parse(), Ok(Format::Json)));
+    assert!(matches!("combined".parse(), Ok(Format::Combined)));
+    assert!(matches!("$host x".parse(), Ok(Format::Nginx(_))));
+    assert!(matches!("$nothing".parse::<Format>(), Err(FormatError::UnknownVariable { .. })));
+    let error = "jsno".parse::<Format>().unwrap_err();
+    assert_eq!(error.to_string(), "log format: `jsno` is not one (try `json`, `combined`, or text with `$variables`)");
+    assert_eq!(
+        ["stdout", "stderr", "a/b"].map(Destination::from),
+        [Destination::Stdout, Destination::Stderr, Destination::File("a/b".into())]
+    );
+}
+
 /// A sink which is closed until it is opened, and keeps what was written.
 #[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+struct Gate(Arc<GateState>);
+
+#[derive(Default)]
+struct GateState {
+    content: Mutex<(bool, Vec<u8>)>,
+    opened: Condvar,
+}
 
 impl Gate {
     fn open(&self) {
-        self.0.0.lock().unwrap().0 = true;
-        self.0.1.notify_all();
+        self.0.content.lock().unwrap().0 = true;
+        self.0.opened.notify_all();
     }
 
     fn lines(&self) -> usize {
-        self.0.0.lock().unwrap().1.iter().filter(|byte| **byte == b'\n').count()
+        self.0.content.lock().unwrap().1.iter().filter(|byte| **byte == b'\n').count()
     }
 }
 
 impl Write for Gate {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut state = self.0.1.wait_while(self.0.0.lock().unwrap(), |state| !state.0).unwrap();
+        let mut state = self.0.opened.wait_while(self.0.content.lock().unwrap(), |state| !state.0).unwrap();
         state.1.extend_from_slice(bytes);
         Ok(bytes.len())
     }
@@ -204,8 +224,28 @@ impl Write for Gate {
     }
 }
 
+/// Lost lines are counted for the whole process; tests that lose lines take turns.
+static LOSING: Mutex<()> = Mutex::new(());
+
+#[test]
+fn a_queue_of_long_lines_is_bounded_in_bytes() {
+    let _turn = LOSING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let gate = Gate::default();
+    let log = AccessLog::to(Format::Json, gate.clone(), 1_000_000).unwrap();
+    let long = "x".repeat(3000);
+    let hostile = RequestRecord { host: &long, path: &long, query: Some(&long), method: &long, ..record() };
+    (0..5000).for_each(|_| log.record(&hostile));
+    let queued = log.queued();
+    // Each line has more than 8 KiB, and 16 MiB may wait.
+    assert!((1000..2100).contains(&queued), "{queued}");
+    gate.open();
+    drop(log);
+    assert!((queued..queued + 16).contains(&gate.lines()), "{} of {queued}", gate.lines());
+}
+
 #[test]
 fn a_full_queue_drops_and_counts_and_never_blocks() {
+    let _turn = LOSING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let gate = Gate::default();
     let log = AccessLog::to(Format::Json, gate.clone(), 8).unwrap();
     let before = dropped_total();

@@ -2,8 +2,9 @@
 //!
 //! Source: RFC 3339; the civil date is Howard Hinnant's `civil_from_days`.
 
-use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::decimal::{padded, seconds_millis};
 
 /// A moment split into the parts of a date.
 #[derive(Clone, Copy, Debug)]
@@ -21,41 +22,36 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 
 /// Writes `2026-11-21T05:30:42.123Z`.
 pub(super) fn rfc3339(line: &mut Vec<u8>, time: SystemTime) {
-    let Civil { year, month, day, hour, minute, second, millis } = Civil::of(time);
-    print(line, format_args!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"));
+    let civil = Civil::of(time);
+    civil.write_iso(line);
+    line.push(b'.');
+    padded(line, u64::from(civil.millis), 3);
+    line.push(b'Z');
 }
 
 /// Writes `2026-11-21T05:30:42+00:00`, nginx's `$time_iso8601`.
 pub(super) fn iso8601(line: &mut Vec<u8>, time: SystemTime) {
-    let Civil { year, month, day, hour, minute, second, .. } = Civil::of(time);
-    print(line, format_args!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}+00:00"));
+    Civil::of(time).write_iso(line);
+    line.extend_from_slice(b"+00:00");
 }
 
 /// Writes `21/Nov/2026:05:30:42 +0000`, nginx's `$time_local`.
 pub(super) fn common_log(line: &mut Vec<u8>, time: SystemTime) {
-    let Civil { year, month, day, hour, minute, second, .. } = Civil::of(time);
-    let month = usize::try_from(month).ok().and_then(|month| MONTHS.get(month - 1)).unwrap_or(&"");
-    print(line, format_args!("{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000"));
+    let civil = Civil::of(time);
+    let month = MONTHS.iter().zip(1..).find(|(_, number)| *number == civil.month).map_or("", |(name, _)| name);
+    padded(line, civil.day, 2);
+    line.push(b'/');
+    line.extend_from_slice(month.as_bytes());
+    line.push(b'/');
+    padded(line, civil.year, 4);
+    line.push(b':');
+    civil.write_clock(line);
+    line.extend_from_slice(b" +0000");
 }
 
 /// Writes seconds since 1970 with milliseconds, nginx's `$msec`.
 pub(super) fn unix_millis(line: &mut Vec<u8>, time: SystemTime) {
     seconds_millis(line, since_epoch(time));
-}
-
-/// Writes seconds with three decimals, as nginx's times are.
-pub(super) fn seconds_millis(line: &mut Vec<u8>, duration: Duration) {
-    print(line, format_args!("{}.{:03}", duration.as_secs(), duration.subsec_millis()));
-}
-
-/// Writes seconds with six decimals.
-pub(super) fn seconds_micros(line: &mut Vec<u8>, duration: Duration) {
-    print(line, format_args!("{}.{:06}", duration.as_secs(), duration.subsec_micros()));
-}
-
-/// Writes formatted text; writing to a vector cannot fail.
-pub(super) fn print(line: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    let _ = line.write_fmt(text);
 }
 
 fn since_epoch(time: SystemTime) -> Duration {
@@ -80,6 +76,24 @@ impl Civil {
         let year = year_of_era + era * 400 + u64::from(month <= 2);
         let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
         Self { year, month, day, hour, minute, second, millis: unix.subsec_millis() }
+    }
+
+    fn write_iso(&self, line: &mut Vec<u8>) {
+        padded(line, self.year, 4);
+        line.push(b'-');
+        padded(line, self.month, 2);
+        line.push(b'-');
+        padded(line, self.day, 2);
+        line.push(b'T');
+        self.write_clock(line);
+    }
+
+    fn write_clock(&self, line: &mut Vec<u8>) {
+        padded(line, self.hour, 2);
+        line.push(b':');
+        padded(line, self.minute, 2);
+        line.push(b':');
+        padded(line, self.second, 2);
     }
 }
 

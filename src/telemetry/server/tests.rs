@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,9 +17,13 @@ struct Running {
 }
 
 async fn start() -> Running {
+    start_with(|server| server).await
+}
+
+async fn start_with(change: impl FnOnce(Server) -> Server) -> Running {
     let readiness = Arc::new(Readiness::new());
     let pages = Arc::new(TelemetryPages::new(Arc::new(Metrics::new().unwrap()), Arc::clone(&readiness)));
-    let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let server = change(Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap());
     let address = server.local_addr();
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(server.serve(pages, async {
@@ -96,4 +101,16 @@ async fn more_connections_than_allowed_wait_for_a_slot() {
     let late = tokio::spawn(async move { ask(address, "GET /healthz").await });
     drop(open.pop());
     assert!(late.await.unwrap().ends_with("ok\n"));
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_and_an_idle_client_are_cut_off() {
+    let running = start_with(|server| server.with_header_timeout(Duration::from_millis(20))).await;
+    for sent in ["GET /healthz HTTP/1.1\r\nhost: ", "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"] {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        // Would the server wait, this would not end.
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+    }
 }
