@@ -4,6 +4,7 @@ pub mod endpoint;
 pub mod host;
 pub mod model;
 pub mod origin;
+pub mod path;
 pub mod quantity;
 pub mod reason;
 pub mod resources;
