@@ -10,3 +10,4 @@ pub mod reason;
 pub mod resources;
 pub mod snapshot;
 pub mod telemetry;
+pub mod translate;
