@@ -371,3 +371,6 @@ fn unlink<'a, K: Ord + Clone + 'a>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

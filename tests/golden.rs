@@ -69,8 +69,10 @@ fn cases() -> Vec<PathBuf> {
 
 fn read(path: &Path) -> Resources {
     let text = std::fs::read_to_string(path).unwrap();
-    let documents: Vec<Value> =
-        serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    // YAML 1.2: `off` is a string.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(&text, options)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut resources = Resources::default();
     resources.apply(documents.into_iter().map(|document| Event::Apply(object(path, document))));
     resources
