@@ -26,7 +26,7 @@ use crate::origin::Origin;
 use crate::resources::{Changes, Kind, ObjectName, Resources};
 use backend::Target;
 use conf::Options;
-use contribution::{BackendUse, Contribution, HostPart, Unit};
+use contribution::{Contribution, HostPart, Unit};
 
 /// A model and what there is to say about its input.
 #[derive(Clone, Debug, PartialEq)]
@@ -267,10 +267,15 @@ impl Translator {
 
     fn evaluate(&self, target: Target<'_>, resources: &Resources) -> Parts {
         let Some(units) = self.backends.get(target.id) else { return (None, None, Vec::new()) };
-        let uses = units.iter().filter_map(|unit| self.contributions.get(unit)?.backends.get(target.id));
-        let uses: Vec<&BackendUse> = uses.collect();
-        let evaluated = backend::evaluate(target, &uses, resources, self.options.backend);
-        (Some(Arc::new(evaluated.backend)), Some(Arc::new(evaluated.endpoints)), evaluated.diagnostics)
+        let mut uses = units.iter().filter_map(|unit| self.contributions.get(unit)?.backends.get(target.id)).peekable();
+        // The variant is part of the id, so all uses ask for the same.
+        let overrides = uses.peek().map(|first| first.overrides.clone()).unwrap_or_default();
+        let evaluated = backend::evaluate(target, &overrides, resources, self.options.backend);
+        let mut diagnostics = evaluated.diagnostics;
+        if let Some(problem) = evaluated.problem {
+            diagnostics.extend(uses.flat_map(|each| &each.origins).map(|origin| problem.diagnose(origin)));
+        }
+        (Some(Arc::new(evaluated.backend)), Some(Arc::new(evaluated.endpoints)), diagnostics)
     }
 
     fn index_service(&mut self, id: &BackendId, service: &ObjectName) {

@@ -3,6 +3,8 @@
 //! `UPDATE_GOLDEN=1 cargo test --test golden` rewrites the results; their diff is reviewed like code.
 //! Input documents are Kubernetes objects, and `kind: Conf` with the conf under `spec`.
 
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a failure here is a failed test")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

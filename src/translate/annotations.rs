@@ -159,7 +159,7 @@ fn read_one(annotation: &Annotation, key: &str, text: &str, dialect: Dialect, ob
     let origin = at(object, key);
     let value = Value { text: text.trim(), dialect, origin: &origin };
     if let Err(Refusal(message)) = (annotation.read)(&value, reading) {
-        let hint = format!("write {}; the default stays in force", annotation.grammar);
+        let hint = format!("write {}", annotation.grammar);
         reading.diagnostics.push(Diagnostic::error("InvalidAnnotation", &origin, message).hint(hint));
     }
 }

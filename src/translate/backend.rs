@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint as SliceEndpoint, EndpointSlice};
 
 use super::annotations;
-use super::contribution::{BackendUse, Overrides};
+use super::contribution::Overrides;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Backend, BackendId, Balance, Endpoint, EndpointSet, ExternalName, Protocol, UpstreamTls};
 use crate::origin::Origin;
@@ -21,7 +21,18 @@ use crate::resources::{Kind, ObjectName, ObjectRef, Resources, Sourced};
 pub(super) struct Evaluated {
     pub backend: Backend,
     pub endpoints: EndpointSet,
+    /// About the Service itself.
     pub diagnostics: Vec<Diagnostic>,
+    /// Why it cannot be used, to be said at every place that names it.
+    pub problem: Option<Problem>,
+}
+
+/// Why a backend cannot be used.
+#[derive(Debug)]
+pub(super) struct Problem {
+    code: &'static str,
+    message: String,
+    hint: String,
 }
 
 /// What holds for every backend.
@@ -39,44 +50,36 @@ pub(super) struct Target<'a> {
     pub port: &'a str,
 }
 
-/// Finds out what a backend is; what is wrong with it is said at every place of `uses`.
+/// Finds out what a backend is. Costs what its endpoints cost, however many routes name it.
 pub(super) fn evaluate(
     target: Target<'_>,
-    uses: &[&BackendUse],
+    overrides: &Overrides,
     resources: &Resources,
     options: BackendOptions,
 ) -> Evaluated {
-    let overrides = uses.first().map(|first| first.overrides.clone()).unwrap_or_default();
     let Some(sourced) = resources.services.get(target.service) else {
         let origin = service_ref(target.service).origin(None);
-        return invalid(target.id, origin, uses, &not_found(target.service));
+        return invalid(target.id, origin, not_found(target.service));
     };
     let origin = service_ref(target.service).origin(sourced.place.clone());
     let service = &*sourced.object;
     let mut evaluated = match external_name(service) {
         Some(_) if !options.allow_external_name => {
-            return invalid(target.id, origin, uses, &external_name_disabled(target.service));
+            return invalid(target.id, origin, external_name_disabled(target.service));
         }
         Some(name) => match external(service, name, target.port) {
-            Some(external) => evaluate_external(target, external, origin.clone(), &overrides, options),
-            None => return invalid(target.id, origin, uses, &port_not_found(target, service)),
+            Some(external) => evaluate_external(target, external, origin.clone(), overrides, options),
+            None => return invalid(target.id, origin, port_not_found(target, service)),
         },
         None => match find_port(service, target.port) {
-            Some(port) => evaluate_port(target, port, resources, origin.clone(), &overrides, options),
-            None => return invalid(target.id, origin, uses, &port_not_found(target, service)),
+            Some(port) => evaluate_port(target, port, resources, origin.clone(), overrides, options),
+            None => return invalid(target.id, origin, port_not_found(target, service)),
         },
     };
     let annotations = service.metadata.annotations.as_ref();
     let health_check = annotations::read_service(annotations, &origin, &mut evaluated.diagnostics);
-    evaluated.backend.health_check = overrides.health_check.or(health_check);
+    evaluated.backend.health_check = overrides.health_check.clone().or(health_check);
     evaluated
-}
-
-/// What is wrong, to be said at every place that names the backend.
-struct Problem {
-    code: &'static str,
-    message: String,
-    hint: String,
 }
 
 fn evaluate_port(
@@ -98,7 +101,7 @@ fn evaluate_port(
     backend.protocol = overrides.protocol.unwrap_or_else(|| app_protocol(port));
     backend.tls = tls_of(backend.protocol);
     backend.balance = overrides.balance.unwrap_or(options.balance);
-    Evaluated { backend, endpoints, diagnostics }
+    Evaluated { backend, endpoints, diagnostics, problem: None }
 }
 
 fn evaluate_external(
@@ -113,16 +116,15 @@ fn evaluate_external(
     backend.tls = tls_of(backend.protocol);
     backend.balance = overrides.balance.unwrap_or(options.balance);
     backend.external = Some(external);
-    Evaluated { backend, endpoints: EndpointSet::default(), diagnostics: Vec::new() }
+    Evaluated { backend, endpoints: EndpointSet::default(), diagnostics: Vec::new(), problem: None }
 }
 
-fn invalid(id: &BackendId, origin: Origin, uses: &[&BackendUse], problem: &Problem) -> Evaluated {
-    let at =
-        |origin: &Origin| Diagnostic::error(problem.code, origin, problem.message.clone()).hint(problem.hint.clone());
+fn invalid(id: &BackendId, origin: Origin, problem: Problem) -> Evaluated {
     Evaluated {
         backend: Backend { is_invalid: true, ..blank(id, origin) },
         endpoints: EndpointSet::default(),
-        diagnostics: uses.iter().flat_map(|each| &each.origins).map(at).collect(),
+        diagnostics: Vec::new(),
+        problem: Some(problem),
     }
 }
 
@@ -176,7 +178,14 @@ fn external(service: &Service, name: &str, wanted: &str) -> Option<ExternalName>
     (!name.is_empty()).then(|| ExternalName { name: name.trim_end_matches('.').to_ascii_lowercase().into(), port })
 }
 
-// === problems ===
+// === impl Problem ===
+
+impl Problem {
+    /// What is to be said at a place that names the backend.
+    pub(super) fn diagnose(&self, origin: &Origin) -> Diagnostic {
+        Diagnostic::error(self.code, origin, self.message.clone()).hint(self.hint.clone())
+    }
+}
 
 /// The hint names no other Service: it would have to change whenever any Service comes or goes.
 fn not_found(service: &ObjectName) -> Problem {

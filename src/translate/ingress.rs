@@ -186,7 +186,7 @@ impl<'a> Reader<'a> {
         let id = match self.backend_id(backend, field) {
             Ok(id) => id,
             Err(diagnostic) => {
-                self.out.diagnostics.push(diagnostic);
+                self.out.diagnostics.push(*diagnostic);
                 return Action::Refuse { reason: Reason::InvalidBackend };
             }
         };
@@ -198,17 +198,18 @@ impl<'a> Reader<'a> {
         Action::Forward(vec![WeightedBackend { backend, weight: 1 }])
     }
 
-    fn backend_id(&self, backend: &IngressBackend, field: &str) -> Result<BackendId, Diagnostic> {
+    fn backend_id(&self, backend: &IngressBackend, field: &str) -> Result<BackendId, Box<Diagnostic>> {
         let service = match (&backend.service, &backend.resource) {
             (Some(service), None) => service,
             (None, Some(resource)) => {
                 let origin = self.origin.at(format!("{field}.resource"));
                 let message = format!("{} `{}`: resource backends are not served", resource.kind, resource.name);
-                return Err(Diagnostic::error("ResourceBackend", &origin, message).hint("use a `service` backend"));
+                let diagnostic = Diagnostic::error("ResourceBackend", &origin, message);
+                return Err(Box::new(diagnostic.hint("use a `service` backend")));
             }
             _ => {
                 let message = "needs exactly one of `service` and `resource`";
-                return Err(Diagnostic::error("InvalidBackend", &self.origin.at(field), message));
+                return Err(Box::new(Diagnostic::error("InvalidBackend", &self.origin.at(field), message)));
             }
         };
         let port = service.port.as_ref();
@@ -220,7 +221,7 @@ impl<'a> Reader<'a> {
             _ => {
                 let origin = self.origin.at(format!("{field}.service.port"));
                 let message = "needs exactly one of `number` and `name`";
-                return Err(Diagnostic::error("InvalidBackend", &origin, message));
+                return Err(Box::new(Diagnostic::error("InvalidBackend", &origin, message)));
             }
         };
         let variant = self.reading.overrides.variant();

@@ -30,11 +30,15 @@ pub(super) fn translate(
     let endpoints = endpoints(spec, &origin, diagnostics);
     let external = spec.dns.as_deref().map(|text| external(text, &origin, diagnostics));
     let tls = tls(&spec.tls, &origin, diagnostics);
-    let is_invalid = tls.is_none() || matches!(external, Some(None));
-    if spec.dns.is_some() != spec.endpoints.is_empty() {
-        let message = "needs exactly one of `endpoints` and `dns`";
-        diagnostics.push(Diagnostic::warning("InvalidUpstream", &origin, message));
+    let is_ambiguous = spec.dns.is_some() && !spec.endpoints.is_empty();
+    if is_ambiguous {
+        let message = "has both `endpoints` and `dns`";
+        diagnostics.push(Diagnostic::error("InvalidUpstream", &origin, message).hint("keep one of them"));
+    } else if spec.dns.is_none() && endpoints.endpoints.is_empty() {
+        let diagnostic = Diagnostic::warning("NoEndpoints", &origin, "has no endpoint that can be used");
+        diagnostics.push(diagnostic.hint("add `endpoints` or `dns`; requests are answered 503 until then"));
     }
+    let is_invalid = is_ambiguous || tls.is_none() || matches!(external, Some(None));
     let backend = Backend {
         id: BackendId::upstream(name),
         protocol,
