@@ -20,6 +20,8 @@ pub enum BackendId {
         name: Arc<str>,
         /// Number or name of `Service.spec.ports[]`.
         port: Arc<str>,
+        /// What an Ingress asks of it that others do not (`h2c`, `least-request`), so that two may differ; else empty.
+        variant: Arc<str>,
     },
     /// An upstream of the conf.
     Upstream(Arc<str>),
@@ -160,7 +162,12 @@ pub struct Endpoint {
 impl BackendId {
     /// Names a port of a Service.
     pub fn service(namespace: &str, name: &str, port: &str) -> Self {
-        Self::Service { namespace: namespace.into(), name: name.into(), port: port.into() }
+        Self::service_variant(namespace, name, port, "")
+    }
+
+    /// Names a port of a Service under settings of its own; an empty variant is the Service's own settings.
+    pub fn service_variant(namespace: &str, name: &str, port: &str, variant: &str) -> Self {
+        Self::Service { namespace: namespace.into(), name: name.into(), port: port.into(), variant: variant.into() }
     }
 
     /// Names an upstream of the conf.
@@ -179,7 +186,10 @@ impl BackendId {
 impl fmt::Display for BackendId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Service { namespace, name, port } => write!(f, "{namespace}/{name}:{port}"),
+            Self::Service { namespace, name, port, variant } if variant.is_empty() => {
+                write!(f, "{namespace}/{name}:{port}")
+            }
+            Self::Service { namespace, name, port, variant } => write!(f, "{namespace}/{name}:{port}+{variant}"),
             Self::Upstream(name) => write!(f, "upstream/{name}"),
         }
     }

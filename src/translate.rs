@@ -1,0 +1,381 @@
+//! From input objects to the model: which requests go where, with an origin for every part and a diagnostic for
+//! everything that cannot be served as written.
+//!
+//! Incremental: each object's contribution is kept, so that a change costs what the object and the hosts it names
+//! cost, and a change of endpoints touches endpoints only. What is kept never shows: the result is always that of a
+//! full translation. It must not know the clock, I/O, tokio, Pingora or how a model is served.
+
+pub mod annotations;
+mod backend;
+mod certificate;
+mod class;
+mod conf;
+mod contribution;
+mod host;
+mod ingress;
+mod policy;
+mod suggest;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::diagnostic::Diagnostic;
+use crate::host::HostPattern;
+use crate::model::{BackendId, Certificate, Model, Touched};
+use crate::origin::Origin;
+use crate::resources::{Changes, Kind, ObjectName, Resources};
+use backend::Target;
+use conf::Options;
+use contribution::{Contribution, HostPart, Unit};
+
+/// A model and what there is to say about its input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Translation {
+    /// What is to be served.
+    pub model: Model,
+    /// Findings, sorted, each once.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Translates everything at once.
+pub fn translate(resources: &Resources) -> Translation {
+    let mut translator = Translator::new();
+    translator.apply(resources, &resources.all());
+    let diagnostics = translator.diagnostics();
+    Translation { model: translator.model, diagnostics }
+}
+
+/// Keeps a model in step with changing resources.
+#[derive(Debug)]
+pub struct Translator {
+    options: Options,
+    contributions: BTreeMap<Unit, Contribution>,
+    hosts: BTreeMap<HostPattern, BTreeSet<Unit>>,
+    backends: BTreeMap<BackendId, BTreeSet<Unit>>,
+    backends_by_service: BTreeMap<ObjectName, BTreeSet<BackendId>>,
+    secrets: BTreeMap<ObjectName, BTreeSet<Unit>>,
+    certificates: BTreeMap<ObjectName, Arc<Certificate>>,
+    plugin_users: BTreeSet<Unit>,
+    host_diagnostics: BTreeMap<HostPattern, Vec<Diagnostic>>,
+    backend_diagnostics: BTreeMap<BackendId, Vec<Diagnostic>>,
+    secret_diagnostics: BTreeMap<ObjectName, Vec<Diagnostic>>,
+    model: Model,
+}
+
+/// What has to be looked at again.
+#[derive(Debug, Default)]
+struct Dirty {
+    units: BTreeSet<Unit>,
+    hosts: BTreeSet<HostPattern>,
+    backends: BTreeSet<BackendId>,
+    secrets: BTreeSet<ObjectName>,
+}
+
+// === impl Translator ===
+
+impl Default for Translator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Translator {
+    /// Starts from nothing, as if no resource were there.
+    pub fn new() -> Self {
+        let options = conf::read_options(&Resources::default());
+        Self {
+            model: Model { edge: Arc::clone(&options.edge), ..Model::default() },
+            options,
+            contributions: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            backends_by_service: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            certificates: BTreeMap::new(),
+            plugin_users: BTreeSet::new(),
+            host_diagnostics: BTreeMap::new(),
+            backend_diagnostics: BTreeMap::new(),
+            secret_diagnostics: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a change in and says what of the model it touched: exactly what differs from before.
+    pub fn apply(&mut self, resources: &Resources, changes: &Changes) -> Touched {
+        let mut touched = Touched::default();
+        let mut dirty = self.gather(resources, changes, &mut touched);
+        for unit in std::mem::take(&mut dirty.units) {
+            let contribution = self.read(&unit, resources);
+            self.replace(unit, contribution, &mut dirty);
+        }
+        for id in &dirty.backends {
+            self.refresh_backend(id, resources, &mut touched);
+        }
+        for name in &dirty.secrets {
+            self.refresh_secret(name, resources, &mut dirty.hosts);
+        }
+        for pattern in &dirty.hosts {
+            self.refresh_host(pattern, &mut touched);
+        }
+        self.refresh_defaults(&mut touched);
+        touched
+    }
+
+    /// What is to be served.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Findings about the input, sorted, each once.
+    pub fn diagnostics(&self) -> Vec<Diagnostic> {
+        let units = self.contributions.values().flat_map(|each| &each.diagnostics);
+        let hosts = self.host_diagnostics.values().flatten();
+        let backends = self.backend_diagnostics.values().flatten();
+        let secrets = self.secret_diagnostics.values().flatten();
+        let all: BTreeSet<&Diagnostic> = units.chain(hosts).chain(backends).chain(secrets).collect();
+        all.into_iter().cloned().collect()
+    }
+
+    /// What the changed objects are part of.
+    fn gather(&mut self, resources: &Resources, changes: &Changes, touched: &mut Touched) -> Dirty {
+        let mut dirty = Dirty::default();
+        for object in &changes.objects {
+            match object.kind {
+                Kind::Ingress => drop(dirty.units.insert(Unit::Ingress(object.name.clone()))),
+                Kind::IngressClass => self.add_all_ingresses(resources, &mut dirty),
+                Kind::Service | Kind::Endpoints => self.add_service(&object.name, &mut dirty),
+                Kind::Secret => drop(dirty.secrets.insert(object.name.clone())),
+                Kind::Conf => self.gather_conf(resources, &mut dirty, touched),
+                // Slices are told by their Services.
+                Kind::EndpointSlice | Kind::ConfigMap | Kind::Namespace => {}
+            }
+        }
+        changes.services.iter().for_each(|service| self.add_service(service, &mut dirty));
+        dirty
+    }
+
+    fn gather_conf(&mut self, resources: &Resources, dirty: &mut Dirty, touched: &mut Touched) {
+        let options = conf::read_options(resources);
+        dirty.units.insert(Unit::Conf);
+        if options.ingress != self.options.ingress || options.policy != self.options.policy {
+            self.add_all_ingresses(resources, dirty);
+        }
+        if options.plugins != self.options.plugins {
+            dirty.units.extend(self.plugin_users.iter().cloned());
+        }
+        if options.backend != self.options.backend {
+            dirty.backends.extend(self.backends.keys().cloned());
+        }
+        if options.edge != self.model.edge {
+            self.model.edge = Arc::clone(&options.edge);
+            touched.edge = true;
+        }
+        self.options = options;
+    }
+
+    fn add_all_ingresses(&self, resources: &Resources, dirty: &mut Dirty) {
+        dirty.units.extend(resources.ingresses.keys().cloned().map(Unit::Ingress));
+    }
+
+    fn add_service(&self, service: &ObjectName, dirty: &mut Dirty) {
+        dirty.backends.extend(self.backends_by_service.get(service).into_iter().flatten().cloned());
+    }
+
+    fn read(&self, unit: &Unit, resources: &Resources) -> Contribution {
+        match unit {
+            Unit::Conf => conf::contribute(resources, &self.options),
+            Unit::Ingress(name) => match resources.ingresses.get(name) {
+                Some(sourced) => ingress::contribute(name, sourced, resources, &self.options),
+                None => Contribution::default(),
+            },
+        }
+    }
+
+    /// Puts a contribution in the place of the unit's old one and notes what the two name.
+    fn replace(&mut self, unit: Unit, new: Contribution, dirty: &mut Dirty) {
+        let old = self.contributions.remove(&unit).unwrap_or_default();
+        if old == new {
+            self.keep(unit, new);
+            return;
+        }
+        for part in [&old, &new] {
+            dirty.hosts.extend(part.hosts.keys().cloned());
+            dirty.backends.extend(part.backends.keys().cloned());
+            dirty.backends.extend(part.upstreams.keys().cloned());
+            dirty.secrets.extend(part.secrets.keys().cloned());
+        }
+        unlink(&mut self.hosts, old.hosts.keys(), &unit);
+        unlink(&mut self.backends, old.backends.keys().chain(old.upstreams.keys()), &unit);
+        unlink(&mut self.secrets, old.secrets.keys(), &unit);
+        link(&mut self.hosts, new.hosts.keys(), &unit);
+        link(&mut self.backends, new.backends.keys().chain(new.upstreams.keys()), &unit);
+        link(&mut self.secrets, new.secrets.keys(), &unit);
+        if new.uses_plugins {
+            self.plugin_users.insert(unit.clone());
+        } else {
+            self.plugin_users.remove(&unit);
+        }
+        self.keep(unit, new);
+    }
+
+    /// An Ingress that is not ours leaves nothing behind.
+    fn keep(&mut self, unit: Unit, contribution: Contribution) {
+        if contribution != Contribution::default() {
+            self.contributions.insert(unit, contribution);
+        }
+    }
+
+    fn refresh_host(&mut self, pattern: &HostPattern, touched: &mut Touched) {
+        let merged = host::merge(pattern, &self.host_parts(pattern));
+        if set(&mut self.model.hosts, pattern, merged.host) {
+            touched.hosts.insert(pattern.clone());
+        }
+        let certificate = merged.secret.and_then(|secret| self.certificates.get(&secret).cloned());
+        if set(&mut self.model.certificates, pattern, certificate) {
+            touched.certificates.insert(pattern.clone());
+        }
+        put_list(&mut self.host_diagnostics, pattern, merged.diagnostics);
+    }
+
+    fn host_parts(&self, pattern: &HostPattern) -> Vec<&HostPart> {
+        let units = self.hosts.get(pattern).into_iter().flatten();
+        units.filter_map(|unit| self.contributions.get(unit)?.hosts.get(pattern)).collect()
+    }
+
+    fn refresh_backend(&mut self, id: &BackendId, resources: &Resources, touched: &mut Touched) {
+        let (backend, endpoints, diagnostics) = match id {
+            BackendId::Service { namespace, name, port, .. } => {
+                let service = ObjectName { namespace: Arc::clone(namespace), name: Arc::clone(name) };
+                self.index_service(id, &service);
+                self.evaluate(Target { id, service: &service, port }, resources)
+            }
+            BackendId::Upstream(_) => {
+                let conf = self.contributions.get(&Unit::Conf);
+                match conf.and_then(|conf| conf.upstreams.get(id)) {
+                    Some((backend, endpoints)) => (Some(Arc::clone(backend)), Some(Arc::clone(endpoints)), Vec::new()),
+                    None => (None, None, Vec::new()),
+                }
+            }
+        };
+        if set(&mut self.model.backends, id, backend) {
+            touched.backends.insert(id.clone());
+        }
+        if set(&mut self.model.endpoints, id, endpoints) {
+            touched.endpoints.insert(id.clone());
+        }
+        put_list(&mut self.backend_diagnostics, id, diagnostics);
+    }
+
+    fn evaluate(&self, target: Target<'_>, resources: &Resources) -> Parts {
+        let Some(units) = self.backends.get(target.id) else { return (None, None, Vec::new()) };
+        let mut uses = units.iter().filter_map(|unit| self.contributions.get(unit)?.backends.get(target.id)).peekable();
+        // The variant is part of the id, so all uses ask for the same.
+        let overrides = uses.peek().map(|first| first.overrides.clone()).unwrap_or_default();
+        let evaluated = backend::evaluate(target, &overrides, resources, self.options.backend);
+        let mut diagnostics = evaluated.diagnostics;
+        if let Some(problem) = evaluated.problem {
+            diagnostics.extend(uses.flat_map(|each| &each.origins).map(|origin| problem.diagnose(origin)));
+        }
+        (Some(Arc::new(evaluated.backend)), Some(Arc::new(evaluated.endpoints)), diagnostics)
+    }
+
+    fn index_service(&mut self, id: &BackendId, service: &ObjectName) {
+        let is_named = self.backends.contains_key(id);
+        let ids = self.backends_by_service.entry(service.clone()).or_default();
+        if is_named {
+            ids.insert(id.clone());
+        } else {
+            ids.remove(id);
+        }
+        if ids.is_empty() {
+            self.backends_by_service.remove(service);
+        }
+    }
+
+    fn refresh_secret(&mut self, name: &ObjectName, resources: &Resources, hosts: &mut BTreeSet<HostPattern>) {
+        let Some(units) = self.secrets.get(name) else {
+            self.certificates.remove(name);
+            self.secret_diagnostics.remove(name);
+            return;
+        };
+        let contributions: Vec<&Contribution> = units.iter().filter_map(|unit| self.contributions.get(unit)).collect();
+        let named = |part: &HostPart| part.certificate.as_ref().is_some_and(|usage| usage.secret == *name);
+        let parts = contributions.iter().flat_map(|each| &each.hosts);
+        hosts.extend(parts.filter(|(_, part)| named(part)).map(|(pattern, _)| pattern.clone()));
+        let origins = contributions.iter().filter_map(|each| each.secrets.get(name)).flatten();
+        let (certificate, diagnostics) = match certificate::read(name, resources) {
+            Ok(certificate) => (Some(certificate), Vec::new()),
+            Err(problem) => {
+                let diagnose = |origin: &Origin| certificate::diagnose(&problem, name, origin);
+                (None, origins.map(diagnose).collect())
+            }
+        };
+        set(&mut self.certificates, name, certificate);
+        put_list(&mut self.secret_diagnostics, name, diagnostics);
+    }
+
+    fn refresh_defaults(&mut self, touched: &mut Touched) {
+        let conf = self.contributions.get(&Unit::Conf);
+        let default = conf.and_then(|conf| conf.default.clone());
+        let secret = conf.and_then(|conf| conf.default_certificate.as_ref());
+        let certificate = secret.and_then(|secret| self.certificates.get(secret).cloned());
+        if self.model.default != default {
+            self.model.default = default;
+            touched.default = true;
+        }
+        if self.model.default_certificate != certificate {
+            self.model.default_certificate = certificate;
+            touched.default_certificate = true;
+        }
+    }
+}
+
+/// A backend, its endpoints and what is wrong with it.
+type Parts = (Option<Arc<crate::model::Backend>>, Option<Arc<crate::model::EndpointSet>>, Vec<Diagnostic>);
+
+/// Sets or removes an entry; says whether that changed anything. An equal value keeps its old allocation.
+fn set<K: Ord + Clone, V: PartialEq>(map: &mut BTreeMap<K, V>, key: &K, value: Option<V>) -> bool {
+    if map.get(key) == value.as_ref() {
+        return false;
+    }
+    match value {
+        Some(value) => drop(map.insert(key.clone(), value)),
+        None => drop(map.remove(key)),
+    }
+    true
+}
+
+fn put_list<K: Ord + Clone>(map: &mut BTreeMap<K, Vec<Diagnostic>>, key: &K, list: Vec<Diagnostic>) {
+    if list.is_empty() {
+        map.remove(key);
+    } else {
+        map.insert(key.clone(), list);
+    }
+}
+
+fn link<'a, K: Ord + Clone + 'a>(
+    index: &mut BTreeMap<K, BTreeSet<Unit>>,
+    keys: impl Iterator<Item = &'a K>,
+    unit: &Unit,
+) {
+    for key in keys {
+        index.entry(key.clone()).or_default().insert(unit.clone());
+    }
+}
+
+fn unlink<'a, K: Ord + Clone + 'a>(
+    index: &mut BTreeMap<K, BTreeSet<Unit>>,
+    keys: impl Iterator<Item = &'a K>,
+    unit: &Unit,
+) {
+    for key in keys {
+        if let Some(units) = index.get_mut(key) {
+            units.remove(unit);
+            if units.is_empty() {
+                index.remove(key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! Protocol, balancing and health checks of backends.
+
+use std::sync::Arc;
+
+use super::{Annotation, Dialect, Reading, Refusal, Support, Value};
+use crate::diagnostic::Diagnostic;
+use crate::model::{Balance, HealthCheck, Probe, Protocol};
+use crate::quantity::Duration;
+
+pub(super) const BACKEND_PROTOCOL: Annotation = Annotation {
+    name: "backend-protocol",
+    aliases: &[],
+    grammar: "`HTTP`, `HTTPS`, `GRPC` or `GRPCS`",
+    doc: "The protocol that the endpoints speak. Default: `appProtocol` of the Service's port, else HTTP.",
+    support: Support::Both,
+    on_service: false,
+    read: |value, reading| {
+        reading.overrides.protocol = Some(match value.text.to_ascii_uppercase().as_str() {
+            "HTTP" => Protocol::Http,
+            "HTTPS" => Protocol::Https,
+            "GRPC" => Protocol::H2c,
+            "GRPCS" => Protocol::H2,
+            _ => return Err(Refusal(format!("`{}` is not a supported protocol", value.text))),
+        });
+        Ok(())
+    },
+};
+
+pub(super) const LOAD_BALANCE: Annotation = Annotation {
+    name: "load-balance",
+    aliases: &[],
+    grammar: "`round-robin` or `least-request`",
+    doc: "How an endpoint is picked. Default: `defaults.loadBalancing`.",
+    support: Support::Both,
+    on_service: false,
+    read: |value, reading| {
+        reading.overrides.balance = Some(match value.text {
+            "round_robin" | "round-robin" => Balance::RoundRobin,
+            "least_request" | "least-request" => Balance::LeastRequest,
+            "ewma" if value.dialect == Dialect::Nginx => {
+                warn_of_ewma(value, reading);
+                Balance::LeastRequest
+            }
+            _ => return Err(Refusal(format!("`{}` is not a way to balance", value.text))),
+        });
+        Ok(())
+    },
+};
+
+pub(super) const HEALTH_CHECK: Annotation = Annotation {
+    name: "health-check",
+    aliases: &[],
+    grammar: "`tcp`, a path (`/healthz`) or `path=/healthz,interval=5s,timeout=1s,healthy=1,unhealthy=2`",
+    doc: "Active health checks of the endpoints; that of an Ingress comes before that of the Service. Default: none.",
+    support: Support::Own,
+    on_service: true,
+    read: |value, reading| {
+        reading.overrides.health_check = Some(health_check(value.text)?);
+        Ok(())
+    },
+};
+
+fn warn_of_ewma(value: &Value<'_>, reading: &mut Reading) {
+    let message = "`ewma` is read as `least-request`, which also prefers endpoints that answer quickly";
+    reading.diagnostics.push(Diagnostic::warning("DifferentAnnotation", value.origin, message));
+}
+
+fn health_check(text: &str) -> Result<HealthCheck, Refusal> {
+    let second = std::time::Duration::from_secs(1);
+    let mut check = HealthCheck {
+        probe: Probe::Tcp,
+        interval: second * 10,
+        timeout: second,
+        healthy_threshold: 1,
+        unhealthy_threshold: 2,
+    };
+    if text.starts_with('/') {
+        check.probe = http_probe(text)?;
+        return Ok(check);
+    }
+    for field in text.split(',').map(str::trim) {
+        match field.split_once('=') {
+            None if field == "tcp" => check.probe = Probe::Tcp,
+            Some(("path", path)) => check.probe = http_probe(path)?,
+            Some(("interval", value)) => check.interval = span(value)?,
+            Some(("timeout", value)) => check.timeout = span(value)?,
+            Some(("healthy", value)) => check.healthy_threshold = count(value)?,
+            Some(("unhealthy", value)) => check.unhealthy_threshold = count(value)?,
+            _ => return Err(Refusal(format!("`{field}` is not part of a health check"))),
+        }
+    }
+    Ok(check)
+}
+
+fn http_probe(path: &str) -> Result<Probe, Refusal> {
+    let is_good = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
+    let refusal = || Refusal(format!("`{path}` is not a path"));
+    is_good.then(|| Probe::Http { path: Arc::from(path), host: None, statuses: Vec::new() }).ok_or_else(refusal)
+}
+
+fn span(text: &str) -> Result<std::time::Duration, Refusal> {
+    let span = text.parse::<Duration>().map_err(|error| Refusal(error.to_string()))?.0;
+    if span.is_zero() { Err(Refusal(format!("`{text}` is no time at all"))) } else { Ok(span) }
+}
+
+fn count(text: &str) -> Result<u32, Refusal> {
+    let refusal = || Refusal(format!("`{text}` is not a number of probes"));
+    text.parse::<u32>().ok().filter(|count| *count > 0).ok_or_else(refusal)
+}

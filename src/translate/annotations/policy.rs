@@ -1,0 +1,118 @@
+//! Timeouts, body size and tries.
+
+use std::time::Duration;
+
+use super::{Annotation, Dialect, Reading, Refusal, Support, Value};
+use crate::quantity;
+use crate::translate::policy::{MAX_TRIES, Wait};
+
+const TIMEOUT_GRAMMAR: &str = "seconds (`30`), or under `tidegate.io/` a duration (`30s`)";
+
+pub(super) const PROXY_CONNECT_TIMEOUT: Annotation = Annotation {
+    name: "proxy-connect-timeout",
+    aliases: &[],
+    grammar: TIMEOUT_GRAMMAR,
+    doc: "How long the TCP and TLS handshake with an endpoint may take. Default: `defaults.timeouts.connect`.",
+    support: Support::Both,
+    on_service: false,
+    read: |value, reading| read_wait(Wait::Connect, value, reading),
+};
+
+pub(super) const PROXY_READ_TIMEOUT: Annotation = Annotation {
+    name: "proxy-read-timeout",
+    aliases: &[],
+    grammar: TIMEOUT_GRAMMAR,
+    doc: "Longest silence between two reads from an endpoint. Default: `defaults.timeouts.read`.",
+    support: Support::Both,
+    on_service: false,
+    read: |value, reading| read_wait(Wait::Read, value, reading),
+};
+
+pub(super) const PROXY_SEND_TIMEOUT: Annotation = Annotation {
+    name: "proxy-send-timeout",
+    aliases: &[],
+    grammar: TIMEOUT_GRAMMAR,
+    doc: "Longest silence between two writes to an endpoint. Default: `defaults.timeouts.send`.",
+    support: Support::Both,
+    on_service: false,
+    read: |value, reading| read_wait(Wait::Send, value, reading),
+};
+
+pub(super) const PROXY_BODY_SIZE: Annotation = Annotation {
+    name: "proxy-body-size",
+    aliases: &["max-body"],
+    grammar: "a size (`8m`, `512k`, `1g`, bytes; under `tidegate.io/` also `8MiB`) or `0` for unlimited",
+    doc: "Largest request body; larger ones are answered 413. Default: `defaults.limits.body`.",
+    support: Support::Both,
+    on_service: false,
+    read: |value, reading| {
+        let bytes = nginx_size(value.text).or_else(|| own_size(value));
+        let bytes = bytes.ok_or_else(|| Refusal(format!("`{}` is not a size", value.text)))?;
+        reading.body = Some(((bytes > 0).then_some(bytes), value.origin.clone()));
+        Ok(())
+    },
+};
+
+pub(super) const PROXY_NEXT_UPSTREAM_TRIES: Annotation = Annotation {
+    name: "proxy-next-upstream-tries",
+    aliases: &["tries"],
+    grammar: "a number from 1 to 10, or `0` for the default",
+    doc: "Connections tried at most for one request, the first included. Default: `defaults.tries`.",
+    support: Support::Both,
+    on_service: false,
+    read: |value, reading| match value.text.parse::<u32>() {
+        Ok(0) => Ok(()),
+        Ok(tries @ 1..=MAX_TRIES) => {
+            reading.tries = Some((tries, value.origin.clone()));
+            Ok(())
+        }
+        _ => Err(Refusal(format!("`{}` is not a number of tries", value.text))),
+    },
+};
+
+fn read_wait(wait: Wait, value: &Value<'_>, reading: &mut Reading) -> Result<(), Refusal> {
+    let seconds = value.text.parse::<u32>().ok().map(|seconds| Duration::from_secs(u64::from(seconds)));
+    let own = || (value.dialect == Dialect::Own).then(|| value.text.parse::<quantity::Duration>().ok()).flatten();
+    let duration = seconds.or_else(|| own().map(|duration| duration.0)).filter(|duration| !duration.is_zero());
+    let duration = duration.ok_or_else(|| Refusal(format!("`{}` is not a timeout over 0", value.text)))?;
+    reading.waits.push((wait, duration, value.origin.clone()));
+    Ok(())
+}
+
+/// A size as nginx reads it: bytes, or with `k`, `m`, `g` in powers of 1024.
+fn nginx_size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match text.get(digits.len()..)? {
+        "" => 1,
+        "k" | "K" => 1 << 10,
+        "m" | "M" => 1 << 20,
+        "g" | "G" => 1 << 30,
+        _ => return None,
+    };
+    digits
+        .bytes()
+        .all(|digit| digit.is_ascii_digit())
+        .then(|| digits.parse::<u64>().ok()?.checked_mul(factor))
+        .flatten()
+}
+
+fn own_size(value: &Value<'_>) -> Option<u64> {
+    (value.dialect == Dialect::Own).then(|| value.text.parse::<quantity::ByteSize>().ok()).flatten().map(|size| size.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_those_of_nginx() {
+        for (text, expected) in
+            [("8m", Some(8 << 20)), ("0", Some(0)), ("10", Some(10)), ("1G", Some(1 << 30)), ("512k", Some(512 << 10))]
+        {
+            assert_eq!(nginx_size(text), expected, "{text}");
+        }
+        assert!(
+            ["", "m", "8mb", "+8", "-1", "8 m", "99999999999999999999g"].iter().all(|text| nginx_size(text).is_none())
+        );
+    }
+}

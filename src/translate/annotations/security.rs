@@ -1,0 +1,45 @@
+//! Foreign annotations that protect something and are not supported: never overlooked.
+//!
+//! An Ingress whose access rule cannot be kept is closed rather than served to everybody.
+
+use super::{Annotations, PREFIX, Reading, at};
+use crate::diagnostic::Diagnostic;
+
+/// Decide who may pass: without them the routes stay closed.
+const CLOSING: &[&str] = &[
+    "auth-url",
+    "auth-type",
+    "auth-secret",
+    "auth-tls-secret",
+    "whitelist-source-range",
+    "allowlist-source-range",
+    "denylist-source-range",
+];
+
+/// Beginnings of names that soften something else, or protect against load; served without them.
+const WARNING: &[&str] = &["auth-", "limit-", "server-snippet", "configuration-snippet", "enable-modsecurity"];
+
+/// Whether a name is one of these.
+pub(super) fn is_listed(name: &str) -> bool {
+    CLOSING.contains(&name) || WARNING.iter().any(|start| name.starts_with(start))
+}
+
+/// Reports such annotations, and closes the routes where one decides about access.
+pub(super) fn check(annotations: &Annotations, foreign: &str, object: &super::Origin, reading: &mut Reading) {
+    if foreign == PREFIX {
+        return;
+    }
+    for key in annotations.keys() {
+        let Some(name) = key.strip_prefix(foreign).and_then(|rest| rest.strip_prefix('/')) else { continue };
+        let origin = at(object, key);
+        if CLOSING.contains(&name) {
+            reading.is_broken = true;
+            let message = format!("`{name}` is not supported, so the routes of this Ingress are closed (503)");
+            let hint = "use a plugin (`tidegate.io/plugins`) that does the same, and remove the annotation";
+            reading.diagnostics.push(Diagnostic::error("UnsupportedSecurityAnnotation", &origin, message).hint(hint));
+        } else if is_listed(name) {
+            let message = format!("`{name}` is not supported; the routes are served without it");
+            reading.diagnostics.push(Diagnostic::warning("UnsupportedSecurityAnnotation", &origin, message));
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The conf: options, defaults, plugins, upstreams and routes.
+
+mod route;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::backend::BackendOptions;
+use super::contribution::{Contribution, Overrides};
+use super::{policy, suggest};
+use crate::diagnostic::Diagnostic;
+use crate::model::{
+    Action, BackendId, Balance, Edge, HttpsRedirect, Match, PluginInstance, Policy, Rank, Route, RouteLabels,
+    WeightedBackend,
+};
+use crate::origin::Origin;
+use crate::quantity;
+use crate::resources::conf::{BalanceSpec, Conf, Defaults, IngressOptions, LimitsSpec, PluginSpec};
+use crate::resources::{Kind, ObjectName, ObjectRef, Resources};
+
+/// What the conf says that holds for more than one route.
+#[derive(Debug, PartialEq)]
+pub(super) struct Options {
+    pub ingress: IngressOptions,
+    /// Timeouts, tries and limits where nobody says otherwise.
+    pub policy: Arc<Policy>,
+    pub backend: BackendOptions,
+    pub plugins: BTreeMap<String, Arc<PluginInstance>>,
+    pub edge: Arc<Edge>,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads the options; defaults when there is no conf.
+pub(super) fn read_options(resources: &Resources) -> Options {
+    let empty = Conf::default();
+    let conf = resources.conf.as_ref().map_or(&empty, |sourced| &*sourced.object);
+    let origin = origin(resources);
+    let mut diagnostics = Vec::new();
+    let plugins = conf.plugins.iter().map(|(name, spec)| {
+        let origin = origin.at(format!("plugins.{name}"));
+        (name.clone(), Arc::new(instance(name, spec, origin)))
+    });
+    Options {
+        plugins: plugins.collect(),
+        policy: Arc::new(default_policy(&conf.defaults, &origin, &mut diagnostics)),
+        backend: BackendOptions {
+            balance: balance(conf.defaults.load_balancing),
+            allow_external_name: conf.ingress.allow_external_name,
+        },
+        edge: Arc::new(edge(conf, &origin, &mut diagnostics)),
+        ingress: conf.ingress.clone(),
+        diagnostics,
+    }
+}
+
+/// Translates routes, upstreams and the global defaults of the conf.
+pub(super) fn contribute(resources: &Resources, options: &Options) -> Contribution {
+    let mut out = Contribution { diagnostics: options.diagnostics.clone(), ..Contribution::default() };
+    let Some(sourced) = &resources.conf else { return out };
+    let (conf, origin) = (&*sourced.object, origin(resources));
+    for (name, spec) in &conf.upstreams {
+        let (backend, endpoints) = upstream::translate(name, spec, options, &origin, &mut out.diagnostics);
+        out.upstreams.insert(backend.id.clone(), (Arc::new(backend), Arc::new(endpoints)));
+    }
+    route::translate_all(conf, options, &origin, &mut out);
+    default_backend(conf, options, &origin, &mut out);
+    default_certificate(conf, &origin, &mut out);
+    out
+}
+
+/// Says that the conf has no such plugin.
+pub(super) fn plugin_not_found(name: &str, options: &Options, origin: &Origin) -> Diagnostic {
+    let message = format!("there is no plugin `{name}` in the conf, so the routes are closed (503)");
+    let hint = suggest::did_you_mean(name, options.plugins.keys().map(String::as_str));
+    Diagnostic::error("PluginNotFound", origin, message)
+        .hint(hint.unwrap_or_else(|| "define it under `plugins`".to_owned()))
+}
+
+/// The name of the first backend of an action: a metric label.
+pub(super) fn first_backend(action: &Action) -> Arc<str> {
+    match action {
+        Action::Forward(backends) => backends.first().map(|first| Arc::clone(first.backend.name())),
+        _ => None,
+    }
+    .unwrap_or_default()
+}
+
+fn origin(resources: &Resources) -> Origin {
+    let place = resources.conf.as_ref().and_then(|sourced| sourced.place.clone());
+    let mut origin = ObjectRef { kind: Kind::Conf, name: ObjectName::default() }.origin(place.clone());
+    if let Some(place) = place {
+        origin.name = place.file;
+    }
+    origin
+}
+
+fn instance(name: &str, spec: &PluginSpec, origin: Origin) -> PluginInstance {
+    PluginInstance {
+        name: name.into(),
+        kind: spec.kind.as_str().into(),
+        config: serde_json::Value::Object(spec.config.clone()),
+        origin,
+    }
+}
+
+fn balance(spec: BalanceSpec) -> Balance {
+    match spec {
+        BalanceSpec::RoundRobin => Balance::RoundRobin,
+        BalanceSpec::LeastRequest => Balance::LeastRequest,
+    }
+}
+
+fn default_policy(defaults: &Defaults, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Policy {
+    let mut policy = policy::initial();
+    policy::apply_timeouts(&mut policy, &defaults.timeouts, &origin.at("defaults.timeouts"), diagnostics);
+    policy::apply_tries(&mut policy, defaults.tries, origin.at("defaults.tries"), diagnostics);
+    if let Some(body) = defaults.limits.body {
+        policy::set_body(&mut policy, Some(body.0), origin.at("defaults.limits.body"));
+    }
+    policy
+}
+
+// === edge ===
+
+fn edge(conf: &Conf, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Edge {
+    let mut edge = Edge { trusted_proxies: conf.trusted_proxies.clone(), ..Edge::default() };
+    match conf.defaults.server_header.as_deref() {
+        None => {}
+        Some("off") => edge.server_header = None,
+        Some(text) if !text.is_empty() && text.bytes().all(|byte| (b' '..0x7f).contains(&byte)) => {
+            edge.server_header = Some(text.into());
+        }
+        Some(text) => {
+            let message = format!("`{}` cannot stand in a header", text.escape_default());
+            diagnostics.push(policy::invalid_value(&origin.at("defaults.serverHeader"), message));
+        }
+    }
+    edge.forwarded.rfc7239 = conf.defaults.forwarded_header.unwrap_or(edge.forwarded.rfc7239);
+    Limiter { origin, diagnostics }.apply(&conf.defaults.limits, &mut edge);
+    edge
+}
+
+struct Limiter<'a> {
+    origin: &'a Origin,
+    diagnostics: &'a mut Vec<Diagnostic>,
+}
+
+// === impl Limiter ===
+
+impl Limiter<'_> {
+    fn apply(&mut self, spec: &LimitsSpec, edge: &mut Edge) {
+        let bytes = |size: quantity::ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
+        self.set("headers", spec.headers.map(bytes), 0, &mut edge.max_header_bytes);
+        self.set("headerCount", spec.header_count, 0, &mut edge.max_header_count);
+        self.set("uri", spec.uri.map(bytes), 0, &mut edge.max_uri_bytes);
+        self.set("connections", spec.connections, 0, &mut edge.max_connections);
+        self.set("h2Streams", spec.h2_streams, 0, &mut edge.h2_max_streams);
+        let zero = std::time::Duration::ZERO;
+        self.set("headerTimeout", spec.header_timeout.map(|it| it.0), zero, &mut edge.header_timeout);
+        self.set("bodyTimeout", spec.body_timeout.map(|it| it.0), zero, &mut edge.body_timeout);
+        self.set("keepAliveTimeout", spec.keep_alive_timeout.map(|it| it.0), zero, &mut edge.keep_alive_timeout);
+        self.set("sendTimeout", spec.send_timeout.map(|it| it.0), zero, &mut edge.send_timeout);
+        let mut requests = 0;
+        self.set("keepAliveRequests", spec.keep_alive_requests, 0, &mut requests);
+        edge.keep_alive_requests = (requests > 0).then_some(requests);
+    }
+
+    /// A limit of nothing would refuse everybody.
+    fn set<T: PartialEq>(&mut self, name: &str, value: Option<T>, zero: T, slot: &mut T) {
+        match value {
+            Some(value) if value == zero => {
+                let origin = self.origin.at(format!("defaults.limits.{name}"));
+                self.diagnostics.push(policy::invalid_value(&origin, "a limit of 0 would refuse every request"));
+            }
+            Some(value) => *slot = value,
+            None => {}
+        }
+    }
+}
+
+// === global defaults ===
+
+/// `namespace/name:port`.
+pub(super) fn parse_service(text: &str) -> Option<BackendId> {
+    let (service, port) = text.rsplit_once(':')?;
+    let name = parse_object(service)?;
+    (!port.is_empty()).then(|| BackendId::service(&name.namespace, &name.name, port))
+}
+
+/// `namespace/name`.
+fn parse_object(text: &str) -> Option<ObjectName> {
+    let (namespace, name) = text.split_once('/')?;
+    let is_good = !namespace.is_empty() && !name.is_empty() && !name.contains('/');
+    is_good.then(|| ObjectName::new(namespace, name))
+}
+
+fn default_backend(conf: &Conf, options: &Options, origin: &Origin, out: &mut Contribution) {
+    let Some(text) = &conf.ingress.default_backend else { return };
+    let origin = origin.at("ingress.defaultBackend");
+    let Some(id) = parse_service(text) else {
+        let message = format!("`{text}` is not a Service");
+        let diagnostic = Diagnostic::error("InvalidBackend", &origin, message);
+        out.diagnostics.push(diagnostic.hint("write `namespace/name:port`"));
+        return;
+    };
+    let backend = out.backend(id, &Overrides::default(), origin.clone());
+    let action = Action::Forward(vec![WeightedBackend { backend, weight: 1 }]);
+    let labels = RouteLabels { service: first_backend(&action), path: "/".into(), ..RouteLabels::default() };
+    out.default = Some(Arc::new(Route {
+        name: "default-backend".into(),
+        origin,
+        matcher: Match::default(),
+        rank: Rank::default(),
+        action,
+        https_redirect: HttpsRedirect::Off,
+        plugins: Vec::new(),
+        policy: Arc::clone(&options.policy),
+        labels,
+    }));
+}
+
+fn default_certificate(conf: &Conf, origin: &Origin, out: &mut Contribution) {
+    let Some(text) = &conf.ingress.default_certificate else { return };
+    let origin = origin.at("ingress.defaultCertificate");
+    match parse_object(text) {
+        Some(name) => {
+            out.secrets.entry(name.clone()).or_default().push(origin);
+            out.default_certificate = Some(name);
+        }
+        None => {
+            let message = format!("`{text}` is not a Secret");
+            out.diagnostics.push(Diagnostic::error("InvalidSecret", &origin, message).hint("write `namespace/name`"));
+        }
+    }
+}

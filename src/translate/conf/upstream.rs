@@ -1,0 +1,166 @@
+//! Upstreams of the conf.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use super::Options;
+use crate::diagnostic::Diagnostic;
+use crate::host::HostPattern;
+use crate::model::{
+    Backend, BackendId, CaBundle, Endpoint, EndpointSet, ExternalName, HealthCheck, Probe, Protocol, UpstreamTls,
+};
+use crate::origin::Origin;
+use crate::resources::conf::{HealthCheckSpec, ProtocolSpec, UpstreamSpec, UpstreamTlsSpec};
+
+/// Translates one upstream. A part that cannot be kept without weakening it makes the whole upstream invalid.
+pub(super) fn translate(
+    name: &str,
+    spec: &UpstreamSpec,
+    options: &Options,
+    conf: &Origin,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> (Backend, EndpointSet) {
+    let origin = conf.at(format!("upstreams.{name}"));
+    let protocol = protocol(spec.protocol);
+    let endpoints = endpoints(spec, &origin, diagnostics);
+    let external = spec.dns.as_deref().map(|text| external(text, &origin, diagnostics));
+    let tls = tls(&spec.tls, &origin, diagnostics);
+    let is_ambiguous = spec.dns.is_some() && !spec.endpoints.is_empty();
+    if is_ambiguous {
+        let message = "has both `endpoints` and `dns`";
+        diagnostics.push(Diagnostic::error("InvalidUpstream", &origin, message).hint("keep one of them"));
+    } else if spec.dns.is_none() && endpoints.endpoints.is_empty() {
+        let diagnostic = Diagnostic::warning("NoEndpoints", &origin, "has no endpoint that can be used");
+        diagnostics.push(diagnostic.hint("add `endpoints` or `dns`; requests are answered 503 until then"));
+    }
+    let is_invalid = is_ambiguous || tls.is_none() || matches!(external, Some(None));
+    let backend = Backend {
+        id: BackendId::upstream(name),
+        protocol,
+        tls: tls.filter(|_| matches!(protocol, Protocol::Https | Protocol::H2)),
+        balance: spec.load_balancing.map_or(options.backend.balance, super::balance),
+        health_check: spec.health_check.as_ref().and_then(|check| health_check(check, &origin, diagnostics)),
+        external: external.flatten(),
+        is_invalid,
+        origin,
+    };
+    (backend, endpoints)
+}
+
+fn protocol(spec: ProtocolSpec) -> Protocol {
+    match spec {
+        ProtocolSpec::Http => Protocol::Http,
+        ProtocolSpec::Https => Protocol::Https,
+        ProtocolSpec::H2c => Protocol::H2c,
+        ProtocolSpec::H2 => Protocol::H2,
+    }
+}
+
+fn endpoints(spec: &UpstreamSpec, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> EndpointSet {
+    let mut known: BTreeMap<SocketAddr, u16> = BTreeMap::new();
+    for (index, endpoint) in spec.endpoints.iter().enumerate() {
+        let field = format!("{}.endpoints[{index}]", origin.field);
+        let (address, weight) = (&endpoint.address, endpoint.weight);
+        let Some(parsed) = address.parse::<SocketAddr>().ok().filter(|parsed| parsed.port() > 0) else {
+            let diagnostic = Diagnostic::error(
+                "InvalidEndpoint",
+                &origin.at(format!("{field}.address")),
+                format!("`{address}` is not an address with a port"),
+            );
+            diagnostics.push(diagnostic.hint("write `10.0.0.1:8080` or `[::1]:8080`; names go under `dns`"));
+            continue;
+        };
+        if weight == 0 {
+            let origin = origin.at(format!("{field}.weight"));
+            let diagnostic = Diagnostic::error("InvalidEndpoint", &origin, "a weight is from 1 to 65535");
+            diagnostics.push(diagnostic.hint("leave the endpoint out to send it nothing"));
+            continue;
+        }
+        known.entry(parsed).or_insert(weight);
+    }
+    let endpoints = known.into_iter().map(|(address, weight)| Endpoint { address, weight, zone: None });
+    EndpointSet { endpoints: endpoints.collect() }
+}
+
+fn external(text: &str, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Option<ExternalName> {
+    let parsed = text.rsplit_once(':').and_then(|(name, port)| {
+        let HostPattern::Exact(name) = HostPattern::parse(name.trim_end_matches('.')).ok()? else { return None };
+        Some(ExternalName { name, port: port.parse().ok().filter(|port| *port > 0)? })
+    });
+    if parsed.is_none() {
+        let origin = origin.at(format!("{}.dns", origin.field));
+        let message = format!("`{text}` is not a name with a port");
+        diagnostics.push(Diagnostic::error("InvalidUpstream", &origin, message).hint("write `name.example:443`"));
+    }
+    parsed
+}
+
+/// `None`: what was asked for cannot be kept.
+fn tls(spec: &UpstreamTlsSpec, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Option<UpstreamTls> {
+    let ca = match (&spec.ca, &spec.ca_file) {
+        (Some(pem), _) => match authorities(pem) {
+            Ok(bundle) => Some(bundle),
+            Err(message) => {
+                let origin = origin.at(format!("{}.tls.ca", origin.field));
+                let diagnostic = Diagnostic::error("InvalidCa", &origin, message);
+                diagnostics.push(diagnostic.hint("requests are answered 503 until it is mended"));
+                return None;
+            }
+        },
+        (None, Some(file)) => {
+            let origin = origin.at(format!("{}.tls.caFile", origin.field));
+            let diagnostic = Diagnostic::error("InvalidCa", &origin, format!("`{file}` was not read"));
+            diagnostics.push(diagnostic.hint("requests are answered 503 until it is mended"));
+            return None;
+        }
+        (None, None) => None,
+    };
+    Some(UpstreamTls {
+        verify: spec.verify.unwrap_or(true),
+        server_name: spec.server_name.as_deref().map(Arc::from),
+        ca,
+    })
+}
+
+fn authorities(pem: &str) -> Result<CaBundle, String> {
+    let certificates: Result<Vec<Vec<u8>>, _> =
+        CertificateDer::pem_slice_iter(pem.as_bytes()).map(|each| each.map(|der| der.to_vec())).collect();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => Err("holds no certificate in PEM form".to_owned()),
+        Ok(certificates) => Ok(CaBundle(certificates.into())),
+        Err(error) => Err(format!("is not PEM: {error}")),
+    }
+}
+
+fn health_check(spec: &HealthCheckSpec, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Option<HealthCheck> {
+    let interval = spec.interval.map_or(Duration::from_secs(10), |it| it.0);
+    let timeout = spec.timeout.map_or(Duration::from_secs(1), |it| it.0);
+    let (healthy, unhealthy) = (spec.healthy_threshold.unwrap_or(1), spec.unhealthy_threshold.unwrap_or(2));
+    let problem = if interval.is_zero() || timeout.is_zero() {
+        Some("`interval` and `timeout` must be over 0")
+    } else if healthy == 0 || unhealthy == 0 {
+        Some("thresholds must be over 0")
+    } else if spec.http.as_ref().is_some_and(|http| !http.path.starts_with('/')) {
+        Some("`http.path` must begin with `/`")
+    } else if spec.http.iter().flat_map(|http| &http.statuses).any(|status| !(100..=599).contains(status)) {
+        Some("`http.statuses` must be from 100 to 599")
+    } else {
+        None
+    };
+    if let Some(message) = problem {
+        let origin = origin.at(format!("{}.healthCheck", origin.field));
+        diagnostics.push(Diagnostic::error("InvalidHealthCheck", &origin, message).hint("no check is made until then"));
+        return None;
+    }
+    let probe = spec.http.as_ref().map_or(Probe::Tcp, |http| Probe::Http {
+        path: http.path.as_str().into(),
+        host: http.host.as_deref().map(Arc::from),
+        statuses: http.statuses.clone(),
+    });
+    Some(HealthCheck { probe, interval, timeout, healthy_threshold: healthy, unhealthy_threshold: unhealthy })
+}

@@ -1,0 +1,165 @@
+//! What one object adds to the model, kept so that it can be taken back when the object changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::diagnostic::Diagnostic;
+use crate::host::HostPattern;
+use crate::model::{
+    Backend, BackendId, Balance, EndpointSet, HealthCheck, HttpsRedirect, Probe, Protocol, Rank, Route,
+};
+use crate::origin::Origin;
+use crate::quantity::Duration;
+use crate::resources::ObjectName;
+
+/// Who contributes. The conf comes first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Unit {
+    /// The routes of the conf.
+    Conf,
+    /// One Ingress.
+    Ingress(ObjectName),
+}
+
+/// Everything that one unit adds.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Contribution {
+    /// What it adds to each host.
+    pub hosts: BTreeMap<HostPattern, HostPart>,
+    /// Backends that it names.
+    pub backends: BTreeMap<BackendId, BackendUse>,
+    /// Secrets that it names, and where.
+    pub secrets: BTreeMap<ObjectName, Vec<Origin>>,
+    /// What is wrong with it, as far as it can be told without other objects.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Upstreams that it defines; conf only.
+    pub upstreams: BTreeMap<BackendId, (Arc<Backend>, Arc<EndpointSet>)>,
+    /// The global default route; conf only.
+    pub default: Option<Arc<Route>>,
+    /// The Secret of the default certificate; conf only.
+    pub default_certificate: Option<ObjectName>,
+    /// Whether it names plugin instances of the conf.
+    pub uses_plugins: bool,
+}
+
+/// What one unit adds to one host.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct HostPart {
+    pub routes: Vec<Candidate>,
+    pub fallback: Option<Candidate>,
+    /// Whether it has a `tls` entry for the host.
+    pub has_tls: bool,
+    pub certificate: Option<CertificateUse>,
+}
+
+/// A route that stands for a host, unless another one has its place.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Candidate {
+    pub route: Arc<Route>,
+    pub redirect: Redirection,
+}
+
+/// When plain HTTP is sent to HTTPS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Redirection {
+    Never,
+    /// When any unit has a `tls` entry for the host.
+    WithTls,
+    Always,
+}
+
+/// A Secret for a host.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CertificateUse {
+    pub secret: ObjectName,
+    pub origin: Origin,
+    pub rank: Rank,
+}
+
+/// How and where a backend is named.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct BackendUse {
+    pub overrides: Overrides,
+    pub origins: Vec<Origin>,
+}
+
+/// What an Ingress asks of its backends.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Overrides {
+    pub protocol: Option<Protocol>,
+    pub balance: Option<Balance>,
+    pub health_check: Option<HealthCheck>,
+}
+
+// === impl Contribution ===
+
+impl Contribution {
+    pub(super) fn host(&mut self, pattern: &HostPattern) -> &mut HostPart {
+        self.hosts.entry(pattern.clone()).or_default()
+    }
+
+    /// Notes that a backend is named here, and returns its id.
+    pub(super) fn backend(&mut self, id: BackendId, overrides: &Overrides, origin: Origin) -> BackendId {
+        let entry = self.backends.entry(id.clone()).or_default();
+        entry.overrides = overrides.clone();
+        entry.origins.push(origin);
+        id
+    }
+}
+
+// === impl Redirection ===
+
+impl Redirection {
+    pub(super) fn resolve(self, has_tls: bool) -> HttpsRedirect {
+        match self {
+            Self::Always => HttpsRedirect::On,
+            Self::WithTls if has_tls => HttpsRedirect::On,
+            Self::WithTls | Self::Never => HttpsRedirect::Off,
+        }
+    }
+}
+
+// === impl Overrides ===
+
+impl Overrides {
+    /// The text that tells these settings from others; the same text means the same settings.
+    pub(super) fn variant(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some(protocol) = self.protocol {
+            parts.push(protocol_name(protocol).to_owned());
+        }
+        if let Some(balance) = self.balance {
+            parts.push(balance_name(balance).to_owned());
+        }
+        if let Some(check) = &self.health_check {
+            parts.push(health_check_text(check));
+        }
+        parts.join("+")
+    }
+}
+
+fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http => "http",
+        Protocol::Https => "https",
+        Protocol::H2c => "h2c",
+        Protocol::H2 => "h2",
+    }
+}
+
+fn balance_name(balance: Balance) -> &'static str {
+    match balance {
+        Balance::RoundRobin => "round-robin",
+        Balance::LeastRequest => "least-request",
+    }
+}
+
+fn health_check_text(check: &HealthCheck) -> String {
+    let probe = match &check.probe {
+        Probe::Tcp => "tcp",
+        Probe::Http { path, .. } => path,
+    };
+    let (interval, timeout) = (Duration(check.interval), Duration(check.timeout));
+    let (healthy, unhealthy) = (check.healthy_threshold, check.unhealthy_threshold);
+    format!("check({probe},{interval},{timeout},{healthy},{unhealthy})")
+}

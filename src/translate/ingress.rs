@@ -1,0 +1,360 @@
+//! Ingress v1: rules, default backends and `tls` entries of one object.
+//!
+//! Looks at one Ingress, its class and the options, never at Services, Secrets or other Ingresses: what depends on
+//! those is decided where they meet. Source: Ingress v1 API documentation, `reference/conformance.md` section 1.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressRule, IngressTLS};
+
+use super::annotations::{self, Reading};
+use super::class::{self, Ownership};
+use super::conf::{self, Options};
+use super::contribution::{Candidate, CertificateUse, Contribution, Redirection};
+use super::{host, policy};
+use crate::diagnostic::Diagnostic;
+use crate::host::{HostPattern, Labels};
+use crate::model::{
+    Action, BackendId, HttpsRedirect, Match, PathMatch, PluginUse, Policy, Rank, Route, RouteLabels, WeightedBackend,
+};
+use crate::origin::Origin;
+use crate::path::canonical_path;
+use crate::reason::Reason;
+use crate::resources::{Kind, ObjectName, ObjectRef, Resources, Sourced};
+
+/// Translates one Ingress; nothing when it is not ours.
+pub(super) fn contribute(
+    name: &ObjectName,
+    sourced: &Sourced<Ingress>,
+    resources: &Resources,
+    options: &Options,
+) -> Contribution {
+    let ingress = &*sourced.object;
+    let origin = ObjectRef { kind: Kind::Ingress, name: name.clone() }.origin(sourced.place.clone());
+    match class::ownership(ingress, resources, &options.ingress) {
+        Ownership::Ours => Reader::new(name, ingress, origin, options).read(ingress),
+        Ownership::Foreign => Contribution::default(),
+        Ownership::Unknown { class, field } => {
+            let message = format!("there is no IngressClass `{class}`, so this Ingress is not served");
+            let hint = format!("make the class, or use `{}`", options.ingress.class_name);
+            let diagnostic = Diagnostic::info("ForeignClass", &origin.at(field), message).hint(hint);
+            Contribution { diagnostics: vec![diagnostic], ..Contribution::default() }
+        }
+    }
+}
+
+/// What all routes of the Ingress share, and what was read so far.
+struct Reader<'a> {
+    name: &'a ObjectName,
+    route_name: Arc<str>,
+    origin: Origin,
+    created: Option<i64>,
+    reading: Reading,
+    policy: Arc<Policy>,
+    plugins: Vec<PluginUse>,
+    redirect: Redirection,
+    next_index: u32,
+    out: Contribution,
+}
+
+// === impl Reader ===
+
+impl<'a> Reader<'a> {
+    fn new(name: &'a ObjectName, ingress: &Ingress, origin: Origin, options: &Options) -> Self {
+        let annotations = ingress.metadata.annotations.as_ref();
+        let mut reading = annotations::read_ingress(annotations, &options.ingress.annotations_prefix, &origin);
+        let mut out = Contribution { diagnostics: std::mem::take(&mut reading.diagnostics), ..Contribution::default() };
+        out.uses_plugins = !reading.plugins.is_empty();
+        let plugins = named_plugins(&mut reading, options, &mut out.diagnostics);
+        // Without a time an object counts as the youngest.
+        let created = ingress.metadata.creation_timestamp.as_ref().map_or(i64::MAX, |time| time.0.as_second());
+        Self {
+            name,
+            route_name: name.to_string().into(),
+            origin,
+            created: Some(created),
+            policy: effective_policy(&mut reading, &options.policy),
+            plugins,
+            redirect: redirection(&reading, options.ingress.ssl_redirect),
+            reading,
+            next_index: 0,
+            out,
+        }
+    }
+
+    fn read(mut self, ingress: &Ingress) -> Contribution {
+        let spec = ingress.spec.as_ref();
+        let rules = spec.and_then(|spec| spec.rules.as_deref()).unwrap_or_default();
+        let default_backend = spec.and_then(|spec| spec.default_backend.as_ref());
+        if rules.is_empty() && default_backend.is_none() {
+            let message = "has neither rules nor a default backend";
+            let hint = "add `spec.rules` or `spec.defaultBackend`";
+            self.out.diagnostics.push(Diagnostic::warning("EmptyIngress", &self.origin.at("spec"), message).hint(hint));
+        }
+        let fallback = default_backend.map(|backend| self.fallback(backend));
+        let mut hosts = Vec::new();
+        for (index, rule) in rules.iter().enumerate() {
+            hosts.extend(self.rule(index, rule, fallback.as_ref()));
+        }
+        if rules.is_empty()
+            && let Some(fallback) = fallback
+        {
+            self.out.host(&HostPattern::Any).fallback = Some(fallback);
+            hosts.push(HostPattern::Any);
+        }
+        for (index, tls) in spec.and_then(|spec| spec.tls.as_deref()).unwrap_or_default().iter().enumerate() {
+            self.tls(index, tls, &hosts);
+        }
+        self.out
+    }
+
+    fn rule(&mut self, index: usize, rule: &IngressRule, fallback: Option<&Candidate>) -> Option<HostPattern> {
+        let text = rule.host.as_deref().unwrap_or_default();
+        let pattern = self.host_pattern(text, &format!("spec.rules[{index}].host"))?;
+        let paths = rule.http.as_ref().map(|http| http.paths.as_slice()).unwrap_or_default();
+        if paths.is_empty() && fallback.is_none() {
+            let origin = self.origin.at(format!("spec.rules[{index}]"));
+            let message = "has no paths, and the Ingress has no default backend";
+            let hint = "add `http.paths`, or `spec.defaultBackend` to serve all of the host";
+            self.out.diagnostics.push(Diagnostic::warning("EmptyRule", &origin, message).hint(hint));
+        }
+        for (position, path) in paths.iter().enumerate() {
+            let field = format!("spec.rules[{index}].http.paths[{position}]");
+            if let Some(candidate) = self.path(path, &field) {
+                self.out.host(&pattern).routes.push(candidate);
+            }
+        }
+        if let Some(fallback) = fallback {
+            self.out.host(&pattern).fallback = Some(fallback.clone());
+        }
+        Some(pattern)
+    }
+
+    fn path(&mut self, path: &HTTPIngressPath, field: &str) -> Option<Candidate> {
+        match path_match(path) {
+            Ok(matcher) => {
+                let action = self.action(&path.backend, &format!("{field}.backend"));
+                Some(self.candidate(matcher, action, self.origin.at(format!("{field}.path"))))
+            }
+            Err((code, part, message)) => {
+                let origin = self.origin.at(format!("{field}.{part}"));
+                let hint = match code {
+                    "InvalidPath" => "write an absolute path such as `/shop`",
+                    _ => "write `Exact`, `Prefix` or `ImplementationSpecific`",
+                };
+                self.out.diagnostics.push(Diagnostic::error(code, &origin, message).hint(hint));
+                None
+            }
+        }
+    }
+
+    fn fallback(&mut self, backend: &IngressBackend) -> Candidate {
+        let action = self.action(backend, "spec.defaultBackend");
+        self.candidate(PathMatch::default(), action, self.origin.at("spec.defaultBackend"))
+    }
+
+    fn candidate(&mut self, path: PathMatch, action: Action, origin: Origin) -> Candidate {
+        let index = self.next_index;
+        self.next_index += 1;
+        let labels = RouteLabels {
+            namespace: Arc::clone(&self.name.namespace),
+            ingress: Arc::clone(&self.name.name),
+            service: conf::first_backend(&action),
+            path: path.as_str().into(),
+        };
+        let rank = Rank {
+            created: self.created,
+            namespace: Arc::clone(&self.name.namespace),
+            name: Arc::clone(&self.name.name),
+            index,
+        };
+        let route = Route {
+            name: Arc::clone(&self.route_name),
+            origin,
+            matcher: Match { path, ..Match::default() },
+            rank,
+            action,
+            https_redirect: HttpsRedirect::Off,
+            plugins: self.plugins.clone(),
+            policy: Arc::clone(&self.policy),
+            labels,
+        };
+        Candidate { route: Arc::new(route), redirect: self.redirect }
+    }
+
+    fn action(&mut self, backend: &IngressBackend, field: &str) -> Action {
+        let id = match self.backend_id(backend, field) {
+            Ok(id) => id,
+            Err(diagnostic) => {
+                self.out.diagnostics.push(*diagnostic);
+                return Action::Refuse { reason: Reason::InvalidBackend };
+            }
+        };
+        if self.reading.is_broken {
+            return Action::Refuse { reason: Reason::BrokenPolicy };
+        }
+        let origin = self.origin.at(format!("{field}.service"));
+        let backend = self.out.backend(id, &self.reading.overrides, origin);
+        Action::Forward(vec![WeightedBackend { backend, weight: 1 }])
+    }
+
+    fn backend_id(&self, backend: &IngressBackend, field: &str) -> Result<BackendId, Box<Diagnostic>> {
+        let service = match (&backend.service, &backend.resource) {
+            (Some(service), None) => service,
+            (None, Some(resource)) => {
+                let origin = self.origin.at(format!("{field}.resource"));
+                let message = format!("{} `{}`: resource backends are not served", resource.kind, resource.name);
+                let diagnostic = Diagnostic::error("ResourceBackend", &origin, message);
+                return Err(Box::new(diagnostic.hint("use a `service` backend")));
+            }
+            _ => {
+                let message = "needs exactly one of `service` and `resource`";
+                return Err(Box::new(Diagnostic::error("InvalidBackend", &self.origin.at(field), message)));
+            }
+        };
+        let port = service.port.as_ref();
+        let number = port.and_then(|port| port.number).filter(|number| *number != 0);
+        let name = port.and_then(|port| port.name.as_deref()).filter(|name| !name.is_empty());
+        let port = match (number, name) {
+            (Some(number), None) => number.to_string(),
+            (None, Some(name)) => name.to_owned(),
+            _ => {
+                let origin = self.origin.at(format!("{field}.service.port"));
+                let message = "needs exactly one of `number` and `name`";
+                return Err(Box::new(Diagnostic::error("InvalidBackend", &origin, message)));
+            }
+        };
+        let variant = self.reading.overrides.variant();
+        Ok(BackendId::service_variant(&self.name.namespace, &service.name, &port, &variant))
+    }
+
+    fn tls(&mut self, index: usize, tls: &IngressTLS, rule_hosts: &[HostPattern]) {
+        let field = format!("spec.tls[{index}]");
+        let listed = tls.hosts.as_deref().unwrap_or_default();
+        let mut hosts: Vec<HostPattern> = Vec::new();
+        if listed.is_empty() {
+            hosts.extend_from_slice(rule_hosts);
+        }
+        for (position, text) in listed.iter().enumerate() {
+            hosts.extend(self.host_pattern(text, &format!("{field}.hosts[{position}]")));
+        }
+        // A wildcard entry means the hosts of this Ingress under it too.
+        for host in rule_hosts.iter().filter(|host| hosts.iter().any(|entry| covers(entry, host))) {
+            self.out.host(host).has_tls = true;
+        }
+        let secret = tls.secret_name.as_deref().filter(|name| !name.is_empty());
+        let secret = secret.map(|secret| ObjectName::new(&self.name.namespace, secret));
+        let origin = self.origin.at(format!("{field}.secretName"));
+        if let Some(secret) = &secret {
+            self.out.secrets.entry(secret.clone()).or_default().push(origin.clone());
+        }
+        for host in &hosts {
+            self.tls_host(host, secret.as_ref(), &origin);
+        }
+    }
+
+    fn tls_host(&mut self, pattern: &HostPattern, secret: Option<&ObjectName>, origin: &Origin) {
+        let rank = Rank {
+            created: self.created,
+            namespace: Arc::clone(&self.name.namespace),
+            name: Arc::clone(&self.name.name),
+            index: 0,
+        };
+        let part = self.out.host(pattern);
+        part.has_tls = true;
+        let Some(secret) = secret else { return };
+        let usage = CertificateUse { secret: secret.clone(), origin: origin.clone(), rank };
+        match &part.certificate {
+            None => part.certificate = Some(usage),
+            Some(first) if first.secret != usage.secret => {
+                let diagnostic = host::certificate_conflict(pattern, &usage, first);
+                self.out.diagnostics.push(diagnostic);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn host_pattern(&mut self, text: &str, field: &str) -> Option<HostPattern> {
+        let message = match HostPattern::parse(text) {
+            Ok(HostPattern::Wildcard { labels: Labels::Many, .. }) => {
+                format!("`{text}`: a wildcard of an Ingress is one label, as in `*.example`")
+            }
+            Ok(pattern) => return Some(pattern),
+            Err(error) => format!("`{text}`: {error}"),
+        };
+        let diagnostic = Diagnostic::error("InvalidHost", &self.origin.at(field), message);
+        self.out.diagnostics.push(diagnostic.hint("write a DNS name such as `shop.example`"));
+        None
+    }
+}
+
+fn covers(entry: &HostPattern, host: &HostPattern) -> bool {
+    entry == host
+        || matches!((entry, host), (HostPattern::Wildcard { .. }, HostPattern::Exact(name)) if entry.matches(name))
+}
+
+fn named_plugins(reading: &mut Reading, options: &Options, diagnostics: &mut Vec<Diagnostic>) -> Vec<PluginUse> {
+    let mut plugins = Vec::with_capacity(reading.plugins.len());
+    for (name, origin) in &reading.plugins {
+        match options.plugins.get(name) {
+            Some(instance) => plugins.push(PluginUse { instance: Arc::clone(instance), origin: origin.clone() }),
+            None => {
+                reading.is_broken = true;
+                diagnostics.push(conf::plugin_not_found(name, options, origin));
+            }
+        }
+    }
+    plugins
+}
+
+fn effective_policy(reading: &mut Reading, base: &Arc<Policy>) -> Arc<Policy> {
+    if reading.waits.is_empty() && reading.body.is_none() && reading.tries.is_none() {
+        return Arc::clone(base);
+    }
+    let mut effective = (**base).clone();
+    for (wait, value, origin) in reading.waits.drain(..) {
+        policy::set_wait(&mut effective, wait, value, origin);
+    }
+    if let Some((bytes, origin)) = reading.body.take() {
+        policy::set_body(&mut effective, bytes, origin);
+    }
+    if let Some((tries, origin)) = reading.tries.take() {
+        policy::set_tries(&mut effective, tries, origin);
+    }
+    Arc::new(effective)
+}
+
+fn redirection(reading: &Reading, default: bool) -> Redirection {
+    if reading.force_ssl_redirect == Some(true) {
+        Redirection::Always
+    } else if reading.ssl_redirect.unwrap_or(default) {
+        Redirection::WithTls
+    } else {
+        Redirection::Never
+    }
+}
+
+/// The match of a path, or the reason code, field and message of what is wrong with it.
+fn path_match(path: &HTTPIngressPath) -> Result<PathMatch, (&'static str, &'static str, String)> {
+    let is_exact = match path.path_type.as_str() {
+        "Exact" => true,
+        "Prefix" | "ImplementationSpecific" => false,
+        other => return Err(("InvalidPathType", "pathType", format!("`{other}` is not a path type"))),
+    };
+    let text = path.path.as_deref().unwrap_or_default();
+    let text = if text.is_empty() && path.path_type == "ImplementationSpecific" { "/" } else { text };
+    let invalid = |why: String| ("InvalidPath", "path", format!("`{text}` {why}"));
+    // The API server refuses these too (`ValidatePathType`), so an object that has them came round it.
+    let has_odd_segment = text.contains("//") || text.split('/').any(|segment| matches!(segment, "." | ".."));
+    if has_odd_segment {
+        return Err(invalid("has an empty or a dot segment".to_owned()));
+    }
+    let canonical = canonical_path(text).map_err(|error| invalid(error.to_string()))?;
+    Ok(if is_exact { PathMatch::Exact(canonical.into()) } else { prefix(&canonical) })
+}
+
+/// A prefix without closing slash; `/` is everything.
+pub(super) fn prefix(canonical: &str) -> PathMatch {
+    let trimmed = canonical.trim_end_matches('/');
+    PathMatch::Prefix(if trimmed.is_empty() { "/".into() } else { trimmed.into() })
+}
