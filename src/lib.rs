@@ -1,4 +1,5 @@
 //! tidegate
+pub mod compile;
 pub mod diagnostic;
 pub mod endpoint;
 pub mod host;
