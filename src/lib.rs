@@ -1,5 +1,6 @@
 //! tidegate
 pub mod admin;
+pub mod compile;
 pub mod connection;
 pub mod diagnostic;
 pub mod endpoint;

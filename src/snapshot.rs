@@ -5,6 +5,7 @@
 //! It must not know the model, Kubernetes, Pingora or how it was compiled.
 
 pub mod certificates;
+mod describe;
 pub mod edge;
 pub mod host_map;
 pub mod pipeline;

@@ -1,0 +1,222 @@
+//! From model to snapshot.
+//!
+//! Only what was touched is compiled; the rest is shared with the previous snapshot. Backends and endpoints are put
+//! under the upstreams that routes already point to, so that their changes rebuild no route. What cannot be compiled
+//! becomes a diagnostic and the rest is served; a route whose plugins cannot be built is closed.
+//! It must not know where the model comes from, Pingora or the time (a clock is handed in).
+
+mod certificate;
+mod edge;
+mod host;
+mod matcher;
+pub mod pipeline;
+mod route;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tidegate_plugin::{Definition, RouteFacts};
+
+use self::certificate::Loader;
+use self::host::HostCompiler;
+use self::pipeline::Instances;
+use self::upstream::Upstreams;
+use crate::diagnostic::Diagnostic;
+use crate::endpoint::Table;
+use crate::host::HostPattern;
+use crate::model::{Model, Touched};
+use crate::snapshot::Snapshot;
+use crate::snapshot::certificates::{Certificates, ServedCertificate};
+use crate::snapshot::host_map::HostMap;
+use crate::snapshot::route::Setting;
+use crate::snapshot::router::Router;
+use crate::telemetry::metrics::RouteMetrics;
+
+/// Makes the counters of a route.
+pub type RouteMetricsSource = Box<dyn Fn(&RouteFacts) -> Arc<RouteMetrics> + Send>;
+
+/// Seconds since 1970.
+pub type Clock = Box<dyn Fn() -> i64 + Send>;
+
+/// What a compiler works with.
+pub struct CompilerParts {
+    /// Upstreams and their endpoints.
+    pub table: Arc<Table>,
+    /// Plugins that configuration may name.
+    pub plugins: Vec<Definition>,
+    /// Folder that relative file names in plugin configuration start from.
+    pub folder: PathBuf,
+    /// Makes the counters of a route.
+    pub route_metrics: RouteMetricsSource,
+    /// The time, for warnings on certificates.
+    pub now: Clock,
+}
+
+/// Compiles models, one after the other.
+pub struct Compiler {
+    upstreams: Upstreams,
+    instances: Instances,
+    route_metrics: RouteMetricsSource,
+    now: Clock,
+    self_signed: Arc<ServedCertificate>,
+    no_settings: Arc<[Setting]>,
+    diagnostics: BTreeMap<Piece, Vec<Diagnostic>>,
+}
+
+/// A part of the model that is compiled, and complained about, as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Piece {
+    Edge,
+    Default,
+    DefaultCertificate,
+    Certificate(HostPattern),
+    Host(HostPattern),
+}
+
+// === impl Compiler ===
+
+impl Compiler {
+    /// Makes a compiler, and the self-signed certificate that it falls back to.
+    pub fn new(cx: CompilerParts) -> Self {
+        Self {
+            upstreams: Upstreams::new(cx.table),
+            instances: Instances::new(cx.plugins, cx.folder),
+            route_metrics: cx.route_metrics,
+            now: cx.now,
+            self_signed: certificate::self_signed(),
+            no_settings: Arc::new([]),
+            diagnostics: BTreeMap::new(),
+        }
+    }
+
+    /// The snapshot before anything was loaded: generation 0, no routes, self-signed default certificate.
+    pub fn empty(&self) -> Snapshot {
+        Snapshot {
+            generation: 0,
+            router: Router::default(),
+            default: None,
+            certificates: Certificates { hosts: HostMap::default(), default: Arc::clone(&self.self_signed) },
+            edge: Arc::new(edge::compile(&crate::model::Edge::default()).0),
+        }
+    }
+
+    /// Compiles what was touched, sharing the rest with `previous`, which must be what this compiler gave last.
+    ///
+    /// Applies upstream settings and endpoints to the table at once, before the snapshot is published.
+    pub fn compile(&mut self, model: &Model, touched: &Touched, previous: &Snapshot) -> Snapshot {
+        self.upstreams.apply(model, touched);
+        let snapshot = Snapshot {
+            generation: previous.generation + 1,
+            router: self.compile_hosts(model, touched, &previous.router),
+            default: self.compile_default(model, touched, previous),
+            certificates: self.compile_certificates(model, touched, &previous.certificates),
+            edge: self.compile_edge(model, touched, previous),
+        };
+        self.upstreams.sweep();
+        self.instances.sweep();
+        snapshot
+    }
+
+    /// What is wrong with the model compiled last, sorted, each finding once.
+    pub fn diagnostics(&self) -> Vec<Diagnostic> {
+        let mut all: Vec<Diagnostic> = self.diagnostics.values().flatten().cloned().collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    fn compile_hosts(&mut self, model: &Model, touched: &Touched, previous: &Router) -> Router {
+        if touched.hosts.is_empty() {
+            return previous.clone();
+        }
+        let mut changes = Vec::with_capacity(touched.hosts.len());
+        for pattern in &touched.hosts {
+            let compiled = model.hosts.get(pattern).map(|host| self.host_compiler().host(host));
+            let (routes, diagnostics) = compiled.map_or((None, Vec::new()), |(routes, found)| (Some(routes), found));
+            if let Some(routes) = &routes {
+                self.upstreams.acquire(routes.routes());
+            }
+            if let Some(old) = previous.host(pattern) {
+                self.upstreams.release(old.routes());
+            }
+            self.report(Piece::Host(pattern.clone()), diagnostics);
+            changes.push((pattern.clone(), routes));
+        }
+        previous.with(changes)
+    }
+
+    fn compile_default(
+        &mut self,
+        model: &Model,
+        touched: &Touched,
+        previous: &Snapshot,
+    ) -> Option<Arc<crate::snapshot::route::Route>> {
+        if !touched.default {
+            return previous.default.clone();
+        }
+        let mut diagnostics = Vec::new();
+        let compiled = model.default.as_ref().map(|route| self.host_compiler().route(route, &mut diagnostics));
+        self.upstreams.acquire(compiled.iter());
+        self.upstreams.release(previous.default.iter());
+        self.report(Piece::Default, diagnostics);
+        compiled
+    }
+
+    fn compile_certificates(&mut self, model: &Model, touched: &Touched, previous: &Certificates) -> Certificates {
+        let mut loader = Loader::new((self.now)());
+        let mut changes = Vec::with_capacity(touched.certificates.len());
+        for pattern in &touched.certificates {
+            let mut diagnostics = Vec::new();
+            let served = model.certificates.get(pattern).and_then(|certificate| {
+                loader.load(certificate, Some(pattern), previous.hosts.get(pattern), &mut diagnostics)
+            });
+            self.report(Piece::Certificate(pattern.clone()), diagnostics);
+            changes.push((pattern.clone(), served));
+        }
+        let hosts = if changes.is_empty() { previous.hosts.clone() } else { previous.hosts.with(changes) };
+        if !touched.default_certificate {
+            return Certificates { hosts, default: Arc::clone(&previous.default) };
+        }
+        let mut diagnostics = Vec::new();
+        let default = model.default_certificate.as_ref();
+        let default = default.and_then(|it| loader.load(it, None, Some(&previous.default), &mut diagnostics));
+        self.report(Piece::DefaultCertificate, diagnostics);
+        Certificates { hosts, default: default.unwrap_or_else(|| Arc::clone(&self.self_signed)) }
+    }
+
+    fn compile_edge(
+        &mut self,
+        model: &Model,
+        touched: &Touched,
+        previous: &Snapshot,
+    ) -> Arc<crate::snapshot::edge::Edge> {
+        if !touched.edge {
+            return Arc::clone(&previous.edge);
+        }
+        let (edge, diagnostics) = edge::compile(&model.edge);
+        self.report(Piece::Edge, diagnostics);
+        Arc::new(edge)
+    }
+
+    fn host_compiler(&mut self) -> HostCompiler<'_> {
+        HostCompiler {
+            upstreams: &mut self.upstreams,
+            instances: &mut self.instances,
+            route_metrics: &self.route_metrics,
+            no_settings: &self.no_settings,
+        }
+    }
+
+    fn report(&mut self, piece: Piece, diagnostics: Vec<Diagnostic>) {
+        if diagnostics.is_empty() {
+            self.diagnostics.remove(&piece);
+        } else {
+            self.diagnostics.insert(piece, diagnostics);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

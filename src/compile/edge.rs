@@ -1,0 +1,45 @@
+//! Edge settings of the model, ready for use.
+
+use http::HeaderValue;
+
+use crate::diagnostic::Diagnostic;
+use crate::model;
+use crate::origin::Origin;
+use crate::snapshot::edge::Edge;
+
+/// Compiles the edge settings; what is not usable falls back to its default.
+pub(super) fn compile(edge: &model::Edge) -> (Edge, Vec<Diagnostic>) {
+    let (server_header, diagnostics) = server_header(edge);
+    let compiled = Edge {
+        trusted_proxies: edge.trusted_proxies.clone(),
+        server_header,
+        x_forwarded: edge.forwarded.x_forwarded,
+        forwarded_rfc7239: edge.forwarded.rfc7239,
+        request_id: edge.forwarded.request_id,
+        max_header_bytes: edge.max_header_bytes,
+        max_header_count: edge.max_header_count,
+        max_uri_bytes: edge.max_uri_bytes,
+        header_timeout: edge.header_timeout,
+        body_timeout: edge.body_timeout,
+        keep_alive_timeout: edge.keep_alive_timeout,
+        send_timeout: edge.send_timeout,
+        keep_alive_requests: edge.keep_alive_requests,
+        max_connections: edge.max_connections,
+        h2_max_streams: edge.h2_max_streams,
+    };
+    (compiled, diagnostics)
+}
+
+fn server_header(edge: &model::Edge) -> (Option<HeaderValue>, Vec<Diagnostic>) {
+    let Some(text) = &edge.server_header else { return (None, Vec::new()) };
+    match HeaderValue::from_str(text) {
+        Ok(value) => (Some(value), Vec::new()),
+        Err(_) => {
+            let origin = Origin::new("Conf", "", "", None).at("serverHeader");
+            let message = "the server header has a character that header values may not have";
+            let diagnostic =
+                Diagnostic::error("InvalidHeaderValue", &origin, message).hint("`tidegate` is sent instead");
+            (Some(HeaderValue::from_static("tidegate")), vec![diagnostic])
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Virtual hosts: all routes of one host pattern.
+
+use std::sync::Arc;
+
+use super::RouteMetricsSource;
+use super::matcher::Matchers;
+use super::pipeline::Instances;
+use super::upstream::Upstreams;
+use crate::diagnostic::Diagnostic;
+use crate::model;
+use crate::snapshot::route::{Route, Setting};
+use crate::snapshot::router::{Entry, HostRoutes};
+
+/// What the routes of hosts are compiled with.
+pub(super) struct HostCompiler<'c> {
+    pub(super) upstreams: &'c mut Upstreams,
+    pub(super) instances: &'c mut Instances,
+    pub(super) route_metrics: &'c RouteMetricsSource,
+    pub(super) no_settings: &'c Arc<[Setting]>,
+}
+
+impl HostCompiler<'_> {
+    /// Compiles a host. Routes that cannot be compiled are left out and named in a diagnostic.
+    pub(super) fn host(&mut self, host: &model::VirtualHost) -> (Arc<HostRoutes>, Vec<Diagnostic>) {
+        let mut diagnostics = Vec::new();
+        let mut matchers = Matchers::default();
+        let mut ranked: Vec<&Arc<model::Route>> = host.routes.iter().collect();
+        ranked.sort_by(|a, b| a.rank.cmp(&b.rank));
+        let mut entries = Vec::with_capacity(ranked.len());
+        for route in ranked {
+            match matchers.compile(&route.matcher, &route.origin) {
+                Ok((path, conditions)) => {
+                    entries.push(Entry::new(path, conditions, self.route(route, &mut diagnostics)));
+                }
+                Err(diagnostic) => diagnostics.push(diagnostic),
+            }
+        }
+        let fallback = host.fallback.as_ref().map(|route| self.route(route, &mut diagnostics));
+        (Arc::new(HostRoutes::new(entries, fallback)), diagnostics)
+    }
+
+    /// Compiles a route. One whose plugins or action cannot be built is closed.
+    pub(super) fn route(&mut self, route: &model::Route, diagnostics: &mut Vec<Diagnostic>) -> Arc<Route> {
+        super::route::compile(self, route, diagnostics)
+    }
+}

@@ -1,0 +1,121 @@
+//! Routes: what happens to a request, with everything resolved.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode};
+use tidegate_plugin::RouteFacts;
+
+use super::host::HostCompiler;
+use crate::diagnostic::Diagnostic;
+use crate::model::{self, HttpsRedirect, PathMatch};
+use crate::reason::Reason;
+use crate::snapshot::route::{Action, Forward, Redirect, RedirectPath, Respond, Route, Setting, Timeouts};
+
+/// Compiles a route; what cannot be built closes it.
+pub(super) fn compile(
+    cx: &mut HostCompiler<'_>,
+    route: &model::Route,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Arc<Route> {
+    let facts = Arc::new(facts(route));
+    let mut action = action(cx, route, diagnostics);
+    let pipeline = match cx.instances.build(&route.plugins) {
+        Ok(pipeline) => pipeline,
+        Err(found) => {
+            diagnostics.extend(found);
+            action = Action::Refuse(Reason::BrokenPolicy);
+            Arc::default()
+        }
+    };
+    let policy = &route.policy;
+    let model::Timeouts { connect, read, send, idle } = policy.timeouts;
+    Arc::new(Route {
+        metrics: (cx.route_metrics)(&facts),
+        facts,
+        origin: route.origin.clone(),
+        action,
+        https_redirect: route.https_redirect == HttpsRedirect::On,
+        pipeline,
+        timeouts: Timeouts { connect, read, send, idle },
+        max_body: policy.limits.body_bytes,
+        tries: policy.tries.max(1),
+        settings: settings(cx, &policy.settings),
+    })
+}
+
+fn facts(route: &model::Route) -> RouteFacts {
+    RouteFacts {
+        name: Arc::clone(&route.name),
+        namespace: Arc::clone(&route.labels.namespace),
+        ingress: Arc::clone(&route.labels.ingress),
+        service: Arc::clone(&route.labels.service),
+        path: Arc::clone(&route.labels.path),
+    }
+}
+
+fn settings(cx: &HostCompiler<'_>, settings: &[model::Setting]) -> Arc<[Setting]> {
+    if settings.is_empty() {
+        return Arc::clone(cx.no_settings);
+    }
+    let settings = settings.iter().map(|setting| Setting {
+        name: Arc::clone(&setting.name),
+        value: Arc::clone(&setting.value),
+        origin: setting.origin.clone(),
+    });
+    settings.collect()
+}
+
+fn action(cx: &mut HostCompiler<'_>, route: &model::Route, diagnostics: &mut Vec<Diagnostic>) -> Action {
+    let compiled = match &route.action {
+        model::Action::Forward(backends) => {
+            let weighted = backends.iter().map(|it| (cx.upstreams.upstream(&it.backend), it.weight));
+            Ok(Action::Forward(Forward::new(weighted)))
+        }
+        model::Action::Redirect(redirect) => self::redirect(redirect, &route.matcher.path),
+        model::Action::Respond(respond) => self::respond(respond),
+        model::Action::Refuse { reason } => Ok(Action::Refuse(*reason)),
+    };
+    compiled.unwrap_or_else(|message| {
+        diagnostics.push(Diagnostic::error("InvalidAction", &route.origin, message));
+        Action::Refuse(Reason::InvalidBackend)
+    })
+}
+
+fn redirect(redirect: &model::Redirect, path: &PathMatch) -> Result<Action, String> {
+    let path = redirect.path.as_ref().map(|change| match change {
+        model::RedirectPath::Full(path) => RedirectPath::Full(Arc::clone(path)),
+        model::RedirectPath::Prefix(replacement) => {
+            RedirectPath::Prefix { replacement: Arc::clone(replacement), matched: matched_len(path) }
+        }
+    });
+    Ok(Action::Redirect(Redirect {
+        status: read_status(redirect.status)?,
+        scheme: redirect.scheme.clone(),
+        host: redirect.host.clone(),
+        port: redirect.port,
+        path,
+    }))
+}
+
+/// Bytes of a matching path that the match covers: all of an exact one, a prefix without closing slash, nothing
+/// of a regular expression's, whose match has no fixed length.
+fn matched_len(path: &PathMatch) -> usize {
+    match path {
+        PathMatch::Exact(path) => path.len(),
+        PathMatch::Prefix(prefix) => prefix.trim_end_matches('/').len(),
+        PathMatch::Regex(_) => 0,
+    }
+}
+
+fn respond(respond: &model::Respond) -> Result<Action, String> {
+    let content_type = HeaderValue::from_str(&respond.content_type);
+    Ok(Action::Respond(Respond {
+        status: read_status(respond.status)?,
+        body: bytes::Bytes::copy_from_slice(respond.body.as_bytes()),
+        content_type: content_type.map_err(|_| format!("`{}` is not a media type", respond.content_type))?,
+    }))
+}
+
+fn read_status(status: u16) -> Result<StatusCode, String> {
+    StatusCode::from_u16(status).map_err(|_| format!("`{status}` is not a status"))
+}

@@ -1,0 +1,160 @@
+//! Puts backends and their endpoints under the upstreams that routes point to.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::endpoint::{self, Address, Table, TlsConfig, Upstream, UpstreamConfig};
+use crate::model::{
+    Backend, BackendId, Balance, EndpointSet, HealthCheck, Model, Probe, Protocol, Touched, UpstreamTls,
+};
+use crate::snapshot::route::{Action, Route};
+
+/// Upstreams by backend, with the number of routes that point to each.
+pub(super) struct Upstreams {
+    table: Arc<Table>,
+    known: HashMap<BackendId, Known>,
+    ids: HashMap<Arc<str>, BackendId>,
+    loose: BTreeSet<BackendId>,
+}
+
+struct Known {
+    upstream: Arc<Upstream>,
+    uses: usize,
+    is_in_model: bool,
+}
+
+// === impl Upstreams ===
+
+impl Upstreams {
+    pub(super) fn new(table: Arc<Table>) -> Self {
+        Self { table, known: HashMap::new(), ids: HashMap::new(), loose: BTreeSet::new() }
+    }
+
+    /// Applies settings and endpoints of what was touched.
+    pub(super) fn apply(&mut self, model: &Model, touched: &Touched) {
+        for id in &touched.backends {
+            self.set_backend(id, model.backends.get(id).map(|backend| &**backend));
+        }
+        for id in touched.endpoints.iter().chain(&touched.backends) {
+            // The endpoints of a DNS name come from its resolution.
+            let is_external = model.backends.get(id).is_some_and(|backend| backend.external.is_some());
+            let Some(known) = self.known.get(id).filter(|_| !is_external) else { continue };
+            known.upstream.set_endpoints(&model.endpoints.get(id).map(|set| addresses(set)).unwrap_or_default());
+        }
+    }
+
+    /// The upstream of a backend. One that the model does not have is invalid until it does.
+    pub(super) fn upstream(&mut self, id: &BackendId) -> Arc<Upstream> {
+        if let Some(known) = self.known.get(id) {
+            return Arc::clone(&known.upstream);
+        }
+        let known = self.add(id);
+        known.upstream.set_config(UpstreamConfig { is_invalid: true, ..UpstreamConfig::default() });
+        Arc::clone(&known.upstream)
+    }
+
+    /// Counts the routes that now point to upstreams.
+    pub(super) fn acquire<'r>(&mut self, routes: impl Iterator<Item = &'r Arc<Route>>) {
+        self.count(routes, |known| known.uses += 1);
+    }
+
+    /// Counts down the routes that no longer do.
+    pub(super) fn release<'r>(&mut self, routes: impl Iterator<Item = &'r Arc<Route>>) {
+        self.count(routes, |known| known.uses = known.uses.saturating_sub(1));
+    }
+
+    /// Drops the upstreams that are neither in the model nor used.
+    pub(super) fn sweep(&mut self) {
+        for id in std::mem::take(&mut self.loose) {
+            let is_unused = self.known.get(&id).is_some_and(|known| !known.is_in_model && known.uses == 0);
+            if is_unused && let Some(known) = self.known.remove(&id) {
+                self.ids.remove(known.upstream.id());
+                self.table.remove(known.upstream.id());
+            }
+        }
+    }
+
+    fn set_backend(&mut self, id: &BackendId, backend: Option<&Backend>) {
+        if backend.is_none() && !self.known.contains_key(id) {
+            return;
+        }
+        let config = backend.map_or_else(|| UpstreamConfig { is_invalid: true, ..UpstreamConfig::default() }, config);
+        let known = self.add(id);
+        known.is_in_model = backend.is_some();
+        known.upstream.set_config(config);
+        if backend.is_none() {
+            self.loose.insert(id.clone());
+        }
+    }
+
+    fn add(&mut self, id: &BackendId) -> &mut Known {
+        let (table, ids, loose) = (&self.table, &mut self.ids, &mut self.loose);
+        self.known.entry(id.clone()).or_insert_with(|| {
+            let upstream = table.upstream(&id.to_string());
+            ids.insert(Arc::clone(upstream.id()), id.clone());
+            loose.insert(id.clone());
+            Known { upstream, uses: 0, is_in_model: false }
+        })
+    }
+
+    fn count<'r>(&mut self, routes: impl Iterator<Item = &'r Arc<Route>>, change: impl Fn(&mut Known)) {
+        for route in routes {
+            let Action::Forward(forward) = &route.action else { continue };
+            for (upstream, _) in forward.shares() {
+                let Some(id) = self.ids.get(upstream.id()) else { continue };
+                let Some(known) = self.known.get_mut(id) else { continue };
+                change(known);
+                if known.uses == 0 && !known.is_in_model {
+                    self.loose.insert(id.clone());
+                }
+            }
+        }
+    }
+}
+
+fn addresses(set: &EndpointSet) -> Vec<Address> {
+    let endpoints = set.endpoints.iter();
+    endpoints.map(|endpoint| Address { address: endpoint.address, weight: endpoint.weight.max(1) }).collect()
+}
+
+fn config(backend: &Backend) -> UpstreamConfig {
+    UpstreamConfig {
+        protocol: match backend.protocol {
+            Protocol::Http => endpoint::Protocol::Http,
+            Protocol::Https => endpoint::Protocol::Https,
+            Protocol::H2c => endpoint::Protocol::H2c,
+            Protocol::H2 => endpoint::Protocol::H2,
+        },
+        tls: backend.tls.as_ref().map(tls),
+        balance: match backend.balance {
+            Balance::RoundRobin => endpoint::Balance::RoundRobin,
+            Balance::LeastRequest => endpoint::Balance::LeastRequest,
+        },
+        health_check: backend.health_check.as_ref().map(health_check),
+        external: backend.external.as_ref().map(|external| (Arc::clone(&external.name), external.port)),
+        is_invalid: backend.is_invalid,
+    }
+}
+
+fn tls(tls: &UpstreamTls) -> TlsConfig {
+    TlsConfig {
+        verify: tls.verify,
+        server_name: tls.server_name.clone(),
+        ca: tls.ca.as_ref().map(|bundle| Arc::clone(&bundle.0)),
+    }
+}
+
+fn health_check(check: &HealthCheck) -> endpoint::HealthCheckConfig {
+    endpoint::HealthCheckConfig {
+        probe: match &check.probe {
+            Probe::Tcp => endpoint::Probe::Tcp,
+            Probe::Http { path, host, statuses } => {
+                endpoint::Probe::Http { path: Arc::clone(path), host: host.clone(), statuses: statuses.clone() }
+            }
+        },
+        interval: check.interval,
+        timeout: check.timeout,
+        healthy_threshold: check.healthy_threshold,
+        unhealthy_threshold: check.unhealthy_threshold,
+    }
+}

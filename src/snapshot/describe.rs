@@ -1,0 +1,121 @@
+//! The snapshot as JSON, for the admin API and for tests: same content, same text.
+
+use serde_json::{Value, json};
+
+use super::certificates::ServedCertificate;
+use super::route::{Action, RedirectPath, Route};
+use super::router::{Entry, HostRoutes};
+use super::{Snapshot, edge::Edge};
+use crate::host::HostPattern;
+
+impl Snapshot {
+    /// Describes everything but the generation: hosts and routes in order of precedence, certificates, edge.
+    pub fn describe(&self) -> Value {
+        json!({
+            "hosts": self.router.hosts().map(|(pattern, routes)| host(pattern, routes)).collect::<Vec<_>>(),
+            "default": self.default.as_deref().map(route),
+            "certificates": self.certificates.hosts.iter()
+                .map(|(pattern, served)| json!({ "host": pattern, "certificate": certificate(served) }))
+                .collect::<Vec<_>>(),
+            "defaultCertificate": certificate(&self.certificates.default),
+            "edge": edge(&self.edge),
+        })
+    }
+}
+
+fn host(pattern: &HostPattern, routes: &HostRoutes) -> Value {
+    json!({
+        "host": pattern,
+        "routes": routes.entries().iter().map(entry).collect::<Vec<_>>(),
+        "fallback": routes.fallback().map(|fallback| route(fallback)),
+    })
+}
+
+fn entry(entry: &Entry) -> Value {
+    let mut value = route(entry.route());
+    if let Value::Object(map) = &mut value {
+        map.insert("path".to_owned(), json!({ entry.kind(): entry.path() }));
+        map.insert("conditions".to_owned(), entry.conditions().into());
+    }
+    value
+}
+
+fn route(route: &Route) -> Value {
+    json!({
+        "name": route.facts.name,
+        "service": route.facts.service,
+        "origin": route.origin,
+        "action": action(&route.action),
+        "httpsRedirect": route.https_redirect,
+        "timeouts": {
+            "connect": seconds(route.timeouts.connect),
+            "read": seconds(route.timeouts.read),
+            "send": seconds(route.timeouts.send),
+            "idle": seconds(route.timeouts.idle),
+        },
+        "maxBody": route.max_body,
+        "tries": route.tries,
+        "settings": route.settings.iter()
+            .map(|setting| json!({ "name": setting.name, "value": setting.value, "origin": setting.origin }))
+            .collect::<Vec<_>>(),
+    })
+}
+
+fn action(action: &Action) -> Value {
+    match action {
+        Action::Forward(forward) => {
+            let shares =
+                forward.shares().map(|(upstream, weight)| json!({ "upstream": upstream.id(), "weight": weight }));
+            json!({ "forward": shares.collect::<Vec<_>>() })
+        }
+        Action::Redirect(redirect) => json!({ "redirect": {
+            "status": redirect.status.as_u16(),
+            "scheme": redirect.scheme,
+            "host": redirect.host,
+            "port": redirect.port,
+            "path": redirect.path.as_ref().map(|path| match path {
+                RedirectPath::Full(path) => json!({ "full": path }),
+                RedirectPath::Prefix { replacement, matched } => json!({ "prefix": replacement, "matched": matched }),
+            }),
+        }}),
+        Action::Respond(respond) => json!({ "respond": {
+            "status": respond.status.as_u16(),
+            "contentType": String::from_utf8_lossy(respond.content_type.as_bytes()),
+            "bodyBytes": respond.body.len(),
+        }}),
+        Action::Refuse(reason) => json!({ "refuse": reason }),
+    }
+}
+
+fn certificate(served: &ServedCertificate) -> Value {
+    json!({
+        "name": served.name,
+        "origin": served.origin,
+        "dnsNames": served.dns_names,
+        "notAfter": served.not_after,
+    })
+}
+
+fn edge(edge: &Edge) -> Value {
+    json!({
+        "trustedProxies": edge.trusted_proxies,
+        "serverHeader": edge.server_header.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes())),
+        "xForwarded": edge.x_forwarded,
+        "forwardedRfc7239": edge.forwarded_rfc7239,
+        "requestId": edge.request_id,
+        "maxHeaderBytes": edge.max_header_bytes,
+        "maxHeaderCount": edge.max_header_count,
+        "maxUriBytes": edge.max_uri_bytes,
+        "headerTimeout": seconds(edge.header_timeout),
+        "bodyTimeout": seconds(edge.body_timeout),
+        "keepAliveTimeout": seconds(edge.keep_alive_timeout),
+        "sendTimeout": seconds(edge.send_timeout),
+        "keepAliveRequests": edge.keep_alive_requests,
+        "maxConnections": edge.max_connections,
+        "h2MaxStreams": edge.h2_max_streams,
+    })
+}
+
+fn seconds(duration: std::time::Duration) -> f64 {
+    duration.as_secs_f64()
+}
