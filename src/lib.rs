@@ -9,3 +9,4 @@ pub mod reason;
 pub mod resources;
 pub mod snapshot;
 pub mod telemetry;
+pub mod yaml;
