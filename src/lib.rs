@@ -7,6 +7,7 @@ pub mod origin;
 pub mod quantity;
 pub mod reason;
 pub mod resources;
+pub mod settings;
 pub mod snapshot;
 pub mod telemetry;
 pub mod yaml;
