@@ -9,5 +9,6 @@ pub mod reason;
 pub mod resources;
 pub mod settings;
 pub mod snapshot;
+pub mod source;
 pub mod telemetry;
 pub mod yaml;
