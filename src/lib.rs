@@ -1,4 +1,5 @@
 //! tidegate
+pub mod cli;
 pub mod diagnostic;
 pub mod endpoint;
 pub mod host;
