@@ -97,6 +97,23 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+// === impl Position ===
+
+impl Position {
+    /// The first character of a text.
+    pub const START: Self = Self { line: 1, column: 1 };
+
+    /// The position right behind a text.
+    pub fn after(text: &str) -> Self {
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let last = text.rsplit('\n').next().unwrap_or_default();
+        Self {
+            line: number(text.matches('\n').count()).saturating_add(1),
+            column: number(last.chars().count()).saturating_add(1),
+        }
+    }
+}
+
 // === impl Severity ===
 
 impl Severity {

@@ -1,5 +1,6 @@
 //! tidegate
 pub mod admin;
+pub mod cli;
 pub mod compile;
 pub mod connection;
 pub mod diagnostic;
@@ -12,6 +13,9 @@ pub mod path;
 pub mod quantity;
 pub mod reason;
 pub mod resources;
+pub mod settings;
 pub mod snapshot;
+pub mod source;
 pub mod telemetry;
 pub mod translate;
+pub mod yaml;

@@ -162,6 +162,8 @@ pub struct UpstreamSpec {
     pub endpoints: Vec<EndpointSpec>,
     /// A DNS name `host:port` in place of endpoints; resolved while serving.
     pub dns: Option<String>,
+    /// A server inside the process in place of endpoints, for trying things out.
+    pub builtin: Option<BuiltinSpec>,
     /// The protocol that its endpoints speak. Default `http`.
     pub protocol: ProtocolSpec,
     /// TLS to it, for `https` and `h2`.
@@ -170,6 +172,14 @@ pub struct UpstreamSpec {
     pub load_balancing: Option<BalanceSpec>,
     /// Active health checks.
     pub health_check: Option<HealthCheckSpec>,
+}
+
+/// A server inside the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BuiltinSpec {
+    /// A small echo server inside the process, on a loopback port of its own, for trying things out.
+    Echo,
 }
 
 /// One address.

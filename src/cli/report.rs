@@ -1,0 +1,182 @@
+//! Diagnostics for people: message, file:line:column, the line with a caret, and what to do.
+//!
+//! Pure: takes diagnostics and a reader of files, gives text. It must not know where diagnostics come from.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use crate::diagnostic::{Diagnostic, Position, Severity};
+use crate::origin::Place;
+use crate::yaml;
+
+/// Renders diagnostics, a blank line between two; `read` gives the text of a file, if it can still be read.
+pub fn render(diagnostics: &[Diagnostic], read: impl Fn(&str) -> Option<String>) -> String {
+    let mut texts: HashMap<&str, Option<String>> = HashMap::new();
+    let mut out = String::new();
+    for (index, diagnostic) in diagnostics.iter().enumerate() {
+        if index > 0 {
+            out.push('\n');
+        }
+        let place = diagnostic.origin.place.as_ref();
+        let text = place.and_then(|place| texts.entry(&place.file).or_insert_with(|| read(&place.file)).as_deref());
+        // Writing to a String cannot fail.
+        let _ = one(&mut out, diagnostic, text);
+    }
+    out
+}
+
+/// `2 errors, 1 warning`; nothing to say gives `no findings`.
+pub fn summary(diagnostics: &[Diagnostic]) -> String {
+    let count = |severity: Severity, one: &str, more: &str| match diagnostics
+        .iter()
+        .filter(|diagnostic| diagnostic.severity == severity)
+        .count()
+    {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        n => Some(format!("{n} {more}")),
+    };
+    let parts = [
+        count(Severity::Error, "error", "errors"),
+        count(Severity::Warning, "warning", "warnings"),
+        count(Severity::Info, "note", "notes"),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { "no findings".to_owned() } else { parts.join(", ") }
+}
+
+/// Longest part of a source line that is shown, in characters.
+const WINDOW: usize = 120;
+
+fn one(out: &mut String, diagnostic: &Diagnostic, text: Option<&str>) -> std::fmt::Result {
+    writeln!(out, "{}[{}]: {}", diagnostic.severity.as_str(), diagnostic.code, line(&diagnostic.message))?;
+    let object = object(diagnostic);
+    match &diagnostic.origin.place {
+        Some(place) => located(out, diagnostic, place, text, &object)?,
+        None if !object.is_empty() => writeln!(out, " --> {object}")?,
+        None => {}
+    }
+    match &diagnostic.hint {
+        Some(hint) => writeln!(out, "  = help: {}", line(hint)),
+        None => Ok(()),
+    }
+}
+
+fn located(out: &mut String, it: &Diagnostic, place: &Place, text: Option<&str>, object: &str) -> std::fmt::Result {
+    let found = it.position.or_else(|| yaml::locate(text?, place, &it.origin.field));
+    let position = found.unwrap_or(Position { line: place.line, column: 1 });
+    writeln!(out, " --> {}:{}:{}", place.file, position.line, position.column)?;
+    if let Some(source) = text.and_then(|text| text.lines().nth(position.line.saturating_sub(1) as usize)) {
+        excerpt(out, source, position)?;
+    }
+    if object.is_empty() { Ok(()) } else { writeln!(out, "  = in: {object}") }
+}
+
+/// The source line and a caret; of a long line, the part around the caret.
+fn excerpt(out: &mut String, source: &str, position: Position) -> std::fmt::Result {
+    let column = position.column.saturating_sub(1) as usize;
+    let start = if column < WINDOW { 0 } else { column - WINDOW / 2 };
+    let shown: String = source.chars().skip(start).take(WINDOW).map(printable).collect();
+    let number = position.line.to_string();
+    let margin = " ".repeat(number.len());
+    writeln!(out, "{margin} |\n{number} | {}", shown.trim_end())?;
+    writeln!(out, "{margin} | {}^", " ".repeat(column - start))
+}
+
+/// The object and field, for diagnostics about one; the conf and whole files are named by their path already.
+fn object(diagnostic: &Diagnostic) -> String {
+    let origin = &diagnostic.origin;
+    let is_file = matches!(origin.kind, "Conf" | "File") && origin.place.is_some();
+    let object = if is_file { String::new() } else { origin.object() };
+    format!("{object} {}", origin.field).trim().to_owned()
+}
+
+/// One line: messages may quote what files say.
+fn line(text: &str) -> String {
+    text.chars().map(printable).collect()
+}
+
+/// Control characters would let a file write to the terminal.
+fn printable(c: char) -> char {
+    if c.is_control() { ' ' } else { c }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::origin::Origin;
+
+    const TEXT: &str = "kind: Ingress\nspec:\n  rules:\n  - host: a_b\n";
+
+    fn origin() -> Origin {
+        let place = Place { file: "a.yaml".into(), line: 1, document: 0, item: None };
+        Origin::new("Ingress", "shop", "web", Some(place))
+    }
+
+    fn rendered(diagnostics: &[Diagnostic]) -> String {
+        render(diagnostics, |file| (file == "a.yaml").then(|| TEXT.to_owned()))
+    }
+
+    #[test]
+    fn a_field_is_found_from_its_origin_and_shown_with_a_caret() {
+        let diagnostic = Diagnostic::error("InvalidHost", &origin().at("spec.rules[0].host"), "`a_b` is no host");
+        assert_eq!(
+            rendered(&[diagnostic.hint("use `a-b`")]),
+            "error[InvalidHost]: `a_b` is no host
+ --> a.yaml:4:11
+  |
+4 |   - host: a_b
+  |           ^
+  = in: Ingress/shop/web spec.rules[0].host
+  = help: use `a-b`
+"
+        );
+    }
+
+    #[test]
+    fn a_known_position_is_taken_as_it_is() {
+        let place = Place { file: "a.yaml".into(), line: 1, document: 0, item: None };
+        let origin = Origin::new("Conf", "", "a.yaml", Some(place));
+        let diagnostic = Diagnostic::warning("InvalidYaml", &origin, "odd").at(Position { line: 2, column: 1 });
+        assert_eq!(rendered(&[diagnostic]), "warning[InvalidYaml]: odd\n --> a.yaml:2:1\n  |\n2 | spec:\n  | ^\n");
+    }
+
+    #[test]
+    fn an_object_without_file_shows_its_origin_only() {
+        let origin = Origin::new("Secret", "shop", "tls", None).at("data");
+        let diagnostics = [
+            Diagnostic::info("NoKey", &origin, "there is no key"),
+            Diagnostic::info("Odd", &Origin::default(), "something is odd"),
+        ];
+        assert_eq!(
+            rendered(&diagnostics),
+            "info[NoKey]: there is no key\n --> Secret/shop/tls data\n\ninfo[Odd]: something is odd\n"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_gone_shows_the_line_of_its_object() {
+        let diagnostic = Diagnostic::error("X", &origin(), "x");
+        let text = render(&[diagnostic], |_| None);
+        assert_eq!(text, "error[X]: x\n --> a.yaml:1:1\n  = in: Ingress/shop/web\n");
+    }
+
+    #[test]
+    fn a_long_line_is_shown_around_the_caret_and_without_control_characters() {
+        let diagnostic = Diagnostic::error("X", &origin(), "x\ny").at(Position { line: 1, column: 1001 });
+        let text = render(&[diagnostic], |_| Some(format!("{}HERE\u{1b}[31m{}", "a".repeat(1000), "b".repeat(1000))));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "error[X]: x y");
+        assert_eq!(lines[3].chars().count(), WINDOW + 4);
+        let caret = lines[4].find('^').unwrap();
+        assert!(lines[3][caret..].starts_with("HERE [31m"), "{text}");
+    }
+
+    #[test]
+    fn the_summary_counts_by_severity() {
+        let it = |severity: fn(&'static str, &Origin, &'static str) -> Diagnostic| severity("X", &origin(), "x");
+        let all = [it(Diagnostic::error), it(Diagnostic::error), it(Diagnostic::warning), it(Diagnostic::info)];
+        assert_eq!(summary(&all), "2 errors, 1 warning, 1 note");
+        assert_eq!(summary(&[]), "no findings");
+    }
+}

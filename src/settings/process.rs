@@ -1,0 +1,353 @@
+//! What the conf file says about the process itself.
+//!
+//! Every type here is part of the public conf schema; doc comments become its manual.
+
+use std::net::SocketAddr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::{Deserialize, Deserializer};
+
+use crate::diagnostic::Diagnostic;
+use crate::origin::Origin;
+use crate::quantity::Duration;
+
+/// What the conf file says about the process itself.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Process {
+    /// Worker threads. 0: one a core. A change needs a restart.
+    pub threads: usize,
+    /// Sockets that clients connect to. Default: `http` on 0.0.0.0:8080 and `https` on 0.0.0.0:8443.
+    pub listeners: Vec<ListenerSpec>,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served, or `off`. Default 0.0.0.0:10254. A change needs a restart.
+    pub telemetry: Switch<AddressSpec>,
+    /// Where the read-only API is served, or `off`. Default 127.0.0.1:10255. A change needs a restart.
+    pub admin: Switch<AddressSpec>,
+    /// The access log, or `off`.
+    pub access_log: Switch<AccessLogSpec>,
+    /// Where objects come from.
+    pub sources: SourcesSpec,
+    /// How the process stops.
+    pub shutdown: ShutdownSpec,
+    /// The process's own log.
+    pub log: LogSpec,
+}
+
+/// Something with settings, or `off`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Switch<T> {
+    /// Left out.
+    Off,
+    /// With these settings.
+    On(T),
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct AddressSpec {
+    /// `IP:port`; port 0 lets the system choose.
+    #[schemars(with = "String")]
+    pub address: SocketAddr,
+}
+
+/// A socket that clients connect to. A change of name, address or protocol needs a restart.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ListenerSpec {
+    /// Name for logs and metrics; unique.
+    pub name: String,
+    /// `IP:port`; port 0 lets the system choose.
+    #[schemars(with = "String")]
+    pub address: SocketAddr,
+    /// What is spoken on it.
+    pub protocol: ListenerProtocol,
+    /// TLS, for `https` only.
+    #[serde(default)]
+    pub tls: Option<TlsSpec>,
+}
+
+/// What is spoken on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerProtocol {
+    /// HTTP in clear: HTTP/1.1, and HTTP/2 with prior knowledge.
+    Http,
+    /// HTTP over TLS.
+    Https,
+}
+
+/// TLS of a listener.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct TlsSpec {
+    /// PEM chain for clients that name no known host. Default: self-signed, made at start.
+    pub certificate_file: Option<String>,
+    /// PEM key of it.
+    pub key_file: Option<String>,
+    /// Protocols offered, in order of preference. Default `h2`, `http/1.1`.
+    pub alpn: Option<Vec<Alpn>>,
+    /// Oldest version of TLS that is accepted. Default `1.2`.
+    pub min_version: TlsVersion,
+}
+
+/// A protocol negotiated in TLS (RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum Alpn {
+    /// HTTP/2.
+    #[serde(rename = "h2")]
+    H2,
+    /// HTTP/1.1.
+    #[serde(rename = "http/1.1")]
+    Http11,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    /// TLS 1.2, RFC 5246.
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3, RFC 8446.
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+/// The access log.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct AccessLogSpec {
+    /// `stdout`, `stderr` or a file. Default `stdout`.
+    pub path: String,
+    /// Form of a line. Default `json`.
+    pub format: LogFormat,
+}
+
+/// Form of an access log line: `json`, `combined` or `{ nginx: "$remote_addr …" }`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object.
+    #[default]
+    Json,
+    /// The combined format of Apache and nginx.
+    Combined,
+    /// The value of an nginx `log_format`.
+    Nginx(String),
+}
+
+/// Where objects come from.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct SourcesSpec {
+    /// Kubernetes objects in files. Adding or leaving out a source needs a restart.
+    pub files: Option<FilesSpec>,
+}
+
+/// Kubernetes objects in files.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct FilesSpec {
+    /// Files and folders, read with their subfolders: `*.yaml`, `*.yml`, `*.json`.
+    pub paths: Vec<String>,
+    /// Whether changes are followed. Default true.
+    #[serde(default = "yes")]
+    pub watch: bool,
+}
+
+/// How the process stops.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct ShutdownSpec {
+    /// How long it keeps serving after it stopped being ready. Default 0s.
+    pub delay: Duration,
+    /// How long open requests may take after that. Default 30s.
+    pub timeout: Duration,
+}
+
+/// The process's own log.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct LogSpec {
+    /// The least that is told. Default `info`.
+    pub level: LogLevel,
+    /// Form of a line. Default `text`.
+    pub format: LogStyle,
+}
+
+/// How much is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// An operator must act.
+    Error,
+    /// Degraded, or an object is refused.
+    Warn,
+    /// Rare events of life and configuration.
+    #[default]
+    Info,
+    /// Decisions.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// Form of a line of the process's own log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogStyle {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+// === impl Process ===
+
+impl Default for Process {
+    fn default() -> Self {
+        let everywhere = |port| SocketAddr::from(([0, 0, 0, 0], port));
+        let listener = |name: &str, port, protocol| ListenerSpec {
+            name: name.to_owned(),
+            address: everywhere(port),
+            protocol,
+            tls: None,
+        };
+        Self {
+            threads: 0,
+            listeners: vec![
+                listener("http", 8080, ListenerProtocol::Http),
+                listener("https", 8443, ListenerProtocol::Https),
+            ],
+            telemetry: Switch::On(AddressSpec { address: everywhere(10254) }),
+            admin: Switch::On(AddressSpec { address: SocketAddr::from(([127, 0, 0, 1], 10255)) }),
+            access_log: Switch::On(AccessLogSpec::default()),
+            sources: SourcesSpec::default(),
+            shutdown: ShutdownSpec::default(),
+            log: LogSpec::default(),
+        }
+    }
+}
+
+impl Process {
+    /// Names what differs in `new` and cannot change while the process runs.
+    pub fn restart_needed(&self, new: &Process) -> Vec<Diagnostic> {
+        let sockets = |process: &Process| -> Vec<(String, SocketAddr, ListenerProtocol)> {
+            let socket = |it: &ListenerSpec| (it.name.clone(), it.address, it.protocol);
+            let mut sockets: Vec<_> = process.listeners.iter().map(socket).collect();
+            sockets.sort_by(|a, b| a.0.cmp(&b.0));
+            sockets
+        };
+        let changed = [
+            ("threads", self.threads != new.threads),
+            ("listeners", sockets(self) != sockets(new)),
+            ("telemetry", self.telemetry != new.telemetry),
+            ("admin", self.admin != new.admin),
+            ("sources.files", self.sources.files.is_some() != new.sources.files.is_some()),
+        ];
+        let fields = changed.into_iter().filter(|(_, is_changed)| *is_changed).map(|(field, _)| field);
+        fields.map(needs_restart).collect()
+    }
+}
+
+fn needs_restart(field: &str) -> Diagnostic {
+    let origin = Origin::new("Conf", "", "", None);
+    let message = format!("the change of `{field}` needs a restart; the old value stays in force");
+    Diagnostic::warning("NeedsRestart", &origin.at(field), message).hint("restart tidegate when it suits")
+}
+
+// === impl defaults ===
+
+impl Default for AccessLogSpec {
+    fn default() -> Self {
+        Self { path: "stdout".to_owned(), format: LogFormat::default() }
+    }
+}
+
+impl Default for ShutdownSpec {
+    fn default() -> Self {
+        Self { delay: Duration(std::time::Duration::ZERO), timeout: Duration(std::time::Duration::from_secs(30)) }
+    }
+}
+
+impl TlsSpec {
+    /// The protocols offered; the default when none are named.
+    pub fn protocols(&self) -> &[Alpn] {
+        self.alpn.as_deref().unwrap_or(&[Alpn::H2, Alpn::Http11])
+    }
+}
+
+impl Alpn {
+    /// The name in the TLS handshake.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::H2 => "h2",
+            Self::Http11 => "http/1.1",
+        }
+    }
+}
+
+impl LogLevel {
+    /// As `tracing` writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+// === impl Switch ===
+
+impl<T> Switch<T> {
+    /// The settings, unless it is off.
+    pub fn on(&self) -> Option<&T> {
+        match self {
+            Self::Off => None,
+            Self::On(settings) => Some(settings),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Switch<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Form<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> serde::de::Visitor<'de> for Form<T> {
+            type Value = Switch<T>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("`off` or a mapping")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                if text == "off" {
+                    Ok(Switch::Off)
+                } else {
+                    Err(E::invalid_value(serde::de::Unexpected::Str(text), &self))
+                }
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Switch::On)
+            }
+        }
+        deserializer.deserialize_any(Form(std::marker::PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Switch<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("{}OrOff", T::schema_name()).into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let settings = generator.subschema_for::<T>();
+        json_schema!({ "oneOf": [{ "const": "off" }, settings] })
+    }
+}

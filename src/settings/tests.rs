@@ -1,0 +1,219 @@
+use serde_json::json;
+
+use super::*;
+
+fn parse(text: &str) -> Result<Settings, Vec<Diagnostic>> {
+    Settings::parse(text, Path::new("conf/a.yaml"))
+}
+
+/// Field, message, hint, line and column of every fault.
+fn faults(text: &str) -> Vec<(String, String, String, u32, u32)> {
+    let tell = |it: Diagnostic| {
+        let position = it.position.unwrap();
+        (it.origin.field.to_string(), it.message, it.hint.unwrap_or_default(), position.line, position.column)
+    };
+    parse(text).unwrap_err().into_iter().map(tell).collect()
+}
+
+fn fault(field: &str, message: &str, hint: &str, line: u32, column: u32) -> (String, String, String, u32, u32) {
+    (field.to_owned(), message.to_owned(), hint.to_owned(), line, column)
+}
+
+#[test]
+fn an_empty_file_gives_the_defaults() {
+    for text in ["", "# nothing\n", "{}"] {
+        let settings = parse(text).unwrap();
+        assert_eq!((settings.process, settings.conf), (Process::default(), Conf::default()), "{text:?}");
+    }
+}
+
+#[test]
+fn every_section_is_read() {
+    let settings = parse(
+        "threads: 2
+listeners:
+  - { name: web, address: '127.0.0.1:0', protocol: https, tls: { certificateFile: a.crt, keyFile: a.key, alpn: [http/1.1], minVersion: '1.3' } }
+telemetry: off
+admin: { address: '[::1]:1' }
+accessLog: { path: stderr, format: { nginx: '$remote_addr' } }
+sources: { files: { paths: [manifests], watch: false } }
+shutdown: { delay: 5s, timeout: 1m }
+log: { level: debug, format: json }
+trustedProxies: [10.0.0.0/8]
+defaults: { tries: 2 }
+",
+    )
+    .unwrap();
+    let expected = Process {
+        threads: 2,
+        listeners: vec![ListenerSpec {
+            name: "web".into(),
+            address: "127.0.0.1:0".parse().unwrap(),
+            protocol: ListenerProtocol::Https,
+            tls: Some(TlsSpec {
+                certificate_file: Some("a.crt".into()),
+                key_file: Some("a.key".into()),
+                alpn: Some(vec![Alpn::Http11]),
+                min_version: TlsVersion::Tls13,
+            }),
+        }],
+        telemetry: Switch::Off,
+        admin: Switch::On(AddressSpec { address: "[::1]:1".parse().unwrap() }),
+        access_log: Switch::On(AccessLogSpec {
+            path: "stderr".into(),
+            format: LogFormat::Nginx("$remote_addr".into()),
+        }),
+        sources: SourcesSpec { files: Some(FilesSpec { paths: vec!["manifests".into()], watch: false }) },
+        shutdown: ShutdownSpec { delay: "5s".parse().unwrap(), timeout: "1m".parse().unwrap() },
+        log: LogSpec { level: LogLevel::Debug, format: LogStyle::Json },
+    };
+    assert_eq!(settings.process, expected);
+    assert_eq!((settings.conf.defaults.tries, settings.conf.trusted_proxies.len()), (Some(2), 1));
+}
+
+#[test]
+fn the_shape_that_the_benches_write_is_read() {
+    let conf = json!({
+        "threads": 1, "admin": "off", "telemetry": {"address": "127.0.0.1:9000"},
+        "listeners": [{"name": "l", "address": "127.0.0.1:8000", "protocol": "https",
+                       "tls": {"certificateFile": "/a.crt", "keyFile": "/a.key", "alpn": ["h2", "http/1.1"]}}],
+        "accessLog": {"path": "/dev/null", "format": "json"},
+        "sources": {"files": {"paths": ["/x/manifests"], "watch": true}},
+        "upstreams": {"b0": {"endpoints": [{"address": "127.0.0.1:9001"}]}},
+        "routes": [{"paths": [{"prefix": "/a"}], "backends": [{"upstream": "b0"}], "plugins": [
+            {"type": "headers", "request": {"set": {"X-Added": "bench"}, "remove": ["X-Drop"]}},
+            {"type": "rate-limit", "rate": "100/s", "burst": 100, "key": "clientIp"}]}],
+    });
+    let settings = parse(&conf.to_string()).unwrap();
+    assert_eq!((settings.conf.routes[0].plugins.len(), settings.conf.routes[0].backends[0].weight), (2, 1));
+}
+
+#[test]
+fn relative_file_names_start_from_the_folder_of_the_conf() {
+    let settings = parse("").unwrap();
+    assert_eq!(settings.resolve("tls.crt"), Path::new("conf/tls.crt"));
+    assert_eq!(settings.resolve("/etc/tls.crt"), Path::new("/etc/tls.crt"));
+    assert_eq!(Settings::parse("", Path::new("a.yaml")).unwrap().resolve("b"), Path::new("./b"));
+}
+
+#[test]
+fn unknown_fields_are_told_at_every_depth_with_the_nearest_name() {
+    assert_eq!(
+        faults("acceslog: off\nthreads: 1\nlistener: []\n"),
+        [
+            fault("acceslog", "unknown field `acceslog`", "did you mean `accessLog`?", 1, 1),
+            fault("listener", "unknown field `listener`", "did you mean `listeners`?", 3, 1),
+        ]
+    );
+    assert_eq!(
+        faults("shutdown:\n  timout: 3s\nroutes:\n  - paths: []\n    backend: []\n"),
+        [
+            fault("shutdown.timout", "unknown field `timout`", "did you mean `timeout`?", 2, 3),
+            fault("routes[0].backend", "unknown field `backend`", "did you mean `backends`?", 5, 5),
+        ]
+    );
+    assert_eq!(
+        faults("admin: { adress: '127.0.0.1:1' }\n"),
+        [fault("admin.adress", "unknown field `adress`", "known here: `address`", 1, 10)].map(|mut it| {
+            it.2 = "did you mean `address`?".to_owned();
+            it
+        })
+    );
+}
+
+#[test]
+fn each_section_tells_its_own_fault() {
+    let told = faults("threads: many\nshutdown: { delay: soon }\ndefaults: { tries: no }\n");
+    let places: Vec<_> = told.iter().map(|it| (it.0.as_str(), it.3, it.4)).collect();
+    assert_eq!(places, [("threads", 1, 10), ("shutdown.delay", 2, 20), ("defaults.tries", 3, 20)]);
+    assert!(told[1].1.contains("`soon` is not a duration"), "{told:?}");
+}
+
+#[test]
+fn addresses_that_are_none_are_told_with_an_example() {
+    let told = faults("telemetry: { address: localhost }\n");
+    let hint = "write it as IP:port, such as `127.0.0.1:8080`";
+    assert_eq!(told, [fault("telemetry.address", "invalid socket address syntax", hint, 1, 23)]);
+}
+
+#[test]
+fn what_cannot_be_is_told() {
+    let told = faults(
+        "listeners:
+  - { name: a, address: '127.0.0.1:80', protocol: http, tls: {} }
+  - { name: a, address: '127.0.0.1:80', protocol: https, tls: { keyFile: k, alpn: [] } }
+  - { name: '', address: '127.0.0.1:0', protocol: https, tls: { certificateFile: c } }
+admin: { address: '127.0.0.1:80' }
+accessLog: { path: '' }
+sources: { files: { paths: [''] } }
+upstreams: { u: { tls: { ca: x, caFile: y } } }
+",
+    );
+    let told: Vec<_> = told.iter().map(|it| (it.0.as_str(), it.1.as_str(), it.3)).collect();
+    assert_eq!(
+        told,
+        [
+            ("listeners[1].name", "`listeners[0]` has the name `a` already", 3),
+            ("listeners[2].name", "the name is empty", 4),
+            ("listeners[1].address", "`listeners[0].address` is 127.0.0.1:80 already", 3),
+            ("admin.address", "`listeners[0].address` is 127.0.0.1:80 already", 5),
+            ("listeners[0].tls", "`tls` is for listeners with `protocol: https`", 2),
+            ("listeners[1].tls.keyFile", "`keyFile` is given without `certificateFile`", 3),
+            ("listeners[1].tls.alpn", "`alpn` is empty", 3),
+            ("listeners[2].tls.certificateFile", "`certificateFile` is given without `keyFile`", 4),
+            ("sources.files.paths[0]", "the path is empty", 7),
+            ("accessLog.path", "the path is empty", 6),
+            ("upstreams.u.tls.caFile", "both `ca` and `caFile` are given", 8),
+        ]
+    );
+}
+
+#[test]
+fn a_conf_is_one_mapping() {
+    assert_eq!(faults("- a\n")[0].1, "a conf file is a mapping of sections");
+    assert_eq!(faults("threads: 1\n---\nthreads: 2\n")[0].1, "a conf file has one document, this is a second one");
+    assert_eq!(parse("threads: [\n").unwrap_err()[0].code, "InvalidYaml");
+    assert_eq!(Settings::load(Path::new("/nowhere/a.yaml")).unwrap_err()[0].code, "FileUnreadable");
+}
+
+#[test]
+fn what_cannot_change_live_is_named() {
+    let old = parse("listeners: [{ name: a, address: '127.0.0.1:1', protocol: https }]\n").unwrap().process;
+    let fields = |text: &str| -> Vec<String> {
+        let new = parse(text).unwrap().process;
+        old.restart_needed(&new).iter().map(|it| it.origin.field.to_string()).collect()
+    };
+    let same = "listeners: [{ name: a, address: '127.0.0.1:1', protocol: https, tls: { minVersion: '1.3' } }]\n";
+    assert_eq!(fields(&format!("{same}shutdown: {{ delay: 1s }}\naccessLog: off\nlog: {{ level: debug }}\n")), [""; 0]);
+    let all = "threads: 3\nadmin: off\ntelemetry: off\nsources: { files: { paths: [a] } }\n";
+    assert_eq!(fields(all), ["threads", "listeners", "telemetry", "admin", "sources.files"]);
+}
+
+#[test]
+fn the_schema_file_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/schema.json");
+    let expected = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &expected).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == expected, "conf/schema.json is old: run UPDATE_GOLDEN=1 cargo test schema");
+}
+
+#[test]
+fn the_schema_knows_every_section() {
+    let schema = schema();
+    for key in ["threads", "listeners", "accessLog", "sources", "routes", "upstreams", "trustedProxies"] {
+        assert!(schema["properties"][key].is_object(), "{key}");
+    }
+    assert_eq!(schema["additionalProperties"], json!(false));
+    assert!(schema["$defs"]["RouteSpec"].is_object());
+}
+
+#[test]
+fn the_demo_is_read() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/tidegate.yaml");
+    let settings = Settings::load(&path).unwrap();
+    assert!(settings.conf.upstreams.values().all(|upstream| upstream.builtin.is_some()));
+    assert!(settings.conf.routes.len() >= 5);
+}

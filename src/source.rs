@@ -1,0 +1,11 @@
+//! Where objects come from.
+//!
+//! Every source delivers the same typed objects as [`crate::resources::Batch`]es and keeps its last good state
+//! when its input breaks. It must not know what objects mean: no class, no route, no port is looked at here.
+
+pub mod conf;
+pub mod files;
+mod object;
+mod watch;
+
+pub use watch::{Reload, Watching};

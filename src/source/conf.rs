@@ -1,0 +1,179 @@
+//! The conf file as a source: routes, upstreams, plugins and defaults, and the process's settings beside them.
+//!
+//! Files that the conf names for upstreams (`caFile`) are read here, so that translation stays pure. A conf that
+//! breaks keeps the last good one in force. It must not know what a change of the process's settings leads to.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc::Sender;
+
+use super::watch::{self, Signal, Watching};
+use crate::diagnostic::Diagnostic;
+use crate::origin::Origin;
+use crate::resources::conf::Conf;
+use crate::resources::{Batch, Event, Object, Sourced};
+use crate::settings::{self, Settings};
+use crate::yaml::MAX_BYTES;
+
+/// Name of this source in batches, logs and metrics.
+pub const NAME: &str = "conf";
+
+/// The source.
+#[derive(Debug)]
+pub struct ConfFile {
+    path: PathBuf,
+    /// The last good settings, with the files that they name read in.
+    good: Option<Settings>,
+    told: Vec<Diagnostic>,
+}
+
+/// What a change of the file leads to.
+#[derive(Debug)]
+pub struct Change {
+    /// For translation; none when objects and diagnostics are what they were.
+    pub batch: Option<Batch>,
+    /// The whole settings, when they differ; to be compared by [`settings::Process::restart_needed`].
+    pub settings: Option<Settings>,
+}
+
+// === impl ConfFile ===
+
+impl ConfFile {
+    /// Makes the source of a file.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), good: None, told: Vec::new() }
+    }
+
+    /// Reads the file for the first time.
+    ///
+    /// # Errors
+    /// Every fault of the file: a process without any good conf does not start.
+    pub fn load(&mut self) -> Result<(Settings, Batch), Vec<Diagnostic>> {
+        let noticed = Instant::now();
+        let (settings, diagnostics) = read(&self.path, None)?;
+        let batch = self.batch(vec![apply(&settings)], diagnostics, noticed);
+        self.good = Some(settings.clone());
+        Ok((settings, batch))
+    }
+
+    /// Follows changes on a thread of its own until the result is dropped or nobody receives any more.
+    ///
+    /// `on_settings` is called with the new settings, on that thread, before their batch is sent.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn watch(
+        mut self,
+        sender: Sender<Batch>,
+        mut on_settings: impl FnMut(Settings) + Send + 'static,
+    ) -> io::Result<Watching> {
+        watch::spawn("conf-source", move |mut signals| {
+            signals.watch(&self.folders());
+            let mut noticed = Instant::now();
+            loop {
+                let change = self.reread(noticed);
+                signals.watch(&self.folders());
+                if let Some(settings) = change.settings {
+                    on_settings(settings);
+                }
+                if change.batch.is_some_and(|batch| sender.blocking_send(batch).is_err()) || sender.is_closed() {
+                    return;
+                }
+                noticed = match signals.next() {
+                    Signal::Stop => return,
+                    Signal::Changed(noticed) => noticed,
+                    Signal::Reload | Signal::Poll => Instant::now(),
+                };
+            }
+        })
+    }
+
+    /// Reads the file again and says what changed.
+    pub fn reread(&mut self, noticed: Instant) -> Change {
+        let (settings, mut diagnostics) = match read(&self.path, self.good.as_ref()) {
+            Ok((settings, diagnostics)) => (Some(settings), diagnostics),
+            Err(diagnostics) => (None, diagnostics),
+        };
+        diagnostics.sort();
+        let new = settings.filter(|settings| self.good.as_ref() != Some(settings));
+        let is_conf_new = new.as_ref().is_some_and(|new| self.good.as_ref().is_none_or(|good| good.conf != new.conf));
+        let events: Vec<Event> = new.iter().filter(|_| is_conf_new).map(apply).collect();
+        let is_news = !events.is_empty() || diagnostics != self.told;
+        if let Some(new) = &new {
+            self.good = Some(new.clone());
+        }
+        Change { batch: is_news.then(|| self.batch(events, diagnostics, noticed)), settings: new }
+    }
+
+    fn batch(&mut self, events: Vec<Event>, mut diagnostics: Vec<Diagnostic>, noticed: Instant) -> Batch {
+        diagnostics.sort();
+        self.told.clone_from(&diagnostics);
+        Batch { source: NAME, events, diagnostics, noticed, is_complete: self.good.is_some() || self.told.is_empty() }
+    }
+
+    /// Folders of the conf file and of every file that it names.
+    fn folders(&self) -> Vec<PathBuf> {
+        let named = self.good.iter().flat_map(named_files);
+        let folders = named.chain([self.path.clone()]).filter_map(|file| parent(&file));
+        folders.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}
+
+/// Reads the conf and what it names. A named file that cannot be read keeps what `good` had of it.
+fn read(path: &Path, good: Option<&Settings>) -> Result<(Settings, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let mut settings = Settings::load(path)?;
+    let origin = settings::origin(path);
+    let folder = settings.folder.clone();
+    let mut diagnostics = Vec::new();
+    for (name, upstream) in &mut settings.conf.upstreams {
+        let Some(file) = &upstream.tls.ca_file else { continue };
+        match read_text(&folder.join(file)) {
+            Ok(text) => upstream.tls.ca = Some(text),
+            Err(why) => {
+                let old = good
+                    .and_then(|good| good.conf.upstreams.get(name))
+                    .filter(|old| old.tls.ca_file.as_ref() == Some(file));
+                upstream.tls.ca = old.and_then(|old| old.tls.ca.clone());
+                diagnostics.push(unreadable(&origin, name, file, &why));
+            }
+        }
+    }
+    Ok((settings, diagnostics))
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if size > MAX_BYTES as u64 {
+        return Err(format!("it has {size} bytes, more than {MAX_BYTES}"));
+    }
+    std::fs::read_to_string(path).map_err(|error| error.to_string())
+}
+
+fn unreadable(origin: &Origin, upstream: &str, file: &str, why: &str) -> Diagnostic {
+    let origin = origin.at(format!("upstreams.{upstream}.tls.caFile"));
+    Diagnostic::error("FileUnreadable", &origin, format!("`{file}` cannot be read: {why}"))
+        .hint("relative names start in the folder of the conf file")
+}
+
+fn named_files(settings: &Settings) -> Vec<PathBuf> {
+    let upstreams = settings.conf.upstreams.values().filter_map(|upstream| upstream.tls.ca_file.as_ref());
+    upstreams.map(|file| settings.resolve(file)).collect()
+}
+
+fn parent(file: &Path) -> Option<PathBuf> {
+    let folder = file.parent()?;
+    Some(if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() })
+}
+
+fn apply(settings: &Settings) -> Event {
+    let place = settings::origin(&settings.file).place;
+    let object: Arc<Conf> = Arc::new(settings.conf.clone());
+    Event::Apply(Object::Conf(Sourced { object, place }))
+}

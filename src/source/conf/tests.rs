@@ -1,0 +1,92 @@
+use std::fs;
+
+use tokio::sync::mpsc;
+
+use super::*;
+
+const ROUTE: &str = "routes: [{ respond: { status: 204 } }]\n";
+
+fn conf_file(text: &str) -> (tempfile::TempDir, ConfFile) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tidegate.yaml");
+    fs::write(&path, text).unwrap();
+    (folder, ConfFile::new(path))
+}
+
+fn conf(batch: &Batch) -> Option<&Conf> {
+    batch.events.iter().find_map(|event| match event {
+        Event::Apply(Object::Conf(conf)) => Some(&*conf.object),
+        _ => None,
+    })
+}
+
+fn codes(batch: &Batch) -> Vec<&'static str> {
+    batch.diagnostics.iter().map(|it| it.code).collect()
+}
+
+#[test]
+fn the_first_load_gives_settings_and_a_complete_batch() {
+    let (_folder, mut file) = conf_file(ROUTE);
+    let (settings, batch) = file.load().unwrap();
+    assert_eq!(conf(&batch), Some(&settings.conf));
+    assert_eq!((batch.is_complete, settings.conf.routes.len()), (true, 1));
+}
+
+#[test]
+fn a_bad_conf_keeps_the_last_good_one_and_is_told_once() {
+    let (folder, mut file) = conf_file(ROUTE);
+    file.load().unwrap();
+    fs::write(folder.path().join("tidegate.yaml"), "routs: []\n").unwrap();
+    let change = file.reread(Instant::now());
+    let batch = change.batch.unwrap();
+    assert_eq!((codes(&batch), batch.events.len(), change.settings), (vec!["InvalidConf"], 0, None));
+    assert!(batch.diagnostics[0].position.is_some());
+    assert!(file.reread(Instant::now()).batch.is_none());
+    fs::write(folder.path().join("tidegate.yaml"), ROUTE).unwrap();
+    let change = file.reread(Instant::now());
+    let batch = change.batch.unwrap();
+    assert_eq!((codes(&batch), batch.events.len(), change.settings), (vec![], 0, None));
+}
+
+#[test]
+fn a_change_of_the_process_alone_sends_no_conf() {
+    let (folder, mut file) = conf_file(ROUTE);
+    file.load().unwrap();
+    fs::write(folder.path().join("tidegate.yaml"), format!("threads: 7\n{ROUTE}")).unwrap();
+    let change = file.reread(Instant::now());
+    assert!(change.batch.is_none());
+    assert_eq!(change.settings.map(|settings| settings.process.threads), Some(7));
+}
+
+#[test]
+fn named_files_are_read_and_keep_their_last_good_content() {
+    let (folder, mut file) = conf_file("upstreams: { u: { tls: { caFile: ca.pem } } }\n");
+    let ca = |batch: &Batch| conf(batch).unwrap().upstreams["u"].tls.ca.clone();
+    let (_, batch) = file.load().unwrap();
+    assert_eq!((ca(&batch), codes(&batch)), (None, vec!["FileUnreadable"]));
+    fs::write(folder.path().join("ca.pem"), "one").unwrap();
+    let batch = file.reread(Instant::now()).batch.unwrap();
+    assert_eq!((ca(&batch).as_deref(), codes(&batch)), (Some("one"), vec![]));
+    fs::remove_file(folder.path().join("ca.pem")).unwrap();
+    let batch = file.reread(Instant::now()).batch.unwrap();
+    assert_eq!((batch.events.len(), codes(&batch)), (0, vec!["FileUnreadable"]));
+    fs::write(folder.path().join("ca.pem"), "two").unwrap();
+    assert_eq!(ca(&file.reread(Instant::now()).batch.unwrap()).as_deref(), Some("two"));
+}
+
+#[test]
+fn changes_are_followed_and_settings_are_told_before_their_batch() {
+    let (folder, mut file) = conf_file(ROUTE);
+    file.load().unwrap();
+    let (sender, mut batches) = mpsc::channel(4);
+    let (tell, settings) = std::sync::mpsc::channel();
+    let watching = file.watch(sender, move |settings| tell.send(settings).unwrap()).unwrap();
+    fs::write(folder.path().join(".new"), format!("threads: 3\n{ROUTE}trustedProxies: [10.0.0.0/8]\n")).unwrap();
+    fs::rename(folder.path().join(".new"), folder.path().join("tidegate.yaml")).unwrap();
+    watching.reload();
+    let batch = batches.blocking_recv().unwrap();
+    assert_eq!(conf(&batch).unwrap().trusted_proxies.len(), 1);
+    assert_eq!(settings.try_recv().unwrap().process.threads, 3);
+    drop(watching);
+    assert!(batches.blocking_recv().is_none());
+}

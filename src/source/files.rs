@@ -1,0 +1,110 @@
+//! Kubernetes objects in files and folders.
+//!
+//! Takes `sources.files.paths`, gives batches of typed objects: first everything, then what changes. A file that
+//! breaks keeps its last good content, a path that vanishes as a whole too. Here is what is *done*: reading and
+//! watching; what follows from it is decided in [`state`], with values only.
+
+mod scan;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use tokio::sync::mpsc::Sender;
+
+use crate::diagnostic::Diagnostic;
+use crate::resources::{Batch, Event};
+
+use super::watch::{self, Signal, Watching};
+use state::State;
+
+/// Name of this source in batches, logs and metrics.
+pub const NAME: &str = "files";
+
+/// The source.
+#[derive(Debug)]
+pub struct Files {
+    roots: Vec<PathBuf>,
+    state: State,
+    /// Folders that were walked last: what has to be watched.
+    folders: Vec<PathBuf>,
+    told: Vec<Diagnostic>,
+    is_complete: bool,
+}
+
+// === impl Files ===
+
+impl Files {
+    /// Makes the source; relative paths start in `folder`, that of the conf file.
+    pub fn new<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>, folder: &Path) -> Self {
+        let roots = paths.into_iter().map(|path| scan::tidy(&folder.join(path))).collect();
+        Self { roots, state: State::default(), folders: Vec::new(), told: Vec::new(), is_complete: false }
+    }
+
+    /// Reads everything: the first batch.
+    ///
+    /// It is complete unless a configured path is missing: an unmounted volume must not look like an empty one.
+    pub fn load(&mut self) -> Batch {
+        let (events, diagnostics) = self.scan();
+        self.batch(events, diagnostics, Instant::now())
+    }
+
+    /// Follows changes on a thread of its own until the result is dropped or nobody receives any more.
+    ///
+    /// Batches come only when objects or diagnostics differ from what was delivered last.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn watch(mut self, sender: Sender<Batch>) -> std::io::Result<Watching> {
+        watch::spawn("files-source", move |mut signals| {
+            signals.watch(&self.folders);
+            // What changed between the first scan and the watch has no event of its own.
+            let mut noticed = Instant::now();
+            loop {
+                if self.deliver(&mut signals, &sender, noticed).is_err() || sender.is_closed() {
+                    return;
+                }
+                noticed = match signals.next() {
+                    Signal::Stop => return,
+                    Signal::Changed(noticed) => noticed,
+                    Signal::Reload | Signal::Poll => Instant::now(),
+                };
+            }
+        })
+    }
+
+    /// Scans until there is no folder that was not watched before its scan, and sends what changed.
+    fn deliver(&mut self, signals: &mut watch::Signals, sender: &Sender<Batch>, noticed: Instant) -> Result<(), ()> {
+        let (mut events, mut diagnostics) = self.scan();
+        // Folders may be made faster than they are watched; whoever does that forever waits for the poll.
+        for _ in 0..3 {
+            if !signals.watch(&self.folders) {
+                break;
+            }
+            let (more, now) = self.scan();
+            events.extend(more);
+            diagnostics = now;
+        }
+        if events.is_empty() && diagnostics == self.told {
+            return Ok(());
+        }
+        let batch = self.batch(events, diagnostics, noticed);
+        tracing::debug!(source = NAME, events = batch.events.len(), "source changed");
+        sender.blocking_send(batch).map_err(drop)
+    }
+
+    fn scan(&mut self) -> (Vec<Event>, Vec<Diagnostic>) {
+        let scan = scan::scan(&self.roots, &self.state);
+        self.folders.clone_from(&scan.folders);
+        self.is_complete |= scan.gone.is_empty();
+        let events = self.state.decide(scan);
+        (events, self.state.diagnostics())
+    }
+
+    fn batch(&mut self, events: Vec<Event>, diagnostics: Vec<Diagnostic>, noticed: Instant) -> Batch {
+        self.told.clone_from(&diagnostics);
+        Batch { source: NAME, events, diagnostics, noticed, is_complete: self.is_complete }
+    }
+}

@@ -1,0 +1,167 @@
+//! Looks at the file system: which files there are, and the bytes of those that may have changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::state::State;
+use crate::yaml::MAX_BYTES;
+
+/// What the file system looks like now.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// Every file that counts, in path order.
+    pub(super) files: BTreeMap<PathBuf, Seen>,
+    /// Configured paths that are not there, and folders that cannot be read, with the reason.
+    pub(super) gone: BTreeMap<PathBuf, String>,
+    /// Folders to watch.
+    pub(super) folders: Vec<PathBuf>,
+}
+
+/// A file that was seen.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) stamp: Stamp,
+    pub(super) text: Text,
+}
+
+/// What is known of the content of a file that was seen.
+#[derive(Debug)]
+pub(super) enum Text {
+    /// The stamp says that it is what it was.
+    Same,
+    /// Read anew; one byte more than allowed when it is too large.
+    Read(Vec<u8>),
+    /// Cannot be read, for this reason.
+    Unreadable(String),
+}
+
+/// What tells one state of a file from another without reading it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    /// Read so soon after its last change that another change might leave the same times.
+    is_fresh: bool,
+}
+
+/// Coarser than the time stamps of any file system that is in use.
+const FRESH: Duration = Duration::from_secs(2);
+const MAX_FOLDER_DEPTH: usize = 32;
+
+/// Looks at all roots; files that `state` knows with the same stamp are not read again.
+pub(super) fn scan(roots: &[PathBuf], state: &State) -> Scan {
+    let mut walk = Walk { scan: Scan::default(), seen: BTreeSet::new(), state, now: SystemTime::now() };
+    for root in roots {
+        // The folder above notices that the path itself is replaced, removed or made.
+        walk.scan.folders.extend(root.ancestors().skip(1).find(|folder| folder.is_dir()).map(Path::to_owned));
+        match fs::metadata(root) {
+            Ok(metadata) if metadata.is_dir() => walk.folder(root, 0),
+            Ok(metadata) => walk.file(root, &metadata),
+            Err(error) => drop(walk.scan.gone.insert(root.clone(), reason(&error))),
+        }
+    }
+    walk.scan.folders.sort();
+    walk.scan.folders.dedup();
+    walk.scan
+}
+
+/// A path without `.` parts, so that it reads well and compares.
+pub(super) fn tidy(path: &Path) -> PathBuf {
+    let tidy: PathBuf = path.components().filter(|part| !matches!(part, Component::CurDir)).collect();
+    if tidy.as_os_str().is_empty() { PathBuf::from(".") } else { tidy }
+}
+
+struct Walk<'a> {
+    scan: Scan,
+    /// Device and inode of what was visited: links must not make anything appear twice, or forever.
+    seen: BTreeSet<(u64, u64)>,
+    state: &'a State,
+    now: SystemTime,
+}
+
+impl Walk<'_> {
+    fn folder(&mut self, folder: &Path, depth: usize) {
+        let is_new = fs::metadata(folder).is_ok_and(|metadata| self.seen.insert((metadata.dev(), metadata.ino())));
+        if !is_new || depth > MAX_FOLDER_DEPTH {
+            return;
+        }
+        self.scan.folders.push(folder.to_owned());
+        let names = fs::read_dir(folder).and_then(|entries| {
+            entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<BTreeSet<_>>>()
+        });
+        match names {
+            Ok(names) => {
+                for name in names.iter().filter(|name| !name.as_encoded_bytes().starts_with(b".")) {
+                    self.entry(&folder.join(name), depth);
+                }
+            }
+            Err(error) => drop(self.scan.gone.insert(folder.to_owned(), reason(&error))),
+        }
+    }
+
+    fn entry(&mut self, path: &Path, depth: usize) {
+        // An entry that vanished since the folder was read is simply not there.
+        let Ok(metadata) = fs::metadata(path) else { return };
+        if metadata.is_dir() {
+            self.folder(path, depth + 1);
+        } else if metadata.is_file() && is_manifest(path) {
+            self.file(path, &metadata);
+        }
+    }
+
+    fn file(&mut self, path: &Path, metadata: &Metadata) {
+        if !self.seen.insert((metadata.dev(), metadata.ino())) {
+            return;
+        }
+        let stamp = Stamp::of(metadata, self.now);
+        let is_same = !stamp.is_fresh && self.state.stamp(path).is_some_and(|known| known == stamp);
+        let text = if is_same {
+            Text::Same
+        } else {
+            read(path, metadata).map_or_else(|error| Text::Unreadable(reason(&error)), Text::Read)
+        };
+        self.scan.files.insert(path.to_owned(), Seen { stamp, text });
+    }
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata, now: SystemTime) -> Self {
+        let age = metadata.modified().ok().and_then(|modified| now.duration_since(modified).ok());
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            is_fresh: age.is_none_or(|age| age < FRESH),
+        }
+    }
+}
+
+fn is_manifest(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|it| ["yaml", "yml", "json"].iter().any(|known| it.eq_ignore_ascii_case(known)))
+}
+
+fn read(path: &Path, metadata: &Metadata) -> io::Result<Vec<u8>> {
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "it is not there".to_owned(),
+        _ => error.to_string(),
+    }
+}

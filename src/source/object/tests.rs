@@ -1,0 +1,214 @@
+use k8s_openapi::api::networking::v1::Ingress;
+
+use super::*;
+use crate::diagnostic::Severity;
+
+fn content(text: &str) -> Content {
+    read(text.as_bytes(), &"a.yaml".into()).unwrap()
+}
+
+fn codes(content: &Content) -> Vec<&'static str> {
+    content.diagnostics.iter().map(|it| it.code).collect()
+}
+
+fn ingress(content: &Content) -> Arc<Ingress> {
+    match content.objects.values().next() {
+        Some(Object::Ingress(ingress)) => ingress.object.clone(),
+        other => panic!("not an Ingress: {other:?}"),
+    }
+}
+
+#[test]
+fn documents_and_lists_of_every_form_are_read_with_their_place() {
+    let content = content(
+        "---
+apiVersion: v1
+kind: Namespace
+metadata: { name: shop }
+---
+# nothing
+---
+apiVersion: v1
+kind: List
+items:
+- apiVersion: v1
+  kind: Service
+  metadata: { name: a, namespace: shop }
+- apiVersion: v1
+  kind: ConfigMap
+  metadata: { name: b }
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClassList
+items:
+- metadata: { name: c }
+---
+items:
+- apiVersion: v1
+  kind: Endpoints
+  metadata: { name: d }
+",
+    );
+    assert_eq!(codes(&content), [""; 0]);
+    let found: Vec<_> = content
+        .objects
+        .iter()
+        .map(|(name, object)| {
+            let place = object.place().unwrap();
+            (format!("{:?} {}", name.kind, name.name), place.line, place.document, place.item)
+        })
+        .collect();
+    let expected = [
+        ("IngressClass c", 21, 3, Some(0)),
+        ("Service shop/a", 11, 2, Some(0)),
+        ("Endpoints default/d", 24, 4, Some(0)),
+        ("ConfigMap default/b", 14, 2, Some(1)),
+        ("Namespace shop", 2, 0, None),
+    ];
+    assert_eq!(found, expected.map(|(name, line, document, item)| (name.to_owned(), line, document, item)));
+}
+
+#[test]
+fn a_bad_object_loses_only_itself() {
+    let content = content(
+        "apiVersion: v1
+kind: Service
+metadata: { name: bad }
+spec:
+  ports:
+  - port: eighty
+---
+apiVersion: v1
+kind: Service
+metadata: { name: good }
+---
+apiVersion: v1
+kind: Service
+metadata: { namespace: x }
+---
+just: something
+---
+- a
+",
+    );
+    let told: Vec<_> =
+        content.diagnostics.iter().map(|it| (it.code, &*it.origin.field, it.position.unwrap().line)).collect();
+    assert_eq!(
+        told,
+        [
+            ("InvalidObject", "spec.ports[0].port", 6),
+            ("InvalidObject", "metadata.name", 14),
+            ("InvalidObject", "", 16),
+            ("InvalidObject", "", 18),
+        ]
+    );
+    assert_eq!(content.objects.keys().collect::<Vec<_>>(), [&ObjectRef::new(Kind::Service, "default", "good")]);
+    assert_eq!(content.broken, BTreeSet::from([ObjectRef::new(Kind::Service, "default", "bad")]));
+}
+
+#[test]
+fn unknown_kinds_are_named_with_their_version() {
+    let content = content(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: a }\n---\n\
+         apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: { name: a }\n---\n\
+         apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: b }\n",
+    );
+    assert!(content.objects.is_empty() && content.diagnostics.is_empty());
+    let lines: Vec<_> = content.unknown.iter().map(|(kind, place)| (kind.as_str(), place.line)).collect();
+    assert_eq!(lines, [("apps/v1 Deployment", 1), ("serving.knative.dev/v1 Service", 5)]);
+}
+
+#[test]
+fn the_second_object_of_a_name_is_left_out() {
+    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: a }\ndata: { x: '1' }\n---\n\
+                apiVersion: v1\nkind: ConfigMap\nmetadata: { name: a }\ndata: { x: '2' }\n";
+    let content = content(text);
+    assert_eq!(codes(&content), ["DuplicateObject"]);
+    assert_eq!(content.diagnostics[0].origin.place.as_ref().unwrap().line, 6);
+    assert!(content.diagnostics[0].message.contains("a.yaml:1"), "{}", content.diagnostics[0]);
+}
+
+#[test]
+fn old_ingresses_become_v1_with_a_warning() {
+    for version in ["extensions/v1beta1", "networking.k8s.io/v1beta1"] {
+        let content = content(&format!(
+            "apiVersion: {version}
+kind: Ingress
+metadata: {{ name: a }}
+spec:
+  backend: {{ serviceName: d, servicePort: 80 }}
+  rules:
+  - http:
+      paths:
+      - {{ path: /a, backend: {{ serviceName: s, servicePort: http }} }}
+      - {{ path: /b, pathType: Exact, backend: {{ serviceName: s, servicePort: '8080' }} }}
+"
+        ));
+        assert_eq!(codes(&content), ["DeprecatedApiVersion"]);
+        assert_eq!(content.diagnostics[0].severity, Severity::Warning);
+        let new = self::content(
+            "apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: { name: a }
+spec:
+  defaultBackend: { service: { name: d, port: { number: 80 } } }
+  rules:
+  - http:
+      paths:
+      - { path: /a, pathType: ImplementationSpecific, backend: { service: { name: s, port: { name: http } } } }
+      - { path: /b, pathType: Exact, backend: { service: { name: s, port: { number: 8080 } } } }
+",
+        );
+        assert_eq!(ingress(&content), ingress(&new));
+    }
+}
+
+#[test]
+fn an_old_ingress_class_becomes_v1_with_a_warning() {
+    let text =
+        "apiVersion: networking.k8s.io/v1beta1\nkind: IngressClass\nmetadata: { name: a }\nspec: { controller: c }\n";
+    let content = content(text);
+    assert_eq!((codes(&content), content.objects.len()), (vec!["DeprecatedApiVersion"], 1));
+}
+
+#[test]
+fn what_nothing_reads_is_not_kept() {
+    let content = content(
+        "apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: a
+  creationTimestamp: 2024-01-02T03:04:05Z
+  resourceVersion: '5'
+  managedFields: [{ manager: kubectl, time: nonsense }]
+  ownerReferences: nonsense
+  annotations: { kubectl.kubernetes.io/last-applied-configuration: '{}', keep: me }
+status: nonsense
+",
+    );
+    assert_eq!(codes(&content), [""; 0]);
+    let ingress = ingress(&content);
+    assert_eq!((ingress.metadata.managed_fields.clone(), ingress.metadata.resource_version.clone()), (None, None));
+    assert_eq!(ingress.metadata.annotations, Some(BTreeMap::from([("keep".to_owned(), "me".to_owned())])));
+    assert!(ingress.metadata.creation_timestamp.is_some());
+}
+
+#[test]
+fn secrets_are_read_from_data_and_from_string_data() {
+    let content = content(
+        "apiVersion: v1\nkind: Secret\nmetadata: { name: a }\ntype: Opaque\n\
+         data: { x: aGVsbG8=, y: aGVsbG8= }\nstringData: { y: world }\n",
+    );
+    let Some(Object::Secret(secret)) = content.objects.values().next() else { panic!("{content:?}") };
+    let data = secret.object.data.clone().unwrap();
+    assert_eq!((data["x"].0.as_slice(), data["y"].0.as_slice()), (&b"hello"[..], &b"world"[..]));
+    assert_eq!(secret.object.string_data, None);
+}
+
+#[test]
+fn a_secret_that_is_no_base64_is_told_without_its_value() {
+    let content = content("apiVersion: v1\nkind: Secret\nmetadata: { name: a }\ndata: { tls.key: hunter2! }\n");
+    assert_eq!(codes(&content), ["InvalidObject"]);
+    assert_eq!(content.diagnostics[0].position.unwrap().line, 4);
+    assert!(!content.diagnostics[0].message.contains("hunter2"), "{}", content.diagnostics[0]);
+}

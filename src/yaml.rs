@@ -1,0 +1,182 @@
+//! Reads YAML and JSON text into positioned documents, and typed values out of them.
+//!
+//! Takes bytes, gives [`Node`] trees in which every key and value knows its line and column, so that an error
+//! can name field path and position. Everything is bounded: size, depth, nodes, expansion of aliases.
+//! Scalars follow the core schema of YAML 1.2 (section 10.3): `y`, `n`, `on`, `off` are strings.
+//! The only module that sees the YAML library; it must not know what documents mean.
+
+mod load;
+mod path;
+mod scalar;
+#[cfg(test)]
+mod tests;
+mod typed;
+
+use serde_json::Value;
+
+use crate::diagnostic::Position;
+use crate::origin::Place;
+
+pub use path::locate_in;
+pub use typed::{FieldError, nearest, typed};
+
+/// Largest text that is read, in bytes.
+pub const MAX_BYTES: usize = 8 << 20;
+/// Most nodes a text may have, aliases expanded.
+pub const MAX_NODES: usize = 1_000_000;
+/// Most bytes of scalars that aliases may expand to.
+pub const MAX_EXPANDED_BYTES: usize = 16 << 20;
+/// Deepest nesting.
+pub const MAX_DEPTH: usize = 96;
+/// Most documents in one text.
+pub const MAX_DOCUMENTS: usize = 100_000;
+
+/// A value and where it begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Where it begins.
+    pub position: Position,
+    /// What it is.
+    pub content: Content,
+}
+
+/// What a node is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// Null, boolean, number or string.
+    Scalar(Value),
+    /// A list.
+    Sequence(Vec<Node>),
+    /// Keys and values in the order of the text.
+    Mapping(Vec<Entry>),
+}
+
+/// A key and its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The key, as text.
+    pub key: String,
+    /// Where the key begins.
+    pub position: Position,
+    /// The value.
+    pub value: Node,
+}
+
+/// Why a text is not YAML that is read here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct YamlError {
+    /// What is wrong, lower case, without full stop.
+    pub message: String,
+    /// Where.
+    pub position: Position,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Reads all documents of a text; empty documents count but are null.
+///
+/// # Errors
+/// The first fault: size, encoding, syntax, or a bound.
+pub fn documents(bytes: &[u8]) -> Result<Vec<Node>, YamlError> {
+    if bytes.len() > MAX_BYTES {
+        let error =
+            YamlError::new(format!("the file has {} bytes, more than {MAX_BYTES}", bytes.len()), Position::START);
+        return Err(error.hint("split it into several files"));
+    }
+    load::documents(text(bytes)?)
+}
+
+/// Finds a field of the object at `place`, or the deepest part of its path that exists.
+///
+/// Scalars are found at their value, mappings and sequences at their key.
+pub fn locate(text: &str, place: &Place, field_path: &str) -> Option<Position> {
+    let documents = documents(text.as_bytes()).ok()?;
+    let document = documents.get(place.document as usize)?;
+    let object = match place.item {
+        None => document,
+        Some(item) => document.get("items")?.item(item as usize)?,
+    };
+    Some(locate_in(object, field_path))
+}
+
+/// Bytes as text, without byte order mark.
+fn text(bytes: &[u8]) -> Result<&str, YamlError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let good = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
+        YamlError::new("the text is not UTF-8", Position::after(&good)).hint("save it in UTF-8")
+    })?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
+}
+
+// === impl Node ===
+
+impl Node {
+    /// The value of a key; none when this is no mapping.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entry(key).map(|entry| &entry.value)
+    }
+
+    /// The entry of a key; none when this is no mapping.
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries().iter().find(|entry| entry.key == key)
+    }
+
+    /// Keys and values; empty when this is no mapping.
+    pub fn entries(&self) -> &[Entry] {
+        match &self.content {
+            Content::Mapping(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// Items; none when this is no sequence.
+    pub fn items(&self) -> Option<&[Node]> {
+        match &self.content {
+            Content::Sequence(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// One item; none when this is no sequence or shorter.
+    pub fn item(&self, index: usize) -> Option<&Node> {
+        self.items()?.get(index)
+    }
+
+    /// The text of a string.
+    pub fn as_str(&self) -> Option<&str> {
+        match &self.content {
+            Content::Scalar(Value::String(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether it is null, as an empty document is.
+    pub fn is_null(&self) -> bool {
+        self.content == Content::Scalar(Value::Null)
+    }
+
+    /// The same value without positions.
+    pub fn to_json(&self) -> Value {
+        match &self.content {
+            Content::Scalar(value) => value.clone(),
+            Content::Sequence(items) => Value::Array(items.iter().map(Self::to_json).collect()),
+            Content::Mapping(entries) => {
+                Value::Object(entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect())
+            }
+        }
+    }
+}
+
+// === impl YamlError ===
+
+impl YamlError {
+    fn new(message: impl Into<String>, position: Position) -> Self {
+        Self { message: message.into(), position, hint: None }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
