@@ -90,6 +90,7 @@ pub struct Address {
 pub struct Upstream {
     id: Arc<str>,
     config: ArcSwap<UpstreamConfig>,
+    addresses: ArcSwap<Vec<SocketAddr>>,
 }
 
 /// All upstreams, by id.
@@ -98,7 +99,9 @@ pub struct Table {}
 
 /// Endpoints already tried by a request; they are passed over while others are there.
 #[derive(Clone, Debug, Default)]
-pub struct Tried {}
+pub struct Tried {
+    addresses: Vec<SocketAddr>,
+}
 
 /// An endpoint picked for one try. Counts as in flight until dropped.
 #[derive(Debug)]
@@ -118,7 +121,7 @@ pub enum NoPick {
 impl Table {
     /// The upstream of that id; made, empty, when it is new.
     pub fn upstream(&self, id: &str) -> Arc<Upstream> {
-        Arc::new(Upstream { id: id.into(), config: ArcSwap::default() })
+        Arc::new(Upstream { id: id.into(), config: ArcSwap::default(), addresses: ArcSwap::default() })
     }
 }
 
@@ -136,10 +139,16 @@ impl Upstream {
         self.config.store(Arc::new(config));
     }
     /// Puts new endpoints in place; those that stay keep their health and counters.
-    pub fn set_endpoints(&self, _addresses: &[Address]) {}
+    pub fn set_endpoints(&self, addresses: &[Address]) {
+        self.addresses.store(Arc::new(addresses.iter().map(|address| address.address).collect()));
+    }
     /// Picks an endpoint for one try and marks it as tried.
-    pub fn pick(&self, _tried: &mut Tried) -> Result<Pick, NoPick> {
-        Err(NoPick::Empty)
+    pub fn pick(&self, tried: &mut Tried) -> Result<Pick, NoPick> {
+        let addresses = self.addresses.load();
+        let next = addresses.iter().find(|address| !tried.addresses.contains(address));
+        let address = *next.ok_or(if addresses.is_empty() { NoPick::Empty } else { NoPick::Exhausted })?;
+        tried.addresses.push(address);
+        Ok(Pick { address })
     }
 }
 

@@ -3,3 +3,4 @@
 //! Imports nothing of tidegate but leaf modules, so that every stage can tell without knowing who listens.
 
 pub mod metrics;
+pub mod record;
