@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     fn peer_of(config: UpstreamConfig, host: &str) -> Result<HttpPeer, Reason> {
-        let mut peer = HttpPeer::new(([127, 0, 0, 1], 1), false, String::new());
+        let mut peer = HttpPeer::new(("127.0.0.1", 1), false, String::new());
         set_protocol(&mut peer, &config);
         set_tls(&mut peer, &config, host, &Authorities::default()).map(|()| peer)
     }
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn every_wait_is_bounded() {
-        let mut peer = HttpPeer::new(([127, 0, 0, 1], 1), false, String::new());
+        let mut peer = HttpPeer::new(("127.0.0.1", 1), false, String::new());
         let seconds = Duration::from_secs;
         let timeouts = Timeouts { connect: seconds(1), read: seconds(2), send: seconds(3), idle: seconds(4) };
         set_timeouts(&mut peer, &timeouts);
