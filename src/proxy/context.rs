@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 use tidegate_plugin::{Hooks, RequestFacts, Shared, TlsFacts};
 
@@ -122,25 +122,16 @@ impl Known {
 
     /// The request as plugins and routing see it.
     pub(super) fn facts<'a>(&'a self, request: &'a RequestHeader) -> RequestFacts<'a> {
-        self.facts_of(&request.method, &request.uri, &request.headers)
-    }
-
-    fn facts_of<'a>(&'a self, method: &'a Method, uri: &'a Uri, headers: &'a HeaderMap) -> RequestFacts<'a> {
         RequestFacts {
-            method,
+            method: &request.method,
             scheme: self.scheme,
-            host: self.host(headers),
-            path: uri.path(),
-            query: uri.query(),
+            host: self.host(&request.headers),
+            path: request.uri.path(),
+            query: request.uri.query(),
             client: self.client,
             request_id: self.request_id.as_str(),
             tls: self.tls(),
         }
-    }
-
-    /// The value of `Host` with the port that the client named.
-    pub(super) fn authority<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
-        headers.get(header::HOST)
     }
 }
 

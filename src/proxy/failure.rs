@@ -74,11 +74,6 @@ pub(super) fn may_retry(lost: Lost<'_>) -> bool {
         && if lost.is_reused { lost.method.is_idempotent() } else { is_read }
 }
 
-/// Whether the client or its network is at fault, which no operator needs to hear of.
-pub(super) fn is_of_client(reason: Reason) -> bool {
-    matches!(reason.status(), 400..=499)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -52,8 +52,8 @@ fn is_answered(session: &Session) -> bool {
 /// Whether nobody needs to read about it in the process's log.
 pub(super) fn is_noise(session: &Session, error: &Error, cx: &Context) -> bool {
     let reason = cx.reason.unwrap_or_else(|| failure::serving(error.etype(), error.esource()));
-    // Failures of upstreams stand in the access log and in metrics, with reason and tries.
-    session.was_upgraded() || failure::is_of_client(reason) || reason != Reason::Internal
+    // Failures of clients and upstreams stand in the access log and in metrics, with reason and tries.
+    session.was_upgraded() || reason != Reason::Internal
 }
 
 /// Tells recorder, plugins and connection that the request is over.

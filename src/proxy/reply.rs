@@ -33,7 +33,7 @@ impl Answer {
     pub(super) fn of(reason: Reason, status: StatusCode, request: &HeaderMap, id: &str) -> Self {
         let answer = Self { closes: ends_connection(reason), ..Self::empty(reason, status) };
         if is_grpc(request) {
-            return answer.as_grpc();
+            return answer.into_grpc();
         }
         let title = status.canonical_reason().unwrap_or("Error");
         if accepts_json(request) {
@@ -84,7 +84,7 @@ impl Answer {
     }
 
     /// gRPC clients read the status from fields, whatever HTTP says, so HTTP says 200.
-    fn as_grpc(mut self) -> Self {
+    fn into_grpc(mut self) -> Self {
         const STATUS: HeaderName = HeaderName::from_static("grpc-status");
         const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
         let message = self.status.canonical_reason().unwrap_or("error");

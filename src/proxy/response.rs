@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tidegate_plugin::{Headers, Hooks, ResponseContext};
@@ -99,11 +100,14 @@ pub(super) async fn send(session: &mut Session, answer: Answer, cx: &mut Context
     if closes {
         session.set_keepalive(None);
     }
-    let head = head(session, &answer, cx)?;
+    let head = Box::new(head(session, &answer, cx)?);
     let is_silent = session.req_header().method == Method::HEAD || answer.body.is_empty();
-    session.write_response_header(Box::new(head), is_silent).await?;
-    let body = (!is_silent).then_some(answer.body);
-    session.write_response_body(body, true).await?;
+    let tasks = match is_silent {
+        // The end stands on the head itself: gRPC's trailers-only answers are known by it.
+        true => vec![HttpTask::Header(head, true)],
+        false => vec![HttpTask::Header(head, false), HttpTask::Body(Some(answer.body), true)],
+    };
+    session.write_response_tasks(tasks).await?;
     if closes && !session.is_http2() {
         linger(session).await;
     }

@@ -5,7 +5,7 @@ use http::StatusCode;
 use self::gate::{Gate, echo, route, scripted, target};
 use crate::endpoint::UpstreamConfig;
 use crate::reason::Reason;
-use crate::snapshot::route::{Action, Redirect, Respond};
+use crate::snapshot::route::{Action, Redirect, Respond, Route};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n";
 
@@ -188,7 +188,7 @@ async fn redirects_fixed_answers_and_refusals_come_from_the_route() {
         (Action::Respond(respond), 418, "content-type: text/x\r\n", Reason::DirectResponse),
         (Action::Refuse(Reason::BrokenPolicy), 503, "request id", Reason::BrokenPolicy),
     ] {
-        let gate = Gate::start(crate::snapshot::route::Route { action, ..route(target(&[])) }).await;
+        let gate = Gate::start(Route { action, ..route(target(&[])) }).await;
         let answer = gate.send(GET).await;
         assert!(answer.starts_with(&format!("http/1.1 {status} ")) && answer.contains(part), "{answer}");
         assert_eq!(gate.seen().await.reason, reason);
@@ -222,8 +222,95 @@ async fn http2_requests_reach_http1_upstreams_in_their_form() {
         .header("cookie", "b=2")
         .body(())
         .unwrap();
-    let body = gate.send_h2(request).await;
+    let (_, body) = gate.send_h2(request).await;
     for part in ["get /x/y http/1.1\r\n", "\r\nhost: a.example:8080\r\n", "\r\ncookie: a=1; b=2\r\n"] {
         assert!(body.contains(part), "{part} in {body}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_of_tidegate_s_own_have_http2_s_form() {
+    let gate = Gate::empty(1).await;
+    let request = |method: &str| http::Request::builder().method(method).uri("http://a/").body(()).unwrap();
+    let (head, body) = gate.send_h2(request("GET")).await;
+    assert_eq!(head.status, 404);
+    assert!(body.starts_with("404 not found"), "{body}");
+    let (head, body) = gate.send_h2(request("HEAD")).await;
+    assert_eq!((head.status.as_u16(), body.as_str()), (404, ""));
+}
+
+/// gRPC over HTTP/2: a trailers-only answer is one block of fields that ends the stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_clients_get_their_status_with_the_head() {
+    let gate = Gate::start(route(target(&[]))).await;
+    let mut request = http::Request::post("http://a/x.Y/Z").body(()).unwrap();
+    request.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
+    let (head, body) = gate.send_h2(request).await;
+    assert_eq!((head.status.as_u16(), body.as_str()), (200, ""));
+    assert_eq!(head.headers["grpc-status"], "14");
+    assert!(head.extensions.get::<gate::EndsWithHead>().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_cut_short_is_cut_for_the_client_too() {
+    let script = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
+    let gate = Gate::start(route(target(&[scripted(script).await]))).await;
+    let answer = gate.send(GET).await;
+    assert!(answer.starts_with("http/1.1 200 ") && answer.ends_with("\r\n\r\nabc"), "{answer}");
+    let seen = gate.seen().await;
+    assert_eq!((seen.status, seen.reason), (200, Reason::UpstreamReset));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_connection_that_the_endpoint_closed_costs_no_request() {
+    let gate = Gate::start(route(target(&[gate::once_a_connection().await]))).await;
+    for tries in [vec![Reason::Upstream], vec![Reason::UpstreamReset, Reason::Upstream]] {
+        let answer = gate.send(GET).await;
+        assert!(answer.starts_with("http/1.1 200 "), "{answer}");
+        assert_eq!(gate.seen().await.tries, tries);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_post_is_never_sent_twice() {
+    let gate = Gate::start(route(target(&[gate::once_a_connection().await]))).await;
+    let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    assert!(gate.send(post).await.starts_with("http/1.1 200 "));
+    assert!(gate.send(post).await.starts_with("http/1.1 502 "));
+}
+
+/// RFC 9110 section 10.1.1: the upstream says whether the body is wanted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_expects_100_hears_it_from_the_upstream() {
+    let script = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
+    let gate = Gate::start(route(target(&[scripted(script).await]))).await;
+    let post = "POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi";
+    let answer = gate.send(post).await;
+    assert!(answer.starts_with("http/1.1 100 ") && answer.contains("http/1.1 200 ok"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trusted_proxies_are_believed() {
+    let mut edge = gate::edge();
+    edge.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let mut route = route(target(&[echo().await]));
+    route.https_redirect = true;
+    let gate = Gate::with(edge, route).await;
+    let answer = gate
+        .send("GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 6.6.6.6\r\nx-forwarded-proto: https\r\nx-request-id: mine\r\nconnection: close\r\n\r\n")
+        .await;
+    for part in ["x-forwarded-for: 6.6.6.6, 127.0.0.1\r\n", "x-real-ip: 6.6.6.6\r\n", "x-request-id: mine\r\n"] {
+        assert!(answer.contains(part), "{part} in {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_after_its_last_request() {
+    let mut edge = gate::edge();
+    edge.keep_alive_requests = Some(2);
+    let gate = Gate::with(edge, Route { action: Action::Refuse(Reason::BrokenPolicy), ..route(target(&[])) }).await;
+    let keep = "GET / HTTP/1.1\r\nhost: a\r\naccept: application/json\r\nx: pgrade\r\n\r\n";
+    let answer = gate.send_each(&["HEAD / HTTP/1.1\r\nhost: a\r\n\r\n", keep]).await;
+    assert_eq!(answer.matches("http/1.1 503 ").count(), 2, "{answer}");
+    assert!(answer.contains("connection: close") && answer.contains("application/problem+json"), "{answer}");
 }

@@ -45,6 +45,10 @@ pub(super) struct Seen {
     pub(super) is_timed: bool,
 }
 
+/// Marks answers whose head ended the stream.
+#[derive(Clone)]
+pub(super) struct EndsWithHead;
+
 struct Teller(Mutex<mpsc::UnboundedSender<Seen>>);
 
 impl Recorder for Teller {
@@ -64,17 +68,22 @@ impl Recorder for Teller {
 impl Gate {
     /// A proxy that sends everything over one route.
     pub(super) async fn start(route: Route) -> Self {
-        Self::serve(1, Some(Arc::new(route))).await
+        Self::with(edge(), route).await
+    }
+
+    /// The same with other edge settings.
+    pub(super) async fn with(edge: Edge, route: Route) -> Self {
+        Self::serve(snapshot(1, Some(Arc::new(route)), edge)).await
     }
 
     /// A proxy without routes.
     pub(super) async fn empty(generation: u64) -> Self {
-        Self::serve(generation, None).await
+        Self::serve(snapshot(generation, None, edge())).await
     }
 
-    async fn serve(generation: u64, default: Option<Arc<Route>>) -> Self {
+    async fn serve(snapshot: Snapshot) -> Self {
         let (sender, seen) = mpsc::unbounded_channel();
-        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot(generation, default)));
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
         let app = Arc::new(http_proxy(Proxy::new(snapshot, Arc::new(Teller(Mutex::new(sender)))), 1));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -118,18 +127,22 @@ impl Gate {
         String::from_utf8_lossy(&answer).to_lowercase()
     }
 
-    /// The body of the answer over HTTP/2, in lower case.
-    pub(super) async fn send_h2(&self, request: http::Request<()>) -> String {
+    /// Head and body of the answer over HTTP/2, the latter in lower case.
+    pub(super) async fn send_h2(&self, request: http::Request<()>) -> (http::response::Parts, String) {
         let socket = TcpStream::connect(self.address).await.unwrap();
         let (mut client, connection) = h2::client::handshake(socket).await.unwrap();
         tokio::spawn(connection);
         let (answer, _) = client.send_request(request, true).unwrap();
-        let mut body = tokio::time::timeout(PATIENCE, answer).await.expect("an answer").unwrap().into_body();
+        let answer = tokio::time::timeout(PATIENCE, answer).await.expect("an answer").unwrap();
+        let (mut head, mut body) = answer.into_parts();
+        if body.is_end_stream() {
+            head.extensions.insert(EndsWithHead);
+        }
         let mut bytes = Vec::new();
         while let Some(chunk) = body.data().await {
             bytes.extend_from_slice(&chunk.unwrap());
         }
-        String::from_utf8_lossy(&bytes).to_lowercase()
+        (head, String::from_utf8_lossy(&bytes).to_lowercase())
     }
 }
 
@@ -166,6 +179,22 @@ pub(super) async fn echo() -> SocketAddr {
 /// Answers with these bytes, then closes.
 pub(super) async fn scripted(script: &'static str) -> SocketAddr {
     listen(move |_| script.to_owned()).await
+}
+
+/// Keeps connections, but closes each at its second request.
+pub(super) async fn once_a_connection() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                read_head(&mut socket).await;
+                let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+                read_head(&mut socket).await;
+            });
+        }
+    });
+    address
 }
 
 /// Accepts and says nothing.
@@ -220,11 +249,12 @@ async fn read_head(socket: &mut TcpStream) -> Vec<u8> {
     head
 }
 
-fn snapshot(generation: u64, default: Option<Arc<Route>>) -> Snapshot {
-    Snapshot { generation, router: Default::default(), default, certificates: certificates(), edge: Arc::new(edge()) }
+fn snapshot(generation: u64, default: Option<Arc<Route>>, edge: Edge) -> Snapshot {
+    Snapshot { generation, router: Default::default(), default, certificates: certificates(), edge: Arc::new(edge) }
 }
 
-fn edge() -> Edge {
+/// Edge settings that are in nobody's way.
+pub(super) fn edge() -> Edge {
     Edge {
         trusted_proxies: Vec::new(),
         server_header: Some(HeaderValue::from_static("tidegate")),
