@@ -3,7 +3,7 @@ mod gate;
 use http::StatusCode;
 
 use self::gate::{Gate, echo, route, scripted, target};
-use crate::endpoint::UpstreamConfig;
+use crate::endpoint::{Protocol, UpstreamConfig};
 use crate::reason::Reason;
 use crate::snapshot::route::{Action, Redirect, Respond, Route};
 
@@ -313,4 +313,18 @@ async fn a_connection_ends_after_its_last_request() {
     let answer = gate.send_each(&["HEAD / HTTP/1.1\r\nhost: a\r\n\r\n", keep]).await;
     assert_eq!(answer.matches("http/1.1 503 ").count(), 2, "{answer}");
     assert!(answer.contains("connection: close") && answer.contains("application/problem+json"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_passes_with_its_trailers() {
+    let upstream = target(&[gate::grpc().await]);
+    upstream.set_config(UpstreamConfig { protocol: Protocol::H2c, ..UpstreamConfig::default() });
+    let gate = Gate::start(route(upstream)).await;
+    let mut request = http::Request::post("http://a.example/x.Y/Z").header("te", "trailers").body(()).unwrap();
+    request.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
+    let (head, body) = gate.send_h2(request).await;
+    assert_eq!(head.status, 200);
+    assert_eq!(body, "http://a.example/x.y/z trailers");
+    assert_eq!(head.extensions.get::<gate::Trailers>().unwrap().0["grpc-status"], "0");
+    assert_eq!(gate.seen().await.reason, Reason::Upstream);
 }

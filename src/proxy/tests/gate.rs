@@ -49,6 +49,10 @@ pub(super) struct Seen {
 #[derive(Clone)]
 pub(super) struct EndsWithHead;
 
+/// Fields that came after the body.
+#[derive(Clone)]
+pub(super) struct Trailers(pub(super) http::HeaderMap);
+
 struct Teller(Mutex<mpsc::UnboundedSender<Seen>>);
 
 impl Recorder for Teller {
@@ -142,6 +146,9 @@ impl Gate {
         while let Some(chunk) = body.data().await {
             bytes.extend_from_slice(&chunk.unwrap());
         }
+        if let Some(trailers) = body.trailers().await.unwrap() {
+            head.extensions.insert(Trailers(trailers));
+        }
         (head, String::from_utf8_lossy(&bytes).to_lowercase())
     }
 }
@@ -191,6 +198,28 @@ pub(super) async fn once_a_connection() -> SocketAddr {
                 read_head(&mut socket).await;
                 let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
                 read_head(&mut socket).await;
+            });
+        }
+    });
+    address
+}
+
+/// Speaks HTTP/2 in clear; says what it was asked for, and that all went well.
+pub(super) async fn grpc() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(socket).await.unwrap();
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let te = request.headers().get("te").and_then(|te| te.to_str().ok()).unwrap_or("none");
+                    let text = format!("{} {te}", request.uri());
+                    let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+                    body.send_data(text.into(), false).unwrap();
+                    let status = (http::HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"));
+                    body.send_trailers(http::HeaderMap::from_iter([status])).unwrap();
+                }
             });
         }
     });
