@@ -12,7 +12,7 @@ use super::context::{Context, Known};
 use super::guard::{self, Changes, Head, Limits};
 use super::inline::Inline;
 use super::reply::Answer;
-use super::{forwarded, redirect};
+use super::{forwarded, redirect, upstream};
 use crate::connection::ConnectionInfo;
 use crate::reason::Reason;
 use crate::snapshot::edge::Edge;
@@ -221,10 +221,10 @@ fn act(session: &Session, cx: &mut Context, route: &Route) -> Decision {
     }
     match &route.action {
         Action::Forward(forward) => {
-            cx.upstream.upstream = forward.pick().cloned();
-            match &cx.upstream.upstream {
-                Some(_) => Decision::Forward,
-                None => refuse(Reason::NoEndpoints, &request.headers, &cx.known),
+            let upstream = forward.pick().cloned().ok_or(Reason::NoEndpoints);
+            match upstream.and_then(|upstream| upstream::prepare(upstream, &mut cx.upstream)) {
+                Ok(()) => Decision::Forward,
+                Err(reason) => refuse(reason, &request.headers, &cx.known),
             }
         }
         Action::Redirect(redirect) => {

@@ -308,7 +308,7 @@ async fn trusted_proxies_are_believed() {
 async fn a_connection_ends_after_its_last_request() {
     let mut edge = gate::edge();
     edge.keep_alive_requests = Some(2);
-    let gate = Gate::with(edge, Route { action: Action::Refuse(Reason::BrokenPolicy), ..route(target(&[])) }).await;
+    let gate = Gate::with(edge, route(target(&[]))).await;
     let keep = "GET / HTTP/1.1\r\nhost: a\r\naccept: application/json\r\nx: pgrade\r\n\r\n";
     let answer = gate.send_each(&["HEAD / HTTP/1.1\r\nhost: a\r\n\r\n", keep]).await;
     assert_eq!(answer.matches("http/1.1 503 ").count(), 2, "{answer}");

@@ -23,7 +23,20 @@ use crate::snapshot::route::Timeouts;
 /// Streams at once on one HTTP/2 connection to an endpoint.
 const H2_STREAMS: usize = 100;
 
-/// Picks an endpoint and says how it is spoken to.
+/// Picks the first endpoint, before anything depends on it: without one the client's connection can stay.
+///
+/// # Errors
+/// The backend is unusable, or nobody is ready.
+pub(super) fn prepare(upstream: Arc<Upstream>, target: &mut Target) -> Result<(), Reason> {
+    let picked = match upstream.config().is_invalid {
+        true => Err(Reason::InvalidBackend),
+        false => pick(&upstream, target),
+    };
+    target.upstream = Some(upstream);
+    picked
+}
+
+/// Says where the next try goes, and how the endpoint is spoken to.
 ///
 /// # Errors
 /// There is none, or none that could be verified; the reason is in the context.
@@ -31,13 +44,13 @@ pub(super) fn peer(authorities: &Authorities, session: &Session, cx: &mut Contex
     let (Some(route), Some(upstream)) = (cx.route.clone(), cx.upstream.upstream.clone()) else {
         return fail(cx, Reason::Internal);
     };
-    let config = upstream.config();
-    if config.is_invalid {
-        return fail(cx, Reason::InvalidBackend);
-    }
-    if let Err(reason) = pick(&upstream, &mut cx.upstream) {
+    // The first endpoint was picked when the request was let through.
+    if cx.upstream.tries.len() > 0
+        && let Err(reason) = pick(&upstream, &mut cx.upstream)
+    {
         return fail(cx, reason);
     }
+    let config = upstream.config();
     let Some(address) = cx.upstream.pick.as_ref().map(crate::endpoint::Pick::address) else {
         return fail(cx, Reason::NoEndpoints);
     };
