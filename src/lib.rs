@@ -10,6 +10,7 @@ pub mod host;
 pub mod model;
 pub mod origin;
 pub mod path;
+pub mod proxy;
 pub mod quantity;
 pub mod reason;
 pub mod resources;

@@ -1,0 +1,311 @@
+//! What happens to a request, in the order in which it happens.
+//!
+//! `begin` (guard) → `decide` (route, plugins) → `peer` (endpoint) → upstream → answer → `record`. Every hook of the
+//! engine only delegates. Hooks that wait for nothing return futures of no size, which cost no allocation.
+//! It must not know Kubernetes, the model or how the snapshot was compiled.
+
+mod authorities;
+mod body;
+pub mod context;
+mod failure;
+mod fields;
+mod finish;
+mod forwarded;
+mod guard;
+mod host;
+mod inline;
+mod ready;
+mod redirect;
+mod reply;
+mod request;
+mod response;
+mod upstream;
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use pingora::apps::HttpServerOptions;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
+use pingora::protocols::http::v2::server::default_h2_options;
+use pingora::server::configuration::ServerConf;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, Result};
+use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
+
+use self::authorities::Authorities;
+use self::context::Context;
+use self::ready::{Hook, ready};
+use self::request::Decision;
+use crate::snapshot::Snapshot;
+use crate::telemetry::record::Recorder;
+
+/// Tries of a request that the engine allows; routes allow fewer or as many.
+const MAX_TRIES: usize = 10;
+
+/// Serves requests from the snapshot of the moment.
+pub struct Proxy {
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    recorder: Arc<dyn Recorder>,
+    authorities: Authorities,
+}
+
+/// Puts a proxy into the engine. `threads` is how many will serve; the pool of idle connections grows with it.
+///
+/// Reads the HTTP/2 limits from the snapshot of the moment: later changes of those need a restart.
+pub fn http_proxy(proxy: Proxy, threads: usize) -> HttpProxy<Proxy> {
+    let edge = Arc::clone(&proxy.snapshot.load().edge);
+    let conf = ServerConf { threads, max_retries: MAX_TRIES, daemon: false, ..ServerConf::default() };
+    let mut http = HttpProxy::new(proxy, Arc::new(conf));
+    let mut h2 = default_h2_options();
+    h2.max_concurrent_streams(edge.h2_max_streams);
+    http.h2_options = Some(h2);
+    let mut server = HttpServerOptions::default();
+    server.h2c = true;
+    server.h2_idle_timeout = Some(edge.keep_alive_timeout);
+    http.server_options = Some(server);
+    http.handle_init_modules();
+    http
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// A proxy that reads that snapshot and records there.
+    pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, recorder: Arc<dyn Recorder>) -> Self {
+        Self { snapshot, recorder, authorities: Authorities::default() }
+    }
+
+    /// Waits or answers, as was decided.
+    async fn carry_out(&self, decision: Decision, session: &mut Session, cx: &mut Context) -> Result<bool> {
+        let decision = match decision {
+            Decision::Wait(index) => request::wait(index, session, cx).await,
+            other => other,
+        };
+        match decision {
+            Decision::Reply(answer) => response::send(session, answer, cx).await.map(|()| true),
+            Decision::Forward | Decision::Wait(_) => Ok(false),
+        }
+    }
+}
+
+impl ProxyHttp for Proxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::new(self.snapshot.load_full())
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    fn early_request_filter<'s, 'b, 'c, 'f>(
+        &'s self,
+        session: &'b mut Session,
+        cx: &'c mut Context,
+    ) -> Hook<'f, Result<()>>
+    where
+        's: 'f,
+        'b: 'f,
+        'c: 'f,
+    {
+        request::begin(session, cx);
+        ready(Ok(()))
+    }
+
+    fn request_filter<'s, 'b, 'c, 'f>(&'s self, session: &'b mut Session, cx: &'c mut Context) -> Hook<'f, Result<bool>>
+    where
+        's: 'f,
+        'b: 'f,
+        'c: 'f,
+    {
+        match request::decide(session, cx) {
+            Decision::Forward => ready::on(),
+            decision => Box::pin(self.carry_out(decision, session, cx)),
+        }
+    }
+
+    fn upstream_peer<'s, 'b, 'c, 'f>(
+        &'s self,
+        session: &'b mut Session,
+        cx: &'c mut Context,
+    ) -> Hook<'f, Result<Box<HttpPeer>>>
+    where
+        's: 'f,
+        'b: 'f,
+        'c: 'f,
+    {
+        Box::pin(std::future::ready(upstream::peer(&self.authorities, session, cx)))
+    }
+
+    fn connected_to_upstream<'s, 'b, 'p, 'd, 'c, 'f>(
+        &'s self,
+        _session: &'b mut Session,
+        is_reused: bool,
+        _peer: &'p HttpPeer,
+        _fd: RawFd,
+        digest: Option<&'d Digest>,
+        cx: &'c mut Context,
+    ) -> Hook<'f, Result<()>>
+    where
+        's: 'f,
+        'b: 'f,
+        'p: 'f,
+        'd: 'f,
+        'c: 'f,
+    {
+        upstream::connected(is_reused, digest, cx);
+        ready(Ok(()))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        cx: &mut Context,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        upstream::not_connected(error, cx)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        cx: &mut Context,
+        is_reused: bool,
+    ) -> Box<Error> {
+        upstream::lost(session, error, is_reused, cx)
+    }
+
+    fn upstream_request_filter<'s, 'b, 'r, 'c, 'f>(
+        &'s self,
+        session: &'b mut Session,
+        request: &'r mut RequestHeader,
+        cx: &'c mut Context,
+    ) -> Hook<'f, Result<()>>
+    where
+        's: 'f,
+        'b: 'f,
+        'r: 'f,
+        'c: 'f,
+    {
+        ready(upstream::request(session, request, cx))
+    }
+
+    fn request_body_filter<'s, 'b, 'd, 'c, 'f>(
+        &'s self,
+        session: &'b mut Session,
+        body: &'d mut Option<Bytes>,
+        is_last: bool,
+        cx: &'c mut Context,
+    ) -> Hook<'f, Result<()>>
+    where
+        's: 'f,
+        'b: 'f,
+        'd: 'f,
+        'c: 'f,
+    {
+        ready(body::on_request(session, body, is_last, cx))
+    }
+
+    fn upstream_response_filter<'s, 'b, 'r, 'c, 'f>(
+        &'s self,
+        session: &'b mut Session,
+        head: &'r mut ResponseHeader,
+        cx: &'c mut Context,
+    ) -> Hook<'f, Result<()>>
+    where
+        's: 'f,
+        'b: 'f,
+        'r: 'f,
+        'c: 'f,
+    {
+        ready(response::on_upstream(session, head, cx))
+    }
+
+    fn response_filter<'s, 'b, 'r, 'c, 'f>(
+        &'s self,
+        _session: &'b mut Session,
+        _head: &'r mut ResponseHeader,
+        _cx: &'c mut Context,
+    ) -> Hook<'f, Result<()>>
+    where
+        's: 'f,
+        'b: 'f,
+        'r: 'f,
+        'c: 'f,
+    {
+        ready(Ok(()))
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        is_last: bool,
+        cx: &mut Context,
+    ) -> Result<Option<Duration>> {
+        body::on_response(body, is_last, cx).map(|()| None)
+    }
+
+    fn proxy_upstream_filter<'s, 'b, 'c, 'f>(
+        &'s self,
+        _session: &'b mut Session,
+        _cx: &'c mut Context,
+    ) -> Hook<'f, Result<bool>>
+    where
+        's: 'f,
+        'b: 'f,
+        'c: 'f,
+    {
+        ready::yes()
+    }
+
+    fn fail_to_proxy<'s, 'b, 'e, 'c, 'f>(
+        &'s self,
+        session: &'b mut Session,
+        error: &'e Error,
+        cx: &'c mut Context,
+    ) -> Hook<'f, FailToProxy>
+    where
+        's: 'f,
+        'b: 'f,
+        'e: 'f,
+        'c: 'f,
+    {
+        Box::pin(finish::fail(session, error, cx))
+    }
+
+    fn suppress_error_log(&self, session: &Session, cx: &Context, error: &Error) -> bool {
+        finish::is_noise(session, error, cx)
+    }
+
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Context, _: &Error, _: ProxyWarnLogContext) -> bool {
+        // Every try stands in the access log with its outcome.
+        true
+    }
+
+    fn logging<'s, 'b, 'e, 'c, 'f>(
+        &'s self,
+        session: &'b mut Session,
+        error: Option<&'e Error>,
+        cx: &'c mut Context,
+    ) -> Hook<'f, ()>
+    where
+        's: 'f,
+        'b: 'f,
+        'e: 'f,
+        'c: 'f,
+    {
+        finish::record(session, error, cx, &*self.recorder);
+        ready::unit()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! What one request carries from hook to hook.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{HeaderMap, header};
+use pingora::http::RequestHeader;
+use tidegate_plugin::{Hooks, RequestFacts, Shared, TlsFacts};
+
+use super::inline::Inline;
+use crate::connection::ConnectionInfo;
+use crate::endpoint::{Pick, Tried, Upstream};
+use crate::reason::Reason;
+use crate::snapshot::Snapshot;
+use crate::snapshot::route::Route;
+use crate::telemetry::record::Try;
+
+/// One request's state, from its head to its record.
+pub struct Context {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) route: Option<Arc<Route>>,
+    pub(super) known: Known,
+    pub(super) shared: Shared,
+    /// Why tidegate ended the request itself; the first reason stays.
+    pub(super) reason: Option<Reason>,
+    /// Why the guard refuses it.
+    pub(super) refusal: Option<Reason>,
+    pub(super) time: SystemTime,
+    pub(super) started: Instant,
+    pub(super) request_bytes: u64,
+    pub(super) upstream: Target,
+}
+
+/// Facts about the request besides what its head says.
+pub(super) struct Known {
+    /// Bytes of the host at the start of the `Host` field.
+    pub(super) host_len: usize,
+    /// The port that the client named.
+    pub(super) port: Option<u16>,
+    pub(super) scheme: &'static str,
+    pub(super) peer: SocketAddr,
+    pub(super) client: IpAddr,
+    pub(super) request_id: Inline<128>,
+    pub(super) connection: Option<Arc<ConnectionInfo>>,
+}
+
+/// Where the request goes, and what was tried.
+#[derive(Default)]
+pub(super) struct Target {
+    pub(super) upstream: Option<Arc<Upstream>>,
+    pub(super) pick: Option<Pick>,
+    pub(super) tried: Tried,
+    pub(super) tries: Tries,
+    /// Whether the endpoint speaks HTTP/2.
+    pub(super) is_h2: bool,
+    /// Whether the last try was lost on a kept connection, which says nothing about the endpoint.
+    pub(super) lost_kept: bool,
+    pub(super) connecting: Option<Instant>,
+    pub(super) sent: Option<Instant>,
+}
+
+/// What was tried. The usual one try needs no memory of its own.
+#[derive(Default)]
+pub(super) struct Tries {
+    first: Option<Try>,
+    all: Vec<Try>,
+}
+
+// === impl Context ===
+
+impl Context {
+    pub(super) fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self {
+            snapshot,
+            route: None,
+            known: Known::default(),
+            shared: Shared::default(),
+            reason: None,
+            refusal: None,
+            time: SystemTime::now(),
+            started: Instant::now(),
+            request_bytes: 0,
+            upstream: Target::default(),
+        }
+    }
+
+    /// The route, when one of its plugins wants the hook.
+    pub(super) fn route_with(&self, hook: Hooks) -> Option<&Arc<Route>> {
+        self.route.as_ref().filter(|route| route.pipeline.hooks().contains(hook))
+    }
+}
+
+// === impl Known ===
+
+impl Default for Known {
+    fn default() -> Self {
+        let nowhere = Ipv4Addr::UNSPECIFIED.into();
+        Self {
+            host_len: 0,
+            port: None,
+            scheme: "http",
+            peer: SocketAddr::new(nowhere, 0),
+            client: nowhere,
+            request_id: Inline::default(),
+            connection: None,
+        }
+    }
+}
+
+impl Known {
+    /// The canonical host.
+    pub(super) fn host<'a>(&self, headers: &'a HeaderMap) -> &'a str {
+        let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+        host.and_then(|host| host.get(..self.host_len)).unwrap_or_default()
+    }
+
+    /// Facts about the client's TLS connection.
+    pub(super) fn tls(&self) -> Option<&TlsFacts> {
+        self.connection.as_ref()?.tls.as_ref()
+    }
+
+    /// The request as plugins and routing see it.
+    pub(super) fn facts<'a>(&'a self, request: &'a RequestHeader) -> RequestFacts<'a> {
+        RequestFacts {
+            method: &request.method,
+            scheme: self.scheme,
+            host: self.host(&request.headers),
+            path: request.uri.path(),
+            query: request.uri.query(),
+            client: self.client,
+            request_id: self.request_id.as_str(),
+            tls: self.tls(),
+        }
+    }
+}
+
+// === impl Tries ===
+
+impl Tries {
+    pub(super) fn push(&mut self, next: Try) {
+        if self.all.is_empty() && self.first.is_none() {
+            self.first = Some(next);
+        } else {
+            self.all.extend(self.first.take());
+            self.all.push(next);
+        }
+    }
+
+    pub(super) fn as_slice(&self) -> &[Try] {
+        if self.all.is_empty() { self.first.as_slice() } else { &self.all }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    pub(super) fn last_mut(&mut self) -> Option<&mut Try> {
+        self.all.last_mut().or(self.first.as_mut())
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Notes a new try at the picked endpoint.
+    pub(super) fn begin_try(&mut self, address: SocketAddr) {
+        self.connecting = Some(Instant::now());
+        self.sent = None;
+        let outcome = Reason::Upstream;
+        self.tries.push(Try { address, connect: None, header: None, response: None, is_reused: false, outcome });
+    }
+
+    /// Notes how the connection came about.
+    pub(super) fn connected(&mut self, is_reused: bool, took: Option<Duration>) {
+        self.sent = Some(Instant::now());
+        if let Some(current) = self.tries.last_mut() {
+            current.is_reused = is_reused;
+            current.connect = took.filter(|_| !is_reused);
+        }
+    }
+
+    /// Notes the arrival of the answer's head; only the last one counts, after informational ones.
+    pub(super) fn head_arrived(&mut self) {
+        let sent = self.sent;
+        if let Some(current) = self.tries.last_mut() {
+            current.header = sent.map(|sent| sent.elapsed());
+        }
+    }
+
+    /// Notes how the try ended.
+    pub(super) fn end_try(&mut self, outcome: Reason) {
+        let sent = self.sent;
+        if let Some(current) = self.tries.last_mut() {
+            current.outcome = outcome;
+            current.response = sent.map(|sent| sent.elapsed());
+        }
+    }
+}

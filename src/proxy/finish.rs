@@ -1,0 +1,132 @@
+//! How a request ends: the failure's answer, and the record of it all.
+
+use http::{StatusCode, Version, header};
+use pingora::{Error, ErrorType};
+use pingora_proxy::{FailToProxy, Session};
+use tidegate_plugin::{Hooks, LogRecord};
+
+use super::context::Context;
+use super::failure;
+use super::reply::Answer;
+use super::response;
+use crate::reason::Reason;
+use crate::telemetry::record::{Recorder, RequestRecord};
+
+/// Answers a request that failed, when there is still somebody to answer.
+pub(super) async fn fail(session: &mut Session, error: &Error, cx: &mut Context) -> FailToProxy {
+    let reason = settle(session, error, cx);
+    session.set_keepalive(None);
+    if is_answered(session) || reason == Reason::ClientClosed {
+        return FailToProxy { error_code: reason.status(), can_reuse_downstream: false };
+    }
+    let status = match error.etype() {
+        ErrorType::HTTPStatus(status) => *status,
+        _ => reason.status(),
+    };
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = &session.req_header().headers;
+    let mut answer = Answer::of(reason, status, headers, cx.known.request_id.as_str());
+    answer.closes = true;
+    // Whoever does not take it is gone; the record says what happened.
+    let _ = response::send(session, answer, cx).await;
+    FailToProxy { error_code: status.as_u16(), can_reuse_downstream: false }
+}
+
+/// Says why the request failed; the first reason stays.
+fn settle(session: &Session, error: &Error, cx: &mut Context) -> Reason {
+    let found = match (session.was_upgraded(), cx.reason) {
+        // Tunnels have no other end than a closed connection.
+        (true, _) => Reason::Upstream,
+        (false, Some(reason)) => reason,
+        (false, None) => failure::serving(error.etype(), error.esource()),
+    };
+    cx.reason = Some(found);
+    found
+}
+
+fn is_answered(session: &Session) -> bool {
+    let switched = StatusCode::SWITCHING_PROTOCOLS;
+    session.response_written().is_some_and(|head| !head.status.is_informational() || head.status == switched)
+}
+
+/// Whether nobody needs to read about it in the process's log.
+pub(super) fn is_noise(session: &Session, error: &Error, cx: &Context) -> bool {
+    let reason = cx.reason.unwrap_or_else(|| failure::serving(error.etype(), error.esource()));
+    // Failures of clients and upstreams stand in the access log and in metrics, with reason and tries.
+    session.was_upgraded() || reason != Reason::Internal
+}
+
+/// Tells recorder, plugins and connection that the request is over.
+pub(super) fn record(session: &Session, error: Option<&Error>, cx: &mut Context, recorder: &dyn Recorder) {
+    let reason = match (cx.reason, error) {
+        (Some(reason), _) => reason,
+        (None, Some(error)) => failure::serving(error.etype(), error.esource()),
+        (None, None) => Reason::Upstream,
+    };
+    if error.is_none() {
+        cx.upstream.end_try(reason);
+    }
+    let status = session.response_written().map_or_else(|| reason.status(), |head| head.status.as_u16());
+    let detail = error.map(|error| error.etype().as_str());
+    write(session, cx, recorder, (status, reason, detail));
+    tell_plugins(session, cx, status, reason);
+    if let Some(connection) = &cx.known.connection {
+        connection.request_done();
+    }
+}
+
+fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: (u16, Reason, Option<&str>)) {
+    let request = session.req_header();
+    let facts = cx.known.facts(request);
+    let (status, reason, error) = end;
+    recorder.record(&RequestRecord {
+        time: cx.time,
+        duration: cx.started.elapsed(),
+        method: facts.method.as_str(),
+        scheme: facts.scheme,
+        host: facts.host,
+        path: facts.path,
+        query: facts.query,
+        protocol: protocol(request.version),
+        status,
+        reason,
+        route: cx.route.as_ref().map(|route| &*route.facts),
+        metrics: cx.route.as_ref().map(|route| &*route.metrics),
+        client: cx.known.client,
+        peer: cx.known.peer,
+        listener: cx.known.connection.as_ref().map_or("", |connection| &connection.listener),
+        request_id: facts.request_id,
+        user_agent: request.headers.get(header::USER_AGENT).map(http::HeaderValue::as_bytes),
+        referer: request.headers.get(header::REFERER).map(http::HeaderValue::as_bytes),
+        request_bytes: cx.request_bytes,
+        response_bytes: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
+        tries: cx.upstream.tries.as_slice(),
+        upstream: cx.upstream.upstream.as_ref().map(|upstream| &**upstream.id()),
+        tls: facts.tls,
+        error,
+        identity: cx.shared.identity.as_ref().map(|identity| &*identity.name),
+    });
+}
+
+fn tell_plugins(session: &Session, cx: &Context, status: u16, reason: Reason) {
+    if let Some(route) = cx.route_with(Hooks::LOG) {
+        route.pipeline.on_log(&LogRecord {
+            facts: cx.known.facts(session.req_header()),
+            route: &route.facts,
+            shared: &cx.shared,
+            status,
+            reason: reason.as_str(),
+            duration: cx.started.elapsed(),
+        });
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        _ => "HTTP/1.1",
+    }
+}

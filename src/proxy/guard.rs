@@ -1,0 +1,158 @@
+//! What a request's head must be before anything else looks at it, and its canonical form.
+//!
+//! Pure: values in, values out. Attacks live where two parsers read differently, so there is one form of host,
+//! path and fields, which routing, plugins and upstreams all get; what is doubtful is refused.
+//! Source: RFC 9112 sections 3.2, 6.1 and 11.2, RFC 9110 sections 7.2, 7.6.1 and 10.1.1, RFC 9113 section 8.3.1.
+
+mod fields;
+
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+
+use super::host::{self, Host};
+use crate::path::canonical_path;
+use crate::reason::Reason;
+
+/// A head as it arrived.
+pub(super) struct Head<'a> {
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
+    /// The request target's bytes.
+    pub(super) target: &'a [u8],
+    pub(super) headers: &'a HeaderMap,
+    /// Whether the protocol lets a request change it (`Upgrade`): HTTP/1.1 only.
+    pub(super) can_upgrade: bool,
+    /// Whether the head had both lengths, `Content-Length` and `Transfer-Encoding`.
+    pub(super) has_both_lengths: bool,
+    /// Whether the peer's word about clients is believed.
+    pub(super) is_trusted: bool,
+}
+
+/// What heads may measure.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) header_bytes: usize,
+    pub(super) header_count: usize,
+    pub(super) uri_bytes: usize,
+}
+
+/// What must change for a head to be canonical.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Changes {
+    /// Bytes of the host at the start of `Host`.
+    pub(super) host_len: usize,
+    /// The port that the client named.
+    pub(super) port: Option<u16>,
+    /// The new value of `Host`.
+    pub(super) host: Option<HeaderValue>,
+    /// The new target, in origin form.
+    pub(super) target: Option<Uri>,
+    /// Fields to drop.
+    pub(super) drop: Vec<HeaderName>,
+    /// Whether the target is `*`.
+    pub(super) is_asterisk: bool,
+}
+
+/// Checks a head and says what makes it canonical.
+///
+/// # Errors
+/// The reason for which it is refused.
+pub(super) fn check(head: &Head<'_>, limits: Limits) -> Result<Changes, Reason> {
+    fields::check_size(head.headers, limits)?;
+    if head.target.len() > limits.uri_bytes {
+        return Err(Reason::UriTooLong);
+    }
+    if *head.method == Method::TRACE || *head.method == Method::CONNECT {
+        return Err(Reason::BadMethod);
+    }
+    let mut changes = Changes { drop: fields::to_drop(head)?, ..Changes::default() };
+    check_host(head, &mut changes)?;
+    fields::check_framing(head.headers, head.has_both_lengths)?;
+    check_target(head, &mut changes)?;
+    Ok(changes)
+}
+
+fn check_host(head: &Head<'_>, changes: &mut Changes) -> Result<(), Reason> {
+    let mut fields = head.headers.get_all(header::HOST).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err(Reason::BadHost);
+    }
+    let authority = target_authority(head)?;
+    let text = field.map(|value| value.to_str().map_err(|_| Reason::BadHost)).transpose()?;
+    let raw = text.or(authority).ok_or(Reason::BadHost)?;
+    let host = host::parse(raw).ok_or(Reason::BadHost)?;
+    if authority.is_some_and(|authority| host::parse(authority).as_ref() != Some(&host)) {
+        return Err(Reason::BadHost);
+    }
+    changes.host_len = host.name.len();
+    changes.port = host.port;
+    let is_canonical =
+        field.is_some() && raw.strip_prefix(&*host.name).is_some_and(|r| r.is_empty() || r.starts_with(':'));
+    if !is_canonical {
+        changes.host = Some(host_field(&host).ok_or(Reason::BadHost)?);
+    }
+    Ok(())
+}
+
+/// The authority of `:authority` or of a target in absolute form, which the engine leaves out of the URI.
+fn target_authority<'a>(head: &Head<'a>) -> Result<Option<&'a str>, Reason> {
+    if let Some(authority) = head.uri.authority() {
+        return Ok(Some(authority.as_str()));
+    }
+    if matches!(head.target.first(), Some(b'/' | b'*')) {
+        return Ok(None);
+    }
+    let target = std::str::from_utf8(head.target).map_err(|_| Reason::BadPath)?;
+    let (scheme, rest) = target.split_once("://").ok_or(Reason::BadPath)?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return Err(Reason::BadPath);
+    }
+    Ok(rest.split(['/', '?', '#']).next())
+}
+
+fn host_field(host: &Host<'_>) -> Option<HeaderValue> {
+    match host.port {
+        None => HeaderValue::from_str(&host.name).ok(),
+        Some(port) => HeaderValue::from_str(&format!("{}:{port}", host.name)).ok(),
+    }
+}
+
+fn check_target(head: &Head<'_>, changes: &mut Changes) -> Result<(), Reason> {
+    if head.target == b"*" {
+        changes.is_asterisk = *head.method == Method::OPTIONS;
+        return if changes.is_asterisk { Ok(()) } else { Err(Reason::BadPath) };
+    }
+    // The parser keeps what is no UTF-8 apart from the URI; nobody can say what such a path means.
+    if !head.target.is_ascii() && std::str::from_utf8(head.target).is_err() {
+        return Err(Reason::BadPath);
+    }
+    let raw = match head.uri.path() {
+        "" => "/",
+        path => path,
+    };
+    let path = canonical_path(raw).map_err(|_| Reason::BadPath)?;
+    if !is_target(head.target, &path, head.uri.query()) || head.uri.authority().is_some() {
+        changes.target = Some(origin_form(&path, head.uri.query()).ok_or(Reason::BadPath)?);
+    }
+    Ok(())
+}
+
+fn is_target(target: &[u8], path: &str, query: Option<&str>) -> bool {
+    match (target.strip_prefix(path.as_bytes()), query) {
+        (Some(rest), None) => rest.is_empty(),
+        (Some(rest), Some(query)) => rest.strip_prefix(b"?") == Some(query.as_bytes()),
+        (None, _) => false,
+    }
+}
+
+fn origin_form(path: &str, query: Option<&str>) -> Option<Uri> {
+    let text = match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    PathAndQuery::try_from(text).ok().map(Uri::from)
+}
+
+#[cfg(test)]
+mod tests;

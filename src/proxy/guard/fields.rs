@@ -1,0 +1,91 @@
+//! Header fields: how many, which are dropped, and what says where the body ends.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::{Head, Limits};
+use crate::proxy::forwarded::tells_about_client;
+use crate::reason::Reason;
+
+/// What a client may not take away from upstreams by naming it in `Connection`.
+const PROTECTED: &[HeaderName] = &[
+    header::AUTHORIZATION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::EXPECT,
+    header::FORWARDED,
+    header::HOST,
+    header::ORIGIN,
+    header::RANGE,
+    header::TRANSFER_ENCODING,
+];
+
+/// `Connection` may nominate this many fields; the engine refuses more.
+const MAX_NOMINATIONS: usize = 9;
+
+pub(super) fn check_size(headers: &HeaderMap, limits: Limits) -> Result<(), Reason> {
+    // Each field has `: ` and a line end besides its name and value.
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    match bytes > limits.header_bytes || headers.len() > limits.header_count {
+        true => Err(Reason::HeadersTooLarge),
+        false => Ok(()),
+    }
+}
+
+pub(super) fn check_framing(headers: &HeaderMap, has_both_lengths: bool) -> Result<(), Reason> {
+    if has_both_lengths {
+        return Err(Reason::BadRequest);
+    }
+    let is_length = |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
+    one(headers, &header::CONTENT_LENGTH, is_length)?;
+    one(headers, &header::TRANSFER_ENCODING, |value| value.as_bytes().eq_ignore_ascii_case(b"chunked"))?;
+    one(headers, &header::EXPECT, |value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// At most one field of the name, and a good one.
+fn one(headers: &HeaderMap, name: &HeaderName, is_good: impl Fn(&HeaderValue) -> bool) -> Result<(), Reason> {
+    let mut fields = headers.get_all(name).iter();
+    match (fields.next(), fields.next()) {
+        (None, _) => Ok(()),
+        (Some(value), None) if is_good(value) => Ok(()),
+        _ => Err(Reason::BadRequest),
+    }
+}
+
+/// Fields that nobody behind may see.
+pub(super) fn to_drop(head: &Head<'_>) -> Result<Vec<HeaderName>, Reason> {
+    let mut drop = Vec::new();
+    for name in head.headers.keys() {
+        let text = name.as_str();
+        // `X_Forwarded_For` becomes `X-Forwarded-For` in CGI-like servers; `Proxy` becomes HTTP_PROXY.
+        if text.contains('_') || text == "proxy" || (!head.is_trusted && tells_about_client(text)) {
+            drop.push(name.clone());
+        }
+    }
+    if !is_upgrade(head)? && head.headers.contains_key(header::UPGRADE) {
+        drop.push(header::UPGRADE);
+    }
+    Ok(drop)
+}
+
+/// Whether the request asks for a WebSocket as RFC 6455 section 4.1 has it; checks what `Connection` nominates.
+fn is_upgrade(head: &Head<'_>) -> Result<bool, Reason> {
+    let mut asks = false;
+    let mut count = 0;
+    let values = head.headers.get_all(header::CONNECTION).iter();
+    for token in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii) {
+        count += usize::from(!token.is_empty());
+        asks |= token.eq_ignore_ascii_case(b"upgrade");
+        if count > MAX_NOMINATIONS || is_protected(token) {
+            return Err(Reason::BadRequest);
+        }
+    }
+    let mut upgrades = head.headers.get_all(header::UPGRADE).iter();
+    let is_websocket = upgrades.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    Ok(asks && is_websocket && head.can_upgrade && upgrades.next().is_none())
+}
+
+fn is_protected(token: &[u8]) -> bool {
+    HeaderName::from_bytes(token).is_ok_and(|name| PROTECTED.contains(&name) || tells_about_client(name.as_str()))
+}

@@ -1,0 +1,197 @@
+//! Answers of tidegate's own.
+//!
+//! The text says the status and the request's id, never an address, a name or an error's inside.
+//! Source: RFC 9110 section 15, RFC 9457 (problem JSON), gRPC over HTTP/2 (trailers-only answers).
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use tidegate_plugin::Reply;
+
+use crate::reason::Reason;
+
+/// An answer before it is sent.
+#[derive(Debug, PartialEq)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) reason: Reason,
+    /// Fields besides `Content-Length`, `Date` and the defaults.
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    /// Whether the connection ends with it.
+    pub(super) closes: bool,
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// An answer without a body.
+    pub(super) fn empty(reason: Reason, status: StatusCode) -> Self {
+        Self { status, reason, headers: HeaderMap::new(), body: Bytes::new(), closes: false }
+    }
+
+    /// Says that, and why in so far as the status says it, in the form that the client reads.
+    pub(super) fn of(reason: Reason, status: StatusCode, request: &HeaderMap, id: &str) -> Self {
+        let answer = Self { closes: ends_connection(reason), ..Self::empty(reason, status) };
+        if is_grpc(request) {
+            return answer.into_grpc();
+        }
+        let title = status.canonical_reason().unwrap_or("Error");
+        if accepts_json(request) {
+            let problem = serde_json::json!({
+                "type": "about:blank", "title": title, "status": status.as_u16(), "requestId": id,
+            });
+            return answer.with_body("application/problem+json", problem.to_string());
+        }
+        answer.with_body("text/plain; charset=utf-8", format!("{} {title}\nrequest id: {id}\n", status.as_u16()))
+    }
+
+    /// What the reason says by itself.
+    pub(super) fn refusal(reason: Reason, request: &HeaderMap, id: &str) -> Self {
+        let status = StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::of(reason, status, request, id)
+    }
+
+    /// A redirect.
+    pub(super) fn redirect(reason: Reason, status: StatusCode, location: &str) -> Self {
+        let mut answer = Self::empty(reason, status);
+        match HeaderValue::from_str(location) {
+            Ok(location) => drop(answer.headers.insert(header::LOCATION, location)),
+            Err(_) => return Self::empty(Reason::Internal, StatusCode::INTERNAL_SERVER_ERROR),
+        }
+        answer
+    }
+
+    /// What a plugin answers; without a body it gets the status text.
+    pub(super) fn plugin(reply: Reply, request: &HeaderMap, id: &str) -> Self {
+        let is_bare = reply.body.is_empty() && has_body(reply.status) && !reply.status.is_redirection();
+        let mut answer = match is_bare && !reply.status.is_success() {
+            true => Self::of(Reason::Plugin, reply.status, request, id),
+            false => Self { body: reply.body, ..Self::empty(Reason::Plugin, reply.status) },
+        };
+        for (name, value) in reply.headers.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH) {
+            match answer.headers.contains_key(name) && !reply.headers.get_all(name).iter().skip(1).any(|_| true) {
+                true => drop(answer.headers.insert(name, value.clone())),
+                false => drop(answer.headers.append(name, value.clone())),
+            }
+        }
+        answer
+    }
+
+    fn with_body(mut self, content_type: &'static str, body: String) -> Self {
+        self.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        self.body = body.into();
+        self
+    }
+
+    /// gRPC clients read the status from fields, whatever HTTP says, so HTTP says 200.
+    fn into_grpc(mut self) -> Self {
+        const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+        const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+        let message = self.status.canonical_reason().unwrap_or("error");
+        self.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        self.headers.insert(STATUS, HeaderValue::from(grpc_status(self.status)));
+        self.headers.insert(MESSAGE, HeaderValue::from_static(message));
+        self.status = StatusCode::OK;
+        self
+    }
+}
+
+/// Whether a status may come with a body.
+pub(super) fn has_body(status: StatusCode) -> bool {
+    !status.is_informational() && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+}
+
+/// After these nobody knows where the next request begins, or whether the client stops sending this one.
+fn ends_connection(reason: Reason) -> bool {
+    use Reason as R;
+    matches!(
+        reason,
+        R::BadRequest | R::BodyTooLarge | R::HeadersTooLarge | R::UriTooLong | R::BodyTimeout | R::HeaderTimeout
+    )
+}
+
+fn is_grpc(request: &HeaderMap) -> bool {
+    request.get(header::CONTENT_TYPE).is_some_and(|value| {
+        // Not gRPC-Web, which reads HTTP's status.
+        let rest = value.as_bytes().strip_prefix(b"application/grpc");
+        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    })
+}
+
+fn accepts_json(request: &HeaderMap) -> bool {
+    request.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        let mut types = value.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
+        types.any(|name| matches!(name, "application/json" | "application/problem+json"))
+    })
+}
+
+/// From the mapping that gRPC itself gives (`http-grpc-status-mapping.md`).
+fn grpc_status(status: StatusCode) -> u16 {
+    match status.as_u16() {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 | 504 => 14,
+        _ => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(name: HeaderName, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn a_refusal_says_status_and_request_id() {
+        let answer = Answer::refusal(Reason::NoRoute, &HeaderMap::new(), "abc");
+        assert_eq!(answer.status, 404);
+        assert_eq!(answer.body, "404 Not Found\nrequest id: abc\n");
+        assert_eq!(answer.headers[header::CONTENT_TYPE], "text/plain; charset=utf-8");
+    }
+
+    /// RFC 9457 section 3.
+    #[test]
+    fn clients_that_accept_json_get_a_problem() {
+        for accept in ["application/json", "text/html, application/problem+json;q=0.5"] {
+            let answer = Answer::refusal(Reason::NoEndpoints, &request(header::ACCEPT, accept), "abc");
+            assert_eq!(answer.headers[header::CONTENT_TYPE], "application/problem+json");
+            let problem: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!(problem["status"], 503);
+            assert_eq!(problem["requestId"], "abc");
+        }
+    }
+
+    #[test]
+    fn grpc_clients_get_a_status_of_theirs() {
+        let answer = Answer::refusal(Reason::NoEndpoints, &request(header::CONTENT_TYPE, "application/grpc+proto"), "");
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.headers["grpc-status"], "14");
+        assert_eq!(answer.headers["grpc-message"], "Service Unavailable");
+        assert!(answer.body.is_empty());
+        let web = Answer::refusal(Reason::NoEndpoints, &request(header::CONTENT_TYPE, "application/grpc-web"), "");
+        assert_eq!(web.status, 503);
+    }
+
+    #[test]
+    fn a_plugin_s_bare_refusal_gets_a_text_and_keeps_its_fields() {
+        let reply = Reply::new(StatusCode::UNAUTHORIZED)
+            .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"))
+            .header(header::CONTENT_LENGTH, HeaderValue::from_static("9"));
+        let answer = Answer::plugin(reply, &HeaderMap::new(), "id");
+        assert_eq!(answer.body, "401 Unauthorized\nrequest id: id\n");
+        assert_eq!(answer.headers[header::WWW_AUTHENTICATE], "Basic");
+        assert!(!answer.headers.contains_key(header::CONTENT_LENGTH));
+        let own = Answer::plugin(Reply::new(StatusCode::FORBIDDEN).body("no"), &HeaderMap::new(), "id");
+        assert_eq!(own.body, "no");
+    }
+
+    #[test]
+    fn a_location_that_is_no_field_value_is_our_fault() {
+        let answer = Answer::redirect(Reason::Redirect, StatusCode::FOUND, "http://a/\n");
+        assert_eq!(answer.status, 500);
+    }
+}

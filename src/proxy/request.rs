@@ -1,0 +1,257 @@
+//! From a request's head to what is done with it.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, StatusCode, header};
+use pingora_proxy::Session;
+use tidegate_plugin::{Hooks, RequestContext, RequestFacts};
+
+use super::context::{Context, Known};
+use super::guard::{self, Changes, Head, Limits};
+use super::inline::Inline;
+use super::reply::Answer;
+use super::{forwarded, redirect, upstream};
+use crate::connection::ConnectionInfo;
+use crate::reason::Reason;
+use crate::snapshot::edge::Edge;
+use crate::snapshot::pipeline::Outcome;
+use crate::snapshot::route::{Action, Route};
+use crate::snapshot::router::RequestView;
+
+/// Where HTTP-01 validation comes in, always over plain HTTP (RFC 8555 section 8.3).
+const ACME: &str = "/.well-known/acme-challenge/";
+
+/// What is done with a request.
+pub(super) enum Decision {
+    /// It goes to an upstream.
+    Forward,
+    /// This plugin must wait first.
+    Wait(usize),
+    /// It gets this answer.
+    Reply(Answer),
+}
+
+/// Learns the connection's facts, sets waits and limits, and makes the head canonical.
+pub(super) fn begin(session: &mut Session, cx: &mut Context) {
+    let edge = Arc::clone(&cx.snapshot.edge);
+    cx.known.connection = session.digest().and_then(ConnectionInfo::of).cloned();
+    cx.known.peer = peer(session, &cx.known);
+    set_limits(session, &edge);
+    let is_trusted = edge.trusts(cx.known.peer.ip());
+    identify(&mut cx.known, session, &edge, is_trusted);
+    match check(session, &edge, is_trusted) {
+        Ok(changes) => apply(session, &mut cx.known, changes, &mut cx.refusal),
+        Err(reason) => cx.refusal = Some(reason),
+    }
+    if let Some(connection) = &cx.known.connection {
+        connection.head_arrived();
+        if !session.is_body_empty() && !session.is_upgrade_req() {
+            connection.body_expected();
+        }
+    }
+}
+
+fn peer(session: &Session, known: &Known) -> SocketAddr {
+    match &known.connection {
+        Some(connection) => connection.peer,
+        None => session.client_addr().and_then(|address| address.as_inet()).copied().unwrap_or(known.peer),
+    }
+}
+
+fn set_limits(session: &mut Session, edge: &Edge) {
+    // The engine turns keeping off for connections that must end; that stays off.
+    if session.get_keepalive().is_some() {
+        // The front holds the exact limits; the engine's own, in whole seconds, must not come before them.
+        session.set_keepalive(Some(edge.keep_alive_timeout.max(edge.header_timeout).as_secs() + 1));
+    }
+    if let (Some(limit), None) = (edge.keep_alive_requests, session.get_keepalive_reuses_remaining()) {
+        session.set_keepalive_reuses_remaining(Some(limit.saturating_sub(1)));
+    }
+    session.set_read_timeout(Some(edge.body_timeout));
+    session.set_write_timeout(Some(edge.send_timeout));
+    session.set_total_drain_timeout(Some(edge.body_timeout));
+}
+
+fn identify(known: &mut Known, session: &Session, edge: &Edge, is_trusted: bool) {
+    let headers = &session.req_header().headers;
+    let is_tls = match &known.connection {
+        Some(connection) => connection.is_tls(),
+        None => session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
+    };
+    let (peer, believed) = (known.peer.ip().to_canonical(), is_trusted.then_some(headers));
+    known.client = believed.map_or(peer, |headers| forwarded::client(headers, peer, |address| edge.trusts(address)));
+    known.scheme = match believed {
+        Some(headers) => forwarded::scheme(headers, is_tls),
+        None if is_tls => "https",
+        None => "http",
+    };
+    known.request_id = request_id(believed);
+}
+
+fn request_id(believed: Option<&HeaderMap>) -> Inline<128> {
+    let mut id = Inline::default();
+    // Both fit: a kept id is checked to be short enough, a new one has 32 digits.
+    let _ = match believed.and_then(forwarded::request_id) {
+        Some(kept) => id.write_str(kept),
+        None => write!(id, "{:032x}", fastrand::u128(..)),
+    };
+    id
+}
+
+fn check(session: &Session, edge: &Edge, is_trusted: bool) -> Result<Changes, Reason> {
+    let request = session.req_header();
+    let limits = Limits {
+        header_bytes: edge.max_header_bytes,
+        header_count: edge.max_header_count,
+        uri_bytes: edge.max_uri_bytes,
+    };
+    let head = Head {
+        method: &request.method,
+        uri: &request.uri,
+        target: request.raw_path(),
+        headers: &request.headers,
+        can_upgrade: request.version == http::Version::HTTP_11,
+        has_both_lengths: has_both_lengths(session),
+        is_trusted,
+    };
+    guard::check(&head, limits)
+}
+
+/// Whether the head had a length besides chunked framing. The engine removes it before anybody sees it.
+fn has_both_lengths(session: &Session) -> bool {
+    if session.is_http2() || !session.req_header().headers.contains_key(header::TRANSFER_ENCODING) {
+        return false;
+    }
+    const NAME: &[u8] = b"content-length:";
+    let head = session.to_h1_raw();
+    head.split(|byte| *byte == b'\n')
+        .any(|line| line.get(..NAME.len()).is_some_and(|start| start.eq_ignore_ascii_case(NAME)))
+}
+
+fn apply(session: &mut Session, known: &mut Known, changes: Changes, refusal: &mut Option<Reason>) {
+    known.host_len = changes.host_len;
+    known.port = changes.port;
+    let request = session.req_header_mut();
+    for name in &changes.drop {
+        request.remove_header(name);
+    }
+    if let Some(target) = changes.target {
+        request.set_uri(target);
+    }
+    if let Some(host) = changes.host
+        && request.insert_header(header::HOST, host).is_err()
+    {
+        *refusal = Some(Reason::BadHost);
+    }
+}
+
+/// Decides what is done with the request.
+pub(super) fn decide(session: &mut Session, cx: &mut Context) -> Decision {
+    let request = session.req_header();
+    if let Some(reason) = cx.refusal {
+        return refuse(reason, &request.headers, &cx.known);
+    }
+    if request.method == Method::OPTIONS && request.uri.path() == "*" {
+        return Decision::Reply(Answer::empty(Reason::DirectResponse, StatusCode::NO_CONTENT));
+    }
+    let facts = cx.known.facts(request);
+    let Some(route) = find(cx, &facts, &request.headers) else {
+        let reason = if cx.snapshot.generation == 0 { Reason::NotReady } else { Reason::NoRoute };
+        return refuse(reason, &request.headers, &cx.known);
+    };
+    if route.https_redirect && facts.scheme == "http" && !facts.path.starts_with(ACME) {
+        let location = redirect::https_location(&facts);
+        cx.route = Some(route);
+        let answer = Answer::redirect(Reason::HttpsRedirect, StatusCode::PERMANENT_REDIRECT, &location);
+        return Decision::Reply(answer);
+    }
+    cx.route = Some(Arc::clone(&route));
+    match ask_plugins(session, cx, &route) {
+        Decision::Forward => act(session, cx, &route),
+        other => other,
+    }
+}
+
+fn find(cx: &Context, facts: &RequestFacts<'_>, headers: &HeaderMap) -> Option<Arc<Route>> {
+    let RequestFacts { host, path, query, method, .. } = *facts;
+    let view = RequestView { host, path, query, method, headers };
+    let found = cx.snapshot.router.find(&view).map(|found| found.route);
+    found.or(cx.snapshot.default.as_ref()).cloned()
+}
+
+fn ask_plugins(session: &Session, cx: &mut Context, route: &Route) -> Decision {
+    if !route.pipeline.hooks().contains(Hooks::REQUEST) {
+        return Decision::Forward;
+    }
+    let request = session.req_header();
+    let facts = cx.known.facts(request);
+    let mut plugin_cx = RequestContext::new(facts, &request.headers, &route.facts, &mut cx.shared);
+    let outcome = route.pipeline.on_request(&mut plugin_cx);
+    heed(outcome, &request.headers, &cx.known)
+}
+
+/// Waits for the plugin that must wait, then decides as if it had not.
+pub(super) async fn wait(index: usize, session: &mut Session, cx: &mut Context) -> Decision {
+    let Some(route) = cx.route.clone() else { return Decision::Forward };
+    let request = session.req_header();
+    let facts = cx.known.facts(request);
+    let mut plugin_cx = RequestContext::new(facts, &request.headers, &route.facts, &mut cx.shared);
+    let outcome = route.pipeline.wait(index, &mut plugin_cx).await;
+    match heed(outcome, &request.headers, &cx.known) {
+        Decision::Forward => act(session, cx, &route),
+        // The pipeline never waits twice; if it did, going on would skip a plugin.
+        Decision::Wait(_) => refuse(Reason::Internal, &session.req_header().headers, &cx.known),
+        reply => reply,
+    }
+}
+
+fn heed(outcome: Outcome, headers: &HeaderMap, known: &Known) -> Decision {
+    match outcome {
+        Outcome::Continue => Decision::Forward,
+        Outcome::Wait(index) => Decision::Wait(index),
+        Outcome::Reply(reply) => Decision::Reply(Answer::plugin(reply, headers, known.request_id.as_str())),
+    }
+}
+
+fn act(session: &Session, cx: &mut Context, route: &Route) -> Decision {
+    let request = session.req_header();
+    if route.max_body.is_some_and(|max| content_length(&request.headers) > max) {
+        return refuse(Reason::BodyTooLarge, &request.headers, &cx.known);
+    }
+    match &route.action {
+        Action::Forward(forward) => {
+            let upstream = forward.pick().cloned().ok_or(Reason::NoEndpoints);
+            match upstream.and_then(|upstream| upstream::prepare(upstream, &mut cx.upstream)) {
+                Ok(()) => Decision::Forward,
+                Err(reason) => refuse(reason, &request.headers, &cx.known),
+            }
+        }
+        Action::Redirect(redirect) => {
+            let location = redirect::location(redirect, &cx.known.facts(request), cx.known.port);
+            Decision::Reply(Answer::redirect(Reason::Redirect, redirect.status, &location))
+        }
+        Action::Respond(respond) => {
+            let mut answer = Answer::empty(Reason::DirectResponse, respond.status);
+            answer.headers.insert(header::CONTENT_TYPE, respond.content_type.clone());
+            answer.body = respond.body.clone();
+            Decision::Reply(answer)
+        }
+        Action::Refuse(reason) => {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            let id = cx.known.request_id.as_str();
+            Decision::Reply(Answer::of(*reason, status, &request.headers, id))
+        }
+    }
+}
+
+/// The body's length; the guard has seen to it that the field is a number. Too long for one is too long.
+fn content_length(headers: &HeaderMap) -> u64 {
+    let text = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    text.map_or(0, |text| text.parse().unwrap_or(u64::MAX))
+}
+
+fn refuse(reason: Reason, headers: &HeaderMap, known: &Known) -> Decision {
+    Decision::Reply(Answer::refusal(reason, headers, known.request_id.as_str()))
+}

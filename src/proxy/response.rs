@@ -1,0 +1,165 @@
+//! Answers on their way to the client: upstreams' and tidegate's own.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
+use pingora::{Error, ErrorType, Result};
+use pingora_proxy::Session;
+use tidegate_plugin::{Headers, Hooks, ResponseContext};
+
+use super::context::Context;
+use super::fields::ResponseFields;
+use super::forwarded::REQUEST_ID;
+use super::reply::{self, Answer};
+
+/// A client that still sends after the last word gets this long to hear it.
+const LINGER: Duration = Duration::from_secs(1);
+/// And may send this many pieces.
+const LINGER_PIECES: usize = 64;
+
+/// The head of an upstream's answer.
+///
+/// # Errors
+/// An unasked 101: it would turn the connection into a tunnel that nobody wanted.
+pub(super) fn on_upstream(session: &Session, head: &mut ResponseHeader, cx: &mut Context) -> Result<()> {
+    let is_switch = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    if is_switch && !session.is_upgrade_req() {
+        return Err(Error::explain(ErrorType::InvalidHTTPHeader, "101 that nobody asked for").into_up());
+    }
+    cx.upstream.head_arrived();
+    if head.status.is_informational() && !is_switch {
+        return Ok(());
+    }
+    strip_hop_by_hop(head, is_switch);
+    finish_head(session, head, cx);
+    Ok(())
+}
+
+/// Removes what was meant for tidegate alone (RFC 9110 section 7.6.1). `Transfer-Encoding` stays: the engine reads it.
+fn strip_hop_by_hop(head: &mut ResponseHeader, is_switch: bool) {
+    for name in nominated(head) {
+        head.remove_header(&name);
+    }
+    head.remove_header("keep-alive");
+    head.remove_header("proxy-connection");
+    head.remove_header(&header::TE);
+    if !is_switch {
+        head.remove_header(&header::CONNECTION);
+        head.remove_header(&header::UPGRADE);
+    }
+}
+
+fn nominated(head: &ResponseHeader) -> Vec<HeaderName> {
+    let values = head.headers.get_all(header::CONNECTION).iter();
+    let tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let names = tokens.filter_map(|token| HeaderName::from_bytes(token).ok());
+    names.filter(|name| !is_kept(name) && head.headers.contains_key(name)).collect()
+}
+
+/// Framing, and what decides over `Connection` itself.
+fn is_kept(name: &HeaderName) -> bool {
+    const KEPT: &[HeaderName] = &[
+        header::CONNECTION,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        header::SET_COOKIE,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ];
+    KEPT.contains(name)
+}
+
+/// `Server`, and what plugins make of the head.
+fn finish_head(session: &Session, head: &mut ResponseHeader, cx: &Context) {
+    if let Some(server) = &cx.snapshot.edge.server_header
+        && !head.headers.contains_key(header::SERVER)
+    {
+        ResponseFields(head).set(header::SERVER, server.clone());
+    }
+    if let Some(route) = cx.route_with(Hooks::RESPONSE) {
+        let (facts, status) = (cx.known.facts(session.req_header()), head.status);
+        let mut fields = ResponseFields(head);
+        let mut plugin_cx = ResponseContext::new(facts, &route.facts, &cx.shared, status, &mut fields);
+        route.pipeline.on_response(&mut plugin_cx);
+    }
+}
+
+/// Sends an answer of tidegate's own.
+///
+/// # Errors
+/// The client is gone.
+pub(super) async fn send(session: &mut Session, answer: Answer, cx: &mut Context) -> Result<()> {
+    cx.reason = cx.reason.or(Some(answer.reason));
+    let expects = session.req_header().headers.contains_key(header::EXPECT);
+    let mut closes = answer.closes;
+    // A client that waits for 100 may send its body or not: only the connection's end is clear to both.
+    closes |= expects && !session.is_body_empty();
+    if closes {
+        session.set_keepalive(None);
+    }
+    let head = Box::new(head(session, &answer, cx)?);
+    let is_silent = session.req_header().method == Method::HEAD || answer.body.is_empty();
+    let tasks = match is_silent {
+        // The end stands on the head itself: gRPC's trailers-only answers are known by it.
+        true => vec![HttpTask::Header(head, true)],
+        false => vec![HttpTask::Header(head, false), HttpTask::Body(Some(answer.body), true)],
+    };
+    session.write_response_tasks(tasks).await?;
+    if closes && !session.is_http2() {
+        linger(session).await;
+    }
+    Ok(())
+}
+
+fn head(session: &Session, answer: &Answer, cx: &Context) -> Result<ResponseHeader> {
+    let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 4))?;
+    for (name, value) in &answer.headers {
+        head.append_header(name.clone(), value.clone())?;
+    }
+    if reply::has_body(answer.status) {
+        head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(answer.body.len()))?;
+    }
+    head.insert_header(REQUEST_ID, cx.known.request_id.as_str())?;
+    finish_head(session, &mut head, cx);
+    Ok(head)
+}
+
+/// Closing with unread bytes resets the connection, and the client may lose the answer (RFC 9112 section 9.6).
+async fn linger(session: &mut Session) {
+    let drain = async {
+        for _ in 0..LINGER_PIECES {
+            if !matches!(session.read_request_body().await, Ok(Some(_))) {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hop_by_hop_fields_of_answers_end_here() {
+        let mut head = ResponseHeader::build(200, None).unwrap();
+        for (name, value) in [
+            ("connection", "close, x-foo, content-length"),
+            ("x-foo", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "x"),
+            ("upgrade", "h2c"),
+            ("content-length", "5"),
+            ("x-bar", "1"),
+        ] {
+            head.append_header(name, value).unwrap();
+        }
+        strip_hop_by_hop(&mut head, false);
+        let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["content-length", "x-bar"]);
+    }
+}

@@ -1,0 +1,277 @@
+//! From a route to an endpoint, and what the endpoint is sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, header};
+use pingora::http::RequestHeader;
+use pingora::protocols::{ALPN, Digest};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+use pingora_proxy::Session;
+use tidegate_plugin::{Hooks, UpstreamRequest};
+
+use super::authorities::Authorities;
+use super::context::{Context, Target};
+use super::failure::{self, Lost};
+use super::fields::RequestFields;
+use super::forwarded::{self, Told, Which};
+use crate::endpoint::{NoPick, Protocol, TlsConfig, Upstream, UpstreamConfig};
+use crate::reason::Reason;
+use crate::snapshot::route::Timeouts;
+
+/// Streams at once on one HTTP/2 connection to an endpoint.
+const H2_STREAMS: usize = 100;
+
+/// Picks the first endpoint, before anything depends on it: without one the client's connection can stay.
+///
+/// # Errors
+/// The backend is unusable, or nobody is ready.
+pub(super) fn prepare(upstream: Arc<Upstream>, target: &mut Target) -> Result<(), Reason> {
+    let picked = match upstream.config().is_invalid {
+        true => Err(Reason::InvalidBackend),
+        false => pick(&upstream, target),
+    };
+    target.upstream = Some(upstream);
+    picked
+}
+
+/// Says where the next try goes, and how the endpoint is spoken to.
+///
+/// # Errors
+/// There is none, or none that could be verified; the reason is in the context.
+pub(super) fn peer(authorities: &Authorities, session: &Session, cx: &mut Context) -> Result<Box<HttpPeer>> {
+    let (Some(route), Some(upstream)) = (cx.route.clone(), cx.upstream.upstream.clone()) else {
+        return fail(cx, Reason::Internal);
+    };
+    // The first endpoint was picked when the request was let through.
+    if cx.upstream.tries.len() > 0
+        && let Err(reason) = pick(&upstream, &mut cx.upstream)
+    {
+        return fail(cx, reason);
+    }
+    let config = upstream.config();
+    let Some(address) = cx.upstream.pick.as_ref().map(crate::endpoint::Pick::address) else {
+        return fail(cx, Reason::NoEndpoints);
+    };
+    cx.upstream.is_h2 = matches!(config.protocol, Protocol::H2c | Protocol::H2);
+    cx.upstream.begin_try(address);
+    let host = cx.known.host(&session.req_header().headers);
+    let mut peer = HttpPeer::new(address, false, String::new());
+    set_protocol(&mut peer, &config);
+    set_timeouts(&mut peer, &route.timeouts);
+    match set_tls(&mut peer, &config, host, authorities) {
+        Ok(()) => Ok(Box::new(peer)),
+        Err(reason) => fail(cx, reason),
+    }
+}
+
+fn pick(upstream: &Arc<Upstream>, target: &mut Target) -> Result<(), Reason> {
+    match upstream.pick(&mut target.tried) {
+        Ok(pick) => target.pick = Some(pick),
+        // The endpoint itself was never found wanting, only a connection that it had closed.
+        Err(_) if target.lost_kept && target.pick.is_some() => {}
+        Err(NoPick::Empty) if target.tries.len() == 0 => return Err(Reason::NoEndpoints),
+        Err(_) => return Err(target.tries.as_slice().last().map_or(Reason::NoEndpoints, |last| last.outcome)),
+    }
+    target.lost_kept = false;
+    Ok(())
+}
+
+fn fail<T>(cx: &mut Context, reason: Reason) -> Result<T> {
+    cx.reason = Some(reason);
+    Err(Error::explain(ErrorType::HTTPStatus(reason.status()), reason.as_str()).into_up())
+}
+
+fn set_protocol(peer: &mut HttpPeer, config: &UpstreamConfig) {
+    if matches!(config.protocol, Protocol::H2c | Protocol::H2) {
+        peer.options.alpn = ALPN::H2;
+        peer.options.max_h2_streams = H2_STREAMS;
+    }
+    // The pool's key has neither protocol nor authorities; the latter are added with them.
+    peer.group_key = config.protocol as u64;
+}
+
+fn set_timeouts(peer: &mut HttpPeer, timeouts: &Timeouts) {
+    peer.options.connection_timeout = Some(timeouts.connect);
+    peer.options.total_connection_timeout = Some(timeouts.connect);
+    peer.options.read_timeout = Some(timeouts.read);
+    peer.options.write_timeout = Some(timeouts.send);
+    peer.options.idle_timeout = Some(timeouts.idle);
+}
+
+fn set_tls(peer: &mut HttpPeer, config: &UpstreamConfig, host: &str, authorities: &Authorities) -> Result<(), Reason> {
+    if !matches!(config.protocol, Protocol::Https | Protocol::H2) {
+        return Ok(());
+    }
+    let unverified = TlsConfig::default();
+    let tls = config.tls.as_ref().unwrap_or(&unverified);
+    let name = tls.server_name.as_deref().unwrap_or(host);
+    peer.scheme = pingora::upstreams::peer::Scheme::HTTPS;
+    peer.sni = name.trim_matches(['[', ']']).to_owned();
+    peer.options.verify_cert = tls.verify;
+    peer.options.verify_hostname = tls.verify;
+    // Without a name the engine verifies nothing at all.
+    if tls.verify && peer.sni.is_empty() {
+        return Err(Reason::UpstreamTls);
+    }
+    if let Some(bundle) = &tls.ca {
+        let parsed = authorities.of(bundle);
+        if parsed.authorities.is_none() && tls.verify {
+            return Err(Reason::UpstreamTls);
+        }
+        peer.group_key |= parsed.id << 2;
+        peer.options.ca = parsed.authorities;
+    }
+    Ok(())
+}
+
+/// Notes a connection's making.
+pub(super) fn connected(is_reused: bool, digest: Option<&Digest>, cx: &mut Context) {
+    let layers = digest.map(|digest| digest.timing_digest.iter().flatten());
+    let took = layers.map(|layers| layers.filter_map(|layer| layer.establishment_duration).sum::<Duration>());
+    let waited = cx.upstream.connecting.map(|start| start.elapsed());
+    cx.upstream.connected(is_reused, took.filter(|took| !took.is_zero()).or(waited));
+}
+
+/// A try found no connection: the next endpoint may be better, and nothing was sent.
+pub(super) fn not_connected(mut error: Box<Error>, cx: &mut Context) -> Box<Error> {
+    cx.upstream.end_try(failure::connecting(error.etype()));
+    let allowed = cx.route.as_ref().map_or(1, |route| usize::try_from(route.tries).unwrap_or(1));
+    error.set_retry(cx.upstream.tries.len() < allowed);
+    error
+}
+
+/// A try was lost on its connection.
+pub(super) fn lost(session: &Session, mut error: Box<Error>, is_reused: bool, cx: &mut Context) -> Box<Error> {
+    let reason = cx.reason.unwrap_or_else(|| failure::serving(error.etype(), error.esource()));
+    cx.upstream.end_try(reason);
+    let allowed = cx.route.as_ref().map_or(1, |route| usize::try_from(route.tries).unwrap_or(1));
+    let may_retry = failure::may_retry(Lost {
+        method: &session.req_header().method,
+        reason,
+        is_reused,
+        is_answered: session.response_written().is_some(),
+        has_whole_body: !session.retry_buffer_truncated(),
+        tries: (cx.upstream.tries.len(), allowed),
+    });
+    cx.upstream.lost_kept = is_reused;
+    error.set_retry(may_retry);
+    if may_retry {
+        // The body is sent, and counted, again.
+        cx.request_bytes = 0;
+    }
+    error
+}
+
+/// Makes the request that the endpoint gets.
+pub(super) fn request(session: &Session, request: &mut RequestHeader, cx: &Context) -> Result<()> {
+    if session.is_http2() && !cx.upstream.is_h2 {
+        join_cookies(request)?;
+    }
+    let edge = &cx.snapshot.edge;
+    let headers = &session.req_header().headers;
+    if let Some(authority) = headers.get(header::HOST) {
+        let told = Told {
+            peer: cx.known.peer.ip().to_canonical(),
+            client: cx.known.client,
+            scheme: cx.known.scheme,
+            authority,
+            port: cx.known.port,
+            request_id: cx.known.request_id.as_str(),
+        };
+        let which =
+            Which { x_forwarded: edge.x_forwarded, rfc7239: edge.forwarded_rfc7239, request_id: edge.request_id };
+        forwarded::write(&mut RequestFields(request), &told, which);
+    }
+    if let Some(route) = cx.route_with(Hooks::UPSTREAM_REQUEST) {
+        let facts = cx.known.facts(session.req_header());
+        let mut fields = RequestFields(request);
+        let mut head = UpstreamRequest::new(facts, &route.facts, &mut fields);
+        route.pipeline.on_upstream_request(&mut head, &cx.shared);
+    }
+    Ok(())
+}
+
+/// HTTP/2 may split cookies over several fields; HTTP/1 has one (RFC 9113 section 8.2.3).
+fn join_cookies(request: &mut RequestHeader) -> Result<()> {
+    let mut fields = request.headers.get_all(header::COOKIE).iter();
+    if fields.nth(1).is_none() {
+        return Ok(());
+    }
+    let values: Vec<&[u8]> = request.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let joined = values.join(&b"; "[..]);
+    request.insert_header(header::COOKIE, joined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer_of(config: UpstreamConfig, host: &str) -> Result<HttpPeer, Reason> {
+        let mut peer = HttpPeer::new(("127.0.0.1", 1), false, String::new());
+        set_protocol(&mut peer, &config);
+        set_tls(&mut peer, &config, host, &Authorities::default()).map(|()| peer)
+    }
+
+    fn tls(verify: bool, server_name: Option<&str>) -> UpstreamConfig {
+        let tls = TlsConfig { verify, server_name: server_name.map(Into::into), ca: None };
+        UpstreamConfig { protocol: Protocol::Https, tls: Some(tls), ..UpstreamConfig::default() }
+    }
+
+    #[test]
+    fn tls_is_made_for_the_configured_name_or_the_host() {
+        let peer = peer_of(tls(true, None), "a.example").unwrap();
+        assert_eq!((peer.is_tls(), peer.sni.as_str(), peer.options.verify_cert), (true, "a.example", true));
+        assert_eq!(peer_of(tls(true, Some("b.example")), "a").unwrap().sni, "b.example");
+        assert_eq!(peer_of(tls(true, None), "[::1]").unwrap().sni, "::1");
+        let unverified = peer_of(tls(false, None), "a").unwrap();
+        assert!(!unverified.options.verify_cert && !unverified.options.verify_hostname);
+    }
+
+    #[test]
+    fn verification_without_a_name_is_refused() {
+        assert_eq!(peer_of(tls(true, Some("")), "a").unwrap_err(), Reason::UpstreamTls);
+    }
+
+    #[test]
+    fn unreadable_authorities_fail_closed() {
+        let mut config = tls(true, None);
+        config.tls.as_mut().unwrap().ca = Some([b"junk".to_vec()].into());
+        assert_eq!(peer_of(config, "a").unwrap_err(), Reason::UpstreamTls);
+    }
+
+    #[test]
+    fn protocols_do_not_share_connections() {
+        let of = |protocol| peer_of(UpstreamConfig { protocol, ..UpstreamConfig::default() }, "a").unwrap();
+        assert_ne!(of(Protocol::Http).group_key, of(Protocol::H2c).group_key);
+        assert_eq!(of(Protocol::H2c).options.alpn, ALPN::H2);
+        assert_eq!(of(Protocol::H2c).options.max_h2_streams, H2_STREAMS);
+        assert!(!of(Protocol::H2c).is_tls());
+    }
+
+    #[test]
+    fn every_wait_is_bounded() {
+        let mut peer = HttpPeer::new(("127.0.0.1", 1), false, String::new());
+        let seconds = Duration::from_secs;
+        let timeouts = Timeouts { connect: seconds(1), read: seconds(2), send: seconds(3), idle: seconds(4) };
+        set_timeouts(&mut peer, &timeouts);
+        let options = &peer.options;
+        assert_eq!(options.connection_timeout, Some(seconds(1)));
+        assert_eq!(options.total_connection_timeout, Some(seconds(1)));
+        assert_eq!(options.read_timeout, Some(seconds(2)));
+        assert_eq!(options.write_timeout, Some(seconds(3)));
+        assert_eq!(options.idle_timeout, Some(seconds(4)));
+    }
+
+    #[test]
+    fn split_cookies_are_joined() {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for cookie in ["a=1", "b=2", "c=3"] {
+            request.append_header(header::COOKIE, cookie).unwrap();
+        }
+        join_cookies(&mut request).unwrap();
+        let cookies: Vec<_> = request.headers.get_all(header::COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; b=2; c=3"]);
+    }
+}
