@@ -328,3 +328,23 @@ async fn grpc_passes_with_its_trailers() {
     assert_eq!(head.extensions.get::<gate::Trailers>().unwrap().0["grpc-status"], "0");
     assert_eq!(gate.seen().await.reason, Reason::Upstream);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_stops_arriving_is_a_timeout() {
+    let mut edge = gate::edge();
+    edge.body_timeout = std::time::Duration::from_millis(50);
+    let gate = Gate::with(edge, route(target(&[gate::silent().await]))).await;
+    let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhe";
+    assert!(gate.send(post).await.starts_with("http/1.1 408 "));
+    assert_eq!(gate.seen().await.reason, Reason::BodyTimeout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_is_no_fault_of_the_upstream() {
+    let gate = Gate::start(route(target(&[gate::silent().await]))).await;
+    // Without `close` the sending side is shut after the half of the body.
+    let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhe";
+    assert_eq!(gate.send(post).await, "");
+    let seen = gate.seen().await;
+    assert_eq!((seen.status, seen.reason), (499, Reason::ClientClosed));
+}
