@@ -114,7 +114,7 @@ pub(super) fn read_ingress(annotations: Option<&Annotations>, foreign: &str, obj
         }
     }
     security::check(annotations, foreign, object, &mut reading);
-    report_unknown(annotations, object, &mut reading.diagnostics);
+    report_unknown(annotations, object, |_| true, &mut reading.diagnostics);
     report_unsupported(annotations, foreign, object, &mut reading.diagnostics);
     reading
 }
@@ -133,6 +133,7 @@ pub(super) fn read_service(
             read_one(annotation, key, text, dialect, object, &mut reading);
         }
     }
+    report_unknown(annotations, object, |annotation| annotation.on_service, &mut reading.diagnostics);
     diagnostics.append(&mut reading.diagnostics);
     reading.overrides.health_check
 }
@@ -164,16 +165,26 @@ fn read_one(annotation: &Annotation, key: &str, text: &str, dialect: Dialect, ob
     }
 }
 
-fn report_unknown(annotations: &Annotations, object: &Origin, diagnostics: &mut Vec<Diagnostic>) {
+fn report_unknown(
+    annotations: &Annotations,
+    object: &Origin,
+    is_read: fn(&Annotation) -> bool,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
     for key in annotations.keys() {
         let Some(name) = key.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('/')) else { continue };
-        let known =
-            || ANNOTATIONS.iter().flat_map(|each| std::iter::once(each.name).chain(each.aliases.iter().copied()));
+        let known = || {
+            let read = ANNOTATIONS.iter().filter(|each| is_read(each));
+            read.flat_map(|each| std::iter::once(each.name).chain(each.aliases.iter().copied()))
+        };
         if known().any(|each| each == name) {
             continue;
         }
-        let mut diagnostic =
-            Diagnostic::warning("UnknownAnnotation", &at(object, key), format!("there is no annotation `{key}`"));
+        let mut diagnostic = Diagnostic::warning(
+            "UnknownAnnotation",
+            &at(object, key),
+            format!("`{key}` is no annotation of this kind of object"),
+        );
         if let Some(near) = suggest::nearest(name, known()) {
             diagnostic = diagnostic.hint(format!("did you mean `{PREFIX}/{near}`?"));
         }

@@ -163,3 +163,33 @@ fn health_check_text(check: &HealthCheck) -> String {
     let (healthy, unhealthy) = (check.healthy_threshold, check.unhealthy_threshold);
     format!("check({probe},{interval},{timeout},{healthy},{unhealthy})")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn different_settings_have_different_variants() {
+        let check = |probe| HealthCheck {
+            probe,
+            interval: std::time::Duration::from_secs(10),
+            timeout: std::time::Duration::from_secs(1),
+            healthy_threshold: 1,
+            unhealthy_threshold: 2,
+        };
+        let http = |path: &str| Probe::Http { path: path.into(), host: None, statuses: Vec::new() };
+        let protocols = [None, Some(Protocol::Http), Some(Protocol::Https), Some(Protocol::H2c), Some(Protocol::H2)];
+        let balances = [None, Some(Balance::RoundRobin), Some(Balance::LeastRequest)];
+        let checks = [None, Some(check(Probe::Tcp)), Some(check(http("/a"))), Some(check(http("/tcp")))];
+        let mut variants = std::collections::BTreeSet::new();
+        for protocol in protocols {
+            for balance in balances {
+                for health_check in checks.clone() {
+                    let overrides = Overrides { protocol, balance, health_check };
+                    assert!(variants.insert(overrides.variant()), "{overrides:?} has the variant of another");
+                }
+            }
+        }
+        assert_eq!(Overrides::default().variant(), "");
+    }
+}

@@ -1,7 +1,7 @@
 //! Ingress v1: rules, default backends and `tls` entries of one object.
 //!
 //! Looks at one Ingress, its class and the options, never at Services, Secrets or other Ingresses: what depends on
-//! those is decided where they meet. Source: Ingress v1 API documentation, `reference/conformance.md` section 1.
+//! those is decided where they meet. Source: Ingress v1 API documentation.
 
 use std::sync::Arc;
 

@@ -74,13 +74,10 @@ fn health_check(text: &str) -> Result<HealthCheck, Refusal> {
         healthy_threshold: 1,
         unhealthy_threshold: 2,
     };
-    if text.starts_with('/') {
-        check.probe = http_probe(text)?;
-        return Ok(check);
-    }
     for field in text.split(',').map(str::trim) {
         match field.split_once('=') {
             None if field == "tcp" => check.probe = Probe::Tcp,
+            _ if field.starts_with('/') => check.probe = http_probe(field)?,
             Some(("path", path)) => check.probe = http_probe(path)?,
             Some(("interval", value)) => check.interval = span(value)?,
             Some(("timeout", value)) => check.timeout = span(value)?,
@@ -106,4 +103,23 @@ fn span(text: &str) -> Result<std::time::Duration, Refusal> {
 fn count(text: &str) -> Result<u32, Refusal> {
     let refusal = || Refusal(format!("`{text}` is not a number of probes"));
     text.parse::<u32>().ok().filter(|count| *count > 0).ok_or_else(refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_health_check_may_begin_with_its_path() {
+        assert_eq!(health_check("/x,interval=5s").unwrap(), health_check("path=/x, interval=5s").unwrap());
+        assert_eq!(health_check("/x?a=b").unwrap().probe, http_probe("/x?a=b").unwrap());
+        assert_eq!(health_check("tcp").unwrap().probe, Probe::Tcp);
+    }
+
+    #[test]
+    fn a_health_check_with_a_wrong_part_is_refused() {
+        for text in ["", "udp", "path=x", "timeout=0s", "healthy=0", "unhealthy=-1", "/a b", "tcp,interval=5"] {
+            assert!(health_check(text).is_err(), "{text}");
+        }
+    }
 }
