@@ -66,6 +66,8 @@ fn located(out: &mut String, it: &Diagnostic, place: &Place, text: Option<&str>,
     let found = it.position.or_else(|| yaml::locate(text?, place, &it.origin.field));
     let position = found.unwrap_or(Position { line: place.line, column: 1 });
     writeln!(out, " --> {}:{}:{}", place.file, position.line, position.column)?;
+    // A line of a Secret may be the secret, and reports are pasted into tickets.
+    let text = text.filter(|_| it.origin.kind != "Secret");
     if let Some(source) = text.and_then(|text| text.lines().nth(position.line.saturating_sub(1) as usize)) {
         excerpt(out, source, position)?;
     }
@@ -159,6 +161,14 @@ mod tests {
         let diagnostic = Diagnostic::error("X", &origin(), "x");
         let text = render(&[diagnostic], |_| None);
         assert_eq!(text, "error[X]: x\n --> a.yaml:1:1\n  = in: Ingress/shop/web\n");
+    }
+
+    #[test]
+    fn a_line_of_a_secret_is_not_shown() {
+        let place = Place { file: "a.yaml".into(), line: 1, document: 0, item: None };
+        let origin = Origin::new("Secret", "shop", "tls", Some(place)).at("data.key");
+        let text = render(&[Diagnostic::error("X", &origin, "x")], |_| Some("data: { key: hunter2 }\n".to_owned()));
+        assert_eq!(text, "error[X]: x\n --> a.yaml:1:14\n  = in: Secret/shop/tls data.key\n");
     }
 
     #[test]

@@ -177,7 +177,16 @@ fn sourced<T: DeserializeOwned>(
 
 /// `stringData` is for writing only: an API server moves it into `data`, so a file's reader has to.
 fn secret(node: &Node, value: Value) -> Result<Secret, yaml::FieldError> {
-    let mut secret: Secret = yaml::typed(node, value)?;
+    let mut secret: Secret = yaml::typed(node, value).map_err(|mut fault: yaml::FieldError| {
+        // Serde quotes the value that does not fit, which nobody may read here.
+        if fault.field.starts_with("data") {
+            fault.message = "the value is no base64 text".to_owned();
+        } else if fault.field.starts_with("stringData") {
+            fault.message = "the value is no string".to_owned();
+            fault.hint = Some("put it in quotes".to_owned());
+        }
+        fault
+    })?;
     if let Some(texts) = secret.string_data.take() {
         let data = secret.data.get_or_insert_default();
         data.extend(texts.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))));

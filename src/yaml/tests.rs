@@ -36,6 +36,11 @@ fn json_is_read_like_yaml() {
 }
 
 #[test]
+fn json_escapes_are_read() {
+    assert_eq!(one(r#"{"a": "\u00e9 \ud83d\ude00 \/ \u003c"}"#), json!({"a": "é 😀 / <"}));
+}
+
+#[test]
 fn documents_are_counted_also_when_they_are_empty() {
     let documents = documents(b"a: 1\n---\n---\n# only a comment\n---\nb: 2\n").unwrap();
     let values: Vec<Value> = documents.iter().map(Node::to_json).collect();

@@ -206,9 +206,13 @@ fn secrets_are_read_from_data_and_from_string_data() {
 }
 
 #[test]
-fn a_secret_that_is_no_base64_is_told_without_its_value() {
-    let content = content("apiVersion: v1\nkind: Secret\nmetadata: { name: a }\ndata: { tls.key: hunter2! }\n");
-    assert_eq!(codes(&content), ["InvalidObject"]);
-    assert_eq!(content.diagnostics[0].position.unwrap().line, 4);
-    assert!(!content.diagnostics[0].message.contains("hunter2"), "{}", content.diagnostics[0]);
+fn a_secret_that_cannot_be_read_is_told_without_its_value() {
+    for (field, value) in [("data", "hunter2!"), ("data", "[4711]"), ("data", "4711"), ("stringData", "4711")] {
+        let content =
+            content(&format!("apiVersion: v1\nkind: Secret\nmetadata: {{ name: a }}\n{field}: {{ k: {value} }}\n"));
+        assert_eq!(codes(&content), ["InvalidObject"]);
+        assert_eq!(content.diagnostics[0].position.unwrap().line, 4);
+        let message = content.diagnostics[0].to_string();
+        assert!(!message.contains("hunter2") && !message.contains("4711"), "{message}");
+    }
 }
