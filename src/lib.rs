@@ -1,4 +1,8 @@
 //! tidegate
+/// Compiles the model into what requests read.
+pub mod compile {
+    pub mod pipeline;
+}
 pub mod diagnostic;
 pub mod endpoint;
 pub mod host;
