@@ -1,3 +1,153 @@
-//! What the command line shows.
+//! The command line: what users type and what they see.
+//!
+//! Every command works offline on the conf file and its manifests; `routes` and `explain` also ask a running proxy
+//! with `--admin`. Exit codes: 0 good, 1 the input has errors (or the question has no answer), 2 wrong usage.
 
-pub mod report;
+mod check;
+mod explain;
+mod report;
+mod routes;
+mod run;
+mod table;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::app::Builder;
+pub(crate) use run::load;
+
+/// A programmable reverse proxy and Kubernetes ingress controller on Pingora.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about, arg_required_else_help = false)]
+struct Cli {
+    /// The conf file. Without one, the built-in demo.
+    #[arg(long, global = true, env = "TIDEGATE_CONF", value_name = "FILE")]
+    conf: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves (the default).
+    Run,
+    /// Reads everything and prints what is wrong with it. Exit 0: clean, 1: errors.
+    Check {
+        /// Warnings count as errors.
+        #[arg(long)]
+        deny_warnings: bool,
+        /// Form of the output.
+        #[arg(short, long, value_enum, default_value_t = TextOrJson::Text)]
+        output: TextOrJson,
+    },
+    /// Prints the routing table.
+    Routes {
+        /// Form of the output.
+        #[arg(short, long, value_enum, default_value_t = TableForm::Table)]
+        output: TableForm,
+        /// Asks a running proxy instead of reading files: `http://127.0.0.1:10255`.
+        #[arg(long, value_name = "URL")]
+        admin: Option<String>,
+    },
+    /// Says where a request would go, and why.
+    Explain(ExplainArgs),
+    /// Prints the JSON Schema of the conf file, or of a plugin's configuration.
+    Schema {
+        /// Name of a plugin.
+        plugin: Option<String>,
+    },
+    /// Prints the version.
+    Version,
+    /// Prints a completion script.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The request that is to be explained.
+#[derive(Debug, clap::Args)]
+struct ExplainArgs {
+    /// Method.
+    method: String,
+    /// URL: `https://shop.example/cart?x=1`.
+    url: String,
+    /// A header field, `Name: value`; may be repeated.
+    #[arg(short = 'H', long = "header", value_name = "FIELD")]
+    headers: Vec<String>,
+    /// The client's address.
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    from_ip: IpAddr,
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value_t = TextOrJson::Text)]
+    output: TextOrJson,
+    /// Asks a running proxy instead of reading files: `http://127.0.0.1:10255`.
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TextOrJson {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum TableForm {
+    Table,
+    Json,
+    Yaml,
+}
+
+/// Reads the command line and does what it says.
+pub(crate) fn main(builder: Builder) -> ExitCode {
+    let cli = Cli::parse();
+    let conf = cli.conf;
+    let done = match cli.command.unwrap_or(Command::Run) {
+        Command::Run => run::run(builder, conf.as_deref()),
+        Command::Check { deny_warnings, output } => check::check(&builder, conf.as_deref(), deny_warnings, output),
+        Command::Routes { output, admin } => routes::routes(&builder, conf.as_deref(), output, admin.as_deref()),
+        Command::Explain(args) => explain::explain(&builder, conf.as_deref(), &args),
+        Command::Schema { plugin } => schema(&builder, plugin.as_deref()),
+        Command::Version => {
+            print(concat!("tidegate ", env!("CARGO_PKG_VERSION"), "\n"));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("tidegate: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn schema(builder: &Builder, plugin: Option<&str>) -> anyhow::Result<ExitCode> {
+    let schema = match plugin {
+        None => crate::settings::schema(),
+        Some(name) => {
+            let found = builder.registry().iter().find(|definition| definition.name == name);
+            let names = || builder.registry().iter().map(|definition| definition.name).collect::<Vec<_>>().join(", ");
+            let definition = found.ok_or_else(|| anyhow::anyhow!("no plugin is called `{name}` (there are: {})", names()))?;
+            (definition.schema)().to_value()
+        }
+    };
+    print(&format!("{schema:#}\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes to standard output; a closed pipe is no fault.
+fn print(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn exit(is_good: bool) -> ExitCode {
+    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

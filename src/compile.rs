@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 use tidegate_plugin::{Definition, RouteFacts};
 
+pub use self::certificate::load_certificate;
+
 use self::certificate::Loader;
 use self::host::HostCompiler;
 use self::pipeline::Instances;

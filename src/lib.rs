@@ -1,10 +1,24 @@
-//! tidegate
+//! A programmable reverse proxy and Kubernetes ingress controller on Pingora.
+//!
+//! The flow is one way, and so are the imports (`tests/architecture.rs`):
+//!
+//! 1. [`source`] reads files and conf and delivers events; [`resources`] keeps one consistent set of typed objects.
+//! 2. [`translate`] turns objects into the [`model`], with diagnostics; pure and incremental.
+//! 3. [`compile`] turns what was touched of the model into a [`snapshot`] that shares the rest.
+//! 4. [`front`] accepts connections and terminates TLS, [`proxy`] takes each request through guard, router, plugins
+//!    and upstream. Both read one snapshot; endpoints live beside it in [`endpoint`].
+//! 5. [`telemetry`], [`admin`], [`explain`] and the command line tell what is there and why.
+//!
+//! A program of one's own begins with [`Tidegate::builder`].
+
 pub mod admin;
-pub mod cli;
+mod app;
+mod cli;
 pub mod compile;
 pub mod connection;
 pub mod diagnostic;
 pub mod endpoint;
+pub mod explain;
 pub mod front;
 pub mod host;
 pub mod model;
@@ -20,3 +34,10 @@ pub mod source;
 pub mod telemetry;
 pub mod translate;
 pub mod yaml;
+
+pub use app::{Builder, Running, Tidegate};
+pub use diagnostic::{Diagnostic, Severity};
+pub use reason::Reason;
+pub use settings::Settings;
+pub use settings::schema as conf_schema;
+pub use translate::annotations::ANNOTATIONS;

@@ -6,6 +6,7 @@
 
 mod authorities;
 mod body;
+pub(crate) mod canonical;
 pub mod context;
 mod failure;
 mod fields;
@@ -65,7 +66,6 @@ pub fn http_proxy(proxy: Proxy, threads: usize) -> HttpProxy<Proxy> {
     h2.max_concurrent_streams(edge.h2_max_streams);
     http.h2_options = Some(h2);
     let mut server = HttpServerOptions::default();
-    server.h2c = true;
     server.h2_idle_timeout = Some(edge.keep_alive_timeout);
     http.server_options = Some(server);
     http.handle_init_modules();

@@ -74,6 +74,14 @@ pub struct YamlError {
     pub hint: Option<String>,
 }
 
+/// Writes a value as YAML.
+///
+/// # Errors
+/// A value that YAML cannot express; JSON values are not like that.
+pub fn to_string<T: serde::Serialize>(value: &T) -> Result<String, impl std::error::Error + Send + Sync + 'static + use<T>> {
+    serde_saphyr::to_string(value)
+}
+
 /// Reads all documents of a text; empty documents count but are null.
 ///
 /// # Errors

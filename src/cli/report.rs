@@ -10,7 +10,7 @@ use crate::origin::Place;
 use crate::yaml;
 
 /// Renders diagnostics, a blank line between two; `read` gives the text of a file, if it can still be read.
-pub fn render(diagnostics: &[Diagnostic], read: impl Fn(&str) -> Option<String>) -> String {
+pub(super) fn render(diagnostics: &[Diagnostic], read: impl Fn(&str) -> Option<String>) -> String {
     let mut texts: HashMap<&str, Option<String>> = HashMap::new();
     let mut out = String::new();
     for (index, diagnostic) in diagnostics.iter().enumerate() {

@@ -14,7 +14,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::diagnostic::Diagnostic;
 use crate::host::{HostPattern, Labels};
-use crate::model::Certificate;
+use crate::model::{Certificate, SecretBytes};
 use crate::origin::Origin;
 use crate::snapshot::certificates::ServedCertificate;
 
@@ -96,6 +96,25 @@ impl Loader {
         }
         found
     }
+}
+
+/// Makes a certificate that files name ready to be presented.
+///
+/// # Errors
+/// What is wrong with chain or key.
+pub fn load_certificate(
+    name: &str,
+    origin: &Origin,
+    chain_pem: &[u8],
+    key_pem: &[u8],
+) -> Result<Arc<ServedCertificate>, String> {
+    let certificate = Certificate {
+        name: name.into(),
+        origin: origin.clone(),
+        chain_pem: chain_pem.into(),
+        key_pem: SecretBytes::new(key_pem),
+    };
+    read(&certificate).map(|read| read.served)
 }
 
 /// Makes the certificate that is presented when there is no other one.

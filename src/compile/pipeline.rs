@@ -1,38 +1,145 @@
-//! Builds the plugin chains of routes.
+//! Builds plugin instances and the chains of routes.
+//!
+//! An instance is kept while its name, type and configuration are the same, so its state survives new snapshots.
+//! Equal chains are one chain. It must not know requests.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use tidegate_plugin::Definition;
+use tidegate_plugin::{BuildContext, BuildError, Definition};
 
 use crate::diagnostic::Diagnostic;
-use crate::model::PluginUse;
-use crate::snapshot::pipeline::Pipeline;
+use crate::model::{PluginInstance, PluginUse};
+use crate::snapshot::pipeline::{Instance, Mode, Pipeline};
 
-/// Plugin instances by their configuration, so that equal ones share their state.
+/// The plugins that can be built, and the instances that were.
 pub struct Instances {
-    empty: Arc<Pipeline>,
+    registry: Vec<Definition>,
+    folder: PathBuf,
+    built: HashMap<Key, Weak<Instance>>,
+    chains: HashMap<Vec<Key>, Weak<Pipeline>>,
 }
+
+/// Name, type, namespace and configuration as JSON text, whose keys are sorted.
+type Key = [Arc<str>; 4];
+
+// === impl Instances ===
 
 impl Instances {
-    /// Knows these plugins; relative file names in configuration start from the folder.
-    pub fn new(_registry: Vec<Definition>, _folder: PathBuf) -> Self {
-        Self { empty: Arc::new(Pipeline::default()) }
+    /// Starts with no instance. `folder`: where relative file names in configurations start.
+    pub fn new(registry: Vec<Definition>, folder: PathBuf) -> Self {
+        Self { registry, folder, built: HashMap::new(), chains: HashMap::new() }
     }
 
-    /// Builds the chain of a route.
+    /// Builds the chain of a route, or takes the equal one that lives.
     ///
     /// # Errors
-    /// What keeps an instance from being built; the route must then be closed.
+    /// A diagnostic for each plugin that is unknown or cannot be built; the route must then be closed (503).
     pub fn build(&mut self, uses: &[PluginUse]) -> Result<Arc<Pipeline>, Vec<Diagnostic>> {
-        let unknown = uses.iter().map(|used| {
-            let message = format!("no plugin is called `{}`", used.instance.kind);
-            Diagnostic::error("UnknownPlugin", &used.origin, message)
-        });
-        let unknown: Vec<Diagnostic> = unknown.collect();
-        if unknown.is_empty() { Ok(Arc::clone(&self.empty)) } else { Err(unknown) }
+        let keys: Vec<Key> = uses.iter().map(|used| key(&used.instance)).collect();
+        if let Some(pipeline) = self.chains.get(&keys).and_then(Weak::upgrade) {
+            return Ok(pipeline);
+        }
+        let mut chain = Vec::with_capacity(uses.len());
+        let mut errors = Vec::new();
+        for (used, key) in uses.iter().zip(&keys) {
+            match self.instance(&used.instance, key) {
+                Ok(instance) => chain.push(instance),
+                Err(error) => errors.push(*error),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let pipeline = Arc::new(Pipeline::new(chain));
+        self.chains.insert(keys, Arc::downgrade(&pipeline));
+        Ok(pipeline)
     }
 
-    /// Forgets instances that no chain holds any more.
-    pub fn sweep(&mut self) {}
+    /// Forgets instances and chains that nothing refers to any more.
+    pub fn sweep(&mut self) {
+        self.chains.retain(|_, chain| chain.strong_count() > 0);
+        self.built.retain(|_, instance| instance.strong_count() > 0);
+    }
+
+    fn instance(&mut self, wanted: &PluginInstance, key: &Key) -> Result<Arc<Instance>, Box<Diagnostic>> {
+        if let Some(instance) = self.built.get(key).and_then(Weak::upgrade) {
+            return Ok(instance);
+        }
+        let Some(definition) = self.registry.iter().find(|known| known.name == &*wanted.kind) else {
+            return Err(Box::new(self.unknown(wanted)));
+        };
+        let instance = build(definition, wanted, &self.folder).map_err(|error| Box::new(invalid(wanted, &error)))?;
+        let instance = Arc::new(instance);
+        self.built.insert(key.clone(), Arc::downgrade(&instance));
+        Ok(instance)
+    }
+
+    fn unknown(&self, wanted: &PluginInstance) -> Diagnostic {
+        let message = format!("no plugin is called `{}`", wanted.kind);
+        let nearest = self.registry.iter().min_by_key(|known| distance(known.name, &wanted.kind));
+        let error = Diagnostic::error("PluginNotFound", &wanted.origin, message);
+        match nearest.filter(|known| distance(known.name, &wanted.kind) <= 3) {
+            Some(known) => error.hint(format!("did you mean `{}`?", known.name)),
+            None => error,
+        }
+    }
 }
+
+impl std::fmt::Debug for Instances {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instances").field("built", &self.built.len()).finish_non_exhaustive()
+    }
+}
+
+// === private functions ===
+
+fn key(instance: &PluginInstance) -> Key {
+    let config = instance.config.to_string();
+    [instance.name.clone(), instance.kind.clone(), instance.origin.namespace.clone(), config.into()]
+}
+
+fn build(definition: &Definition, wanted: &PluginInstance, folder: &std::path::Path) -> Result<Instance, BuildError> {
+    let mut config = wanted.config.clone();
+    // `mode` belongs to the instance, so that every plugin has it and none can forget it.
+    let mode = match config.as_object_mut().and_then(|fields| fields.remove("mode")) {
+        Some(mode) => serde_json::from_value::<Mode>(mode).map_err(|error| BuildError::invalid("mode", error))?,
+        None => Mode::default(),
+    };
+    let cx = BuildContext::new(&wanted.name, &wanted.origin.namespace, folder);
+    let plugin = (definition.build)(&config, &cx)?;
+    let instance = Instance::new(&wanted.name, definition.stage, mode, plugin);
+    Ok(instance.configured(&wanted.kind, wanted.config.clone(), &wanted.origin))
+}
+
+fn invalid(wanted: &PluginInstance, error: &BuildError) -> Diagnostic {
+    let message = format!("plugin `{}` ({}): {error}", wanted.name, wanted.kind);
+    let origin = match error {
+        BuildError::Invalid { field, .. } if wanted.origin.field.is_empty() => wanted.origin.at(field.as_str()),
+        BuildError::Invalid { field, .. } => wanted.origin.at(format!("{}.{field}", wanted.origin.field)),
+        BuildError::Unknown(_) => wanted.origin.clone(),
+    };
+    Diagnostic::error("PluginConfigInvalid", &origin, message)
+}
+
+/// Levenshtein distance.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, y) in row.iter_mut().skip(1).zip(b.chars()) {
+            let value = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
+            diagonal = std::mem::replace(cell, value);
+            left = value;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests;

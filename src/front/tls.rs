@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use pingora::listeners::tls::Acceptor;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -31,7 +31,8 @@ pub struct TlsPolicy {
     /// Oldest version that is spoken.
     pub min_version: TlsVersion,
     /// What clients get that name no known host; `None`: the snapshot's default.
-    pub certificate: Option<Arc<ServedCertificate>>,
+    /// May be replaced while the listener runs.
+    pub certificate: Arc<ArcSwapOption<ServedCertificate>>,
     /// Time for the whole handshake, from the connection's start.
     pub handshake_timeout: Duration,
 }
@@ -55,7 +56,7 @@ pub(super) struct TlsListener {
 #[derive(Debug)]
 struct CurrentCertificates {
     snapshot: Arc<ArcSwap<Snapshot>>,
-    listener_default: Option<Arc<ServedCertificate>>,
+    listener_default: Arc<ArcSwapOption<ServedCertificate>>,
 }
 
 // === impl TlsPolicy ===
@@ -66,7 +67,7 @@ impl Default for TlsPolicy {
             alpn_h2: true,
             alpn_http1: true,
             min_version: TlsVersion::Tls12,
-            certificate: None,
+            certificate: Arc::default(),
             handshake_timeout: Duration::from_secs(10),
         }
     }
@@ -139,7 +140,7 @@ impl ResolvesServerCert for CurrentCertificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let snapshot = self.snapshot.load();
         let name = hello.server_name().map(canonical_server_name);
-        let served = certificate_for(&snapshot.certificates, self.listener_default.as_ref(), name.as_deref());
+        let served = certificate_for(&snapshot.certificates, self.listener_default.load().as_ref(), name.as_deref()).clone();
         Some(served.key.clone())
     }
 }

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use super::host::{self, Host};
 use crate::path::canonical_path;
 use crate::reason::Reason;
+use crate::snapshot::edge::Edge;
 
 /// A head as it arrived.
 pub(super) struct Head<'a> {
@@ -34,6 +35,19 @@ pub(super) struct Limits {
     pub(super) header_bytes: usize,
     pub(super) header_count: usize,
     pub(super) uri_bytes: usize,
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// The limits of the edge.
+    pub(super) fn of(edge: &Edge) -> Self {
+        Self {
+            header_bytes: edge.max_header_bytes,
+            header_count: edge.max_header_count,
+            uri_bytes: edge.max_uri_bytes,
+        }
+    }
 }
 
 /// What must change for a head to be canonical.

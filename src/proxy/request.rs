@@ -23,6 +23,11 @@ use crate::snapshot::router::RequestView;
 /// Where HTTP-01 validation comes in, always over plain HTTP (RFC 8555 section 8.3).
 const ACME: &str = "/.well-known/acme-challenge/";
 
+/// Whether a path is where certificate authorities ask.
+pub(super) fn is_acme_challenge(path: &str) -> bool {
+    path.starts_with(ACME)
+}
+
 /// What is done with a request.
 pub(super) enum Decision {
     /// It goes to an upstream.
@@ -102,11 +107,6 @@ fn request_id(believed: Option<&HeaderMap>) -> Inline<128> {
 
 fn check(session: &Session, edge: &Edge, is_trusted: bool) -> Result<Changes, Reason> {
     let request = session.req_header();
-    let limits = Limits {
-        header_bytes: edge.max_header_bytes,
-        header_count: edge.max_header_count,
-        uri_bytes: edge.max_uri_bytes,
-    };
     let head = Head {
         method: &request.method,
         uri: &request.uri,
@@ -116,7 +116,7 @@ fn check(session: &Session, edge: &Edge, is_trusted: bool) -> Result<Changes, Re
         has_both_lengths: has_both_lengths(session),
         is_trusted,
     };
-    guard::check(&head, limits)
+    guard::check(&head, Limits::of(edge))
 }
 
 /// Whether the head had a length besides chunked framing. The engine removes it before anybody sees it.
@@ -161,7 +161,7 @@ pub(super) fn decide(session: &mut Session, cx: &mut Context) -> Decision {
         let reason = if cx.snapshot.generation == 0 { Reason::NotReady } else { Reason::NoRoute };
         return refuse(reason, &request.headers, &cx.known);
     };
-    if route.https_redirect && facts.scheme == "http" && !facts.path.starts_with(ACME) {
+    if route.https_redirect && facts.scheme == "http" && !is_acme_challenge(facts.path) {
         let location = redirect::https_location(&facts);
         cx.route = Some(route);
         let answer = Answer::redirect(Reason::HttpsRedirect, StatusCode::PERMANENT_REDIRECT, &location);

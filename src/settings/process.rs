@@ -233,6 +233,14 @@ impl Default for Process {
 }
 
 impl Process {
+    /// Worker threads, resolved: one a core for 0.
+    pub fn worker_threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads => threads,
+        }
+    }
+
     /// Names what differs in `new` and cannot change while the process runs.
     pub fn restart_needed(&self, new: &Process) -> Vec<Diagnostic> {
         let sockets = |process: &Process| -> Vec<(String, SocketAddr, ListenerProtocol)> {

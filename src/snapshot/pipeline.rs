@@ -1,14 +1,37 @@
-//! The plugin chain of a route. (stub: replaced by the plugin owner)
+//! The plugin chain of a route: which instances run at which hook, in which order.
+//!
+//! Order is stage, then position; answers pass in reverse. A panic of a plugin ends its request with 500 and harms
+//! nothing else. It must not know how instances are built, nor any type of the proxy's engine.
 
-use http::StatusCode;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::{Method, StatusCode};
 use tidegate_plugin::{
-    BodyChunk, BodyFlow, Hooks, LogRecord, Reply, RequestContext, RequestFacts, ResponseContext, Shared,
-    UpstreamRequest,
+    BodyChunk, BodyFlow, Flow, Hooks, LogRecord, Plugin, Reply, RequestContext, ResponseContext, Shared, Stage,
+    UpstreamRequest, Verdict,
 };
+
+pub use self::instance::{Counters, Description, Instance, Mode};
+
+mod instance;
 
 /// The plugins of a route, sorted by stage and position, a list a hook.
 #[derive(Debug, Default)]
-pub struct Pipeline {}
+pub struct Pipeline {
+    chain: List,
+    hooks: Hooks,
+    authenticates: bool,
+    request: List,
+    upstream_request: List,
+    request_body: List,
+    response: List,
+    response_body: List,
+    log: List,
+}
 
 /// What the request hooks decided.
 #[derive(Debug)]
@@ -21,34 +44,191 @@ pub enum Outcome {
     Reply(Reply),
 }
 
+type List = Box<[Arc<Instance>]>;
+
+// === impl Pipeline ===
+
 impl Pipeline {
+    /// Sorts the instances by stage; within a stage the given order holds.
+    pub fn new(mut chain: Vec<Arc<Instance>>) -> Self {
+        chain.sort_by_key(|instance| instance.stage);
+        let wanting = |hook| chain.iter().filter(|i| i.hooks.contains(hook)).cloned().collect::<List>();
+        let reversed = |hook| chain.iter().rev().filter(|i| i.hooks.contains(hook)).cloned().collect::<List>();
+        Self {
+            hooks: chain.iter().fold(Hooks::NONE, |all, instance| all | instance.hooks),
+            authenticates: chain.iter().any(|instance| instance.stage == Stage::Authenticate),
+            request: wanting(Hooks::REQUEST),
+            upstream_request: wanting(Hooks::UPSTREAM_REQUEST),
+            request_body: wanting(Hooks::REQUEST_BODY),
+            response: reversed(Hooks::RESPONSE),
+            response_body: reversed(Hooks::RESPONSE_BODY),
+            log: wanting(Hooks::LOG),
+            chain: chain.into(),
+        }
+    }
+
     /// Hooks that at least one plugin wants.
     pub fn hooks(&self) -> Hooks {
-        Hooks::NONE
+        self.hooks
     }
+
+    /// The instances in the order in which requests meet them.
+    pub fn instances(&self) -> &[Arc<Instance>] {
+        &self.chain
+    }
+
+    /// What `explain` shows, in order.
+    pub fn describe(&self) -> Vec<Description> {
+        self.chain.iter().map(|instance| instance.describe()).collect()
+    }
+
     /// Runs the request hooks until one answers or must wait.
-    pub fn on_request(&self, _cx: &mut RequestContext<'_>) -> Outcome {
-        Outcome::Continue
+    pub fn on_request(&self, cx: &mut RequestContext<'_>) -> Outcome {
+        self.run_from(0, cx)
     }
+
     /// Lets the plugin that must wait do so, then runs the rest. Never returns [`Outcome::Wait`].
-    pub async fn wait(&self, _index: usize, _cx: &mut RequestContext<'_>) -> Outcome {
+    pub async fn wait(&self, index: usize, cx: &mut RequestContext<'_>) -> Outcome {
+        let mut index = index;
+        loop {
+            let Some(instance) = self.request.get(index) else {
+                return Outcome::Reply(failed());
+            };
+            match wait_guarded(instance, cx).await {
+                None => return Outcome::Reply(failed()),
+                Some(Verdict::Continue) => {}
+                Some(Verdict::Reply(reply)) => {
+                    if let Some(reply) = self.judge(instance, reply, cx) {
+                        return Outcome::Reply(reply);
+                    }
+                }
+            }
+            match self.run_from(index + 1, cx) {
+                Outcome::Wait(next) => index = next,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Runs the upstream request hooks. A panic marks the request as failed, see [`Shared::has_failed`].
+    pub fn on_upstream_request(&self, head: &mut UpstreamRequest<'_>, shared: &Shared) {
+        for instance in &self.upstream_request {
+            if guarded(instance, |plugin| plugin.on_upstream_request(head, shared)).is_none() {
+                return shared.fail();
+            }
+        }
+    }
+
+    /// Runs the request body hooks.
+    pub fn on_request_body(&self, chunk: &mut BodyChunk<'_>, shared: &Shared) -> BodyFlow {
+        body(&self.request_body, |plugin| plugin.on_request_body(chunk, shared))
+    }
+
+    /// Runs the response hooks, last plugin first. A panic makes the status 500 and marks the request as failed.
+    pub fn on_response(&self, cx: &mut ResponseContext<'_>) {
+        for instance in &self.response {
+            if guarded(instance, |plugin| plugin.on_response(cx)).is_none() {
+                cx.status = StatusCode::INTERNAL_SERVER_ERROR;
+                cx.shared().fail();
+            }
+        }
+    }
+
+    /// Runs the response body hooks, last plugin first.
+    pub fn on_response_body(&self, chunk: &mut BodyChunk<'_>, shared: &Shared) -> BodyFlow {
+        body(&self.response_body, |plugin| plugin.on_response_body(chunk, shared))
+    }
+
+    /// Runs the log hooks.
+    pub fn on_log(&self, record: &LogRecord<'_>) {
+        for instance in &self.log {
+            let _ = guarded(instance, |plugin| plugin.on_log(record));
+        }
+    }
+
+    fn run_from(&self, start: usize, cx: &mut RequestContext<'_>) -> Outcome {
+        for (index, instance) in self.request.iter().enumerate().skip(start) {
+            match guarded(instance, |plugin| plugin.on_request(cx)) {
+                Some(Flow::Continue) => {}
+                Some(Flow::Wait) => return Outcome::Wait(index),
+                Some(Flow::Reply(reply)) => match self.judge(instance, reply, cx) {
+                    Some(reply) => return Outcome::Reply(reply),
+                    None => continue,
+                },
+                None => return Outcome::Reply(failed()),
+            }
+        }
         Outcome::Continue
     }
-    /// Runs the upstream request hooks.
-    pub fn on_upstream_request(&self, _head: &mut UpstreamRequest<'_>, _shared: &Shared) {}
-    /// Runs the request body hooks.
-    pub fn on_request_body(&self, _chunk: &mut BodyChunk<'_>, _shared: &Shared) -> BodyFlow {
-        BodyFlow::Continue
+
+    /// What becomes of a plugin's answer: nothing in report mode, 500 where it would skip authentication.
+    fn judge(&self, instance: &Instance, reply: Reply, cx: &RequestContext<'_>) -> Option<Reply> {
+        if instance.mode == Mode::Report {
+            instance.count_would_refuse();
+            tracing::debug!(plugin = %instance.name, status = reply.status.as_u16(), "plugin would refuse");
+            return None;
+        }
+        if self.authenticates && instance.stage < Stage::Authenticate && !may_end(cx.method, reply.status) {
+            instance.count_broken();
+            return Some(failed());
+        }
+        instance.count_reply();
+        Some(reply)
     }
-    /// Runs the response hooks, last plugin first.
-    pub fn on_response(&self, _cx: &mut ResponseContext<'_>) {}
-    /// Runs the response body hooks, last plugin first.
-    pub fn on_response_body(&self, _chunk: &mut BodyChunk<'_>, _shared: &Shared) -> BodyFlow {
-        BodyFlow::Continue
-    }
-    /// Runs the log hooks.
-    pub fn on_log(&self, _record: &LogRecord<'_>) {}
 }
 
-#[allow(dead_code)]
-fn unused(_: RequestFacts<'_>, _: StatusCode) {}
+// === private functions ===
+
+fn failed() -> Reply {
+    Reply::new(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Whether an answer may come before authentication: a refusal, a redirect or a CORS preflight, never content.
+fn may_end(method: &Method, status: StatusCode) -> bool {
+    let is_preflight = method == Method::OPTIONS && matches!(status.as_u16(), 200 | 204);
+    is_preflight || status.is_redirection() || status.is_client_error() || status.is_server_error()
+}
+
+/// Runs one hook; `None`, counted, when it panics.
+fn guarded<T>(instance: &Instance, hook: impl FnOnce(&dyn Plugin) -> T) -> Option<T> {
+    let result = catch_unwind(AssertUnwindSafe(|| hook(&*instance.plugin))).ok();
+    if result.is_none() {
+        instance.count_panic();
+    }
+    result
+}
+
+/// Waits; `None`, counted, when the plugin panics while it makes the future or in any poll of it.
+async fn wait_guarded(instance: &Instance, cx: &mut RequestContext<'_>) -> Option<Verdict> {
+    let made = catch_unwind(AssertUnwindSafe(move || {
+        let cx = cx;
+        instance.plugin.wait(cx)
+    }))
+    .ok();
+    if made.is_none() {
+        instance.count_panic();
+    }
+    let mut future = made?;
+    poll_fn(|task| match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut future).poll(task))) {
+        Ok(poll) => poll.map(Some),
+        Err(_) => {
+            instance.count_panic();
+            Poll::Ready(None)
+        }
+    })
+    .await
+}
+
+fn body(list: &[Arc<Instance>], mut hook: impl FnMut(&dyn Plugin) -> BodyFlow) -> BodyFlow {
+    for instance in list {
+        match guarded(instance, &mut hook) {
+            Some(BodyFlow::Continue) => {}
+            Some(abort @ BodyFlow::Abort(_)) => return abort,
+            None => return BodyFlow::Abort(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+    BodyFlow::Continue
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,12 +3,14 @@
 use std::any::{Any, TypeId};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Facts that live as long as the request, and what plugins leave for each other.
 #[derive(Debug, Default)]
 pub struct Shared {
     /// Who the client is, once a plugin has found out.
     pub identity: Option<Identity>,
+    failed: AtomicBool,
     slots: Vec<(TypeId, Box<dyn Any + Send + Sync>)>,
 }
 
@@ -75,6 +77,16 @@ impl Shared {
     pub fn put<T: Any + Send + Sync>(&mut self, value: T) {
         self.slots.retain(|(id, _)| *id != TypeId::of::<T>());
         self.slots.push((TypeId::of::<T>(), Box::new(value)));
+    }
+
+    /// Marks the request as failed by a plugin: it must not reach the upstream any more.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a hook without a result of its own has failed; the proxy then answers 500.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// The value of that type, when a hook has left one.

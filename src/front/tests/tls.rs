@@ -96,7 +96,7 @@ async fn the_certificate_is_the_one_of_the_server_name() {
 async fn the_default_of_the_listener_beats_that_of_the_snapshot() {
     let (a, own) = (certificate("a.test"), certificate("own.test"));
     let house = House::with(snapshot(edge(), &[("a.test", &a)], certificate("default.test")));
-    let address = house.tls(TlsPolicy { certificate: Some(own.clone()), ..TlsPolicy::default() });
+    let address = house.tls(TlsPolicy { certificate: Arc::new(Some(own.clone()).into()), ..TlsPolicy::default() });
     assert_eq!(presented(address, "a.test").await, leaf(&a));
     assert_eq!(presented(address, "unknown.test").await, leaf(&own));
 }

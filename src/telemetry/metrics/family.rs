@@ -102,6 +102,23 @@ pub static UPSTREAM_HEALTHY: Family = Family {
     kind: Kind::Gauge,
     labels: &["upstream"],
 };
+/// Health probes that ended.
+pub static PROBES: Family =
+    Family::total("tidegate_health_probes_total", "Active health probes that have ended, all upstreams together.");
+/// Health probes that failed.
+pub static PROBE_FAILURES: Family =
+    Family::total("tidegate_health_probe_failures_total", "Active health probes that failed, all upstreams together.");
+/// DNS resolutions that ended.
+pub static RESOLUTIONS: Family =
+    Family::total("tidegate_dns_resolutions_total", "DNS resolutions of upstream names that have ended.");
+/// DNS resolutions that failed.
+pub static RESOLUTION_FAILURES: Family =
+    Family::total("tidegate_dns_resolution_failures_total", "DNS resolutions of upstream names that failed.");
+/// Picks from upstreams all of whose endpoints were unhealthy.
+pub static PANIC_PICKS: Family = Family::total(
+    "tidegate_upstream_panic_picks_total",
+    "Endpoints picked although unhealthy, because every endpoint of the upstream was.",
+);
 /// When a certificate expires.
 pub static CERTIFICATE_EXPIRY: Family = Family {
     name: "tidegate_certificate_expiry_timestamp_seconds",
@@ -159,6 +176,11 @@ pub(super) static PROCESS_START: Family = Family {
 
 /// Families that sources give samples of.
 pub(super) static OBSERVED: &[&Family] = &[
+    &PROBES,
+    &PROBE_FAILURES,
+    &RESOLUTIONS,
+    &RESOLUTION_FAILURES,
+    &PANIC_PICKS,
     &CONNECTIONS,
     &CONNECTIONS_ACCEPTED,
     &CONNECTION_FAILURES,
@@ -194,6 +216,10 @@ pub(super) static ROUTES: &[&Family] = &[
 impl Family {
     const fn histogram(name: &'static str, help: &'static str) -> Self {
         Self { name, help, kind: Kind::Histogram, labels: SERVICE }
+    }
+
+    const fn total(name: &'static str, help: &'static str) -> Self {
+        Self { name, help, kind: Kind::Counter, labels: &[] }
     }
 
     /// The family's name.

@@ -1,0 +1,151 @@
+//! Wiring only, in the order of the flow: settings, telemetry, registry, control, proxy, listeners, sources.
+//!
+//! A program of one's own is `Tidegate::builder().plugins(…).run()`; a test starts a proxy with
+//! [`Builder::start`] and asks the [`Running`] for its addresses.
+
+mod control;
+mod echo;
+mod inspect;
+mod live;
+mod observe;
+pub(crate) mod offline;
+mod running;
+mod servers;
+mod shared;
+mod sources;
+pub(crate) mod summary;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tidegate_plugin::{Define, Definition};
+use tokio::sync::{mpsc, watch};
+
+use crate::compile::{Compiler, CompilerParts};
+use crate::diagnostic::Diagnostic;
+use crate::endpoint::{self, Table};
+use crate::front::Listeners;
+use crate::origin::Origin;
+use crate::proxy::{Proxy, http_proxy};
+use crate::settings::Settings;
+use crate::telemetry::{Metrics, Telemetry};
+use control::Control;
+pub use running::Running;
+use shared::Shared;
+
+/// Batches that may wait for the control plane; a source that is faster waits.
+const INBOX: usize = 64;
+
+/// A proxy to be: see [`Tidegate::builder`].
+#[derive(Debug)]
+pub struct Tidegate;
+
+/// Collects what a proxy is made of.
+#[derive(Default)]
+pub struct Builder {
+    registry: Vec<Definition>,
+}
+
+// === impl Tidegate, Builder ===
+
+impl Tidegate {
+    /// Begins a proxy without any plugin.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
+
+impl Builder {
+    /// Adds plugins that were defined elsewhere; a later one replaces an earlier one of the same name.
+    #[must_use]
+    pub fn plugins(mut self, definitions: &[Definition]) -> Self {
+        for definition in definitions {
+            self.registry.retain(|known| known.name != definition.name);
+            self.registry.push(*definition);
+        }
+        self
+    }
+
+    /// Adds one plugin.
+    #[must_use]
+    pub fn plugin<P: Define>(self) -> Self {
+        self.plugins(&[tidegate_plugin::define::<P>()])
+    }
+
+    /// The plugins so far.
+    pub fn registry(&self) -> &[Definition] {
+        &self.registry
+    }
+
+    /// Reads the command line and does what it says; by default serves until told to stop.
+    pub fn run(self) -> ExitCode {
+        crate::cli::main(self)
+    }
+
+    /// Starts serving on the runtime that this is called in.
+    ///
+    /// # Errors
+    /// Whatever keeps the process from serving at all: a listener that cannot be bound, a certificate file that
+    /// cannot be read, a log that cannot be opened. Faults of routes and manifests are diagnostics instead.
+    pub async fn start(self, settings: Settings) -> anyhow::Result<Running> {
+        let (compiler, shared) = parts(&self, &settings)?;
+        let live = Arc::new(live::Live::new(&settings, shared.clone())?);
+        let listeners = listen(&settings, &shared, &live)?;
+        observe::register(&shared, listeners.metrics());
+        let servers = servers::start(&settings, &shared).await?;
+        let stop = watch::Sender::new(false);
+        tokio::spawn(endpoint::health::run(shared.table.clone(), stop.subscribe()));
+        tokio::spawn(endpoint::resolver::run(shared.table.clone(), endpoint::resolver::Config::default(), stop.subscribe()));
+        let (sender, inbox) = mpsc::channel(INBOX);
+        let sources = sources::start(settings, live.clone(), sender).await?;
+        let control = Control::new(compiler, shared.clone(), sources.names());
+        std::thread::Builder::new().name("control".into()).spawn(move || control.run(inbox)).context("no thread for the control plane")?;
+        Ok(Running { shared, live, listeners, servers, sources, stop })
+    }
+}
+
+/// The compiler, and the handles around its empty snapshot.
+fn parts(builder: &Builder, settings: &Settings) -> anyhow::Result<(Compiler, Arc<Shared>)> {
+    install_crypto();
+    let metrics = Arc::new(Metrics::new()?);
+    let table = Arc::new(Table::default());
+    let route_metrics = metrics.clone();
+    let compiler = Compiler::new(CompilerParts {
+        table: table.clone(),
+        plugins: builder.registry.clone(),
+        folder: settings.folder.clone(),
+        route_metrics: Box::new(move |facts| route_metrics.route(facts)),
+        now: Box::new(unix_seconds),
+    });
+    let shared = Shared::new(compiler.empty(), table, Arc::new(Telemetry::new(metrics)));
+    Ok((compiler, Arc::new(shared)))
+}
+
+/// Binds every listener; they answer 503 `not_ready` until the first snapshot.
+fn listen(settings: &Settings, shared: &Shared, live: &live::Live) -> anyhow::Result<Arc<Listeners<running::App>>> {
+    let threads = settings.process.worker_threads();
+    let proxy = Proxy::new(shared.snapshot.clone(), shared.telemetry.clone());
+    let app = Arc::new(http_proxy(proxy, threads));
+    let listeners = Arc::new(Listeners::new(app, shared.snapshot.clone(), 1));
+    for spec in &settings.process.listeners {
+        listeners.start(&live.listener(spec))?;
+    }
+    Ok(listeners)
+}
+
+/// One provider for the whole process, before anybody asks for one.
+fn install_crypto() {
+    // A second install fails; then the first one, the same, stands.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+fn unix_seconds() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The diagnostic for a fault of the process itself.
+fn internal(error: &anyhow::Error) -> Diagnostic {
+    Diagnostic::error("Internal", &Origin::new("Conf", "", "", None), format!("{error:#}"))
+}

@@ -1,0 +1,170 @@
+//! The control loop: takes batches from sources, translates, compiles, publishes.
+//!
+//! One thread owns the whole control plane, so that nothing in it needs a lock. Requests meet it only at the
+//! published snapshot and the endpoint table.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::shared::{Report, Shared};
+use crate::compile::Compiler;
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::model::Touched;
+use crate::resources::{Batch, Resources};
+use crate::translate::Translator;
+
+/// Batches that are taken in at once, so that a flood of changes is compiled a few times and not once each.
+const MAX_BATCHES: usize = 256;
+/// Diagnostics logged for one change; the rest is counted, and shown by `check` and the admin API.
+const MAX_LOGGED: usize = 20;
+
+/// The control plane's state.
+pub(crate) struct Control {
+    resources: Resources,
+    translator: Translator,
+    compiler: Compiler,
+    shared: Arc<Shared>,
+    /// Sources that have not delivered everything yet; nothing is published before.
+    awaited: BTreeSet<&'static str>,
+    /// What each source said last.
+    said: BTreeMap<&'static str, Vec<Diagnostic>>,
+    /// What was touched since the last snapshot.
+    touched: Touched,
+}
+
+/// How long each stage of a change took.
+struct Spent {
+    translate: Duration,
+    compile: Duration,
+}
+
+// === impl Control ===
+
+impl Control {
+    /// Makes a control plane that waits for these sources before it publishes anything.
+    pub(crate) fn new(compiler: Compiler, shared: Arc<Shared>, sources: impl IntoIterator<Item = &'static str>) -> Self {
+        Self {
+            resources: Resources::default(),
+            translator: Translator::new(),
+            compiler,
+            shared,
+            awaited: sources.into_iter().collect(),
+            said: BTreeMap::new(),
+            touched: Touched::default(),
+        }
+    }
+
+    /// Works until all senders are gone.
+    pub(crate) fn run(mut self, mut inbox: mpsc::Receiver<Batch>) {
+        while let Some(first) = inbox.blocking_recv() {
+            let mut batches = vec![first];
+            while batches.len() < MAX_BATCHES
+                && let Ok(next) = inbox.try_recv()
+            {
+                batches.push(next);
+            }
+            self.take(batches);
+        }
+    }
+
+    /// Takes batches in and publishes what they change.
+    pub(crate) fn take(&mut self, batches: Vec<Batch>) {
+        let noticed = batches.iter().map(|batch| batch.noticed).min().unwrap_or_else(Instant::now);
+        let count = batches.len() as u64;
+        let started = Instant::now();
+        let mut events = Vec::new();
+        for batch in batches {
+            if batch.is_complete {
+                self.awaited.remove(batch.source);
+            }
+            self.said.insert(batch.source, batch.diagnostics);
+            events.extend(batch.events);
+        }
+        let changes = self.resources.apply(events);
+        let touched = self.translator.apply(&self.resources, &changes);
+        self.touched.merge(touched);
+        let translate = started.elapsed();
+        if self.awaited.is_empty() {
+            self.publish(noticed, translate);
+        }
+        self.shared.took(count);
+    }
+
+    fn publish(&mut self, noticed: Instant, translate: Duration) {
+        let touched = std::mem::take(&mut self.touched);
+        let previous = self.shared.snapshot.load_full();
+        let started = Instant::now();
+        // The first complete load publishes even an empty configuration: a proxy without routes is ready too.
+        let is_first = previous.generation == 0;
+        if is_first || !touched.is_empty() {
+            let mut snapshot = self.compiler.compile(self.translator.model(), &touched, &previous);
+            if is_first || !touched.is_endpoints_only() {
+                snapshot.generation = previous.generation + 1;
+                self.shared.snapshot.store(Arc::new(snapshot));
+            }
+        }
+        let spent = Spent { translate, compile: started.elapsed() };
+        self.report(noticed, &spent);
+        self.shared.readiness.set_loaded();
+    }
+
+    /// Tells what is live now, and what is new among the findings.
+    fn report(&self, noticed: Instant, spent: &Spent) {
+        let diagnostics = self.diagnostics();
+        let before = self.shared.report.load();
+        log_new(&before.diagnostics, &diagnostics);
+        let generation = self.shared.snapshot.load().generation;
+        let elapsed = noticed.elapsed();
+        self.shared.observe_publish(generation, spent.translate + spent.compile, elapsed, &diagnostics);
+        info!(
+            generation,
+            hosts = self.translator.model().hosts.len(),
+            upstreams = self.translator.model().backends.len(),
+            certificates = self.translator.model().certificates.len(),
+            diagnostics = diagnostics.len(),
+            translate_ms = millis(spent.translate),
+            compile_ms = millis(spent.compile),
+            elapsed_ms = millis(elapsed),
+            "configuration live"
+        );
+        self.shared.report.store(Arc::new(Report { diagnostics }));
+    }
+
+    /// Everything that sources, translator and compiler have to say, sorted, each once.
+    pub(crate) fn diagnostics(&self) -> Vec<Diagnostic> {
+        let all: BTreeSet<Diagnostic> = self
+            .said
+            .values()
+            .flatten()
+            .cloned()
+            .chain(self.translator.diagnostics())
+            .chain(self.compiler.diagnostics())
+            .collect();
+        all.into_iter().collect()
+    }
+}
+
+fn log_new(before: &[Diagnostic], now: &[Diagnostic]) {
+    let known: BTreeSet<&Diagnostic> = before.iter().collect();
+    let fresh: Vec<&Diagnostic> = now.iter().filter(|diagnostic| !known.contains(diagnostic)).collect();
+    for diagnostic in fresh.iter().take(MAX_LOGGED) {
+        let (object, code, hint) = (diagnostic.origin.to_string(), diagnostic.code, diagnostic.hint.as_deref());
+        match diagnostic.severity {
+            Severity::Info => info!(object, code, hint, message = diagnostic.message, "input noted"),
+            Severity::Warning | Severity::Error => {
+                warn!(object, code, hint, error = diagnostic.message, severity = diagnostic.severity.as_str(), "input refused");
+            }
+        }
+    }
+    if fresh.len() > MAX_LOGGED {
+        warn!(more = fresh.len() - MAX_LOGGED, "more diagnostics than are logged; see `tidegate check`");
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,170 @@
+//! Settings of the process that change while it runs: access log, log level, certificates of listeners, shutdown.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use anyhow::Context;
+use arc_swap::ArcSwapOption;
+use tracing::info;
+
+use super::shared::Shared;
+use crate::compile::load_certificate;
+use crate::diagnostic::Diagnostic;
+use crate::front::{ListenerProtocol, ListenerSpec, TlsPolicy, TlsVersion};
+use crate::origin::Origin;
+use crate::settings::{self, AccessLogSpec, Alpn, LogFormat, Process, Settings, ShutdownSpec, TlsSpec};
+use crate::snapshot::certificates::ServedCertificate;
+use crate::telemetry::access_log::{Destination, Format, NginxFormat};
+use crate::telemetry::AccessLog;
+use crate::telemetry::process_log::ProcessLog;
+
+/// The settings in force, and where their changes go.
+pub(super) struct Live {
+    shared: Arc<Shared>,
+    process: Mutex<Process>,
+    folder: PathBuf,
+    certificates: Vec<(String, Arc<ArcSwapOption<ServedCertificate>>)>,
+    log: OnceLock<ProcessLog>,
+}
+
+// === impl Live ===
+
+impl Live {
+    /// Puts the settings of the start in force.
+    ///
+    /// # Errors
+    /// A certificate that cannot be used, or an access log that cannot be opened.
+    pub(super) fn new(settings: &Settings, shared: Arc<Shared>) -> anyhow::Result<Self> {
+        let process = settings.process.clone();
+        let folder = settings.folder.clone();
+        let mut certificates = Vec::new();
+        for listener in &process.listeners {
+            let certificate = listener.tls.as_ref().map_or(Ok(None), |tls| certificate(tls, &folder));
+            let certificate = certificate.with_context(|| format!("listener `{}`", listener.name))?;
+            certificates.push((listener.name.clone(), Arc::new(ArcSwapOption::from(certificate))));
+        }
+        shared.telemetry.set_access_log(process.access_log.on().map(|spec| access_log(spec, &folder)).transpose()?);
+        Ok(Self { shared, process: Mutex::new(process), folder, certificates, log: OnceLock::new() })
+    }
+
+    /// Puts new settings in force as far as that can be done, and says what cannot.
+    pub(super) fn apply(&self, settings: &Settings) -> Vec<Diagnostic> {
+        let new = &settings.process;
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = process.restart_needed(new);
+        for diagnostic in &mut found {
+            let field = diagnostic.origin.field.clone();
+            diagnostic.origin = settings::origin(&settings.file).at(field);
+        }
+        if process.access_log != new.access_log {
+            match new.access_log.on().map(|spec| access_log(spec, &self.folder)).transpose() {
+                Ok(log) => self.shared.telemetry.set_access_log(log),
+                Err(error) => found.push(refused(settings, "accessLog", &error)),
+            }
+        }
+        if let Some(log) = self.log.get()
+            && process.log.level != new.log.level
+            && let Err(error) = log.set_level(new.log.level.as_str())
+        {
+            found.push(refused(settings, "log.level", &error.into()));
+        }
+        found.extend(self.renew_certificates(settings));
+        let sockets = (process.listeners.clone(), process.threads, process.telemetry.clone(), process.admin.clone());
+        *process = new.clone();
+        // What needs a restart stays as it was, so that the next change is compared with what is in force.
+        (process.listeners, process.threads, process.telemetry, process.admin) = sockets;
+        info!("settings applied");
+        found
+    }
+
+    /// How the process stops.
+    pub(super) fn shutdown(&self) -> ShutdownSpec {
+        self.process().shutdown.clone()
+    }
+
+    /// Lets changes set the level of the process's log.
+    pub(super) fn attach_log(&self, log: ProcessLog) {
+        // The first one stays: there is one log.
+        let _ = self.log.set(log);
+    }
+
+    /// Names of the listeners, and `http` or `https`.
+    pub(super) fn listeners(&self) -> Vec<(String, String)> {
+        let scheme = |protocol| match protocol {
+            settings::ListenerProtocol::Http => "http",
+            settings::ListenerProtocol::Https => "https",
+        };
+        self.process().listeners.iter().map(|it| (it.name.clone(), scheme(it.protocol).to_owned())).collect()
+    }
+
+    /// A listener as the front wants it.
+    pub(super) fn listener(&self, spec: &settings::ListenerSpec) -> ListenerSpec {
+        let tls = spec.tls.clone().unwrap_or_default();
+        let certificate = self.certificates.iter().find(|(name, _)| *name == spec.name).map(|(_, slot)| slot.clone());
+        ListenerSpec {
+            name: spec.name.as_str().into(),
+            address: spec.address,
+            protocol: match spec.protocol {
+                settings::ListenerProtocol::Http => ListenerProtocol::Http,
+                settings::ListenerProtocol::Https => ListenerProtocol::Https,
+            },
+            tls: TlsPolicy {
+                alpn_h2: tls.protocols().contains(&Alpn::H2),
+                alpn_http1: tls.protocols().contains(&Alpn::Http11),
+                min_version: match tls.min_version {
+                    settings::TlsVersion::Tls12 => TlsVersion::Tls12,
+                    settings::TlsVersion::Tls13 => TlsVersion::Tls13,
+                },
+                certificate: certificate.unwrap_or_default(),
+                ..TlsPolicy::default()
+            },
+        }
+    }
+
+    fn renew_certificates(&self, settings: &Settings) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        for (index, listener) in settings.process.listeners.iter().enumerate() {
+            let Some((_, slot)) = self.certificates.iter().find(|(name, _)| *name == listener.name) else { continue };
+            match listener.tls.as_ref().map_or(Ok(None), |tls| certificate(tls, &self.folder)) {
+                Ok(certificate) => slot.store(certificate),
+                Err(error) => found.push(refused(settings, &format!("listeners[{index}].tls"), &error)),
+            }
+        }
+        found
+    }
+
+    fn process(&self) -> std::sync::MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refused(settings: &Settings, field: &str, error: &anyhow::Error) -> Diagnostic {
+    let origin = settings::origin(&settings.file).at(field);
+    Diagnostic::error("NotApplied", &origin, format!("{error:#}; the old value stays in force"))
+}
+
+/// The certificate that a listener names by files.
+fn certificate(tls: &TlsSpec, folder: &Path) -> anyhow::Result<Option<Arc<ServedCertificate>>> {
+    let (Some(chain), Some(key)) = (&tls.certificate_file, &tls.key_file) else { return Ok(None) };
+    let read = |file: &str| {
+        let file = folder.join(file);
+        std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))
+    };
+    let origin = Origin::new("File", "", chain, None);
+    let loaded = load_certificate(chain, &origin, &read(chain)?, &read(key)?);
+    loaded.map(Some).map_err(|message| anyhow::anyhow!("certificate {chain}: {message}"))
+}
+
+fn access_log(spec: &AccessLogSpec, folder: &Path) -> anyhow::Result<AccessLog> {
+    let format = match &spec.format {
+        LogFormat::Json => Format::Json,
+        LogFormat::Combined => Format::Combined,
+        LogFormat::Nginx(text) => Format::Nginx(NginxFormat::parse(text)?),
+    };
+    let destination = match &*spec.path {
+        "stdout" => Destination::Stdout,
+        "stderr" => Destination::Stderr,
+        file => Destination::File(folder.join(file)),
+    };
+    AccessLog::open(format, destination).with_context(|| format!("cannot open the access log {}", spec.path))
+}

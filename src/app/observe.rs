@@ -1,0 +1,69 @@
+//! What other stages count, handed to the metrics: connections, endpoints, certificates.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::shared::Shared;
+use crate::front::{FrontMetrics, ListenerCounts};
+use crate::telemetry::metrics::{Sample, family};
+
+/// Takes one sample.
+type Emit<'a> = &'a mut dyn FnMut(Sample<'_>);
+
+/// Registers everything that is asked at scrape time.
+pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
+    let front = front.clone();
+    shared.metrics().observe(Box::new(move |emit| front.snapshot().iter().for_each(|counts| connections(counts, emit))));
+    let table = shared.table.clone();
+    shared.metrics().observe(Box::new(move |emit| {
+        for upstream in table.iter() {
+            let counts = upstream.counts();
+            let labels: &[&str] = &[upstream.id()];
+            emit(Sample { family: &family::UPSTREAM_ENDPOINTS, labels, value: counts.total as f64 });
+            emit(Sample { family: &family::UPSTREAM_HEALTHY, labels, value: counts.healthy as f64 });
+        }
+        let stats = table.stats();
+        for (family, count) in [
+            (&family::PROBES, &stats.probes_total),
+            (&family::PROBE_FAILURES, &stats.probe_failures_total),
+            (&family::RESOLUTIONS, &stats.resolutions_total),
+            (&family::RESOLUTION_FAILURES, &stats.resolution_failures_total),
+            (&family::PANIC_PICKS, &stats.panic_picks_total),
+        ] {
+            emit(Sample { family, labels: &[], value: count.load(Ordering::Relaxed) as f64 });
+        }
+    }));
+    let snapshot = shared.snapshot.clone();
+    shared.metrics().observe(Box::new(move |emit| {
+        let snapshot = snapshot.load();
+        let certificates = &snapshot.certificates;
+        let mut seen = std::collections::BTreeSet::new();
+        for served in certificates.hosts.iter().map(|(_, served)| served).chain([&certificates.default]) {
+            if seen.insert(served.name.clone()) {
+                emit(Sample { family: &family::CERTIFICATE_EXPIRY, labels: &[&served.name], value: served.not_after as f64 });
+            }
+        }
+    }));
+}
+
+fn connections(counts: &ListenerCounts, emit: Emit<'_>) {
+    let listener: &str = &counts.listener;
+    let mut state = |state, value: u64| {
+        emit(Sample { family: &family::CONNECTIONS, labels: &[listener, state], value: value as f64 });
+    };
+    state("handshake", counts.handshaking);
+    state("active", counts.active);
+    emit(Sample { family: &family::CONNECTIONS_ACCEPTED, labels: &[listener], value: counts.accepted as f64 });
+    let mut failure = |kind: &str, value: u64| {
+        emit(Sample { family: &family::CONNECTION_FAILURES, labels: &[listener, kind], value: value as f64 });
+    };
+    failure("refused", counts.refused);
+    failure("malformed", counts.malformed);
+    failure("panicked", counts.panicked);
+    for (kind, value) in &counts.handshake_failures {
+        failure(&format!("handshake_{}", kind.as_str()), *value);
+    }
+    for (kind, value) in &counts.timeouts {
+        failure(&format!("timeout_{}", kind.as_str()), *value);
+    }
+}

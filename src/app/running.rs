@@ -1,0 +1,145 @@
+//! A proxy that runs: its addresses, its state, and how it stops.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use pingora_proxy::HttpProxy;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::live::Live;
+use super::servers::Servers;
+use super::shared::Shared;
+use super::sources::Sources;
+use crate::diagnostic::Diagnostic;
+use crate::front::Listeners;
+use crate::proxy::Proxy;
+use crate::snapshot::Snapshot;
+use crate::telemetry::process_log::ProcessLog;
+
+/// What listeners hand their connections to.
+pub(super) type App = HttpProxy<Proxy>;
+
+/// A proxy that serves until [`Running::stop`].
+pub struct Running {
+    pub(super) shared: Arc<Shared>,
+    pub(super) live: Arc<Live>,
+    pub(super) listeners: Arc<Listeners<App>>,
+    pub(super) servers: Servers,
+    pub(super) sources: Sources,
+    pub(super) stop: watch::Sender<bool>,
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Resolves when the first complete configuration is live.
+    pub async fn ready(&self) {
+        let mut revision = 0;
+        while !self.shared.readiness.is_ready() {
+            self.shared.after(revision).await;
+            revision = self.shared.revision();
+        }
+    }
+
+    /// The real address of a listener.
+    pub fn listener(&self, name: &str) -> Option<SocketAddr> {
+        self.listeners.bound().into_iter().find(|bound| *bound.name == *name).map(|bound| bound.address)
+    }
+
+    /// The address of `/metrics`, `/healthz` and `/readyz`.
+    pub fn telemetry(&self) -> Option<SocketAddr> {
+        self.servers.telemetry
+    }
+
+    /// The address of the admin API.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.servers.admin
+    }
+
+    /// Counts the changes of the input that were taken in, whether or not they changed what is served.
+    pub fn revision(&self) -> u64 {
+        self.shared.revision()
+    }
+
+    /// Resolves when more changes than `revision` were taken in.
+    pub async fn after(&self, revision: u64) {
+        self.shared.after(revision).await;
+    }
+
+    /// Counts the snapshots that were published.
+    pub fn generation(&self) -> u64 {
+        self.shared.snapshot.load().generation
+    }
+
+    /// Everything there is to say about the input now.
+    pub fn diagnostics(&self) -> Vec<Diagnostic> {
+        self.shared.report.load().diagnostics.clone()
+    }
+
+    /// Reads the conf file again and opens log files again, as SIGHUP does.
+    pub fn reload(&self) {
+        self.sources.reload();
+        self.shared.telemetry.reopen();
+    }
+
+    /// Stops gracefully: not ready, keeps serving for `shutdown.delay`, stops accepting, lets requests finish until
+    /// `shutdown.timeout`, then cuts what is left. Returns as soon as nothing is open.
+    pub async fn stop(&self) {
+        let shutdown = self.live.shutdown();
+        self.shared.readiness.begin_drain();
+        info!(delay = %shutdown.delay, timeout = %shutdown.timeout, "stopping");
+        tokio::time::sleep(shutdown.delay.0).await;
+        self.listeners.drain().await;
+        let drain = self.listeners.drain_state();
+        if tokio::time::timeout(shutdown.timeout.0, drain.idle()).await.is_err() {
+            warn!(open = drain.open(), "deadline passed, cutting what is still open");
+            drain.cut();
+        }
+        self.servers.stop();
+        self.stop.send_replace(true);
+        self.shared.telemetry.set_access_log(None);
+        info!("stopped");
+    }
+
+    /// Serves until SIGTERM or SIGINT, then stops gracefully; a second one ends the process's patience at once.
+    /// SIGHUP reloads.
+    ///
+    /// # Errors
+    /// When signals cannot be watched.
+    pub(crate) async fn until_stopped(&self) -> std::io::Result<()> {
+        let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut hup = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                _ = term.recv() => break,
+                _ = int.recv() => break,
+                _ = hup.recv() => self.reload(),
+            }
+        }
+        tokio::select! {
+            () = self.stop() => {}
+            _ = term.recv() => warn!("told twice to stop, leaving at once"),
+            _ = int.recv() => warn!("told twice to stop, leaving at once"),
+        }
+        Ok(())
+    }
+
+    /// Lets conf changes set the level of the process's log.
+    pub(crate) fn attach_log(&self, log: ProcessLog) {
+        self.live.attach_log(log);
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
+    }
+
+    pub(crate) fn source_names(&self) -> String {
+        self.sources.to_text()
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.live.listeners().into_iter().filter_map(|(name, scheme)| Some((scheme, self.listener(&name)?))).collect()
+    }
+}

@@ -1,0 +1,63 @@
+//! The servers that tell: telemetry and the admin API.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::sync::watch;
+
+use super::inspect::Inspector;
+use super::shared::Shared;
+use crate::admin::AdminPages;
+use crate::settings::Settings;
+use crate::telemetry::http::Server;
+use crate::telemetry::server::TelemetryPages;
+
+/// Servers that run, and the way to end them.
+pub(super) struct Servers {
+    /// Address of the telemetry server.
+    pub(super) telemetry: Option<SocketAddr>,
+    /// Address of the admin API.
+    pub(super) admin: Option<SocketAddr>,
+    stop: watch::Sender<bool>,
+}
+
+/// Binds and starts what the settings ask for.
+///
+/// # Errors
+/// An address that cannot be bound.
+pub(super) async fn start(settings: &Settings, shared: &Arc<Shared>) -> anyhow::Result<Servers> {
+    let stop = watch::Sender::new(false);
+    let mut servers = Servers { telemetry: None, admin: None, stop };
+    if let Some(spec) = settings.process.telemetry.on() {
+        let server = Server::bind(spec.address).await.with_context(|| format!("telemetry cannot listen on {}", spec.address))?;
+        servers.telemetry = Some(server.local_addr());
+        let pages = TelemetryPages::new(shared.metrics().clone(), shared.readiness.clone());
+        tokio::spawn(server.serve(Arc::new(pages), servers.stopped()));
+    }
+    if let Some(spec) = settings.process.admin.on() {
+        let server = Server::bind(spec.address).await.with_context(|| format!("the admin API cannot listen on {}", spec.address))?;
+        servers.admin = Some(server.local_addr());
+        let pages = AdminPages::new(Arc::new(Inspector::new(shared.clone())), server.local_addr());
+        tokio::spawn(server.serve(Arc::new(pages), servers.stopped()));
+    }
+    Ok(servers)
+}
+
+// === impl Servers ===
+
+impl Servers {
+    /// Ends them.
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut stop = self.stop.subscribe();
+        async move {
+            // A sender that is gone stops them too.
+            let _ = stop.wait_for(|stop| *stop).await;
+        }
+    }
+}

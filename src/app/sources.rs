@@ -1,0 +1,180 @@
+//! Starts the sources and lets them follow changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+
+use super::echo;
+use super::live::Live;
+use crate::diagnostic::Diagnostic;
+use crate::resources::conf::{Conf, EndpointSpec};
+use crate::resources::{Batch, Event, Object, Sourced};
+use crate::settings::Settings;
+use crate::source::conf::ConfFile;
+use crate::source::files::Files;
+use crate::source::{Watching, conf, files};
+
+/// Name under which the process's own findings stand among those of sources.
+const PROCESS: &str = "process";
+/// Stands for the address of a built-in upstream when nobody serves it.
+const NOT_STARTED: &str = "127.0.0.1:1";
+
+/// Sources that run; dropping them ends them.
+pub(super) struct Sources {
+    names: Vec<&'static str>,
+    watching: Vec<Watching>,
+    // Keeps the control plane alive where nothing is watched.
+    _sender: mpsc::Sender<Batch>,
+}
+
+/// Built-in upstreams that run, by name.
+#[derive(Default)]
+struct Builtins {
+    addresses: BTreeMap<String, String>,
+}
+
+/// Reads every source once, for a look at the input.
+pub(super) fn read_once(settings: &Settings) -> Vec<Batch> {
+    let mut conf_file = ConfFile::new(&settings.file);
+    let conf = match conf_file.load() {
+        Ok((_, batch)) => with_builtins(batch, |_| NOT_STARTED.to_owned()),
+        // The built-in demo is no file; a file that broke since it was read is told about.
+        Err(_) => with_builtins(first_batch(settings), |_| NOT_STARTED.to_owned()),
+    };
+    let mut batches = vec![conf];
+    if let Some(spec) = &settings.process.sources.files {
+        let mut batch = Files::new(&spec.paths, &settings.folder).load();
+        batch.is_complete = true;
+        batches.push(batch);
+    }
+    batches
+}
+
+/// Starts every source; each delivers everything it has first.
+///
+/// # Errors
+/// A thread or a built-in upstream that cannot be started.
+pub(super) async fn start(settings: Settings, live: Arc<Live>, sender: mpsc::Sender<Batch>) -> anyhow::Result<Sources> {
+    let mut sources = Sources { names: vec![conf::NAME], watching: Vec::new(), _sender: sender.clone() };
+    let mut builtins = Builtins::default();
+    // Files first: routes of the conf may name their Services.
+    if let Some(spec) = &settings.process.sources.files {
+        sources.names.push(files::NAME);
+        let mut source = Files::new(&spec.paths, &settings.folder);
+        let watch = spec.watch;
+        let (source, batch) = tokio::task::spawn_blocking(move || {
+            let batch = source.load();
+            (source, batch)
+        })
+        .await?;
+        sender.send(batch).await.context("the control plane is gone")?;
+        if watch {
+            sources.watching.push(source.watch(sender.clone())?);
+        }
+    }
+    let mut conf_file = ConfFile::new(&settings.file);
+    match conf_file.load() {
+        Ok((_, batch)) => {
+            sender.send(builtins.fill(batch).await?).await.context("the control plane is gone")?;
+            let relay = builtins.relay(sender.clone());
+            sources.watching.push(conf_file.watch(relay, move |settings| report(&sender, live.apply(&settings)))?);
+        }
+        // The built-in demo is no file.
+        Err(_) => sender.send(builtins.fill(first_batch(&settings)).await?).await.context("the control plane is gone")?,
+    }
+    Ok(sources)
+}
+
+// === impl Sources ===
+
+impl Sources {
+    /// Names of the sources, for people.
+    pub(super) fn to_text(&self) -> String {
+        self.names.join(", ")
+    }
+
+    /// Names of the sources, as the control plane awaits them.
+    pub(super) fn names(&self) -> Vec<&'static str> {
+        self.names.clone()
+    }
+
+    /// Makes every source look again at once.
+    pub(super) fn reload(&self) {
+        self.watching.iter().for_each(Watching::reload);
+    }
+}
+
+/// Tells the control plane what the process has to say about its settings.
+fn report(sender: &mpsc::Sender<Batch>, diagnostics: Vec<Diagnostic>) {
+    let batch = Batch { source: PROCESS, events: Vec::new(), diagnostics, noticed: Instant::now(), is_complete: true };
+    // Nobody listens any more: the process is about to end.
+    let _ = sender.blocking_send(batch);
+}
+
+/// The conf of settings that came from no file.
+fn first_batch(settings: &Settings) -> Batch {
+    let conf = Sourced { object: Arc::new(settings.conf.clone()), place: None };
+    let events = vec![Event::Apply(Object::Conf(conf))];
+    Batch { source: conf::NAME, events, diagnostics: Vec::new(), noticed: Instant::now(), is_complete: true }
+}
+
+// === impl Builtins ===
+
+impl Builtins {
+    /// Starts the built-in upstreams that a conf names and gives it their addresses.
+    async fn fill(&mut self, batch: Batch) -> anyhow::Result<Batch> {
+        for name in batch.events.iter().flat_map(builtin_names) {
+            if !self.addresses.contains_key(&name) {
+                let address = echo::start(&name).await.context("the built-in echo upstream cannot be started")?;
+                self.addresses.insert(name, address.to_string());
+            }
+        }
+        let address = |name: &str| self.addresses.get(name).cloned().unwrap_or_else(|| NOT_STARTED.to_owned());
+        Ok(with_builtins(batch, address))
+    }
+
+    /// Stands between the conf source and the control plane, so that later confs get their addresses too.
+    fn relay(mut self, sender: mpsc::Sender<Batch>) -> mpsc::Sender<Batch> {
+        let (relay, mut batches) = mpsc::channel(1);
+        tokio::spawn(async move {
+            while let Some(batch) = batches.recv().await {
+                let filled = match self.fill(batch).await {
+                    Ok(filled) => filled,
+                    Err(error) => {
+                        tracing::error!(error = format!("{error:#}"), "conf change not applied");
+                        continue;
+                    }
+                };
+                if sender.send(filled).await.is_err() {
+                    return;
+                }
+            }
+        });
+        relay
+    }
+}
+
+/// Names of the upstreams that a conf wants built in.
+fn builtin_names(event: &Event) -> Vec<String> {
+    let Event::Apply(Object::Conf(conf)) = event else { return Vec::new() };
+    let builtin = conf.object.upstreams.iter().filter(|(_, spec)| spec.builtin.is_some());
+    builtin.map(|(name, _)| name.clone()).collect()
+}
+
+/// Gives built-in upstreams the addresses where they are served.
+fn with_builtins(mut batch: Batch, address: impl Fn(&str) -> String) -> Batch {
+    for event in &mut batch.events {
+        let names = builtin_names(event);
+        let Event::Apply(Object::Conf(sourced)) = event else { continue };
+        let conf: &mut Conf = Arc::make_mut(&mut sourced.object);
+        for name in names {
+            if let Some(spec) = conf.upstreams.get_mut(&name) {
+                spec.endpoints.push(EndpointSpec { address: address(&name), weight: 1 });
+            }
+        }
+    }
+    batch
+}

@@ -1,0 +1,58 @@
+//! `tidegate run`: serves until it is told to stop.
+
+use std::future::Future;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use super::{print, report};
+use crate::app::{Builder, summary};
+use crate::diagnostic::Diagnostic;
+use crate::settings::{LogStyle, Settings};
+use crate::telemetry::process_log::{self, Form, ProcessLog};
+
+pub(super) fn run(builder: Builder, conf: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let settings = load(conf).map_err(|found| unusable(&found))?;
+    let log = &settings.process.log;
+    let form = if log.format == LogStyle::Json { Form::Json } else { Form::Text };
+    let log = ProcessLog::install(log.level.as_str(), std::env::var(process_log::ENVIRONMENT).ok(), form)
+        .context("the process log cannot be set up")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.process.worker_threads())
+        .thread_name("tidegate")
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let running = builder.start(settings).await?;
+        running.attach_log(log);
+        running.ready().await;
+        print(&summary::text(&running));
+        running.until_stopped().await?;
+        anyhow::Ok(())
+    })?;
+    // Connections that outlived the deadline end here.
+    runtime.shutdown_background();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the conf file, or the built-in demo when none is named and none is there.
+pub(crate) fn load(conf: Option<&Path>) -> Result<Settings, Vec<Diagnostic>> {
+    const DEFAULT: &str = "conf/tidegate.yaml";
+    match conf {
+        Some(file) => Settings::load(file),
+        None if Path::new(DEFAULT).exists() => Settings::load(Path::new(DEFAULT)),
+        None => Settings::parse(include_str!("../../conf/tidegate.yaml"), Path::new("(built-in demo)")),
+    }
+}
+
+/// The error for a conf file that cannot be used: its diagnostics as text.
+pub(super) fn unusable(found: &[Diagnostic]) -> anyhow::Error {
+    let text = report::render(found, |file| std::fs::read_to_string(file).ok());
+    anyhow::anyhow!("the conf file cannot be used\n{text}")
+}
+
+/// Runs one future on a small runtime of its own.
+pub(super) fn block_on<F: Future>(future: F) -> anyhow::Result<F::Output> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
+}

@@ -1,0 +1,200 @@
+//! Says where a request would go and why, by asking the data plane's own parts.
+//!
+//! Guard, router, pipeline, certificates and endpoints are the ones that serve; there is no second matcher.
+//! Takes a snapshot and a question, gives plain values; formats nothing for people.
+
+mod question;
+mod rows;
+
+use serde::{Deserialize, Serialize};
+
+pub use question::{Question, QuestionError};
+pub use rows::{CertificateRow, EndpointRow, RouteRow, UpstreamRow, certificates, routes, upstreams};
+
+use crate::proxy::canonical::{Canonical, canonicalize};
+use crate::reason::Reason;
+use crate::snapshot::Snapshot;
+use crate::snapshot::route::{Action, Route};
+use crate::snapshot::router::RequestView;
+
+/// Where a request would go, and why.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Explanation {
+    /// The request as it was asked about.
+    pub request: String,
+    /// Host and target as they are routed and forwarded; `None`: refused.
+    pub canonical: Option<String>,
+    /// The client, and whether its forwarded fields are believed.
+    pub client: String,
+    /// The certificate that it would be shown, for https.
+    pub certificate: Option<String>,
+    /// The virtual host that takes it.
+    pub host: Option<String>,
+    /// Every route of that host, with the reason why it won or lost.
+    pub candidates: Vec<Candidate>,
+    /// The route that takes it.
+    pub route: Option<RouteView>,
+    /// Where it can go.
+    pub upstreams: Vec<UpstreamView>,
+    /// What the client gets, in words.
+    pub answer: String,
+    /// The reason code under which the answer would be logged, as far as it is known without asking the upstream.
+    pub reason: String,
+    /// Whether the request reaches an upstream, a redirect or a fixed answer.
+    pub is_served: bool,
+}
+
+/// A route that could have taken the request.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Candidate {
+    /// Name of the route.
+    pub name: String,
+    /// `exact`, `prefix`, `regex` or `fallback`.
+    pub kind: String,
+    /// The rule's path.
+    pub path: String,
+    /// Its conditions besides the path.
+    pub conditions: String,
+    /// Whether it takes the request.
+    pub won: bool,
+    /// Why it won or lost.
+    pub verdict: String,
+    /// Object and field.
+    pub origin: String,
+}
+
+/// The route that takes the request.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RouteView {
+    /// Name.
+    pub name: String,
+    /// Object and field.
+    pub origin: String,
+    /// Effective values that somebody set, and who.
+    pub settings: Vec<SettingView>,
+    /// Plugins in the order in which they run.
+    pub plugins: Vec<String>,
+}
+
+/// An effective value.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SettingView {
+    /// Name.
+    pub name: String,
+    /// Value.
+    pub value: String,
+    /// Who set it.
+    pub origin: String,
+}
+
+/// An upstream that the request can go to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UpstreamView {
+    /// Id.
+    pub id: String,
+    /// Its share of the route's requests.
+    pub weight: u32,
+    /// Protocol and balancing.
+    pub protocol: String,
+    /// Its endpoints with their state.
+    pub endpoints: Vec<String>,
+    /// The endpoint that the next request would get.
+    pub next: Option<String>,
+}
+
+/// Explains a request.
+pub fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
+    let mut it = Explanation {
+        request: question.to_string(),
+        client: client_text(snapshot, question),
+        certificate: certificate_text(snapshot, question),
+        ..Explanation::default()
+    };
+    match canonicalize(&question.to_head(&snapshot.edge), &snapshot.edge) {
+        Err(reason) => it.refused(reason),
+        Ok(canonical) => it.routed(snapshot, question, &canonical),
+    }
+    it
+}
+
+// === impl Explanation ===
+
+impl Explanation {
+    fn refused(&mut self, reason: Reason) {
+        self.answer = format!("{} {reason}", reason.status());
+        self.reason = reason.to_string();
+    }
+
+    fn routed(&mut self, snapshot: &Snapshot, question: &Question, canonical: &Canonical) {
+        self.canonical = Some(format!("{}{}", canonical.host, canonical.target()));
+        let view = RequestView {
+            host: &canonical.host,
+            path: &canonical.path,
+            query: canonical.query.as_deref(),
+            method: &question.method,
+            headers: &question.headers,
+        };
+        let found = snapshot.router.explain(&view);
+        self.host = found.host.as_ref().map(ToString::to_string);
+        self.candidates = found.candidates.iter().map(rows::candidate).collect();
+        let route = found.found.map(|found| found.route).or(snapshot.default.as_ref());
+        match route {
+            None => self.refused(Reason::NoRoute),
+            Some(route) => self.taken(route, question, canonical),
+        }
+    }
+
+    fn taken(&mut self, route: &Route, question: &Question, canonical: &Canonical) {
+        self.route = Some(rows::route_view(route));
+        if route.https_redirect && !question.is_https() && !canonical.is_acme_challenge() {
+            self.is_served = true;
+            self.reason = Reason::HttpsRedirect.to_string();
+            self.answer = format!("308 to https://{}{}", canonical.host, canonical.target());
+            return;
+        }
+        match &route.action {
+            Action::Refuse(reason) => self.refused(*reason),
+            Action::Redirect(redirect) => {
+                self.is_served = true;
+                self.reason = Reason::Redirect.to_string();
+                self.answer = format!("{} redirect", redirect.status.as_u16());
+            }
+            Action::Respond(respond) => {
+                self.is_served = true;
+                self.reason = Reason::DirectResponse.to_string();
+                self.answer = format!("{} with {} bytes of {:?}", respond.status.as_u16(), respond.body.len(), respond.content_type);
+            }
+            Action::Forward(forward) => {
+                self.upstreams = forward.shares().map(|(upstream, weight)| rows::upstream_view(upstream, weight)).collect();
+                self.forwarded();
+            }
+        }
+    }
+
+    fn forwarded(&mut self) {
+        self.is_served = self.upstreams.iter().any(|upstream| upstream.next.is_some());
+        match self.upstreams.iter().find_map(|upstream| Some((upstream.next.as_ref()?, &upstream.id))) {
+            Some((next, id)) => {
+                self.answer = format!("what {id} answers; next endpoint {next}");
+                self.reason = Reason::Upstream.to_string();
+            }
+            None => self.refused(Reason::NoEndpoints),
+        }
+    }
+}
+
+fn client_text(snapshot: &Snapshot, question: &Question) -> String {
+    let trust = if snapshot.edge.trusts(question.from_ip) { "trusted" } else { "not trusted" };
+    format!("{} (its forwarded fields are {trust})", question.from_ip)
+}
+
+fn certificate_text(snapshot: &Snapshot, question: &Question) -> Option<String> {
+    let host = question.uri.host().filter(|_| question.is_https())?.to_ascii_lowercase();
+    let certificate = snapshot.certificates.find(Some(&host));
+    Some(format!("{} ({})", certificate.name, certificate.origin))
+}

@@ -1,0 +1,228 @@
+//! Routes, upstreams and certificates as rows: what tables and the admin API show.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Candidate, RouteView, SettingView, UpstreamView};
+use crate::endpoint::Upstream;
+use crate::snapshot::Snapshot;
+use crate::snapshot::route::{Action, Route};
+use crate::snapshot::router::{Considered, HostRoutes, Verdict};
+
+/// One row of the routing table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RouteRow {
+    /// Host pattern; `*`: every host; `-`: whatever nothing else wants.
+    pub host: String,
+    /// Path, pattern or prefix.
+    pub path: String,
+    /// `exact`, `regex`, `prefix` or `fallback`.
+    pub kind: String,
+    /// Conditions besides the path.
+    pub conditions: String,
+    /// Name of the route.
+    pub name: String,
+    /// Backends with their weights, or what is answered.
+    pub target: String,
+    /// Ready endpoints and all endpoints of its backends; `None`: it has no backends.
+    pub ready: Option<(usize, usize)>,
+    /// Plugins in the order in which they run.
+    pub plugins: Vec<String>,
+    /// Object, field and file.
+    pub origin: String,
+}
+
+/// An upstream and its endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UpstreamRow {
+    /// Id.
+    pub id: String,
+    /// Protocol of its endpoints.
+    pub protocol: String,
+    /// How an endpoint is picked.
+    pub balance: String,
+    /// Whether endpoints are probed.
+    pub is_checked: bool,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointRow>,
+}
+
+/// An endpoint as it is now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointRow {
+    /// Address and port.
+    pub address: String,
+    /// Share.
+    pub weight: u16,
+    /// Whether it is healthy or not checked.
+    pub healthy: bool,
+    /// Tries under way.
+    pub in_flight: u32,
+    /// Why its last probe failed.
+    pub error: Option<String>,
+}
+
+/// A certificate and the hosts that it is shown for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CertificateRow {
+    /// Host pattern; `-`: whoever names no known host.
+    pub host: String,
+    /// Secret or file.
+    pub name: String,
+    /// DNS names that it is valid for.
+    pub dns_names: Vec<String>,
+    /// Seconds since 1970 until which it is valid.
+    pub not_after: i64,
+    /// Object and file.
+    pub origin: String,
+}
+
+/// The routing table: hosts in order of precedence, each with its routes in order of precedence.
+pub fn routes(snapshot: &Snapshot) -> Vec<RouteRow> {
+    let mut rows = Vec::new();
+    for (pattern, routes) in snapshot.router.hosts() {
+        let host = pattern.to_string();
+        rows.extend(host_rows(&host, routes));
+    }
+    rows.extend(snapshot.default.as_ref().map(|route| row("-", "fallback", "/", String::new(), route)));
+    rows
+}
+
+fn host_rows<'r>(host: &'r str, routes: &'r HostRoutes) -> impl Iterator<Item = RouteRow> + 'r {
+    let entries = routes.entries().iter();
+    let rows = entries.map(move |entry| row(host, entry.kind(), entry.path(), entry.conditions(), entry.route()));
+    rows.chain(routes.fallback().map(|route| row(host, "fallback", "/", String::new(), route)))
+}
+
+fn row(host: &str, kind: &str, path: &str, conditions: String, route: &Route) -> RouteRow {
+    RouteRow {
+        host: host.to_owned(),
+        path: path.to_owned(),
+        kind: kind.to_owned(),
+        conditions,
+        name: route.facts.name.to_string(),
+        target: target(&route.action),
+        ready: ready(&route.action),
+        plugins: plugins(route),
+        origin: route.origin.to_string(),
+    }
+}
+
+fn target(action: &Action) -> String {
+    match action {
+        Action::Refuse(reason) => format!("{} {reason}", reason.status()),
+        Action::Redirect(redirect) => format!("redirect {}", redirect.status.as_u16()),
+        Action::Respond(respond) => format!("respond {}", respond.status.as_u16()),
+        Action::Forward(forward) => {
+            let shares: Vec<(&Arc<Upstream>, u32)> = forward.shares().collect();
+            match &*shares {
+                [] => "503 no_endpoints".to_owned(),
+                [(only, _)] => only.id().to_string(),
+                many => many.iter().map(|(upstream, weight)| format!("{}*{weight}", upstream.id())).collect::<Vec<_>>().join(" "),
+            }
+        }
+    }
+}
+
+fn ready(action: &Action) -> Option<(usize, usize)> {
+    let Action::Forward(forward) = action else { return None };
+    let counts = forward.shares().map(|(upstream, _)| upstream.counts());
+    Some(counts.fold((0, 0), |(healthy, total), counts| (healthy + counts.healthy, total + counts.total)))
+}
+
+fn plugins(route: &Route) -> Vec<String> {
+    let described = route.pipeline.describe();
+    described.iter().map(|it| format!("{} ({}, stage {}, {}) {} from {}", it.name, it.kind, it.stage, it.mode.as_str(), it.config, it.origin)).collect()
+}
+
+/// All upstreams with their endpoints.
+pub fn upstreams(all: impl Iterator<Item = Arc<Upstream>>) -> Vec<UpstreamRow> {
+    all.map(|upstream| {
+        let config = upstream.config();
+        UpstreamRow {
+            id: upstream.id().to_string(),
+            protocol: format!("{:?}", config.protocol).to_lowercase(),
+            balance: format!("{:?}", config.balance),
+            is_checked: config.health_check.is_some(),
+            endpoints: upstream.endpoints().into_iter().map(endpoint_row).collect(),
+        }
+    })
+    .collect()
+}
+
+fn endpoint_row(view: crate::endpoint::EndpointView) -> EndpointRow {
+    EndpointRow {
+        address: view.address.to_string(),
+        weight: view.weight,
+        healthy: view.healthy,
+        in_flight: view.in_flight,
+        error: view.last_probe_error,
+    }
+}
+
+/// All certificates by host, the default last.
+pub fn certificates(snapshot: &Snapshot) -> Vec<CertificateRow> {
+    let certificates = &snapshot.certificates;
+    let hosts = certificates.hosts.iter().map(|(pattern, served)| (pattern.to_string(), served));
+    hosts
+        .chain([("-".to_owned(), &certificates.default)])
+        .map(|(host, served)| CertificateRow {
+            host,
+            name: served.name.to_string(),
+            dns_names: served.dns_names.clone(),
+            not_after: served.not_after,
+            origin: served.origin.to_string(),
+        })
+        .collect()
+}
+
+/// A route that the search considered.
+pub(super) fn candidate(considered: &Considered<'_>) -> Candidate {
+    let route = considered.entry.route();
+    Candidate {
+        name: route.facts.name.to_string(),
+        kind: considered.entry.kind().to_owned(),
+        path: considered.entry.path().to_owned(),
+        conditions: considered.entry.conditions(),
+        won: considered.verdict == Verdict::Won,
+        verdict: considered.verdict.to_string(),
+        origin: route.origin.to_string(),
+    }
+}
+
+/// The route that takes a request.
+pub(super) fn route_view(route: &Route) -> RouteView {
+    let settings = route.settings.iter().map(|setting| SettingView {
+        name: setting.name.to_string(),
+        value: setting.value.to_string(),
+        origin: setting.origin.to_string(),
+    });
+    RouteView {
+        name: route.facts.name.to_string(),
+        origin: route.origin.to_string(),
+        settings: settings.collect(),
+        plugins: plugins(route),
+    }
+}
+
+/// An upstream that a request can go to, with the endpoint that is next.
+pub(super) fn upstream_view(upstream: &Upstream, weight: u32) -> UpstreamView {
+    let config = upstream.config();
+    let endpoint = |view: crate::endpoint::EndpointView| {
+        let state = if view.healthy { "ready" } else { "unhealthy" };
+        let error = view.last_probe_error.map(|error| format!(": {error}")).unwrap_or_default();
+        format!("{} weight {} {state}{error}", view.address, view.weight)
+    };
+    UpstreamView {
+        id: upstream.id().to_string(),
+        weight,
+        protocol: format!("{:?}, {:?}", config.protocol, config.balance),
+        endpoints: upstream.endpoints().into_iter().map(endpoint).collect(),
+        next: upstream.explain_pick().filter(|_| !config.is_invalid).map(|address| address.to_string()),
+    }
+}

@@ -1,0 +1,178 @@
+//! One built plugin with what is counted about it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+use tidegate_plugin::{Hooks, Plugin, Stage};
+
+use crate::origin::Origin;
+
+/// Whether a plugin's refusals hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Its answers end requests.
+    #[default]
+    Enforce,
+    /// Its answers are only counted; requests go on.
+    Report,
+}
+
+/// A built plugin. Shared by all routes that name it; lives while its configuration is the same.
+pub struct Instance {
+    /// Name of the instance.
+    pub name: Arc<str>,
+    /// Which plugin.
+    pub kind: Arc<str>,
+    /// Where it stands.
+    pub stage: Stage,
+    /// Whether its refusals hold.
+    pub mode: Mode,
+    /// The hooks it wants, read once.
+    pub hooks: Hooks,
+    /// The plugin.
+    pub plugin: Arc<dyn Plugin>,
+    /// Its configuration as written.
+    pub config: serde_json::Value,
+    /// Where it is defined.
+    pub origin: Origin,
+    replies: AtomicU64,
+    would_refuse: AtomicU64,
+    panics: AtomicU64,
+    broken: AtomicU64,
+}
+
+/// What was counted about an instance since it was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Answers of its own.
+    pub replies: u64,
+    /// Answers that did not hold because of [`Mode::Report`].
+    pub would_refuse: u64,
+    /// Panics.
+    pub panics: u64,
+    /// Answers turned into 500, because they would have skipped authentication.
+    pub broken: u64,
+}
+
+/// What `explain` shows of an instance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Description {
+    /// Name of the instance.
+    pub name: Arc<str>,
+    /// Which plugin.
+    #[serde(rename = "type")]
+    pub kind: Arc<str>,
+    /// Name of its stage.
+    pub stage: &'static str,
+    /// Whether its refusals hold.
+    pub mode: Mode,
+    /// Names of its hooks.
+    pub hooks: Vec<&'static str>,
+    /// Its configuration as written: secrets by reference.
+    pub config: serde_json::Value,
+    /// Where it is defined.
+    pub origin: Origin,
+}
+
+const HOOK_NAMES: &[(Hooks, &str)] = &[
+    (Hooks::REQUEST, "request"),
+    (Hooks::UPSTREAM_REQUEST, "upstreamRequest"),
+    (Hooks::REQUEST_BODY, "requestBody"),
+    (Hooks::RESPONSE, "response"),
+    (Hooks::RESPONSE_BODY, "responseBody"),
+    (Hooks::LOG, "log"),
+];
+
+// === impl Mode ===
+
+impl Mode {
+    /// As configuration writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Report => "report",
+        }
+    }
+}
+
+// === impl Instance ===
+
+impl Instance {
+    /// Wraps a built plugin; `kind` and configuration are set by [`Instance::configured`].
+    pub fn new(name: &str, stage: Stage, mode: Mode, plugin: Arc<dyn Plugin>) -> Self {
+        Self {
+            name: name.into(),
+            kind: name.into(),
+            stage,
+            mode,
+            hooks: plugin.hooks(),
+            plugin,
+            config: serde_json::Value::Null,
+            origin: Origin::default(),
+            replies: AtomicU64::new(0),
+            would_refuse: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+            broken: AtomicU64::new(0),
+        }
+    }
+
+    /// Adds what it was built from.
+    #[must_use]
+    pub fn configured(mut self, kind: &Arc<str>, config: serde_json::Value, origin: &Origin) -> Self {
+        self.kind = kind.clone();
+        self.config = config;
+        self.origin = origin.clone();
+        self
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> Counters {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counters {
+            replies: read(&self.replies),
+            would_refuse: read(&self.would_refuse),
+            panics: read(&self.panics),
+            broken: read(&self.broken),
+        }
+    }
+
+    /// What `explain` shows.
+    pub fn describe(&self) -> Description {
+        let wanted = HOOK_NAMES.iter().filter(|(hook, _)| self.hooks.contains(*hook));
+        Description {
+            name: self.name.clone(),
+            kind: self.kind.clone(),
+            stage: self.stage.as_str(),
+            mode: self.mode,
+            hooks: wanted.map(|(_, name)| *name).collect(),
+            config: self.config.clone(),
+            origin: self.origin.clone(),
+        }
+    }
+
+    pub(super) fn count_reply(&self) {
+        self.replies.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_would_refuse(&self) {
+        self.would_refuse.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_panic(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_broken(&self) {
+        self.broken.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance").field("name", &self.name).field("stage", &self.stage).finish_non_exhaustive()
+    }
+}

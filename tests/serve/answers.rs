@@ -1,0 +1,182 @@
+//! What tidegate answers itself: status, body, fields and reason code.
+
+use crate::support::*;
+use tidegate::Reason;
+
+/// Sends a raw request and returns status and the reason that the access log gives for it.
+async fn reason(proxy: &Proxy, head: &str) -> (u16, String) {
+    let id: String = (0..12).map(|_| fastrand::alphanumeric()).collect();
+    let head = head.replace("\r\n\r\n", &format!("\r\nUser-Agent: {id}\r\nConnection: close\r\n\r\n"));
+    let response = request(proxy.http(), &head).await;
+    let line = proxy.log_line(|line| line["user_agent.original"] == id.as_str()).await;
+    (response.status, line["reason"].as_str().unwrap_or_default().to_owned())
+}
+
+fn get_head(host: &str, target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+}
+
+async fn proxy_with_every_fault() -> Proxy {
+    let echo = Echo::start("echo").await;
+    let dead = dead_address().await;
+    let silent = raw_server(|stream| async move {
+        let _stream = stream;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let closing = raw_server(|mut stream| async move {
+        let _ = read_message(&mut stream, &mut Vec::new(), true).await;
+    })
+    .await;
+    let garbage = raw_server(|mut stream| async move {
+        use tokio::io::AsyncWriteExt;
+        let _ = read_message(&mut stream, &mut Vec::new(), true).await;
+        let _ = stream.write_all(b"\x00\x01garbage\r\n\r\n").await;
+    })
+    .await;
+    let tunnel = raw_server(|mut stream| async move {
+        use tokio::io::AsyncWriteExt;
+        let _ = read_message(&mut stream, &mut Vec::new(), true).await;
+        let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged").await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let conf = format!(
+        r#"
+defaults: {{ limits: {{ uri: 1KiB, headers: 8KiB, headerCount: 20 }} }}
+upstreams:
+  echo: {{ endpoints: [ {{ address: "{}" }} ] }}
+  dead: {{ endpoints: [ {{ address: "{dead}" }} ] }}
+  silent: {{ endpoints: [ {{ address: "{silent}" }} ] }}
+  closing: {{ endpoints: [ {{ address: "{closing}" }} ] }}
+  garbage: {{ endpoints: [ {{ address: "{garbage}" }} ] }}
+  tunnel: {{ endpoints: [ {{ address: "{tunnel}" }} ] }}
+  plain-as-tls: {{ endpoints: [ {{ address: "{}" }} ], protocol: https }}
+  empty: {{ endpoints: [] }}
+routes:
+  - {{ hosts: [echo.test], backends: [ {{ upstream: echo }} ], maxBody: 10B }}
+  - {{ hosts: [dead.test], backends: [ {{ upstream: dead }} ] }}
+  - {{ hosts: [silent.test], backends: [ {{ upstream: silent }} ], timeouts: {{ read: 100ms }} }}
+  - {{ hosts: [closing.test], backends: [ {{ upstream: closing }} ] }}
+  - {{ hosts: [garbage.test], backends: [ {{ upstream: garbage }} ] }}
+  - {{ hosts: [tunnel.test], backends: [ {{ upstream: tunnel }} ] }}
+  - {{ hosts: [tls.test], backends: [ {{ upstream: plain-as-tls }} ] }}
+  - {{ hosts: [empty.test], backends: [ {{ upstream: empty }} ] }}
+  - {{ hosts: [invalid.test], backends: [ {{ upstream: nowhere }} ] }}
+  - {{ hosts: [broken.test], backends: [ {{ upstream: echo }} ], plugins: [ {{ type: headers, nonsense: 1 }} ] }}
+  - {{ hosts: [secure.test], backends: [ {{ upstream: echo }} ], httpsRedirect: true }}
+  - {{ hosts: [redirect.test], redirect: {{ path: /x }} }}
+  - {{ hosts: [respond.test], respond: {{ body: hello }} }}
+"#,
+        echo.address, echo.address
+    );
+    Proxy::start(&conf, &[]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_reason_that_a_single_request_can_reach_is_reached() {
+    let proxy = proxy_with_every_fault().await;
+    let long = format!("/{}", "x".repeat(2000));
+    let many: String = (0..30).map(|n| format!("X-H{n}: v\r\n")).collect();
+    let cases = [
+        (get_head("echo.test", "/"), 200, Reason::Upstream),
+        (get_head("nobody.test", "/"), 404, Reason::NoRoute),
+        (get_head("dead.test", "/"), 502, Reason::ConnectFailed),
+        (get_head("silent.test", "/"), 504, Reason::UpstreamTimeout),
+        (get_head("closing.test", "/"), 502, Reason::UpstreamReset),
+        (get_head("garbage.test", "/"), 502, Reason::UpstreamProtocol),
+        (get_head("tunnel.test", "/"), 502, Reason::UpstreamProtocol),
+        (get_head("tls.test", "/"), 502, Reason::UpstreamTls),
+        (get_head("empty.test", "/"), 503, Reason::NoEndpoints),
+        (get_head("invalid.test", "/"), 503, Reason::InvalidBackend),
+        (get_head("broken.test", "/"), 503, Reason::BrokenPolicy),
+        (get_head("secure.test", "/"), 308, Reason::HttpsRedirect),
+        (get_head("redirect.test", "/"), 302, Reason::Redirect),
+        (get_head("respond.test", "/"), 200, Reason::DirectResponse),
+        (get_head("echo.test", "/a%2fb"), 400, Reason::BadPath),
+        (get_head("echo.test", "/a%00b"), 400, Reason::BadPath),
+        (get_head("echo.test", "/a\\b"), 400, Reason::BadPath),
+        (get_head("echo.test", "/../x"), 400, Reason::BadPath),
+        (get_head("ec ho.test", "/"), 400, Reason::BadHost),
+        (get_head("a,b", "/"), 400, Reason::BadHost),
+        (get_head("echo.test:99999", "/"), 400, Reason::BadHost),
+        ("GET / HTTP/1.1\r\nX-None: 1\r\n\r\n".to_owned(), 400, Reason::BadHost),
+        ("TRACE / HTTP/1.1\r\nHost: echo.test\r\n\r\n".to_owned(), 405, Reason::BadMethod),
+        ("POST / HTTP/1.1\r\nHost: echo.test\r\nContent-Length: 5, 5\r\n\r\n".to_owned(), 400, Reason::BadRequest),
+        ("POST / HTTP/1.1\r\nHost: echo.test\r\nContent-Length: 11\r\n\r\n".to_owned(), 413, Reason::BodyTooLarge),
+        (get_head("echo.test", &long), 414, Reason::UriTooLong),
+        (format!("GET / HTTP/1.1\r\nHost: echo.test\r\n{many}\r\n"), 431, Reason::HeadersTooLarge),
+    ];
+    for (head, status, expected) in cases {
+        let first = head.lines().take(2).collect::<Vec<_>>().join(" ");
+        assert_eq!(reason(&proxy, &head).await, (status, expected.as_str().to_owned()), "{first:.80}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_carry_type_length_date_server_and_request_id() {
+    let proxy = Proxy::start("", &[]).await;
+    let plain = get(proxy.http(), "nobody.test", "/").await;
+    for name in ["content-type", "content-length", "date", "server", "x-request-id"] {
+        assert!(plain.header(name).is_some(), "{name} is missing: {plain:?}");
+    }
+    assert_eq!(plain.header("server"), Some("tidegate"));
+    assert!(plain.text().contains(plain.header("x-request-id").unwrap()), "{}", plain.text());
+    let json = request(
+        proxy.http(),
+        "GET / HTTP/1.1\r\nHost: nobody.test\r\nAccept: application/json\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    assert_eq!(json.header("content-type"), Some("application/problem+json"));
+    assert_eq!((json.json()["status"].as_u64(), json.json()["reason"].as_str()), (Some(404), Some("no_route")));
+    let head = request(proxy.http(), "HEAD / HTTP/1.1\r\nHost: nobody.test\r\nConnection: close\r\n\r\n").await;
+    assert_eq!((head.status, head.body.len()), (404, 0));
+    let grpc = request(
+        proxy.http(),
+        "POST /svc/Method HTTP/1.1\r\nHost: nobody.test\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    assert_eq!((grpc.status, grpc.header("grpc-status")), (200, Some("12")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plain_http_is_sent_to_https_for_hosts_with_tls() {
+    let echo = Echo::start("a").await;
+    let tls = "  tls: [ { hosts: [a.test], secretName: none } ]\n";
+    let off = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: b\n  namespace: default\n  annotations: { nginx.ingress.kubernetes.io/ssl-redirect: \"false\" }\nspec:\n  ingressClassName: tidegate\n  tls: [ { hosts: [b.test], secretName: none } ]\n  rules: [ { host: b.test, http: { paths: [ { path: /, pathType: Prefix, backend: { service: { name: a, port: { number: 80 } } } } ] } } ]\n";
+    let manifests = ingress("a", "a.test", &[("/", "a")]) + tls + "---\n" + off + &service("a", &[echo.address]);
+    let proxy = Proxy::start("", &[("a.yaml", manifests)]).await;
+    let redirect = get(proxy.http(), "a.test:8080", "/x/y?z=1").await;
+    assert_eq!((redirect.status, redirect.header("location")), (308, Some("https://a.test/x/y?z=1")));
+    assert_eq!(get(proxy.http(), "a.test", "/.well-known/acme-challenge/token").await.status, 200);
+    assert_eq!(get(proxy.http(), "b.test", "/").await.server(), "a");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forwarded_fields_tell_the_truth_unless_the_peer_is_trusted() {
+    let echo = Echo::start("a").await;
+    let route = format!(
+        "upstreams: {{ a: {{ endpoints: [ {{ address: \"{}\" }} ] }} }}\nroutes: [ {{ backends: [ {{ upstream: a }} ] }} ]\n",
+        echo.address
+    );
+    let ask = "GET / HTTP/1.1\r\nHost: f.test:8080\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\nX-Real-IP: 6.6.6.6\r\nX_Forwarded_For: 9.9.9.9\r\nX-Request-ID: mine\r\nProxy: evil\r\nConnection: close, X-Drop\r\nX-Drop: 1\r\n\r\n";
+    let proxy = Proxy::start(&route, &[]).await;
+    let untrusted = request(proxy.http(), ask).await;
+    assert_eq!(untrusted.seen("x-forwarded-for").as_deref(), Some("127.0.0.1"));
+    assert_eq!(untrusted.seen("x-real-ip").as_deref(), Some("127.0.0.1"));
+    assert_eq!(untrusted.seen("x-forwarded-proto").as_deref(), Some("http"));
+    assert_eq!(untrusted.seen("x-forwarded-host").as_deref(), Some("f.test:8080"));
+    assert_ne!(untrusted.seen("x-request-id").as_deref(), Some("mine"));
+    assert_eq!(untrusted.seen("x-request-id").unwrap().len(), 32);
+    for dropped in ["x_forwarded_for", "proxy", "x-drop"] {
+        assert_eq!(untrusted.seen(dropped), None, "{dropped}");
+    }
+    assert_eq!(untrusted.header("keep-alive"), None, "hop-by-hop fields of the answer are removed");
+    let proxy = Proxy::start(&format!("trustedProxies: [127.0.0.0/8]\ndefaults: {{ forwardedHeader: true }}\n{route}"), &[]).await;
+    let trusted = request(proxy.http(), ask).await;
+    assert_eq!(trusted.seen("x-forwarded-for").as_deref(), Some("1.2.3.4, 127.0.0.1"));
+    assert_eq!(trusted.seen("x-real-ip").as_deref(), Some("1.2.3.4"));
+    assert_eq!(trusted.seen("x-forwarded-proto").as_deref(), Some("https"));
+    assert_eq!(trusted.seen("x-request-id").as_deref(), Some("mine"));
+    assert!(trusted.seen("forwarded").is_some());
+}

@@ -1,0 +1,139 @@
+//! TLS by server name, HTTP/2, and certificates that change.
+
+use crate::support::*;
+use bytes::Bytes;
+
+fn tls_ingress(name: &str, host: &str, secret: &str) -> String {
+    ingress(name, host, &[("/", "a")]) + &format!("  tls: [ {{ hosts: [\"{host}\"], secretName: {secret} }} ]\n")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_follow_the_server_name() {
+    let echo = Echo::start("a").await;
+    let (one, one_der) = tls_secret("one", &["one.test"]);
+    let (wild, wild_der) = tls_secret("wild", &["*.wild.test"]);
+    let manifests = tls_ingress("one", "one.test", "one")
+        + &tls_ingress("wild", "*.wild.test", "wild")
+        + &service("a", &[echo.address])
+        + &one
+        + &wild;
+    let proxy = Proxy::start("", &[("a.yaml", manifests)]).await;
+    assert_eq!(presented(proxy.https(), "one.test").await, one_der);
+    assert_eq!(presented(proxy.https(), "x.wild.test").await, wild_der);
+    let default = presented(proxy.https(), "unknown.test").await;
+    assert!(default != one_der && default != wild_der, "unknown names get the default certificate");
+    assert_eq!(presented(proxy.https(), "y.x.wild.test").await, default, "a wildcard stands for one label");
+    let stream = tls(proxy.https(), "one.test", &["http/1.1"]).await.unwrap();
+    let mut connection = Connection { stream, buffer: Vec::new() };
+    let response = connection.get("one.test", "/").await.unwrap();
+    assert_eq!((response.server().as_str(), response.seen("x-forwarded-proto").as_deref()), ("a", Some("https")));
+    assert_eq!(response.seen("x-forwarded-port").as_deref(), Some("443"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_certificate_serves_the_next_handshake_and_spares_open_connections() {
+    let echo = Echo::start("a").await;
+    let (first, first_der) = tls_secret("cert", &["c.test"]);
+    let (second, second_der) = tls_secret("cert", &["c.test"]);
+    let routes = tls_ingress("c", "c.test", "cert") + &service("a", &[echo.address]);
+    let proxy = Proxy::start("", &[("a.yaml", routes), ("cert.yaml", first)]).await;
+    assert_eq!(presented(proxy.https(), "c.test").await, first_der);
+    let stream = tls(proxy.https(), "c.test", &["http/1.1"]).await.unwrap();
+    let mut open = Connection { stream, buffer: Vec::new() };
+    assert_eq!(open.get("c.test", "/").await.unwrap().status, 200);
+    proxy.put("cert.yaml", &second);
+    until_presented(&proxy, "c.test", &second_der).await;
+    assert_eq!(open.get("c.test", "/").await.unwrap().status, 200, "the open connection goes on");
+    let broken = "apiVersion: v1\nkind: Secret\nmetadata: { name: cert, namespace: default }\ntype: kubernetes.io/tls\nstringData: { tls.crt: rubbish, tls.key: rubbish }\n";
+    let before = proxy.running.revision();
+    proxy.put("cert.yaml", broken);
+    proxy.running.after(before).await;
+    assert_eq!(presented(proxy.https(), "c.test").await, second_der, "a bad Secret keeps the last good certificate");
+    assert!(proxy.running.diagnostics().iter().any(|d| d.code == "InvalidCertificate"), "{:?}", proxy.running.diagnostics());
+}
+
+async fn until_presented(proxy: &Proxy, name: &str, expected: &[u8]) {
+    let wait = async {
+        while presented(proxy.https(), name).await != expected {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("the new certificate");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http2_requests_reach_http1_upstreams_with_one_cookie_field() {
+    let echo = Echo::start("a").await;
+    let conf = format!(
+        "upstreams: {{ a: {{ endpoints: [ {{ address: \"{}\" }} ] }} }}\nroutes: [ {{ hosts: [h2.test], backends: [ {{ upstream: a }} ] }} ]\n",
+        echo.address
+    );
+    let proxy = Proxy::start(&conf, &[]).await;
+    let stream = tls(proxy.https(), "h2.test", &["h2"]).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let ask = http::Request::get("https://h2.test/x").header("cookie", "a=1").header("cookie", "b=2").body(()).unwrap();
+    let (answer, _) = client.send_request(ask, true).unwrap();
+    let answer = answer.await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let body = collect(answer.into_body()).await;
+    let seen: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let cookies: Vec<_> = seen["headers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|header| header[0].as_str().unwrap().eq_ignore_ascii_case("cookie"))
+        .map(|header| header[1].as_str().unwrap())
+        .collect();
+    assert_eq!(cookies, ["a=1; b=2"]);
+}
+
+async fn collect(mut body: h2::RecvStream) -> Bytes {
+    let mut all = Vec::new();
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk.unwrap();
+        let _ = body.flow_control().release_capacity(chunk.len());
+        all.extend_from_slice(&chunk);
+    }
+    all.into()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grpc_keeps_its_trailers_from_http2_to_http2() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let head = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+                    let mut body = respond.send_response(head, false).unwrap();
+                    body.send_data(Bytes::from_static(b"\0\0\0\0\x02hi"), false).unwrap();
+                    let mut trailers = http::HeaderMap::new();
+                    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+                    body.send_trailers(trailers).unwrap();
+                }
+            });
+        }
+    });
+    let conf = format!(
+        "upstreams: {{ g: {{ endpoints: [ {{ address: \"{address}\" }} ], protocol: h2c }} }}\nroutes: [ {{ backends: [ {{ upstream: g }} ] }} ]\n"
+    );
+    let proxy = Proxy::start(&conf, &[]).await;
+    let stream = tls(proxy.https(), "g.test", &["h2"]).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let ask = http::Request::post("https://g.test/svc/Method").header("content-type", "application/grpc").header("te", "trailers");
+    let (answer, mut send) = client.send_request(ask.body(()).unwrap(), false).unwrap();
+    send.send_data(Bytes::from_static(b"\0\0\0\0\0"), true).unwrap();
+    let answer = answer.await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let mut body = answer.into_body();
+    while let Some(chunk) = body.data().await {
+        let _ = body.flow_control().release_capacity(chunk.unwrap().len());
+    }
+    let trailers = body.trailers().await.unwrap().expect("trailers");
+    assert_eq!(trailers["grpc-status"], "0");
+}

@@ -1,0 +1,196 @@
+//! Endpoints that die, are slow, speak TLS, or are checked.
+
+use crate::support::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_endpoint_costs_no_request() {
+    let (a, dead) = (Echo::start("a").await, dead_address().await);
+    let manifests = ingress("a", "a.test", &[("/", "a")]) + &service("a", &[a.address, dead]);
+    let proxy = Proxy::start("", &[("a.yaml", manifests)]).await;
+    for _ in 0..20 {
+        assert_eq!(get(proxy.http(), "a.test", "/").await.server(), "a");
+        let post = request(
+            proxy.http(),
+            "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody",
+        )
+        .await;
+        assert_eq!(post.json()["body"], "body", "nothing was sent to the dead one, so a POST may move on too");
+    }
+    let line = proxy.log_line(|line| line["tries"].as_array().is_some_and(|tries| tries.len() == 2)).await;
+    assert_eq!(line["tries"][0]["outcome"], "connect_failed", "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_dies_between_requests_is_passed_over() {
+    let (a, b) = (Echo::start("a").await, Echo::start("b").await);
+    let manifests = ingress("a", "a.test", &[("/", "a")]) + &service("a", &[a.address, b.address]);
+    let proxy = Proxy::start("", &[("a.yaml", manifests)]).await;
+    let mut connection = Connection::open(proxy.http()).await;
+    for _ in 0..10 {
+        assert_eq!(connection.get("a.test", "/").await.unwrap().status, 200);
+    }
+    let before = proxy.running.revision();
+    proxy.put("a.yaml", &(ingress("a", "a.test", &[("/", "a")]) + &service("a", &[b.address])));
+    proxy.running.after(before).await;
+    for _ in 0..10 {
+        assert_eq!(connection.get("a.test", "/").await.unwrap().server(), "b", "a removed endpoint gets nothing new");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_checks_take_endpoints_out_and_in() {
+    let good = Echo::start("good").await;
+    let is_up = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let switch = is_up.clone();
+    let flaky = raw_server(move |mut stream| {
+        let switch = switch.clone();
+        async move {
+            use tokio::io::AsyncWriteExt;
+            let mut buffer = Vec::new();
+            while read_message(&mut stream, &mut buffer, true).await.is_some() {
+                let status = if switch.load(std::sync::atomic::Ordering::Relaxed) { 200 } else { 500 };
+                let head = format!("HTTP/1.1 {status} S\r\nX-Echo: flaky\r\nContent-Length: 0\r\n\r\n");
+                let _ = stream.write_all(head.as_bytes()).await;
+            }
+        }
+    })
+    .await;
+    let conf = format!(
+        r#"
+upstreams:
+  u:
+    endpoints: [ {{ address: "{}" }}, {{ address: "{flaky}" }} ]
+    healthCheck: {{ http: {{ path: /healthz }}, interval: 20ms, unhealthyThreshold: 1 }}
+routes: [ {{ hosts: [u.test], backends: [ {{ upstream: u }} ] }} ]
+"#,
+        good.address
+    );
+    let proxy = Proxy::start(&conf, &[]).await;
+    until_servers(&proxy, &["good"]).await;
+    is_up.store(true, std::sync::atomic::Ordering::Relaxed);
+    until_servers(&proxy, &["flaky", "good"]).await;
+}
+
+/// Waits until ten requests in a row are answered by exactly these servers.
+async fn until_servers(proxy: &Proxy, expected: &[&str]) {
+    let wait = async {
+        loop {
+            let mut seen = std::collections::BTreeSet::new();
+            for _ in 0..10 {
+                seen.insert(get(proxy.http(), "u.test", "/").await.server());
+            }
+            if seen.iter().map(String::as_str).eq(expected.iter().copied()) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never answered by {expected:?} only"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_upstreams_are_verified_against_their_own_authority() {
+    let made = rcgen::generate_simple_self_signed(vec!["up.test".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(vec!["up.test".to_owned()]).unwrap();
+    let address = tls_echo(&made).await;
+    let indent = |pem: String| pem.lines().map(|line| format!("        {line}\n")).collect::<String>();
+    let conf = format!(
+        r#"
+upstreams:
+  good:
+    endpoints: [ {{ address: "{address}" }} ]
+    protocol: https
+    tls:
+      serverName: up.test
+      ca: |
+{}
+  wrong:
+    endpoints: [ {{ address: "{address}" }} ]
+    protocol: https
+    tls:
+      serverName: up.test
+      ca: |
+{}
+  blind:
+    endpoints: [ {{ address: "{address}" }} ]
+    protocol: https
+    tls: {{ verify: false }}
+routes:
+  - {{ hosts: [good.test], backends: [ {{ upstream: good }} ] }}
+  - {{ hosts: [wrong.test], backends: [ {{ upstream: wrong }} ] }}
+  - {{ hosts: [blind.test], backends: [ {{ upstream: blind }} ] }}
+"#,
+        indent(made.cert.pem()),
+        indent(other.cert.pem())
+    );
+    let proxy = Proxy::start(&conf, &[]).await;
+    for _ in 0..2 {
+        assert_eq!(get(proxy.http(), "good.test", "/").await.status, 200);
+        assert_eq!(get(proxy.http(), "wrong.test", "/").await.status, 502, "a pooled connection is not shared");
+        assert_eq!(get(proxy.http(), "blind.test", "/").await.status, 200);
+    }
+}
+
+/// A TLS server that answers 200 to everything.
+async fn tls_echo(made: &rcgen::CertifiedKey<rcgen::KeyPair>) -> std::net::SocketAddr {
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    raw_server(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            use tokio::io::AsyncWriteExt;
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let mut buffer = Vec::new();
+            while read_message(&mut stream, &mut buffer, true).await.is_some() {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_breaks_off_is_never_ended_cleanly() {
+    let cut = raw_server(|mut stream| async move {
+        use tokio::io::AsyncWriteExt;
+        let _ = read_message(&mut stream, &mut Vec::new(), true).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this").await;
+    })
+    .await;
+    let conf = format!(
+        "upstreams: {{ c: {{ endpoints: [ {{ address: \"{cut}\" }} ] }} }}\nroutes: [ {{ backends: [ {{ upstream: c }} ] }} ]\n"
+    );
+    let proxy = Proxy::start(&conf, &[]).await;
+    let response = get(proxy.http(), "c.test", "/").await;
+    assert!(!response.is_whole, "{response:?}");
+    let line = proxy.log_line(|line| line["server.address"] == "c.test").await;
+    assert_eq!(line["reason"], "upstream_reset", "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn websockets_pass_bytes_both_ways() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let echo = Echo::start("a").await;
+    let conf = format!(
+        "upstreams: {{ a: {{ endpoints: [ {{ address: \"{}\" }} ] }} }}\nroutes: [ {{ backends: [ {{ upstream: a }} ] }} ]\n",
+        echo.address
+    );
+    let proxy = Proxy::start(&conf, &[]).await;
+    let mut connection = Connection::open(proxy.http()).await;
+    let head = "GET /chat HTTP/1.1\r\nHost: ws.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let response = connection.send(head).await.unwrap();
+    assert_eq!((response.status, response.header("upgrade")), (101, Some("websocket")));
+    for size in [1, 100, 100_000] {
+        let message = vec![b'm'; size];
+        connection.stream.write_all(&message).await.unwrap();
+        let mut back = vec![0; size];
+        connection.stream.read_exact(&mut back).await.unwrap();
+        assert_eq!(back, message);
+    }
+}
