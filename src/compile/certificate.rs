@@ -21,7 +21,13 @@ use crate::snapshot::certificates::ServedCertificate;
 /// Loads the certificates of one compilation; one that many hosts share is read once.
 pub(super) struct Loader {
     now: i64,
-    read: HashMap<Arc<str>, (Arc<Certificate>, Result<Read, String>)>,
+    attempts: HashMap<Arc<str>, Attempt>,
+}
+
+/// What became of a certificate.
+struct Attempt {
+    certificate: Arc<Certificate>,
+    result: Result<Read, String>,
 }
 
 /// A certificate that was read, with the start of its validity.
@@ -36,7 +42,7 @@ struct Read {
 impl Loader {
     /// Judges validity at a time in seconds since 1970.
     pub(super) fn new(now: i64) -> Self {
-        Self { now, read: HashMap::new() }
+        Self { now, attempts: HashMap::new() }
     }
 
     /// Loads a certificate for a host (`None`: for everybody), or keeps the last good one of the same name.
@@ -66,13 +72,14 @@ impl Loader {
     }
 
     fn read(&mut self, certificate: &Arc<Certificate>) -> Result<Read, String> {
-        if let Some((known, result)) = self.read.get(&certificate.name)
-            && (Arc::ptr_eq(known, certificate) || known == certificate)
+        if let Some(attempt) = self.attempts.get(&certificate.name)
+            && (Arc::ptr_eq(&attempt.certificate, certificate) || attempt.certificate == *certificate)
         {
-            return result.clone();
+            return attempt.result.clone();
         }
         let result = read(certificate);
-        self.read.insert(Arc::clone(&certificate.name), (Arc::clone(certificate), result.clone()));
+        let attempt = Attempt { certificate: Arc::clone(certificate), result: result.clone() };
+        self.attempts.insert(Arc::clone(&certificate.name), attempt);
         result
     }
 

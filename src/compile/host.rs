@@ -32,7 +32,7 @@ impl HostCompiler<'_> {
                 Ok((path, conditions)) => {
                     entries.push(Entry::new(path, conditions, self.route(route, &mut diagnostics)));
                 }
-                Err(diagnostic) => diagnostics.push(diagnostic),
+                Err(diagnostic) => diagnostics.push(*diagnostic),
             }
         }
         let fallback = host.fallback.as_ref().map(|route| self.route(route, &mut diagnostics));

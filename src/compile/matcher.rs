@@ -34,22 +34,25 @@ impl Matchers {
     ///
     /// # Errors
     /// What cannot be compiled; the route is then not served.
-    pub(super) fn compile(&mut self, matcher: &Match, origin: &Origin) -> Result<(PathTest, Conditions), Diagnostic> {
+    pub(super) fn compile(
+        &mut self,
+        matcher: &Match,
+        origin: &Origin,
+    ) -> Result<(PathTest, Conditions), Box<Diagnostic>> {
         let path = self.path(&matcher.path, origin)?;
         let methods = matcher.methods.iter().map(|method| read_method(method, origin)).collect::<Result<_, _>>()?;
         let headers = matcher.headers.iter().map(|header| {
             let name = HeaderName::from_bytes(header.name.as_bytes());
-            let message = format!("`{}` is not a header name", header.name);
-            let name = name.map_err(|_| Diagnostic::error("InvalidMatch", origin, message))?;
+            let name = name.map_err(|_| invalid(origin, format!("`{}` is not a header name", header.name)))?;
             Ok((name, self.text(&header.value, origin)?))
         });
-        let headers = headers.collect::<Result<_, Diagnostic>>()?;
+        let headers = headers.collect::<Result<_, Box<Diagnostic>>>()?;
         let query = matcher.query.iter().map(|it| Ok((Arc::clone(&it.name), self.text(&it.value, origin)?)));
-        let query = query.collect::<Result<_, Diagnostic>>()?;
+        let query = query.collect::<Result<_, Box<Diagnostic>>>()?;
         Ok((path, Conditions { methods, headers, query }))
     }
 
-    fn path(&mut self, path: &PathMatch, origin: &Origin) -> Result<PathTest, Diagnostic> {
+    fn path(&mut self, path: &PathMatch, origin: &Origin) -> Result<PathTest, Box<Diagnostic>> {
         match path {
             PathMatch::Exact(text) => Ok(PathTest::Exact(Arc::clone(text))),
             PathMatch::Prefix(text) => Ok(PathTest::prefix(text)),
@@ -63,7 +66,7 @@ impl Matchers {
         }
     }
 
-    fn text(&mut self, text: &TextMatch, origin: &Origin) -> Result<TextTest, Diagnostic> {
+    fn text(&mut self, text: &TextMatch, origin: &Origin) -> Result<TextTest, Box<Diagnostic>> {
         match text {
             TextMatch::Present => Ok(TextTest::Present),
             TextMatch::Exact(text) => Ok(TextTest::Exact(Arc::clone(text))),
@@ -101,11 +104,12 @@ impl Matchers {
 // === impl Refused ===
 
 impl Refused {
-    fn diagnostic(self, pattern: &str, origin: &Origin) -> Diagnostic {
+    fn diagnostic(self, pattern: &str, origin: &Origin) -> Box<Diagnostic> {
         let shown: String = pattern.chars().take(60).collect();
         let more = if shown.len() < pattern.len() { "…" } else { "" };
-        Diagnostic::error("InvalidRegex", origin, format!("regex `{shown}{more}`: {}", self.0))
-            .hint("the syntax is that of Rust's regex crate, without look-around and back-references")
+        let message = format!("regex `{shown}{more}`: {}", self.0);
+        let hint = "the syntax is that of Rust's regex crate, without look-around and back-references";
+        Box::new(Diagnostic::error("InvalidRegex", origin, message).hint(hint))
     }
 }
 
@@ -125,7 +129,10 @@ impl From<regex::Error> for Refused {
     }
 }
 
-fn read_method(method: &str, origin: &Origin) -> Result<Method, Diagnostic> {
-    Method::from_bytes(method.as_bytes())
-        .map_err(|_| Diagnostic::error("InvalidMatch", origin, format!("`{method}` is not a method")))
+fn read_method(method: &str, origin: &Origin) -> Result<Method, Box<Diagnostic>> {
+    Method::from_bytes(method.as_bytes()).map_err(|_| invalid(origin, format!("`{method}` is not a method")))
+}
+
+fn invalid(origin: &Origin, message: String) -> Box<Diagnostic> {
+    Box::new(Diagnostic::error("InvalidMatch", origin, message))
 }

@@ -1,1 +1,6 @@
+//! Tests of the compiler, and of the router through it.
 
+mod certificates;
+mod fixtures;
+mod incremental;
+mod routing;

@@ -158,3 +158,46 @@ fn health_check(check: &HealthCheck) -> endpoint::HealthCheckConfig {
         unhealthy_threshold: check.unhealthy_threshold,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::origin::Origin;
+
+    fn backend(id: &BackendId) -> Backend {
+        Backend {
+            id: id.clone(),
+            origin: Origin::default(),
+            protocol: Protocol::H2c,
+            tls: None,
+            balance: Balance::LeastRequest,
+            health_check: None,
+            external: None,
+            is_invalid: false,
+        }
+    }
+
+    #[test]
+    fn an_upstream_is_kept_while_the_model_has_it_and_dropped_after() {
+        let mut upstreams = Upstreams::new(Arc::default());
+        let id = BackendId::upstream("u");
+        let with = Model { backends: [(id.clone(), Arc::new(backend(&id)))].into(), ..Model::default() };
+        let touched = Touched { backends: [id.clone()].into(), ..Touched::default() };
+        upstreams.apply(&with, &touched);
+        upstreams.sweep();
+        let config = upstreams.upstream(&id).config();
+        assert_eq!((config.protocol, config.balance), (endpoint::Protocol::H2c, endpoint::Balance::LeastRequest));
+        upstreams.apply(&Model::default(), &touched);
+        assert!(upstreams.upstream(&id).config().is_invalid);
+        upstreams.sweep();
+        assert!(upstreams.known.is_empty() && upstreams.ids.is_empty());
+    }
+
+    #[test]
+    fn an_upstream_that_nothing_came_to_use_is_dropped() {
+        let mut upstreams = Upstreams::new(Arc::default());
+        assert!(upstreams.upstream(&BackendId::upstream("u")).config().is_invalid);
+        upstreams.sweep();
+        assert!(upstreams.known.is_empty());
+    }
+}

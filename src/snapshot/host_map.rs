@@ -128,13 +128,15 @@ impl<T> HostMap<T> {
         {
             return Some(found);
         }
-        while self.many.len > 0 {
+        if self.many.len == 0 {
+            return None;
+        }
+        loop {
             if let Some(found) = told(Tried::Many(suffix), self.many.find(suffix)) {
                 return Some(found);
             }
             (_, suffix) = suffix.split_once('.')?;
         }
-        None
     }
 }
 
