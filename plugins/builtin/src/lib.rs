@@ -3,8 +3,9 @@
 //! They see only the plugin API, which proves that it is enough.
 
 pub mod headers;
+pub mod rate_limit;
 
 use tidegate_plugin::{Definition, define};
 
 /// Every built-in plugin.
-pub const ALL: &[Definition] = &[define::<headers::Headers>()];
+pub const ALL: &[Definition] = &[define::<rate_limit::RateLimit>(), define::<headers::Headers>()];
