@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_million_keys_stay_within_the_memory_that_was_asked_for() {
         let limit = build(json!({"rate": "1/m", "maxKeys": 100})).unwrap();
-        (0..1_000_000u32).for_each(|key| drop(limit.admit(limit.hasher.hash_one(key), 1)));
+        (0..1_000_000u32).for_each(|key| _ = limit.admit(limit.hasher.hash_one(key), 1));
         assert_eq!(limit.slots.len() * 8, 128);
     }
 
