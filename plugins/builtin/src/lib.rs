@@ -2,7 +2,10 @@
 //!
 //! They see only the plugin API, which proves that it is enough.
 
-use tidegate_plugin::Definition;
+pub mod headers;
+pub mod rate_limit;
+
+use tidegate_plugin::{Definition, define};
 
 /// Every built-in plugin.
-pub const ALL: &[Definition] = &[];
+pub const ALL: &[Definition] = &[define::<rate_limit::RateLimit>(), define::<headers::Headers>()];
