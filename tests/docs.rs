@@ -144,7 +144,7 @@ fn annotation_reference() -> String {
         "# Annotation reference\n\nGenerated from the table in `src/translate/annotations.rs`.\nEvery annotation is read under `tidegate.io/` and, where the table says so, under `nginx.ingress.kubernetes.io/` (or what `ingress.annotationsPrefix` says); `tidegate.io/` wins.\n\n| annotation | also as nginx | value | meaning |\n|---|---|---|---|\n",
     );
     for annotation in tidegate::ANNOTATIONS {
-        let nginx = if annotation.is_foreign_too() { "yes" } else { "no" };
+        let nginx = if annotation.support == tidegate::translate::annotations::Support::Both { "yes" } else { "no" };
         let _ = writeln!(text, "| `{}` | {nginx} | {} | {} |", annotation.name, annotation.grammar, annotation.doc);
     }
     text

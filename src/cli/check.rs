@@ -21,7 +21,7 @@ pub(super) fn check(
         TextOrJson::Json => print(&format!("{:#}\n", serde_json::json!({ "diagnostics": diagnostics, "summary": summary }))),
         TextOrJson::Text => {
             print(&text(&diagnostics));
-            print(&format!("{summary}: {errors} errors, {warnings} warnings\n"));
+            print(&format!("{summary}: {}\n", report::summary(&diagnostics)));
         }
     }
     Ok(exit(errors == 0 && (warnings == 0 || !deny_warnings)))

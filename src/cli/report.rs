@@ -26,7 +26,7 @@ pub(super) fn render(diagnostics: &[Diagnostic], read: impl Fn(&str) -> Option<S
 }
 
 /// `2 errors, 1 warning`; nothing to say gives `no findings`.
-pub fn summary(diagnostics: &[Diagnostic]) -> String {
+pub(super) fn summary(diagnostics: &[Diagnostic]) -> String {
     let count = |severity: Severity, one: &str, more: &str| match diagnostics
         .iter()
         .filter(|diagnostic| diagnostic.severity == severity)
