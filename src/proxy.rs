@@ -20,6 +20,7 @@ mod redirect;
 mod reply;
 mod request;
 mod response;
+mod tunnel;
 mod upstream;
 
 use std::os::fd::RawFd;

@@ -16,6 +16,7 @@ use super::context::{Context, Target};
 use super::failure::{self, Lost};
 use super::fields::RequestFields;
 use super::forwarded::{self, Told, Which};
+use super::tunnel;
 use crate::endpoint::{NoPick, Protocol, TlsConfig, Upstream, UpstreamConfig};
 use crate::reason::Reason;
 use crate::snapshot::route::Timeouts;
@@ -60,6 +61,9 @@ pub(super) fn peer(authorities: &Authorities, session: &Session, cx: &mut Contex
     let mut peer = HttpPeer::new(address, false, String::new());
     set_protocol(&mut peer, &config);
     set_timeouts(&mut peer, &route.timeouts);
+    if session.is_upgrade_req() {
+        tunnel::set(&mut peer);
+    }
     match set_tls(&mut peer, &config, host, authorities) {
         Ok(()) => Ok(Box::new(peer)),
         Err(reason) => fail(cx, reason),

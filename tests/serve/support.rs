@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tidegate::telemetry::process_log::{self, Form, ProcessLog};
 use tidegate::{Running, Settings, Tidegate};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,6 +25,10 @@ pub struct Proxy {
 impl Proxy {
     /// Starts a proxy whose conf has plain and TLS listeners on free ports, besides `conf`.
     pub async fn start(conf: &str, manifests: &[(&str, String)]) -> Self {
+        // TIDEGATE_LOG=debug,pingora=trace shows what a failing test does.
+        if let Ok(filter) = std::env::var(process_log::ENVIRONMENT) {
+            let _ = ProcessLog::install("info", Some(filter), Form::Text);
+        }
         let folder = TempDir::new().unwrap();
         std::fs::create_dir(folder.path().join("manifests")).unwrap();
         for (name, text) in manifests {

@@ -190,7 +190,9 @@ async fn websockets_pass_bytes_both_ways() {
         let message = vec![b'm'; size];
         connection.stream.write_all(&message).await.unwrap();
         let mut back = vec![0; size];
-        connection.stream.read_exact(&mut back).await.unwrap();
+        if let Err(error) = connection.stream.read_exact(&mut back).await {
+            panic!("{size} bytes: {error}: {}", proxy.log_line(|_| true).await);
+        }
         assert_eq!(back, message);
     }
 }
