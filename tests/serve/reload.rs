@@ -88,6 +88,9 @@ async fn nothing_fails_and_nothing_closes_while_configuration_changes() {
         let before = proxy.running.revision();
         change_something(&proxy, change, [a.address, b.address]);
         proxy.running.after(before).await;
+        if change % 50 == 0 {
+            sockets = keep_talking(sockets).await;
+        }
     }
     while load.requests.load(Ordering::Relaxed) < REQUESTS {
         tokio::task::yield_now().await;
@@ -100,6 +103,11 @@ async fn nothing_fails_and_nothing_closes_while_configuration_changes() {
     let failures = load.failures.lock().unwrap();
     assert!(failures.is_empty(), "{} failures, first: {:?}", failures.len(), failures.first());
     assert!(proxy.running.revision() - start >= CHANGES as u64, "{} changes", proxy.running.revision() - start);
+    keep_talking(sockets).await;
+}
+
+/// Says something on every socket and hears it back; the sockets must not look idle.
+async fn keep_talking(mut sockets: Vec<tokio::net::TcpStream>) -> Vec<tokio::net::TcpStream> {
     for (index, socket) in sockets.iter_mut().enumerate() {
         let message = format!("still here {index}");
         socket.write_all(message.as_bytes()).await.unwrap();
@@ -107,6 +115,7 @@ async fn nothing_fails_and_nothing_closes_while_configuration_changes() {
         socket.read_exact(&mut back).await.unwrap_or_else(|error| panic!("websocket {index} was closed: {error}"));
         assert_eq!(back, message.as_bytes());
     }
+    sockets
 }
 
 /// One change out of four kinds: a route, an endpoint, a certificate, another route.
