@@ -134,7 +134,8 @@ fn schema(builder: &Builder, plugin: Option<&str>) -> anyhow::Result<ExitCode> {
         Some(name) => {
             let found = builder.registry().iter().find(|definition| definition.name == name);
             let names = || builder.registry().iter().map(|definition| definition.name).collect::<Vec<_>>().join(", ");
-            let definition = found.ok_or_else(|| anyhow::anyhow!("no plugin is called `{name}` (there are: {})", names()))?;
+            let definition =
+                found.ok_or_else(|| anyhow::anyhow!("no plugin is called `{name}` (there are: {})", names()))?;
             (definition.schema)().to_value()
         }
     };

@@ -167,10 +167,16 @@ impl Explanation {
             Action::Respond(respond) => {
                 self.is_served = true;
                 self.reason = Reason::DirectResponse.to_string();
-                self.answer = format!("{} with {} bytes of {:?}", respond.status.as_u16(), respond.body.len(), respond.content_type);
+                self.answer = format!(
+                    "{} with {} bytes of {:?}",
+                    respond.status.as_u16(),
+                    respond.body.len(),
+                    respond.content_type
+                );
             }
             Action::Forward(forward) => {
-                self.upstreams = forward.shares().map(|(upstream, weight)| rows::upstream_view(upstream, weight)).collect();
+                self.upstreams =
+                    forward.shares().map(|(upstream, weight)| rows::upstream_view(upstream, weight)).collect();
                 self.forwarded();
             }
         }

@@ -78,7 +78,9 @@ pub struct YamlError {
 ///
 /// # Errors
 /// A value that YAML cannot express; JSON values are not like that.
-pub fn to_string<T: serde::Serialize>(value: &T) -> Result<String, impl std::error::Error + Send + Sync + 'static + use<T>> {
+pub fn to_string<T: serde::Serialize>(
+    value: &T,
+) -> Result<String, impl std::error::Error + Send + Sync + 'static + use<T>> {
     serde_saphyr::to_string(value)
 }
 

@@ -95,8 +95,7 @@ fn every_module_says_what_it_is() {
 }
 
 fn faults_of(rule: &Rule) -> Vec<String> {
-    let allowed: Vec<String> =
-        rule.may_import.iter().chain(LEAVES).map(|module| format!("crate::{module}")).collect();
+    let allowed: Vec<String> = rule.may_import.iter().chain(LEAVES).map(|module| format!("crate::{module}")).collect();
     let mut faults = Vec::new();
     for file in rule.module.iter().flat_map(|module| files_of(module)) {
         faults.extend(lines_naming(&file, rule.never_sees));
@@ -157,7 +156,8 @@ fn names(line: &str, word: &str) -> bool {
         let before = line[..at].chars().next_back();
         let after = line[at + word.len()..].chars().next();
         let joins = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-        let is_path = word.contains("::") || line[at + word.len()..].starts_with("::") || line.trim_start().starts_with("use ");
+        let is_path =
+            word.contains("::") || line[at + word.len()..].starts_with("::") || line.trim_start().starts_with("use ");
         !joins(before) && (word.contains("::") || !joins(after)) && is_path
     })
 }

@@ -63,7 +63,9 @@ fn section(definition: &Value) -> String {
     if definition["properties"].is_object() {
         text += &table(definition);
     }
-    for variant in definition["oneOf"].as_array().into_iter().flatten().chain(definition["anyOf"].as_array().into_iter().flatten()) {
+    for variant in
+        definition["oneOf"].as_array().into_iter().flatten().chain(definition["anyOf"].as_array().into_iter().flatten())
+    {
         let _ = writeln!(text, "- {}: {}", shape(variant), variant["description"].as_str().unwrap_or_default());
     }
     if definition["oneOf"].is_null() && definition["anyOf"].is_null() && !definition["properties"].is_object() {
@@ -90,7 +92,12 @@ fn shape(schema: &Value) -> String {
         return format!("`{constant}`");
     }
     if let Some(values) = schema["enum"].as_array() {
-        return values.iter().filter_map(Value::as_str).map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ");
+        return values
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|value| format!("`{value}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
     }
     for key in ["anyOf", "oneOf", "allOf"] {
         if let Some(some) = schema[key].as_array() {

@@ -46,7 +46,11 @@ struct Spent {
 
 impl Control {
     /// Makes a control plane that waits for these sources before it publishes anything.
-    pub(crate) fn new(compiler: Compiler, shared: Arc<Shared>, sources: impl IntoIterator<Item = &'static str>) -> Self {
+    pub(crate) fn new(
+        compiler: Compiler,
+        shared: Arc<Shared>,
+        sources: impl IntoIterator<Item = &'static str>,
+    ) -> Self {
         Self {
             resources: Resources::default(),
             translator: Translator::new(),
@@ -156,7 +160,14 @@ fn log_new(before: &[Diagnostic], now: &[Diagnostic]) {
         match diagnostic.severity {
             Severity::Info => info!(object, code, hint, message = diagnostic.message, "input noted"),
             Severity::Warning | Severity::Error => {
-                warn!(object, code, hint, error = diagnostic.message, severity = diagnostic.severity.as_str(), "input refused");
+                warn!(
+                    object,
+                    code,
+                    hint,
+                    error = diagnostic.message,
+                    severity = diagnostic.severity.as_str(),
+                    "input refused"
+                );
             }
         }
     }

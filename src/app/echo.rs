@@ -32,7 +32,8 @@ pub(crate) async fn start(name: &str) -> std::io::Result<SocketAddr> {
             let name = name.clone();
             tokio::spawn(async move {
                 let service = service_fn(move |request| answer(name.clone(), request));
-                let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                let connection =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
                 // A broken demo connection is the client's business only.
                 let _ = connection.await;
             });

@@ -46,7 +46,8 @@ impl Inspect for Inspector {
     fn explain(&self, query: &ExplainQuery) -> Result<Value, String> {
         let fields: Vec<String> = query.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
         let from = query.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let question = Question::new(query.method.as_str(), &query.url, &fields, from).map_err(|error| error.to_string())?;
+        let question =
+            Question::new(query.method.as_str(), &query.url, &fields, from).map_err(|error| error.to_string())?;
         Ok(json!(explain::explain(&self.shared.snapshot.load(), &question)))
     }
 

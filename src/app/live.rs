@@ -14,8 +14,8 @@ use crate::front::{ListenerProtocol, ListenerSpec, TlsPolicy, TlsVersion};
 use crate::origin::Origin;
 use crate::settings::{self, AccessLogSpec, Alpn, LogFormat, Process, Settings, ShutdownSpec, TlsSpec};
 use crate::snapshot::certificates::ServedCertificate;
-use crate::telemetry::access_log::{Destination, Format, NginxFormat};
 use crate::telemetry::AccessLog;
+use crate::telemetry::access_log::{Destination, Format, NginxFormat};
 use crate::telemetry::process_log::ProcessLog;
 
 /// The settings in force, and where their changes go.

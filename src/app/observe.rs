@@ -13,7 +13,9 @@ type Emit<'a> = &'a mut dyn FnMut(Sample<'_>);
 /// Registers everything that is asked at scrape time.
 pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
     let front = front.clone();
-    shared.metrics().observe(Box::new(move |emit| front.snapshot().iter().for_each(|counts| connections(counts, emit))));
+    shared
+        .metrics()
+        .observe(Box::new(move |emit| front.snapshot().iter().for_each(|counts| connections(counts, emit))));
     let table = shared.table.clone();
     shared.metrics().observe(Box::new(move |emit| {
         for upstream in table.iter() {
@@ -40,7 +42,11 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
         let mut seen = std::collections::BTreeSet::new();
         for served in certificates.hosts.iter().map(|(_, served)| served).chain([&certificates.default]) {
             if seen.insert(served.name.clone()) {
-                emit(Sample { family: &family::CERTIFICATE_EXPIRY, labels: &[&served.name], value: served.not_after as f64 });
+                emit(Sample {
+                    family: &family::CERTIFICATE_EXPIRY,
+                    labels: &[&served.name],
+                    value: served.not_after as f64,
+                });
             }
         }
     }));

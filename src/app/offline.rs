@@ -27,7 +27,8 @@ impl Offline {
         let settings = crate::cli::load(conf)?;
         let (compiler, shared) = parts(builder, &settings).map_err(|error| vec![super::internal(&error)])?;
         let batches = super::sources::read_once(&settings);
-        let mut control = Control::new(compiler, shared.clone(), batches.iter().map(|batch| batch.source).collect::<Vec<_>>());
+        let mut control =
+            Control::new(compiler, shared.clone(), batches.iter().map(|batch| batch.source).collect::<Vec<_>>());
         control.take(batches);
         Ok(Self { diagnostics: control.diagnostics(), shared })
     }
@@ -47,4 +48,3 @@ impl Offline {
         super::summary::counts(&self.shared.snapshot.load())
     }
 }
-

@@ -31,13 +31,16 @@ pub(super) async fn start(settings: &Settings, shared: &Arc<Shared>) -> anyhow::
     let stop = watch::Sender::new(false);
     let mut servers = Servers { telemetry: None, admin: None, stop };
     if let Some(spec) = settings.process.telemetry.on() {
-        let server = Server::bind(spec.address).await.with_context(|| format!("telemetry cannot listen on {}", spec.address))?;
+        let server =
+            Server::bind(spec.address).await.with_context(|| format!("telemetry cannot listen on {}", spec.address))?;
         servers.telemetry = Some(server.local_addr());
         let pages = TelemetryPages::new(shared.metrics().clone(), shared.readiness.clone());
         tokio::spawn(server.serve(Arc::new(pages), servers.stopped()));
     }
     if let Some(spec) = settings.process.admin.on() {
-        let server = Server::bind(spec.address).await.with_context(|| format!("the admin API cannot listen on {}", spec.address))?;
+        let server = Server::bind(spec.address)
+            .await
+            .with_context(|| format!("the admin API cannot listen on {}", spec.address))?;
         servers.admin = Some(server.local_addr());
         let pages = AdminPages::new(Arc::new(Inspector::new(shared.clone())), server.local_addr());
         tokio::spawn(server.serve(Arc::new(pages), servers.stopped()));

@@ -74,7 +74,13 @@ impl Shared {
     }
 
     /// Tells the metrics what went live.
-    pub(crate) fn observe_publish(&self, generation: u64, compile: Duration, propagation: Duration, found: &[Diagnostic]) {
+    pub(crate) fn observe_publish(
+        &self,
+        generation: u64,
+        compile: Duration,
+        propagation: Duration,
+        found: &[Diagnostic],
+    ) {
         let published = Published { generation, compile, propagation: Some(propagation), time: SystemTime::now() };
         self.metrics().published(&published);
         self.metrics().diagnostics(found);

@@ -83,7 +83,9 @@ pub(super) async fn start(settings: Settings, live: Arc<Live>, sender: mpsc::Sen
             sources.watching.push(conf_file.watch(relay, move |settings| report(&sender, live.apply(&settings)))?);
         }
         // The built-in demo is no file.
-        Err(_) => sender.send(builtins.fill(first_batch(&settings)).await?).await.context("the control plane is gone")?,
+        Err(_) => {
+            sender.send(builtins.fill(first_batch(&settings)).await?).await.context("the control plane is gone")?
+        }
     }
     Ok(sources)
 }

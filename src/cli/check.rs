@@ -9,7 +9,10 @@ use crate::app::offline::Offline;
 use crate::diagnostic::{Diagnostic, Severity};
 
 pub(super) fn check(
-    builder: &Builder, conf: Option<&Path>, deny_warnings: bool, output: TextOrJson,
+    builder: &Builder,
+    conf: Option<&Path>,
+    deny_warnings: bool,
+    output: TextOrJson,
 ) -> anyhow::Result<ExitCode> {
     let (diagnostics, summary) = match Offline::load(builder, conf) {
         Ok(offline) => (offline.diagnostics.clone(), offline.summary()),
@@ -18,7 +21,9 @@ pub(super) fn check(
     let count = |severity| diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     match output {
-        TextOrJson::Json => print(&format!("{:#}\n", serde_json::json!({ "diagnostics": diagnostics, "summary": summary }))),
+        TextOrJson::Json => {
+            print(&format!("{:#}\n", serde_json::json!({ "diagnostics": diagnostics, "summary": summary })))
+        }
         TextOrJson::Text => {
             print(&text(&diagnostics));
             print(&format!("{summary}: {}\n", report::summary(&diagnostics)));

@@ -66,7 +66,10 @@ fn text(it: &Explanation) -> String {
 
 fn candidate_text(candidate: &Candidate) -> String {
     let mark = if candidate.won { "✔" } else { "✘" };
-    format!("{mark} {} {} {}: {} ({})", candidate.kind, candidate.path, candidate.conditions, candidate.verdict, candidate.origin)
-        .replace("  ", " ")
-        .replace(" : ", ": ")
+    format!(
+        "{mark} {} {} {}: {} ({})",
+        candidate.kind, candidate.path, candidate.conditions, candidate.verdict, candidate.origin
+    )
+    .replace("  ", " ")
+    .replace(" : ", ": ")
 }

@@ -11,7 +11,10 @@ use crate::app::offline::Offline;
 use crate::explain::RouteRow;
 
 pub(super) fn routes(
-    builder: &Builder, conf: Option<&Path>, output: TableForm, admin: Option<&str>,
+    builder: &Builder,
+    conf: Option<&Path>,
+    output: TableForm,
+    admin: Option<&str>,
 ) -> anyhow::Result<ExitCode> {
     let rows = match admin {
         Some(url) => {
@@ -32,7 +35,8 @@ fn text(rows: &[RouteRow]) -> String {
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
-            let path = if row.conditions.is_empty() { row.path.clone() } else { format!("{} [{}]", row.path, row.conditions) };
+            let path =
+                if row.conditions.is_empty() { row.path.clone() } else { format!("{} [{}]", row.path, row.conditions) };
             vec![
                 row.host.clone(),
                 path,

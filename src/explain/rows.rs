@@ -123,7 +123,11 @@ fn target(action: &Action) -> String {
             match &*shares {
                 [] => "503 no_endpoints".to_owned(),
                 [(only, _)] => only.id().to_string(),
-                many => many.iter().map(|(upstream, weight)| format!("{}*{weight}", upstream.id())).collect::<Vec<_>>().join(" "),
+                many => many
+                    .iter()
+                    .map(|(upstream, weight)| format!("{}*{weight}", upstream.id()))
+                    .collect::<Vec<_>>()
+                    .join(" "),
             }
         }
     }
@@ -137,7 +141,20 @@ fn ready(action: &Action) -> Option<(usize, usize)> {
 
 fn plugins(route: &Route) -> Vec<String> {
     let described = route.pipeline.describe();
-    described.iter().map(|it| format!("{} ({}, stage {}, {}) {} from {}", it.name, it.kind, it.stage, it.mode.as_str(), it.config, it.origin)).collect()
+    described
+        .iter()
+        .map(|it| {
+            format!(
+                "{} ({}, stage {}, {}) {} from {}",
+                it.name,
+                it.kind,
+                it.stage,
+                it.mode.as_str(),
+                it.config,
+                it.origin
+            )
+        })
+        .collect()
 }
 
 /// All upstreams with their endpoints.

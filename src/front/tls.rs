@@ -140,7 +140,8 @@ impl ResolvesServerCert for CurrentCertificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let snapshot = self.snapshot.load();
         let name = hello.server_name().map(canonical_server_name);
-        let served = certificate_for(&snapshot.certificates, self.listener_default.load().as_ref(), name.as_deref()).clone();
+        let served =
+            certificate_for(&snapshot.certificates, self.listener_default.load().as_ref(), name.as_deref()).clone();
         Some(served.key.clone())
     }
 }

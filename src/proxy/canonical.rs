@@ -50,11 +50,7 @@ pub(crate) fn canonicalize(view: &HeadView<'_>, edge: &Edge) -> Result<Canonical
     let host = changes.host.as_ref().or_else(|| view.headers.get(header::HOST)).and_then(|value| value.to_str().ok());
     let host = host.and_then(|host| host.get(..changes.host_len)).ok_or(Reason::BadHost)?;
     let target = changes.target.as_ref().unwrap_or(&uri);
-    Ok(Canonical {
-        host: host.to_owned(),
-        path: target.path().to_owned(),
-        query: target.query().map(str::to_owned),
-    })
+    Ok(Canonical { host: host.to_owned(), path: target.path().to_owned(), query: target.query().map(str::to_owned) })
 }
 
 // === impl Canonical ===

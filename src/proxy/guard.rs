@@ -42,11 +42,7 @@ pub(super) struct Limits {
 impl Limits {
     /// The limits of the edge.
     pub(super) fn of(edge: &Edge) -> Self {
-        Self {
-            header_bytes: edge.max_header_bytes,
-            header_count: edge.max_header_count,
-            uri_bytes: edge.max_uri_bytes,
-        }
+        Self { header_bytes: edge.max_header_bytes, header_count: edge.max_header_count, uri_bytes: edge.max_uri_bytes }
     }
 }
 

@@ -7,6 +7,7 @@
 mod tests;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -75,10 +76,12 @@ impl ConfFile {
         mut on_settings: impl FnMut(Settings) + Send + 'static,
     ) -> io::Result<Watching> {
         watch::spawn("conf-source", move |mut signals| {
+            signals.only(self.names());
             signals.watch(&self.folders());
             let mut noticed = Instant::now();
             loop {
                 let change = self.reread(noticed);
+                signals.only(self.names());
                 signals.watch(&self.folders());
                 if let Some(settings) = change.settings {
                     on_settings(settings);
@@ -120,9 +123,16 @@ impl ConfFile {
 
     /// Folders of the conf file and of every file that it names.
     fn folders(&self) -> Vec<PathBuf> {
-        let named = self.good.iter().flat_map(named_files);
-        let folders = named.chain([self.path.clone()]).filter_map(|file| parent(&file));
-        folders.collect::<BTreeSet<_>>().into_iter().collect()
+        self.files().filter_map(|file| parent(&file)).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Names of these files: logs and others may change in the same folders all the time.
+    fn names(&self) -> BTreeSet<OsString> {
+        self.files().filter_map(|file| file.file_name().map(ToOwned::to_owned)).collect()
+    }
+
+    fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.good.iter().flat_map(named_files).chain([self.path.clone()])
     }
 }
 

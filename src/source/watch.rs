@@ -3,14 +3,18 @@
 //! The system's notifications are a hint to look again, never the truth; a slow poll finds what they miss
 //! (network file systems, targets of links). It must not know what the files are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
@@ -56,6 +60,16 @@ pub(super) struct Signals {
     /// Watched folders and their identity: a folder that was replaced has to be watched anew.
     watched: BTreeMap<PathBuf, (u64, u64)>,
     last: Instant,
+    noise: Arc<Noise>,
+}
+
+/// Keeps notifications few.
+#[derive(Debug, Default)]
+struct Noise {
+    /// Whether a change waits to be looked at; one is enough, so the queue never grows.
+    is_told: AtomicBool,
+    /// File names whose changes matter; `None`: all of the watched folders.
+    names: ArcSwapOption<BTreeSet<OsString>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,14 +85,17 @@ enum Wake {
 /// The thread cannot be started.
 pub(super) fn spawn(name: &str, body: impl FnOnce(Signals) + Send + 'static) -> io::Result<Watching> {
     let (wake, wakes) = mpsc::channel();
-    let signals = Signals { wakes, watcher: watcher(wake.clone()), watched: BTreeMap::new(), last: Instant::now() };
+    let noise = Arc::<Noise>::default();
+    let watcher = watcher(wake.clone(), noise.clone());
+    let signals = Signals { wakes, watcher, watched: BTreeMap::new(), last: Instant::now(), noise };
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || body(signals))?;
     Ok(Watching { wake, thread: Some(thread) })
 }
 
-fn watcher(wake: Sender<Wake>) -> Option<RecommendedWatcher> {
+fn watcher(wake: Sender<Wake>, noise: Arc<Noise>) -> Option<RecommendedWatcher> {
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if event.as_ref().map_or(true, |event| is_change(&event.kind)) {
+        let matters = event.as_ref().map_or(true, |event| is_change(&event.kind) && noise.matters(&event.paths));
+        if matters && !noise.is_told.swap(true, Ordering::SeqCst) {
             // Nobody listens any more: the thread is about to end.
             let _ = wake.send(Wake::Changed);
         }
@@ -89,6 +106,18 @@ fn watcher(wake: Sender<Wake>) -> Option<RecommendedWatcher> {
 /// Reading files makes events too, which must not lead to reading them again.
 fn is_change(kind: &EventKind) -> bool {
     !matches!(kind, EventKind::Access(access) if *access != AccessKind::Close(AccessMode::Write))
+}
+
+// === impl Noise ===
+
+impl Noise {
+    /// Whether one of the paths is worth a look. Names that begin with two dots are links of ConfigMap volumes.
+    fn matters(&self, paths: &[PathBuf]) -> bool {
+        let names = self.names.load();
+        let Some(names) = names.as_ref().filter(|_| !paths.is_empty()) else { return true };
+        let file_names = paths.iter().filter_map(|path| path.file_name());
+        file_names.into_iter().any(|name| names.contains(name) || name.as_encoded_bytes().starts_with(b".."))
+    }
 }
 
 // === impl Watching, Reload ===
@@ -124,6 +153,11 @@ impl Reload {
 // === impl Signals ===
 
 impl Signals {
+    /// Lets only changes of files with these names, and of ConfigMap links, be noticed.
+    pub(super) fn only(&self, names: BTreeSet<OsString>) {
+        self.noise.names.store(Some(Arc::new(names)));
+    }
+
     /// Watches these folders and no others; true when one of them was not watched before.
     pub(super) fn watch(&mut self, folders: &[PathBuf]) -> bool {
         let Some(watcher) = &mut self.watcher else { return false };
@@ -159,7 +193,7 @@ impl Signals {
     /// Waits for the next signal.
     pub(super) fn next(&mut self) -> Signal {
         let poll = POLL.max(self.last.elapsed() * POLL_SHARE);
-        let signal = match self.wakes.recv_timeout(poll) {
+        let signal = match self.receive(poll) {
             Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => Signal::Stop,
             Ok(Wake::Reload) => Signal::Reload,
             Ok(Wake::Changed) => self.settle(Instant::now()),
@@ -169,11 +203,19 @@ impl Signals {
         signal
     }
 
+    fn receive(&self, patience: Duration) -> Result<Wake, RecvTimeoutError> {
+        let wake = self.wakes.recv_timeout(patience);
+        if wake == Ok(Wake::Changed) {
+            self.noise.is_told.store(false, Ordering::SeqCst);
+        }
+        wake
+    }
+
     /// Waits until changes pause.
     fn settle(&self, noticed: Instant) -> Signal {
         loop {
             let left = LONGEST.saturating_sub(noticed.elapsed()).min(QUIET);
-            match self.wakes.recv_timeout(left) {
+            match self.receive(left) {
                 Ok(Wake::Changed) if !left.is_zero() => {}
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return Signal::Stop,
                 Ok(Wake::Reload) => return Signal::Reload,

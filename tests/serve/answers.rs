@@ -182,7 +182,9 @@ async fn forwarded_fields_tell_the_truth_unless_the_peer_is_trusted() {
         assert_eq!(untrusted.seen(dropped), None, "{dropped}");
     }
     assert_eq!(untrusted.header("keep-alive"), None, "hop-by-hop fields of the answer are removed");
-    let proxy = Proxy::start(&format!("trustedProxies: [127.0.0.0/8]\ndefaults: {{ forwardedHeader: true }}\n{route}"), &[]).await;
+    let proxy =
+        Proxy::start(&format!("trustedProxies: [127.0.0.0/8]\ndefaults: {{ forwardedHeader: true }}\n{route}"), &[])
+            .await;
     let trusted = request(proxy.http(), ask).await;
     assert_eq!(trusted.seen("x-forwarded-for").as_deref(), Some("1.2.3.4, 127.0.0.1"));
     assert_eq!(trusted.seen("x-real-ip").as_deref(), Some("1.2.3.4"));

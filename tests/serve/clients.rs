@@ -105,7 +105,11 @@ async fn malformed_requests_are_refused_and_harm_nobody() {
         connection.stream.write_all(head).await.unwrap();
         let rest = until_closed(&mut connection).await;
         let first = rest.lines().next().unwrap_or_default();
-        assert!(first.is_empty() || first.contains(" 400 ") || first.contains(" 405 "), "{:?}: {first}", String::from_utf8_lossy(head));
+        assert!(
+            first.is_empty() || first.contains(" 400 ") || first.contains(" 405 "),
+            "{:?}: {first}",
+            String::from_utf8_lossy(head)
+        );
     }
     assert_eq!(get(proxy.http(), "a.test", "/").await.status, 200);
 }
@@ -124,7 +128,11 @@ async fn a_client_that_leaves_early_is_logged_as_such() {
     let mut connection = Connection::open(proxy.http()).await;
     connection.stream.write_all(b"GET /leave HTTP/1.1\r\nHost: s.test\r\n\r\n").await.unwrap();
     tokio::time::timeout(PATIENCE, async {
-        while metrics(&proxy).await.iter().all(|(name, value)| !name.starts_with("tidegate_connections") || *value < 1.0) {
+        while metrics(&proxy)
+            .await
+            .iter()
+            .all(|(name, value)| !name.starts_with("tidegate_connections") || *value < 1.0)
+        {
             tokio::task::yield_now().await;
         }
     })

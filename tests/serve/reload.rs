@@ -75,7 +75,8 @@ async fn nothing_fails_and_nothing_closes_while_configuration_changes() {
         "metadata: { name: fixed, namespace: default }",
         "metadata: { name: fixed, namespace: default, annotations: { tidegate.io/ssl-redirect: \"false\" } }",
     );
-    let proxy = Proxy::start("", &[("fixed.yaml", fixed), ("svc.yaml", service("a", &[a.address])), ("cert.yaml", cert)]).await;
+    let proxy =
+        Proxy::start("", &[("fixed.yaml", fixed), ("svc.yaml", service("a", &[a.address])), ("cert.yaml", cert)]).await;
     let mut sockets = Vec::new();
     for _ in 0..WEBSOCKETS {
         sockets.push(open_websocket(&proxy).await);

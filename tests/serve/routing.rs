@@ -72,7 +72,9 @@ async fn a_default_backend_takes_what_no_rule_wants() {
     for method in ["POST", "PUT", "DELETE", "PATCH"] {
         let response = request(
             proxy.http(),
-            &format!("{method} /resource HTTP/1.1\r\nHost: some.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+            &format!(
+                "{method} /resource HTTP/1.1\r\nHost: some.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            ),
         )
         .await;
         assert_eq!((response.server().as_str(), response.json()["method"].as_str()), ("rest", Some(method)));
@@ -99,7 +101,9 @@ routes:
     );
     let proxy = Proxy::start(&conf, &[]).await;
     let ask = async |line: &str, more: &str| {
-        request(proxy.http(), &format!("{line} HTTP/1.1\r\nHost: m.test\r\nConnection: close\r\n{more}\r\n")).await.server()
+        request(proxy.http(), &format!("{line} HTTP/1.1\r\nHost: m.test\r\nConnection: close\r\n{more}\r\n"))
+            .await
+            .server()
     };
     assert_eq!(ask("GET /", "").await, "a");
     assert_eq!(ask("POST /", "Content-Length: 0\r\n").await, "b");
@@ -152,7 +156,10 @@ routes:
     let full = get(proxy.http(), "r.test", "/full?q=1").await;
     assert_eq!((full.status, full.header("location")), (302, Some("http://r.test:8443/there?q=1")));
     let fixed = get(proxy.http(), "r.test", "/hello").await;
-    assert_eq!((fixed.status, fixed.header("content-type"), fixed.text().as_str()), (201, Some("application/json"), "{\"a\":1}"));
+    assert_eq!(
+        (fixed.status, fixed.header("content-type"), fixed.text().as_str()),
+        (201, Some("application/json"), "{\"a\":1}")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,7 +30,11 @@ async fn requests_in_flight_finish_and_new_connections_are_refused() {
     let in_flight = tokio::spawn(async move { get(http, "s.test", "/").await });
     let idle = Connection::open(http).await;
     tokio::time::timeout(PATIENCE, async {
-        while !metrics(&proxy).await.iter().any(|(name, value)| name.starts_with("tidegate_connections") && *value >= 2.0) {
+        while !metrics(&proxy)
+            .await
+            .iter()
+            .any(|(name, value)| name.starts_with("tidegate_connections") && *value >= 2.0)
+        {
             tokio::task::yield_now().await;
         }
     })
@@ -62,7 +66,11 @@ async fn the_deadline_ends_what_does_not_finish() {
     let http = proxy.http();
     let in_flight = tokio::spawn(async move { get(http, "s.test", "/").await });
     tokio::time::timeout(PATIENCE, async {
-        while !metrics(&proxy).await.iter().any(|(name, value)| name.starts_with("tidegate_connections") && *value >= 1.0) {
+        while !metrics(&proxy)
+            .await
+            .iter()
+            .any(|(name, value)| name.starts_with("tidegate_connections") && *value >= 1.0)
+        {
             tokio::task::yield_now().await;
         }
     })

@@ -288,7 +288,9 @@ impl Response {
 
 /// Reads one message; `None` when the connection ends before a head is whole.
 pub async fn read_message(
-    stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>, is_request: bool,
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+    is_request: bool,
 ) -> Option<Response> {
     let end = loop {
         if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -302,7 +304,8 @@ pub async fn read_message(
     buffer.drain(..end + 4);
     let mut lines = head.split("\r\n");
     let first_line = lines.next().unwrap_or_default().to_owned();
-    let headers = lines.filter_map(|line| line.split_once(':')).map(|(k, v)| (k.to_owned(), v.trim().to_owned())).collect();
+    let headers =
+        lines.filter_map(|line| line.split_once(':')).map(|(k, v)| (k.to_owned(), v.trim().to_owned())).collect();
     let status = first_line.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or_default();
     let mut message = Response { first_line, status, headers, body: Vec::new(), is_whole: true };
     if !is_request && (status == 101 || status == 204 || status == 304) {
@@ -313,7 +316,10 @@ pub async fn read_message(
 }
 
 async fn read_body(
-    stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>, message: &mut Response, is_request: bool,
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+    message: &mut Response,
+    is_request: bool,
 ) -> bool {
     if message.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
         return read_chunks(stream, buffer, message).await;
@@ -387,7 +393,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     pub async fn read(&mut self) -> Option<Response> {
-        tokio::time::timeout(PATIENCE, read_message(&mut self.stream, &mut self.buffer, false)).await.expect("an answer")
+        tokio::time::timeout(PATIENCE, read_message(&mut self.stream, &mut self.buffer, false))
+            .await
+            .expect("an answer")
     }
 
     pub async fn get(&mut self, host: &str, path: &str) -> Option<Response> {
@@ -407,7 +415,9 @@ pub async fn request(address: SocketAddr, bytes: &str) -> Response {
 
 /// A TLS connection that takes any certificate; `alpn` as offered.
 pub async fn tls(
-    address: SocketAddr, server_name: &str, alpn: &[&str],
+    address: SocketAddr,
+    server_name: &str,
+    alpn: &[&str],
 ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
@@ -433,20 +443,30 @@ struct AnyCertificate;
 
 impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
-        &self, _: &rustls::pki_types::CertificateDer<'_>, _: &[rustls::pki_types::CertificateDer<'_>],
-        _: &rustls::pki_types::ServerName<'_>, _: &[u8], _: rustls::pki_types::UnixTime,
+        &self,
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &[rustls::pki_types::CertificateDer<'_>],
+        _: &rustls::pki_types::ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
     ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
         Ok(rustls::client::danger::ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
-        &self, _: &[u8], _: &rustls::pki_types::CertificateDer<'_>, _: &rustls::DigitallySignedStruct,
+        &self,
+        _: &[u8],
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
         Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
     }
 
     fn verify_tls13_signature(
-        &self, _: &[u8], _: &rustls::pki_types::CertificateDer<'_>, _: &rustls::DigitallySignedStruct,
+        &self,
+        _: &[u8],
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
         Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
     }

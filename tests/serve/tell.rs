@@ -18,11 +18,17 @@ async fn metrics_name_configuration_and_never_requests() {
     proxy.log_line(|line| line["server.address"] == "random199.test").await;
     let metrics = metrics(&proxy).await;
     let requests: Vec<_> = metrics.iter().filter(|(name, _)| name.starts_with("tidegate_requests_total")).collect();
-    let of = |label: &str| requests.iter().filter(|(name, _)| name.contains(label)).map(|(_, value)| **value).sum::<f64>();
+    let of =
+        |label: &str| requests.iter().filter(|(name, _)| name.contains(label)).map(|(_, value)| **value).sum::<f64>();
     assert_eq!(of("ingress=\"shop\""), 1.0, "{requests:?}");
     assert_eq!(of("reason=\"no_route\""), 200.0, "{requests:?}");
     assert!(requests.len() < 10, "series do not grow with hosts: {requests:?}");
-    for name in ["tidegate_build_info", "tidegate_config_generation", "tidegate_upstream_endpoints", "tidegate_certificate_expiry_timestamp_seconds"] {
+    for name in [
+        "tidegate_build_info",
+        "tidegate_config_generation",
+        "tidegate_upstream_endpoints",
+        "tidegate_certificate_expiry_timestamp_seconds",
+    ] {
         assert!(metrics.keys().any(|series| series.starts_with(name)), "{name} is missing");
     }
 }
@@ -39,7 +45,11 @@ async fn explain_says_what_the_data_plane_does() {
     assert!(missing.text().contains("no_route"), "{}", missing.text());
     let routes = get(admin, "localhost", "/api/v1/routes").await;
     assert!(routes.text().contains("shop.test"), "{}", routes.text());
-    let refused = request(admin, "POST /api/v1/routes HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+    let refused = request(
+        admin,
+        "POST /api/v1/routes HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    )
+    .await;
     assert_eq!(refused.status, 405, "the admin API is read-only");
     assert_eq!(get(admin, "evil.test", "/api/v1/routes").await.status, 403, "other names for loopback are refused");
 }

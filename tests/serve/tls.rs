@@ -49,7 +49,11 @@ async fn a_new_certificate_serves_the_next_handshake_and_spares_open_connections
     proxy.put("cert.yaml", broken);
     proxy.running.after(before).await;
     assert_eq!(presented(proxy.https(), "c.test").await, second_der, "a bad Secret keeps the last good certificate");
-    assert!(proxy.running.diagnostics().iter().any(|d| d.code == "InvalidCertificate"), "{:?}", proxy.running.diagnostics());
+    assert!(
+        proxy.running.diagnostics().iter().any(|d| d.code == "InvalidCertificate"),
+        "{:?}",
+        proxy.running.diagnostics()
+    );
 }
 
 async fn until_presented(proxy: &Proxy, name: &str, expected: &[u8]) {
@@ -125,7 +129,9 @@ async fn grpc_keeps_its_trailers_from_http2_to_http2() {
     let stream = tls(proxy.https(), "g.test", &["h2"]).await.unwrap();
     let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
-    let ask = http::Request::post("https://g.test/svc/Method").header("content-type", "application/grpc").header("te", "trailers");
+    let ask = http::Request::post("https://g.test/svc/Method")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
     let (answer, mut send) = client.send_request(ask.body(()).unwrap(), false).unwrap();
     send.send_data(Bytes::from_static(b"\0\0\0\0\0"), true).unwrap();
     let answer = answer.await.unwrap();
