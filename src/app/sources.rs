@@ -1,6 +1,7 @@
 //! Starts the sources and lets them follow changes.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -129,9 +130,9 @@ impl Builtins {
     /// Starts the built-in upstreams that a conf names and gives it their addresses.
     async fn fill(&mut self, batch: Batch) -> anyhow::Result<Batch> {
         for name in batch.events.iter().flat_map(builtin_names) {
-            if !self.addresses.contains_key(&name) {
-                let address = echo::start(&name).await.context("the built-in echo upstream cannot be started")?;
-                self.addresses.insert(name, address.to_string());
+            if let Entry::Vacant(entry) = self.addresses.entry(name) {
+                let address = echo::start(entry.key()).await.context("the built-in echo upstream cannot be started")?;
+                entry.insert(address.to_string());
             }
         }
         let address = |name: &str| self.addresses.get(name).cloned().unwrap_or_else(|| NOT_STARTED.to_owned());

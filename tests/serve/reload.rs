@@ -101,7 +101,7 @@ async fn nothing_fails_and_nothing_closes_while_configuration_changes() {
         client.await.unwrap();
     }
     handshakes.await.unwrap();
-    let failures = load.failures.lock().unwrap();
+    let failures = std::mem::take(&mut *load.failures.lock().unwrap());
     assert!(failures.is_empty(), "{} failures, first: {:?}", failures.len(), failures.first());
     assert!(proxy.running.revision() - start >= CHANGES as u64, "{} changes", proxy.running.revision() - start);
     keep_talking(sockets).await;

@@ -167,7 +167,6 @@ pub fn tls_secret(name: &str, hosts: &[&str]) -> (String, Vec<u8>) {
 /// An HTTP/1.1 server that answers with what it was asked; ends with the test's runtime.
 pub struct Echo {
     pub address: SocketAddr,
-    pub requests: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 impl Echo {
@@ -175,23 +174,21 @@ impl Echo {
     pub async fn start(name: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let requests = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let (name, counter) = (name.to_owned(), requests.clone());
+        let name = name.to_owned();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (name, counter) = (name.clone(), counter.clone());
-                tokio::spawn(async move { echo_connection(stream, &name, &counter).await });
+                let name = name.clone();
+                tokio::spawn(async move { echo_connection(stream, &name).await });
             }
         });
-        Self { address, requests }
+        Self { address }
     }
 }
 
 /// Serves one connection: JSON of the request; `?status=`, `?size=`; WebSocket upgrades echo bytes.
-async fn echo_connection(mut stream: TcpStream, name: &str, counter: &std::sync::atomic::AtomicUsize) {
+async fn echo_connection(mut stream: TcpStream, name: &str) {
     let mut buffer = Vec::new();
     while let Some(request) = read_message(&mut stream, &mut buffer, true).await {
-        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let mut words = request.first_line.split(' ');
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         if request.header("upgrade").is_some() {

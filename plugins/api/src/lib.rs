@@ -86,8 +86,11 @@ pub struct Definition {
     /// JSON Schema of [`Define::Config`].
     pub schema: fn() -> schemars::Schema,
     /// Reads the configuration and builds an instance.
-    pub build: fn(&serde_json::Value, &BuildContext<'_>) -> Result<Arc<dyn Plugin>, BuildError>,
+    pub build: Build,
 }
+
+/// Reads a configuration and builds an instance.
+pub type Build = fn(&serde_json::Value, &BuildContext<'_>) -> Result<Arc<dyn Plugin>, BuildError>;
 
 /// Makes the [`Definition`] of a plugin.
 pub const fn define<P: Define>() -> Definition {
