@@ -27,7 +27,7 @@ use crate::diagnostic::Diagnostic;
 use crate::endpoint::{self, Table};
 use crate::front::Listeners;
 use crate::origin::Origin;
-use crate::proxy::{Proxy, http_proxy};
+use crate::proxy::{Engine, Proxy};
 use crate::settings::Settings;
 use crate::telemetry::{Metrics, Telemetry};
 use control::Control;
@@ -130,10 +130,10 @@ fn parts(builder: &Builder, settings: &Settings) -> anyhow::Result<(Compiler, Ar
 }
 
 /// Binds every listener; they answer 503 `not_ready` until the first snapshot.
-fn listen(settings: &Settings, shared: &Shared, live: &live::Live) -> anyhow::Result<Arc<Listeners<running::App>>> {
+fn listen(settings: &Settings, shared: &Shared, live: &live::Live) -> anyhow::Result<Arc<Listeners<Engine>>> {
     let threads = settings.process.worker_threads();
     let proxy = Proxy::new(shared.snapshot.clone(), shared.telemetry.clone());
-    let app = Arc::new(http_proxy(proxy, threads));
+    let app = Arc::new(Engine::new(proxy, threads));
     let listeners = Arc::new(Listeners::new(app, shared.snapshot.clone(), 1));
     for spec in &settings.process.listeners {
         listeners.start(&live.listener(spec))?;

@@ -8,6 +8,7 @@ mod authorities;
 mod body;
 pub(crate) mod canonical;
 pub mod context;
+mod engine;
 mod failure;
 mod fields;
 mod finish;
@@ -29,48 +30,26 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use pingora::apps::HttpServerOptions;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
-use pingora::protocols::http::v2::server::default_h2_options;
-use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
-use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use self::authorities::Authorities;
 use self::context::Context;
+pub use self::engine::Engine;
 use self::ready::{Hook, ready};
 use self::request::Decision;
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::Recorder;
-
-/// Tries of a request that the engine allows; routes allow fewer or as many.
-const MAX_TRIES: usize = 10;
 
 /// Serves requests from the snapshot of the moment.
 pub struct Proxy {
     snapshot: Arc<ArcSwap<Snapshot>>,
     recorder: Arc<dyn Recorder>,
     authorities: Authorities,
-}
-
-/// Puts a proxy into the engine. `threads` is how many will serve; the pool of idle connections grows with it.
-///
-/// Reads the HTTP/2 limits from the snapshot of the moment: later changes of those need a restart.
-pub fn http_proxy(proxy: Proxy, threads: usize) -> HttpProxy<Proxy> {
-    let edge = Arc::clone(&proxy.snapshot.load().edge);
-    let conf = ServerConf { threads, max_retries: MAX_TRIES, daemon: false, ..ServerConf::default() };
-    let mut http = HttpProxy::new(proxy, Arc::new(conf));
-    let mut h2 = default_h2_options();
-    h2.max_concurrent_streams(edge.h2_max_streams);
-    http.h2_options = Some(h2);
-    let mut server = HttpServerOptions::default();
-    server.h2_idle_timeout = Some(edge.keep_alive_timeout);
-    http.server_options = Some(server);
-    http.handle_init_modules();
-    http
 }
 
 // === impl Proxy ===

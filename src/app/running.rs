@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use pingora_proxy::HttpProxy;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -14,18 +13,15 @@ use super::shared::Shared;
 use super::sources::Sources;
 use crate::diagnostic::Diagnostic;
 use crate::front::Listeners;
-use crate::proxy::Proxy;
+use crate::proxy::Engine;
 use crate::snapshot::Snapshot;
 use crate::telemetry::process_log::ProcessLog;
-
-/// What listeners hand their connections to.
-pub(super) type App = HttpProxy<Proxy>;
 
 /// A proxy that serves until [`Running::stop`].
 pub struct Running {
     pub(super) shared: Arc<Shared>,
     pub(super) live: Arc<Live>,
-    pub(super) listeners: Arc<Listeners<App>>,
+    pub(super) listeners: Arc<Listeners<Engine>>,
     pub(super) servers: Servers,
     pub(super) sources: Sources,
     pub(super) stop: watch::Sender<bool>,

@@ -97,8 +97,14 @@ async fn a_connection_goes_on_after_an_answer_of_tidegate_s_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_refuses_is_passed_over() {
     let gate = Gate::start(route(target(&[gate::closed().await, echo().await]))).await;
-    assert!(gate.send(GET).await.starts_with("http/1.1 200 "));
-    assert_eq!(gate.seen().await.tries, [Reason::ConnectFailed, Reason::Upstream]);
+    let mut tries = Vec::new();
+    for _ in 0..2 {
+        assert!(gate.send(GET).await.starts_with("http/1.1 200 "));
+        tries.push(gate.seen().await.tries);
+    }
+    // Round robin begins anywhere, and comes to each of the two once.
+    tries.sort_by_key(Vec::len);
+    assert_eq!(tries, [vec![Reason::Upstream], vec![Reason::ConnectFailed, Reason::Upstream]]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

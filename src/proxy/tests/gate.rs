@@ -10,13 +10,12 @@ use http::HeaderValue;
 use pingora::protocols::l4::stream::Stream;
 use pingora::protocols::{GetSocketDigest, SocketDigest};
 use pingora::services::listening::Service;
-use pingora_proxy::HttpProxy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use crate::endpoint::{Address, Table, Upstream};
-use crate::proxy::{Proxy, http_proxy};
+use crate::proxy::{Engine, Proxy};
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::snapshot::certificates::{Certificates, ServedCertificate};
@@ -88,7 +87,7 @@ impl Gate {
     async fn serve(snapshot: Snapshot) -> Self {
         let (sender, seen) = mpsc::unbounded_channel();
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
-        let app = Arc::new(http_proxy(Proxy::new(snapshot, Arc::new(Teller(Mutex::new(sender)))), 1));
+        let app = Arc::new(Engine::new(Proxy::new(snapshot, Arc::new(Teller(Mutex::new(sender)))), 1));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, watch) = watch::channel(false);
@@ -98,7 +97,7 @@ impl Gate {
                 let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
                 let mut stream = Stream::from(socket);
                 stream.set_socket_digest(digest);
-                tokio::spawn(Service::<HttpProxy<Proxy>>::handle_event(Box::new(stream), app.clone(), watch.clone()));
+                tokio::spawn(Service::<Engine>::handle_event(Box::new(stream), app.clone(), watch.clone()));
             }
         });
         Self { address, seen: tokio::sync::Mutex::new(seen), _shutdown: shutdown }

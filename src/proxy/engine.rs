@@ -1,0 +1,112 @@
+//! Pingora's HTTP engine with our proxy in it, and limits that follow the snapshot.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
+use pingora::server::ShutdownWatch;
+use pingora::server::configuration::ServerConf;
+use pingora_proxy::HttpProxy;
+
+use super::Proxy;
+use crate::snapshot::Snapshot;
+
+/// Tries of a request that the engine allows; routes allow fewer or as many.
+const MAX_TRIES: usize = 10;
+
+/// What listeners hand their connections to.
+pub struct Engine {
+    http: Arc<HttpProxy<Proxy>>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    options: Options,
+}
+
+/// Server options by idle timeout. The engine borrows them for as long as it lives, so that a change appends.
+struct Options {
+    server: HttpServerOptions,
+    next: OnceLock<Box<Options>>,
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// Puts a proxy into the engine. `threads` is how many will serve; the pool of idle connections grows with it.
+    pub fn new(proxy: Proxy, threads: usize) -> Self {
+        let snapshot = Arc::clone(&proxy.snapshot);
+        let conf = ServerConf { threads, max_retries: MAX_TRIES, daemon: false, ..ServerConf::default() };
+        let mut http = HttpProxy::new(proxy, Arc::new(conf));
+        http.handle_init_modules();
+        let idle = snapshot.load().edge.keep_alive_timeout;
+        Self { http: Arc::new(http), snapshot, options: Options::new(idle) }
+    }
+}
+
+#[async_trait]
+impl HttpServerApp for Engine {
+    // Not an `async fn`: its future is the engine's own, without a box around it.
+    fn process_new_http<'s, 'w, 'f>(
+        self: &'s Arc<Self>,
+        session: ServerSession,
+        shutdown: &'w ShutdownWatch,
+    ) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'f>>
+    where
+        's: 'f,
+        'w: 'f,
+    {
+        self.http.process_new_http(session, shutdown)
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        let mut options = default_h2_options();
+        options.max_concurrent_streams(self.snapshot.load().edge.h2_max_streams);
+        Some(options)
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(self.options.with_idle(self.snapshot.load().edge.keep_alive_timeout))
+    }
+
+    async fn http_cleanup(&self) {
+        self.http.http_cleanup().await;
+    }
+}
+
+// === impl Options ===
+
+impl Options {
+    fn new(idle: Duration) -> Self {
+        let mut server = HttpServerOptions::default();
+        server.h2_idle_timeout = Some(idle);
+        // HTTP/2 comes by ALPN: the front's deadlines tell it from HTTP/1 by that. Tests have no front and no TLS.
+        server.h2c = cfg!(test);
+        Self { server, next: OnceLock::new() }
+    }
+
+    fn with_idle(&self, idle: Duration) -> &HttpServerOptions {
+        let mut node = self;
+        while node.server.h2_idle_timeout != Some(idle) {
+            node = node.next.get_or_init(|| Box::new(Self::new(idle)));
+        }
+        &node.server
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_follow_the_idle_timeout() {
+        let options = Options::new(Duration::from_secs(1));
+        for seconds in [1, 2, 3, 2, 1] {
+            let idle = Duration::from_secs(seconds);
+            assert_eq!(options.with_idle(idle).h2_idle_timeout, Some(idle));
+        }
+    }
+}
