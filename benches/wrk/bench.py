@@ -6,7 +6,7 @@
 Needs wrk, Linux (/proc) and two cores: the proxy is pinned to core 0, wrk and the origin to core 1.
 Both proxies stay up and take turns, so that each ratio compares neighbours in time. Loopback only.
 """
-import argparse, json, os, re, socket, statistics, subprocess, sys, tempfile, time
+import argparse, json, os, re, signal, socket, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,9 +78,11 @@ def main():
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--profile", default="dist")
+    parser.add_argument("--no-build", action="store_true", help="take the binaries that are there")
     args = parser.parse_args()
-    subprocess.run(["cargo", "build", "--locked", "--profile", args.profile, "--bin", "tidegate",
-                    "--example", "bare", "--example", "origin"], cwd=ROOT, check=True)
+    if not args.no_build:
+        subprocess.run(["cargo", "build", "--locked", "--profile", args.profile, "--bin", "tidegate",
+                        "--example", "bare", "--example", "origin"], cwd=ROOT, check=True)
     binaries = ROOT / "target" / {"dev": "debug"}.get(args.profile, args.profile)
     started = []
 
@@ -108,7 +110,7 @@ def main():
             report(rounds, peers, args)
     finally:
         for process in started:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # Pingora sleeps its whole grace period on SIGTERM
         for process in started:
             process.wait(timeout=30)
 
