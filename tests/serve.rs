@@ -14,6 +14,8 @@
 mod answers;
 #[path = "serve/clients.rs"]
 mod clients;
+#[path = "serve/options.rs"]
+mod options;
 #[path = "serve/reload.rs"]
 mod reload;
 #[path = "serve/routing.rs"]
