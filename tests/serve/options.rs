@@ -12,7 +12,8 @@ fn route_to(address: std::net::SocketAddr) -> String {
 async fn the_server_header_is_added_changed_or_left_out() {
     let echo = Echo::start("a").await;
     for (option, expected) in [("", Some("tidegate")), ("edge-7", Some("edge-7")), ("\"off\"", None)] {
-        let defaults = if option.is_empty() { String::new() } else { format!("defaults: {{ serverHeader: {option} }}\n") };
+        let defaults =
+            if option.is_empty() { String::new() } else { format!("defaults: {{ serverHeader: {option} }}\n") };
         let proxy = Proxy::start(&(defaults + &route_to(echo.address)), &[]).await;
         assert_eq!(get(proxy.http(), "a.test", "/").await.header("server"), expected, "upstream's answer, {option}");
     }
@@ -79,7 +80,9 @@ async fn access_logs_take_the_form_that_they_are_told() {
         ("combined", "\"GET /x?y=1 HTTP/1.1\" 200 5 \"-\" \"probe\""),
         ("{ nginx: \"$request_method|$host|$status|$body_bytes_sent|$http_user_agent\" }", "GET|log.test|200|5|probe"),
     ] {
-        let conf = format!("accessLog: {{ path: access.log, format: {format} }}\nroutes: [ {{ respond: {{ body: hello }} }} ]\n");
+        let conf = format!(
+            "accessLog: {{ path: access.log, format: {format} }}\nroutes: [ {{ respond: {{ body: hello }} }} ]\n"
+        );
         let proxy = Proxy::start(&conf, &[]).await;
         let ask = "GET /x?y=1 HTTP/1.1\r\nHost: log.test\r\nUser-Agent: probe\r\nConnection: close\r\n\r\n";
         assert_eq!(request(proxy.http(), ask).await.status, 200);
@@ -113,7 +116,8 @@ async fn external_names_are_served_only_when_allowed() {
         echo.address.port()
     );
     let port = service.replace("port: 80", &format!("port: {}", echo.address.port()));
-    let route = ingress("e", "e.test", &[("/", "ext")]).replace("number: 80", &format!("number: {}", echo.address.port()));
+    let route =
+        ingress("e", "e.test", &[("/", "ext")]).replace("number: 80", &format!("number: {}", echo.address.port()));
     let proxy = Proxy::start("", &[("e.yaml", route.clone() + &port)]).await;
     assert_eq!(get(proxy.http(), "e.test", "/").await.status, 503);
     assert!(proxy.running.diagnostics().iter().any(|found| found.code == "ExternalNameDisabled"));

@@ -1,0 +1,100 @@
+//! What a request must not allocate: finding its route, canonical paths, picking an endpoint.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method};
+use tidegate::compile::{Compiler, CompilerParts};
+use tidegate::endpoint::{Table, Tried};
+use tidegate::model::Touched;
+use tidegate::path::canonical_path;
+use tidegate::resources::conf::Conf;
+use tidegate::resources::{Event, Object, Resources, Sourced};
+use tidegate::snapshot::Snapshot;
+use tidegate::snapshot::router::{RequestView, Via};
+use tidegate::translate::translate;
+
+const ROUNDS: usize = 1000;
+
+/// Allocations of `work`, called many times, after it was called once.
+fn allocations(mut work: impl FnMut()) -> u64 {
+    work();
+    allocation_counter::measure(|| (0..ROUNDS).for_each(|_| work())).count_total
+}
+
+fn snapshot(table: &Arc<Table>) -> Snapshot {
+    let routes: Vec<serde_json::Value> = (0..100)
+        .map(|n| {
+            serde_json::json!({
+                "hosts": [format!("h{n}.test"), format!("*.w{n}.test")],
+                "paths": [{"prefix": "/a/b/c"}, {"prefix": "/a"}, {"exact": "/exact"}, {"regex": "/re/[0-9]+"}],
+                "backends": [{"upstream": "u"}],
+            })
+        })
+        .chain([serde_json::json!({
+            "hosts": ["h0.test"], "paths": [{"prefix": "/a/b"}], "methods": ["POST"],
+            "headers": [{"name": "x-env", "exact": "canary"}], "query": [{"name": "v", "exact": "1"}],
+            "backends": [{"upstream": "u"}],
+        })])
+        .collect();
+    let conf: Conf = serde_json::from_value(serde_json::json!({
+        "upstreams": {"u": {"endpoints": [{"address": "127.0.0.1:1"}, {"address": "127.0.0.1:2", "weight": 3}]}},
+        "routes": routes,
+    }))
+    .unwrap();
+    let mut resources = Resources::default();
+    resources.apply([Event::Apply(Object::Conf(Sourced::new(conf)))]);
+    let model = translate(&resources).model;
+    let mut compiler = Compiler::new(CompilerParts {
+        table: table.clone(),
+        plugins: Vec::new(),
+        folder: ".".into(),
+        route_metrics: Box::new(|_| Arc::default()),
+        now: Box::new(|| 0),
+    });
+    let empty = compiler.empty();
+    compiler.compile(&model, &Touched::all(&model), &empty)
+}
+
+#[test]
+fn finding_a_route_allocates_nothing() {
+    let snapshot = snapshot(&Arc::default());
+    let mut headers = HeaderMap::new();
+    headers.insert("x-env", HeaderValue::from_static("canary"));
+    let cases = [
+        ("h7.test", "/a/b/c/d", None, Method::GET, Some(Via::Prefix)),
+        ("h7.test", "/exact", None, Method::GET, Some(Via::Exact)),
+        ("h7.test", "/re/12", None, Method::GET, Some(Via::Regex)),
+        ("x.w9.test", "/a", None, Method::GET, Some(Via::Prefix)),
+        ("h0.test", "/a/b/x", Some("q=2&v=1"), Method::POST, Some(Via::Prefix)),
+        ("h0.test", "/nowhere", None, Method::GET, None),
+        ("nobody.test", "/a", None, Method::GET, None),
+    ];
+    for (host, path, query, method, via) in &cases {
+        let view = RequestView { host, path, query: *query, method, headers: &headers };
+        assert_eq!(snapshot.router.find(&view).map(|found| found.via), *via, "{host}{path}");
+        let count = allocations(|| {
+            let _ = black_box(snapshot.router.find(black_box(&view)));
+        });
+        assert_eq!(count, 0, "{host}{path}: {count} allocations in {ROUNDS} lookups");
+    }
+}
+
+#[test]
+fn canonical_paths_that_are_canonical_already_allocate_nothing() {
+    for path in ["/", "/a/b.c/d-e_f~g", "/p%C3%A4th/%20x", "/v1/users/12345;x=y"] {
+        let count = allocations(|| drop(black_box(canonical_path(black_box(path)))));
+        assert_eq!(count, 0, "{path}");
+    }
+}
+
+#[test]
+fn picking_an_endpoint_allocates_nothing() {
+    let table = Arc::<Table>::default();
+    let _snapshot = snapshot(&table);
+    let upstream = table.get("upstream/u").unwrap();
+    let count = allocations(|| drop(black_box(upstream.pick(&mut Tried::default()))));
+    assert_eq!(count, 0, "{count} allocations in {ROUNDS} picks");
+}
