@@ -96,11 +96,18 @@ impl Builder {
         let servers = servers::start(&settings, &shared).await?;
         let stop = watch::Sender::new(false);
         tokio::spawn(endpoint::health::run(shared.table.clone(), stop.subscribe()));
-        tokio::spawn(endpoint::resolver::run(shared.table.clone(), endpoint::resolver::Config::default(), stop.subscribe()));
+        tokio::spawn(endpoint::resolver::run(
+            shared.table.clone(),
+            endpoint::resolver::Config::default(),
+            stop.subscribe(),
+        ));
         let (sender, inbox) = mpsc::channel(INBOX);
         let sources = sources::start(settings, live.clone(), sender).await?;
         let control = Control::new(compiler, shared.clone(), sources.names());
-        std::thread::Builder::new().name("control".into()).spawn(move || control.run(inbox)).context("no thread for the control plane")?;
+        std::thread::Builder::new()
+            .name("control".into())
+            .spawn(move || control.run(inbox))
+            .context("no thread for the control plane")?;
         Ok(Running { shared, live, listeners, servers, sources, stop })
     }
 }
@@ -127,7 +134,7 @@ fn listen(settings: &Settings, shared: &Shared, live: &live::Live) -> anyhow::Re
     let threads = settings.process.worker_threads();
     let proxy = Proxy::new(shared.snapshot.clone(), shared.telemetry.clone());
     let app = Arc::new(http_proxy(proxy, threads));
-    let listeners = Arc::new(Listeners::new(app, shared.snapshot.clone(), 1));
+    let listeners = Arc::new(Listeners::new(app, shared.snapshot.clone(), 1, shared.telemetry.clone()));
     for spec in &settings.process.listeners {
         listeners.start(&live.listener(spec))?;
     }
