@@ -4,6 +4,8 @@
 mod answers;
 #[path = "serve/clients.rs"]
 mod clients;
+#[path = "serve/faults.rs"]
+mod faults;
 #[path = "serve/hostile.rs"]
 mod hostile;
 #[path = "serve/reload.rs"]
