@@ -29,6 +29,8 @@ use crate::front::Listeners;
 use crate::origin::Origin;
 use crate::proxy::{Proxy, http_proxy};
 use crate::settings::Settings;
+use crate::snapshot::Snapshot;
+use crate::snapshot::edge::Edge;
 use crate::telemetry::{Metrics, Telemetry};
 use control::Control;
 pub use running::Running;
@@ -125,8 +127,21 @@ fn parts(builder: &Builder, settings: &Settings) -> anyhow::Result<(Compiler, Ar
         route_metrics: Box::new(move |facts| route_metrics.route(facts)),
         now: Box::new(unix_seconds),
     });
-    let shared = Shared::new(compiler.empty(), table, Arc::new(Telemetry::new(metrics)));
+    let shared = Shared::new(first_snapshot(&compiler, settings), table, Arc::new(Telemetry::new(metrics)));
     Ok((compiler, Arc::new(shared)))
+}
+
+/// The empty snapshot, but with the HTTP/2 limits of the conf: the engine reads those once, before any is compiled.
+fn first_snapshot(compiler: &Compiler, settings: &Settings) -> Snapshot {
+    let mut snapshot = compiler.empty();
+    let mut edge = Edge::clone(&snapshot.edge);
+    let limits = &settings.conf.defaults.limits;
+    // Zeros are refused when the conf is translated.
+    edge.h2_max_streams = limits.h2_streams.filter(|streams| *streams > 0).unwrap_or(edge.h2_max_streams);
+    let idle = limits.keep_alive_timeout.map(|timeout| timeout.0).filter(|timeout| !timeout.is_zero());
+    edge.keep_alive_timeout = idle.unwrap_or(edge.keep_alive_timeout);
+    snapshot.edge = Arc::new(edge);
+    snapshot
 }
 
 /// Binds every listener; they answer 503 `not_ready` until the first snapshot.

@@ -63,17 +63,43 @@ fn heads() -> Vec<Fault> {
         fault("resets in a field", &ok("X-A: b"), Reset, BAD),
         fault("stops in a field", &ok("X-A: b"), Hang, SLOW),
         fault("drips its head without end", "HTTP/1.1 200 OK\r\n", Repeat("X-A: b\r\n"), Status(&[502, 504])),
-        fault("has a field without end", "HTTP/1.1 200 OK\r\nX-A: ", Repeat("bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"), Status(&[502, 504])),
+        fault(
+            "has a field without end",
+            "HTTP/1.1 200 OK\r\nX-A: ",
+            Repeat("bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"),
+            Status(&[502, 504]),
+        ),
         fault("storms with 100", "", Repeat("HTTP/1.1 100 Continue\r\n\r\n"), BAD),
         fault("storms with 103", "", Repeat("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"), BAD),
-        fault("switches unasked", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged", Hang, BAD),
+        fault(
+            "switches unasked",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged",
+            Hang,
+            BAD,
+        ),
         fault("has 500 fields", &ok(&"X-A: b\r\n".repeat(500)), Close, BAD),
-        fault("has a field of 2 MB", &ok(&format!("X-A: {}\r\nContent-Length: 0\r\n\r\n", "b".repeat(2_000_000))), Close, BAD),
+        fault(
+            "has a field of 2 MB",
+            &ok(&format!("X-A: {}\r\nContent-Length: 0\r\n\r\n", "b".repeat(2_000_000))),
+            Close,
+            BAD,
+        ),
     ];
     for first in [
-        "\0\u{1}garbage", "SSH-2.0-OpenSSH_9.2", "<html>hello</html>", "HTTP/0.9 200 OK", "HTTP/1.1 99 Low", "HTTP/1.1 1000 High",
-        "HTTP/1.1 abc Text", "HTTP/1.1 -20 Minus", "HTTP/1.1 20 Short", "HTTP/1.1", "HTTP/2.0 200 OK", "HTTP/1.1 2 0 0",
-        "hTTp/1.1 200 OK", "HTTP/1.1 000 Zero",
+        "\0\u{1}garbage",
+        "SSH-2.0-OpenSSH_9.2",
+        "<html>hello</html>",
+        "HTTP/0.9 200 OK",
+        "HTTP/1.1 99 Low",
+        "HTTP/1.1 1000 High",
+        "HTTP/1.1 abc Text",
+        "HTTP/1.1 -20 Minus",
+        "HTTP/1.1 20 Short",
+        "HTTP/1.1",
+        "HTTP/2.0 200 OK",
+        "HTTP/1.1 2 0 0",
+        "hTTp/1.1 200 OK",
+        "HTTP/1.1 000 Zero",
     ] {
         let says = format!("{first}\r\nContent-Length: 6\r\n\r\nforged");
         all.push(Fault { name: "is no HTTP/1 answer", says: says.into_bytes(), then: Close, fate: BAD });
@@ -82,7 +108,11 @@ fn heads() -> Vec<Fault> {
         all.push(fault("has a bad field", &ok(&format!("{field}\r\nContent-Length: 6\r\n\r\nforged")), Close, BAD));
     }
     for lengths in [
-        "Content-Length: 5\r\nContent-Length: 6", "Content-Length: 5, 6", "Content-Length: -5", "Content-Length: +5", "Content-Length: abc",
+        "Content-Length: 5\r\nContent-Length: 6",
+        "Content-Length: 5, 6",
+        "Content-Length: -5",
+        "Content-Length: +5",
+        "Content-Length: abc",
         "Content-Length: 99999999999999999999999",
     ] {
         all.push(fault("has no sane length", &ok(&format!("{lengths}\r\n\r\nforged")), Close, BAD));
@@ -104,15 +134,50 @@ fn bodies() -> Vec<Fault> {
         fault("stops after a chunk", &chunked("4\r\nhalf\r\n"), Hang, Cut),
         fault("closes in a chunk's size", &chunked("4\r\nhalf\r\n5"), Close, Cut),
         fault("closes in its last chunk", &chunked("4\r\nhalf\r\n0"), Close, Cut),
-        fault("has more than its length", &ok("Content-Length: 4\r\n\r\nwholeHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"), Serve, Whole(200, "whol")),
-        fault("answers twice", &ok("Content-Length: 5\r\n\r\nwholeHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"), Serve, Whole(200, "whole")),
-        fault("answers twice, chunked", &chunked("5\r\nwhole\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"), Serve, Whole(200, "whole")),
-        fault("has a body with 204", "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged", Serve, Whole(204, "")),
-        fault("has a body with 304", "HTTP/1.1 304 Not Modified\r\nContent-Length: 6\r\n\r\nforged", Serve, Whole(304, "")),
+        fault(
+            "has more than its length",
+            &ok("Content-Length: 4\r\n\r\nwholeHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"),
+            Serve,
+            Whole(200, "whol"),
+        ),
+        fault(
+            "answers twice",
+            &ok("Content-Length: 5\r\n\r\nwholeHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"),
+            Serve,
+            Whole(200, "whole"),
+        ),
+        fault(
+            "answers twice, chunked",
+            &chunked("5\r\nwhole\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"),
+            Serve,
+            Whole(200, "whole"),
+        ),
+        fault(
+            "has a body with 204",
+            "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged",
+            Serve,
+            Whole(204, ""),
+        ),
+        fault(
+            "has a body with 304",
+            "HTTP/1.1 304 Not Modified\r\nContent-Length: 6\r\n\r\nforged",
+            Serve,
+            Whole(304, ""),
+        ),
         fault("has trailers", &chunked("5\r\nwhole\r\n0\r\nX-Trailer: 1\r\n\r\n"), Close, Whole(200, "whole")),
         fault("ends by closing", &ok("\r\nwhole"), Close, Whole(200, "whole")),
-        fault("has a space before a colon", &ok("X-A : b\r\nContent-Length: 5\r\n\r\nwhole"), Close, Whole(200, "whole")),
-        fault("has early hints", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole", Close, Whole(200, "whole")),
+        fault(
+            "has a space before a colon",
+            &ok("X-A : b\r\nContent-Length: 5\r\n\r\nwhole"),
+            Close,
+            Whole(200, "whole"),
+        ),
+        fault(
+            "has early hints",
+            "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole",
+            Close,
+            Whole(200, "whole"),
+        ),
     ];
     for size in ["g", "-1", "+5", "0x5", "FFFFFFFFFFFFFFFFF", "5 5"] {
         let says = chunked(&format!("4\r\nhalf\r\n{size}\r\nhello\r\n0\r\n\r\n"));
@@ -155,7 +220,9 @@ async fn start(faults: &[Fault]) -> Proxy {
         let fault = fault.clone();
         let address = raw_server(move |stream| misbehave(stream, fault.clone())).await;
         upstreams += &format!("  u{index}: {{ endpoints: [ {{ address: \"{address}\" }} ] }}\n");
-        routes += &format!("  - {{ hosts: [u{index}.test], backends: [ {{ upstream: u{index} }} ], timeouts: {{ read: 300ms }} }}\n");
+        routes += &format!(
+            "  - {{ hosts: [u{index}.test], backends: [ {{ upstream: u{index} }} ], timeouts: {{ read: 300ms }} }}\n"
+        );
     }
     Proxy::start(&format!("upstreams:\n{upstreams}routes:\n{routes}"), &[]).await
 }
@@ -173,7 +240,11 @@ async fn judge(proxy: &Proxy, index: usize, fault: &Fault) -> Option<String> {
         Whole(status, body) => answer.status == status && answer.is_whole && answer.text() == body,
     };
     if !is_right || answer.text().contains("forged") {
-        return Some(format!("{} {:?}: {answer:?}", fault.name, String::from_utf8_lossy(&fault.says[..fault.says.len().min(80)])));
+        return Some(format!(
+            "{} {:?}: {answer:?}",
+            fault.name,
+            String::from_utf8_lossy(&fault.says[..fault.says.len().min(80)])
+        ));
     }
     // The next request on this connection, when it is kept, and on a new one, gets its own answer.
     let next = connection.get("healthy.test", "/next").await;

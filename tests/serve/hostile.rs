@@ -12,10 +12,14 @@ use crate::support::*;
 mod early;
 #[path = "hostile/fields.rs"]
 mod fields;
+#[path = "hostile/h2.rs"]
+mod h2_clients;
 #[path = "hostile/paths.rs"]
 mod paths;
 #[path = "hostile/requests.rs"]
 mod requests;
+#[path = "hostile/slow.rs"]
+mod slow;
 
 /// What follows a vector on its connection, and what is asked on another one after it.
 const AFTER: &str = "/after-it";
@@ -183,7 +187,7 @@ impl Seen {
 async fn start(routes: &str) -> (Proxy, Recorder) {
     let recorder = Recorder::start().await;
     let conf = format!(
-        "defaults: {{ limits: {{ headerTimeout: 500ms, bodyTimeout: 300ms, keepAliveTimeout: 500ms, sendTimeout: 500ms, headers: 16KiB, headerCount: 50, uri: 4KiB }} }}\nupstreams: {{ a: {{ endpoints: [ {{ address: \"{}\" }} ] }} }}\nroutes:\n{routes}",
+        "defaults: {{ limits: {{ headerTimeout: 500ms, bodyTimeout: 300ms, keepAliveTimeout: 500ms, sendTimeout: 500ms, headers: 16KiB, headerCount: 50, uri: 4KiB, h2Streams: 20 }} }}\nupstreams: {{ a: {{ endpoints: [ {{ address: \"{}\" }} ] }} }}\nroutes:\n{routes}",
         recorder.address
     );
     (Proxy::start(&conf, &[]).await, recorder)
