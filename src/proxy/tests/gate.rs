@@ -88,7 +88,10 @@ impl Gate {
     async fn serve(snapshot: Snapshot) -> Self {
         let (sender, seen) = mpsc::unbounded_channel();
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
-        let app = Arc::new(http_proxy(Proxy::new(snapshot, Arc::new(Teller(Mutex::new(sender)))), 1));
+        let mut app = http_proxy(Proxy::new(snapshot, Arc::new(Teller(Mutex::new(sender)))), 1);
+        // These tests speak HTTP/2 without TLS, which no listener offers.
+        app.server_options.as_mut().unwrap().h2c = true;
+        let app = Arc::new(app);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, watch) = watch::channel(false);
