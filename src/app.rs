@@ -134,7 +134,7 @@ fn listen(settings: &Settings, shared: &Shared, live: &live::Live) -> anyhow::Re
     let threads = settings.process.worker_threads();
     let proxy = Proxy::new(shared.snapshot.clone(), shared.telemetry.clone());
     let app = Arc::new(Engine::new(proxy, threads));
-    let listeners = Arc::new(Listeners::new(app, shared.snapshot.clone(), 1));
+    let listeners = Arc::new(Listeners::new(app, shared.snapshot.clone(), 1, shared.telemetry.clone()));
     for spec in &settings.process.listeners {
         listeners.start(&live.listener(spec))?;
     }

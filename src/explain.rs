@@ -142,10 +142,9 @@ impl Explanation {
         let found = snapshot.router.explain(&view);
         self.host = found.host.as_ref().map(ToString::to_string);
         self.candidates = found.candidates.iter().map(rows::candidate).collect();
-        let route = found.found.map(|found| found.route).or(snapshot.default.as_ref());
-        match route {
-            None => self.refused(Reason::NoRoute),
-            Some(route) => self.taken(route, question, canonical),
+        match snapshot.route(&view) {
+            Err(reason) => self.refused(reason),
+            Ok(route) => self.taken(route, question, canonical),
         }
     }
 

@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod tls;
 
 mod deadline;
+mod early;
 mod guarded;
 mod handshake;
 
@@ -36,7 +37,9 @@ pub use tls::{TlsPolicy, TlsVersion};
 
 use crate::connection::{ConnectionInfo, Protocol};
 use crate::snapshot::Snapshot;
+use crate::telemetry::record::Recorder;
 use deadline::Waits;
+use early::Early;
 use guarded::Guarded;
 use metrics::{Counted, add_one};
 use tls::TlsListener;
@@ -50,6 +53,7 @@ pub struct Front<A> {
     snapshot: Arc<ArcSwap<Snapshot>>,
     drain: Arc<Drain>,
     metrics: Arc<ListenerMetrics>,
+    recorder: Arc<dyn Recorder>,
 }
 
 /// What is known of a connection before a byte of it is read.
@@ -141,7 +145,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
         };
         let Arrival { peer, local, accepted_at, waits } = arrival;
         let info = ConnectionInfo::new(self.listener.clone(), peer, local, accepted_at, tls, protocol);
-        let guarded = Guarded::new(stream, Arc::new(info), self.metrics.clone(), waits);
+        let early = Early::new(self.recorder.clone());
+        let guarded = Guarded::new(stream, Arc::new(info), self.metrics.clone(), waits, early);
         let Ok(guarded) = guarded else { return };
         let shutdown = self.drain.watch();
         let mut next: Option<Stream> = Some(Box::new(guarded));

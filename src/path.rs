@@ -49,6 +49,24 @@ pub fn canonical_path(raw: &str) -> Result<Cow<'_, str>, PathError> {
     resolve(&decode(raw.as_bytes())?).map(Cow::Owned)
 }
 
+/// A canonical path as readers see it that cut parameters off (`/a;v=1/b` as `/a/b`); `None`: it has none.
+///
+/// RFC 3986 section 3.3 gives `;` no meaning; servlet containers cut a segment there, some also at `%3B`.
+///
+/// # Errors
+/// What is left leads above the root.
+pub fn without_parameters(path: &str) -> Result<Option<String>, PathError> {
+    if !path.bytes().any(|byte| matches!(byte, b';' | b'%')) {
+        return Ok(None);
+    }
+    let cut = |segment: &str| segment.find(';').into_iter().chain(segment.find("%3B")).min();
+    if path.split('/').all(|segment| cut(segment).is_none()) {
+        return Ok(None);
+    }
+    let kept = path.split('/').map(|segment| cut(segment).and_then(|at| segment.get(..at)).unwrap_or(segment));
+    resolve(&kept.collect::<Vec<_>>().join("/")).map(Some)
+}
+
 /// What the scan does at a byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {

@@ -50,8 +50,6 @@ reasons! {
     BrokenPolicy = "broken_policy", 503;
     /// Not ready: no configuration was loaded yet.
     NotReady = "not_ready", 503;
-    /// Over a limit on connections or requests in flight.
-    Overload = "overload", 503;
     /// No connection to any endpoint tried.
     ConnectFailed = "connect_failed", 502;
     /// The endpoint's TLS handshake failed or its certificate does not verify.
@@ -68,9 +66,9 @@ reasons! {
     BadRequest = "bad_request", 400;
     /// Host missing, repeated or not a host.
     BadHost = "bad_host", 400;
-    /// The path is not acceptable: encoded slash, backslash, NUL, or above the root.
+    /// The path is not acceptable: encoded slash, backslash, NUL, above the root, or `;` that hides another route.
     BadPath = "bad_path", 400;
-    /// The method is not acceptable (CONNECT, TRACE).
+    /// The method is not acceptable (CONNECT, TRACE, over 32 bytes).
     BadMethod = "bad_method", 405;
     /// The request's head did not arrive in time.
     HeaderTimeout = "header_timeout", 408;
@@ -80,8 +78,6 @@ reasons! {
     BodyTooLarge = "body_too_large", 413;
     /// The request target is longer than allowed.
     UriTooLong = "uri_too_long", 414;
-    /// The connection was made for another host.
-    Misdirected = "misdirected", 421;
     /// The head is larger than allowed.
     HeadersTooLarge = "headers_too_large", 431;
     /// Over a rate limit.

@@ -17,7 +17,10 @@ use std::sync::Arc;
 use certificates::Certificates;
 use edge::Edge;
 use route::Route;
-use router::Router;
+use router::{RequestView, Router};
+
+use crate::path::without_parameters;
+use crate::reason::Reason;
 
 /// Everything that requests and handshakes read.
 #[derive(Debug)]
@@ -32,4 +35,29 @@ pub struct Snapshot {
     pub certificates: Certificates,
     /// What holds for every request.
     pub edge: Arc<Edge>,
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// The route that takes a request, its path in canonical form.
+    ///
+    /// # Errors
+    /// Nothing takes it, nothing was loaded yet, or its path is another route's for readers that cut path parameters
+    /// off: `/admin;x` must not pass where `/admin` is closed.
+    pub fn route(&self, view: &RequestView<'_>) -> Result<&Arc<Route>, Reason> {
+        let nothing = if self.generation == 0 { Reason::NotReady } else { Reason::NoRoute };
+        let route = self.find(view).ok_or(nothing)?;
+        match without_parameters(view.path).map_err(|_| Reason::BadPath)? {
+            None => Ok(route),
+            Some(path) => {
+                let cut = self.find(&RequestView { path: &path, ..*view });
+                cut.filter(|cut| Arc::ptr_eq(cut, route)).map(|_| route).ok_or(Reason::BadPath)
+            }
+        }
+    }
+
+    fn find(&self, view: &RequestView<'_>) -> Option<&Arc<Route>> {
+        self.router.find(view).map(|found| found.route).or(self.default.as_ref())
+    }
 }

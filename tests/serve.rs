@@ -14,6 +14,10 @@
 mod answers;
 #[path = "serve/clients.rs"]
 mod clients;
+#[path = "serve/faults.rs"]
+mod faults;
+#[path = "serve/hostile.rs"]
+mod hostile;
 #[path = "serve/options.rs"]
 mod options;
 #[path = "serve/reload.rs"]

@@ -86,6 +86,11 @@ impl ReadClock {
         }
     }
 
+    /// Since when this phase is, and the bytes that came in it.
+    pub(super) fn so_far(&self) -> (Instant, u64) {
+        (self.since, self.bytes)
+    }
+
     /// Whether part of a request head came on HTTP/1 and the rest did not.
     pub(super) fn has_partial_head(&self, info: &ConnectionInfo) -> bool {
         let here = info.progress();

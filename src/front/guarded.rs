@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
 use super::deadline::{ReadClock, Timer, Waits};
+use super::early::Early;
 use super::metrics::{ListenerMetrics, add_one};
 use crate::connection::{ConnectionInfo, TimedOut};
 
@@ -41,6 +42,7 @@ pub(super) struct Guarded<S> {
     write_timer: Timer,
     /// Since when writing makes no progress.
     stalled_since: Option<Instant>,
+    early: Early,
 }
 
 // === impl Guarded ===
@@ -55,12 +57,13 @@ impl<S: IO> Guarded<S> {
         info: Arc<ConnectionInfo>,
         metrics: Arc<ListenerMetrics>,
         waits: Waits,
+        early: Early,
     ) -> pingora::Result<Self> {
         let response = Box::new(ResponseHeader::build(200, Some(0))?);
         let digest = Arc::new(ProxyDigest::new(response, Some(Box::new(info.clone()))));
         let clock = ReadClock::new(&info, Instant::now());
         let (read_timer, write_timer) = (Timer::default(), Timer::default());
-        Ok(Self { inner, info, digest, metrics, waits, clock, read_timer, write_timer, stalled_since: None })
+        Ok(Self { inner, info, digest, metrics, waits, clock, read_timer, write_timer, stalled_since: None, early })
     }
 
     /// What reading gives when no byte is there: nothing yet, or the end of the client's time.
@@ -77,7 +80,8 @@ impl<S: IO> Guarded<S> {
 
     /// Tells the client why, if it takes so few bytes at once.
     fn answer_request_timeout(&mut self, cx: &mut Context<'_>) {
-        if Pin::new(&mut self.inner).poll_write(cx, REQUEST_TIMEOUT).is_ready() {
+        if let Poll::Ready(Ok(_)) = Pin::new(&mut self.inner).poll_write(cx, REQUEST_TIMEOUT) {
+            self.early.written(REQUEST_TIMEOUT, &self.info, &self.clock);
             let _best_effort = Pin::new(&mut self.inner).poll_flush(cx);
         }
     }
@@ -133,6 +137,10 @@ impl<S: IO> AsyncRead for Guarded<S> {
 impl<S: IO> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, buf);
+        if let Poll::Ready(Ok(_)) = written {
+            let this = &mut *self;
+            this.early.written(buf, &this.info, &this.clock);
+        }
         self.watch_write(written, cx)
     }
 

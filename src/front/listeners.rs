@@ -24,6 +24,7 @@ use super::drain::Drain;
 use super::metrics::FrontMetrics;
 use super::tls::{TlsListener, TlsPolicy};
 use crate::snapshot::Snapshot;
+use crate::telemetry::record::Recorder;
 
 /// Connections that may wait to be accepted; the system caps it (`net.core.somaxconn`).
 const BACKLOG: i32 = 65_535;
@@ -102,6 +103,7 @@ pub struct Listeners<A> {
     snapshot: Arc<ArcSwap<Snapshot>>,
     drain: Arc<Drain>,
     metrics: Arc<FrontMetrics>,
+    recorder: Arc<dyn Recorder>,
     accept_tasks: usize,
     running: Mutex<BTreeMap<Arc<str>, Running>>,
     app_told: AtomicBool,
@@ -117,12 +119,19 @@ struct Running {
 
 impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
     /// Makes listeners in front of an app; none runs yet. `accept_tasks` (at least 1) accept on each listener.
-    pub fn new(app: Arc<A>, snapshot: Arc<ArcSwap<Snapshot>>, accept_tasks: usize) -> Self {
+    /// `recorder` gets what is answered before the app sees a request.
+    pub fn new(
+        app: Arc<A>,
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        accept_tasks: usize,
+        recorder: Arc<dyn Recorder>,
+    ) -> Self {
         Self {
             app,
             snapshot,
             drain: Arc::default(),
             metrics: Arc::default(),
+            recorder,
             accept_tasks: accept_tasks.max(1),
             running: Mutex::default(),
             app_told: AtomicBool::new(false),
@@ -219,6 +228,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
             snapshot: self.snapshot.clone(),
             drain: self.drain.clone(),
             metrics: self.metrics.listener(name),
+            recorder: self.recorder.clone(),
         }
     }
 

@@ -92,6 +92,18 @@ struct House {
     snapshot: Arc<ArcSwap<Snapshot>>,
     arrived: Arc<Notify>,
     release: Arc<Notify>,
+    answers: Arc<Answers>,
+}
+
+/// What was recorded.
+#[derive(Default)]
+struct Answers(std::sync::Mutex<Vec<(u16, crate::reason::Reason)>>);
+
+impl Recorder for Answers {
+    fn record(&self, record: &crate::telemetry::record::RequestRecord<'_>) {
+        assert_eq!((record.method, record.host, record.path, record.listener), ("", "", "", "http"));
+        self.0.lock().unwrap().push((record.status, record.reason));
+    }
 }
 
 impl House {
@@ -104,12 +116,18 @@ impl House {
         let (arrived, release) = (app.arrived.clone(), app.release.clone());
         let proxy = http_proxy(&Arc::new(ServerConf::default()), app);
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
-        let listeners = Arc::new(Listeners::new(Arc::new(proxy), snapshot.clone(), 1));
-        Self { listeners, snapshot, arrived, release }
+        let answers = Arc::new(Answers::default());
+        let listeners = Arc::new(Listeners::new(Arc::new(proxy), snapshot.clone(), 1, answers.clone()));
+        Self { listeners, snapshot, arrived, release, answers }
     }
 
     fn plain(&self) -> SocketAddr {
         self.listeners.start(&spec(ListenerProtocol::Http, TlsPolicy::default())).unwrap().address
+    }
+
+    /// The plain listener, started when it does not run yet.
+    fn plain_once(&self) -> SocketAddr {
+        self.listeners.bound().first().map_or_else(|| self.plain(), |bound| bound.address)
     }
 
     fn tls(&self, tls: TlsPolicy) -> SocketAddr {

@@ -58,6 +58,23 @@ fn what_readers_could_take_differently_is_refused() {
     }
 }
 
+#[test]
+fn parameters_are_cut_as_servlet_containers_do() {
+    for (path, expected) in [
+        ("/a/b", Ok(None)),
+        ("/%20", Ok(None)),
+        ("/a;v=1/b;x", Ok(Some("/a/b"))),
+        ("/a%3Bv", Ok(Some("/a"))),
+        ("/a%3Bv;w", Ok(Some("/a"))),
+        ("/;/a", Ok(Some("/a"))),
+        ("/a/..;/b", Ok(Some("/b"))),
+        ("/a/;", Ok(Some("/a/"))),
+        ("/..;/a", Err(PathError::AboveRoot)),
+    ] {
+        assert_eq!(without_parameters(path), expected.map(|path: Option<&str>| path.map(str::to_owned)), "{path}");
+    }
+}
+
 /// The rules, step by step, each over the whole text.
 fn reference(raw: &str) -> Option<String> {
     if !raw.starts_with('/') || raw.bytes().any(|b| b < 0x20 || b == 0x7f || b"\\?#".contains(&b)) {

@@ -56,6 +56,8 @@ pub(super) struct Target {
     pub(super) is_h2: bool,
     /// Whether the last try was lost on a kept connection, which says nothing about the endpoint.
     pub(super) lost_kept: bool,
+    /// Informational answers of the endpoint so far.
+    pub(super) informational: u8,
     pub(super) connecting: Option<Instant>,
     pub(super) sent: Option<Instant>,
 }

@@ -3,9 +3,17 @@
 //! Pure over the error's kind and side.
 
 use http::Method;
-use pingora::{ErrorSource, ErrorType};
+use pingora::{Error, ErrorSource, ErrorType};
 
+use super::context::Context;
+use crate::connection::TimedOut;
 use crate::reason::Reason;
+
+/// Why a request failed: the first reason that was found, else what the engine's error says.
+pub(super) fn reason(error: &Error, cx: &Context) -> Reason {
+    let missed = cx.known.connection.as_ref().and_then(|connection| connection.timed_out());
+    cx.reason.unwrap_or_else(|| serving(error.etype(), error.esource(), missed))
+}
 
 /// Why a try at connecting failed.
 pub(super) fn connecting(kind: &ErrorType) -> Reason {
@@ -18,9 +26,11 @@ pub(super) fn connecting(kind: &ErrorType) -> Reason {
 }
 
 /// Why a request failed after it had a connection, or without one.
-pub(super) fn serving(kind: &ErrorType, source: &ErrorSource) -> Reason {
+fn serving(kind: &ErrorType, source: &ErrorSource, missed: Option<TimedOut>) -> Reason {
     match source {
         ErrorSource::Upstream => upstream(kind),
+        // The front's deadlines come to the engine as plain read errors.
+        ErrorSource::Downstream if missed == Some(TimedOut::Body) => Reason::BodyTimeout,
         ErrorSource::Downstream => downstream(kind),
         ErrorSource::Internal | ErrorSource::Unset => Reason::Internal,
     }
@@ -100,8 +110,11 @@ mod tests {
             (E::WriteTimedout, ErrorSource::Downstream, Reason::ClientClosed),
             (E::InternalError, ErrorSource::Internal, Reason::Internal),
         ] {
-            assert_eq!(serving(&kind, &source), reason, "{kind:?} {source:?}");
+            assert_eq!(serving(&kind, &source, None), reason, "{kind:?} {source:?}");
         }
+        let missed = |missed| serving(&E::ReadError, &ErrorSource::Downstream, Some(missed));
+        assert_eq!(missed(TimedOut::Body), Reason::BodyTimeout);
+        assert_eq!(missed(TimedOut::Write), Reason::ClientClosed);
     }
 
     #[test]

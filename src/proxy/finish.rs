@@ -34,12 +34,8 @@ pub(super) async fn fail(session: &mut Session, error: &Error, cx: &mut Context)
 
 /// Says why the request failed; the first reason stays.
 fn settle(session: &Session, error: &Error, cx: &mut Context) -> Reason {
-    let found = match (session.was_upgraded(), cx.reason) {
-        // Tunnels have no other end than a closed connection.
-        (true, _) => Reason::Upstream,
-        (false, Some(reason)) => reason,
-        (false, None) => failure::serving(error.etype(), error.esource()),
-    };
+    // Tunnels have no other end than a closed connection.
+    let found = if session.was_upgraded() { Reason::Upstream } else { failure::reason(error, cx) };
     cx.reason = Some(found);
     found
 }
@@ -51,7 +47,7 @@ fn is_answered(session: &Session) -> bool {
 
 /// Whether nobody needs to read about it in the process's log.
 pub(super) fn is_noise(session: &Session, error: &Error, cx: &Context) -> bool {
-    let reason = cx.reason.unwrap_or_else(|| failure::serving(error.etype(), error.esource()));
+    let reason = failure::reason(error, cx);
     // Failures of clients and upstreams stand in the access log and in metrics, with reason and tries.
     session.was_upgraded() || reason != Reason::Internal
 }
@@ -60,7 +56,7 @@ pub(super) fn is_noise(session: &Session, error: &Error, cx: &Context) -> bool {
 pub(super) fn record(session: &Session, error: Option<&Error>, cx: &mut Context, recorder: &dyn Recorder) {
     let reason = match (cx.reason, error) {
         (Some(reason), _) => reason,
-        (None, Some(error)) => failure::serving(error.etype(), error.esource()),
+        (None, Some(error)) => failure::reason(error, cx),
         (None, None) => Reason::Upstream,
     };
     if error.is_none() {

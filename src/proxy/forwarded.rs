@@ -41,18 +41,24 @@ pub(super) struct Which {
 pub(super) fn tells_about_client(name: &str) -> bool {
     match name.as_bytes().first() {
         Some(b'x') => is_x_claim(name),
-        Some(b'f') => matches!(name, "forwarded" | "front-end-https"),
+        Some(b'f') => matches!(name, "forwarded" | "front-end-https" | "fastly-client-ip"),
         Some(b's') => name.starts_with("ssl-client-"),
         Some(b't') => name == "true-client-ip",
-        Some(b'c') => matches!(name, "cf-connecting-ip" | "client-ip"),
+        Some(b'c') => name == "client-ip" || name.starts_with("cf-connecting-ip"),
+        Some(b'r') => name == "remote-user",
         _ => false,
     }
 }
 
 fn is_x_claim(name: &str) -> bool {
-    const PREFIXES: [&str; 5] =
-        ["x-forwarded-", "x-original-", "x-auth-request-", "x-client-cert", "x-envoy-external-"];
-    const NAMES: [&str; 10] = [
+    const PREFIXES: [&str; 7] =
+        ["x-forwarded-", "x-original-", "x-auth-request-", "x-client-cert", "x-envoy-external-", "x-remote-", "x-ssl-"];
+    const NAMES: [&str; 15] = [
+        "x-azure-clientip",
+        "x-host",
+        "x-http-host-override",
+        "x-originating-ip",
+        "x-proxyuser-ip",
         "x-real-ip",
         "x-request-id",
         "x-client-ip",

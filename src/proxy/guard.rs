@@ -14,6 +14,9 @@ use crate::path::canonical_path;
 use crate::reason::Reason;
 use crate::snapshot::edge::Edge;
 
+/// The longest registered method has 17 bytes (`UPDATEREDIRECTREF`).
+const MAX_METHOD_BYTES: usize = 32;
+
 /// A head as it arrived.
 pub(super) struct Head<'a> {
     pub(super) method: &'a Method,
@@ -72,7 +75,8 @@ pub(super) fn check(head: &Head<'_>, limits: Limits) -> Result<Changes, Reason> 
     if head.target.len() > limits.uri_bytes {
         return Err(Reason::UriTooLong);
     }
-    if *head.method == Method::TRACE || *head.method == Method::CONNECT {
+    let is_long = head.method.as_str().len() > MAX_METHOD_BYTES;
+    if is_long || *head.method == Method::TRACE || *head.method == Method::CONNECT {
         return Err(Reason::BadMethod);
     }
     let mut changes = Changes { drop: fields::to_drop(head)?, ..Changes::default() };

@@ -157,9 +157,9 @@ pub(super) fn decide(session: &mut Session, cx: &mut Context) -> Decision {
         return Decision::Reply(Answer::empty(Reason::DirectResponse, StatusCode::NO_CONTENT));
     }
     let facts = cx.known.facts(request);
-    let Some(route) = find(cx, &facts, &request.headers) else {
-        let reason = if cx.snapshot.generation == 0 { Reason::NotReady } else { Reason::NoRoute };
-        return refuse(reason, &request.headers, &cx.known);
+    let route = match find(cx, &facts, &request.headers) {
+        Ok(route) => Arc::clone(route),
+        Err(reason) => return refuse(reason, &request.headers, &cx.known),
     };
     if route.https_redirect && facts.scheme == "http" && !is_acme_challenge(facts.path) {
         let location = redirect::https_location(&facts);
@@ -174,11 +174,9 @@ pub(super) fn decide(session: &mut Session, cx: &mut Context) -> Decision {
     }
 }
 
-fn find(cx: &Context, facts: &RequestFacts<'_>, headers: &HeaderMap) -> Option<Arc<Route>> {
+fn find<'c>(cx: &'c Context, facts: &RequestFacts<'_>, headers: &HeaderMap) -> Result<&'c Arc<Route>, Reason> {
     let RequestFacts { host, path, query, method, .. } = *facts;
-    let view = RequestView { host, path, query, method, headers };
-    let found = cx.snapshot.router.find(&view).map(|found| found.route);
-    found.or(cx.snapshot.default.as_ref()).cloned()
+    cx.snapshot.route(&RequestView { host, path, query, method, headers })
 }
 
 fn ask_plugins(session: &Session, cx: &mut Context, route: &Route) -> Decision {

@@ -14,6 +14,9 @@ use super::fields::ResponseFields;
 use super::forwarded::REQUEST_ID;
 use super::reply::{self, Answer};
 
+/// Informational answers (1xx) that an endpoint may send before its answer.
+const MAX_INFORMATIONAL: u8 = 32;
+
 /// A client that still sends after the last word gets this long to hear it.
 const LINGER: Duration = Duration::from_secs(1);
 /// And may send this many pieces.
@@ -22,7 +25,7 @@ const LINGER_PIECES: usize = 64;
 /// The head of an upstream's answer.
 ///
 /// # Errors
-/// An unasked 101: it would turn the connection into a tunnel that nobody wanted.
+/// An unasked 101: it would turn the connection into a tunnel that nobody wanted. Informational answers without end.
 pub(super) fn on_upstream(session: &Session, head: &mut ResponseHeader, cx: &mut Context) -> Result<()> {
     let is_switch = head.status == StatusCode::SWITCHING_PROTOCOLS;
     if is_switch && !session.is_upgrade_req() {
@@ -30,11 +33,20 @@ pub(super) fn on_upstream(session: &Session, head: &mut ResponseHeader, cx: &mut
     }
     cx.upstream.head_arrived();
     if head.status.is_informational() && !is_switch {
-        return Ok(());
+        return count_informational(cx);
     }
     strip_hop_by_hop(head, is_switch);
     finish_head(session, head, cx);
     Ok(())
+}
+
+/// Each one is read in time, so only their number tells that no answer is coming.
+fn count_informational(cx: &mut Context) -> Result<()> {
+    cx.upstream.informational = cx.upstream.informational.saturating_add(1);
+    match cx.upstream.informational > MAX_INFORMATIONAL {
+        true => Err(Error::explain(ErrorType::InvalidHTTPHeader, "too many informational answers").into_up()),
+        false => Ok(()),
+    }
 }
 
 /// Removes what was meant for tidegate alone (RFC 9110 section 7.6.1). `Transfer-Encoding` stays: the engine reads it.

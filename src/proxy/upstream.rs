@@ -148,7 +148,7 @@ pub(super) fn not_connected(mut error: Box<Error>, cx: &mut Context) -> Box<Erro
 
 /// A try was lost on its connection.
 pub(super) fn lost(session: &Session, mut error: Box<Error>, is_reused: bool, cx: &mut Context) -> Box<Error> {
-    let reason = cx.reason.unwrap_or_else(|| failure::serving(error.etype(), error.esource()));
+    let reason = failure::reason(&error, cx);
     cx.upstream.end_try(reason);
     let allowed = cx.route.as_ref().map_or(1, |route| usize::try_from(route.tries).unwrap_or(1));
     let may_retry = failure::may_retry(Lost {

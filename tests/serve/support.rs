@@ -305,7 +305,7 @@ pub async fn read_message(
         lines.filter_map(|line| line.split_once(':')).map(|(k, v)| (k.to_owned(), v.trim().to_owned())).collect();
     let status = first_line.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or_default();
     let mut message = Response { first_line, status, headers, body: Vec::new(), is_whole: true };
-    if !is_request && (status == 101 || status == 204 || status == 304) {
+    if !is_request && ((100..200).contains(&status) || status == 204 || status == 304) {
         return Some(message);
     }
     message.is_whole = read_body(stream, buffer, &mut message, is_request).await;

@@ -31,6 +31,23 @@ async fn a_dripping_head_is_answered_408() {
     assert_eq!(house.timeouts(TimedOut::Header), 1);
     house.until(|counts| counts.active == 0).await;
     assert_eq!(house.counts().malformed, 0, "it is counted as late, not as malformed");
+    assert_eq!(*house.answers.0.lock().unwrap(), [(408, crate::reason::Reason::HeaderTimeout)]);
+}
+
+#[tokio::test]
+async fn what_the_engine_refuses_by_itself_is_recorded() {
+    use crate::reason::Reason;
+    let house = House::new(edge());
+    for head in ["nonsense\r\n\r\n", "CONNECT a.test:1 HTTP/1.1\r\nHost: a.test:1\r\n\r\n"] {
+        let mut client = Client::connect(house.plain_once()).await.unwrap();
+        client.write_all(head.as_bytes()).await.unwrap();
+        rest(&mut client).await;
+    }
+    let mut client = Client::connect(house.plain_once()).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").await.unwrap();
+    rest(&mut client).await;
+    let expected = [(400, Reason::BadRequest), (405, Reason::BadMethod)];
+    assert_eq!(*house.answers.0.lock().unwrap(), expected, "the app tells of its own answers");
 }
 
 #[tokio::test]

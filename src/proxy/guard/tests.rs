@@ -106,6 +106,12 @@ fn trace_is_refused() {
 }
 
 #[test]
+fn overlong_methods_are_refused() {
+    assert_eq!(head_of(&"M".repeat(33), "/", &[("host", "a")], |_| {}), Err(Reason::BadMethod));
+    assert!(head_of("UPDATEREDIRECTREF", "/", &[("host", "a")], |_| {}).is_ok());
+}
+
+#[test]
 fn limits_hold() {
     assert_eq!(get(&format!("/{}", "a".repeat(200)), &[]), Err(Reason::UriTooLong));
     assert_eq!(get("/", &[("a", &"b".repeat(1000))]), Err(Reason::HeadersTooLarge));
