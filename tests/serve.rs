@@ -4,6 +4,8 @@
 mod answers;
 #[path = "serve/clients.rs"]
 mod clients;
+#[path = "serve/plugins.rs"]
+mod plugins;
 #[path = "serve/reload.rs"]
 mod reload;
 #[path = "serve/routing.rs"]

@@ -25,6 +25,11 @@ pub struct Proxy {
 impl Proxy {
     /// Starts a proxy whose conf has plain and TLS listeners on free ports, besides `conf`.
     pub async fn start(conf: &str, manifests: &[(&str, String)]) -> Self {
+        Self::start_with(Tidegate::builder().plugins(tidegate_plugins::ALL), conf, manifests).await
+    }
+
+    /// The same with plugins of the test's own.
+    pub async fn start_with(builder: tidegate::Builder, conf: &str, manifests: &[(&str, String)]) -> Self {
         // TIDEGATE_LOG=debug,pingora=trace shows what a failing test does.
         if let Ok(filter) = std::env::var(process_log::ENVIRONMENT) {
             let _ = ProcessLog::install("info", Some(filter), Form::Text);
@@ -40,7 +45,7 @@ impl Proxy {
         let file = folder.path().join("tidegate.yaml");
         std::fs::write(&file, format!("{base}{conf}")).unwrap();
         let settings = Settings::load(&file).unwrap_or_else(|diagnostics| panic!("conf: {diagnostics:#?}"));
-        let running = Tidegate::builder().plugins(tidegate_plugins::ALL).start(settings).await.unwrap();
+        let running = builder.start(settings).await.unwrap();
         tokio::time::timeout(PATIENCE, running.ready()).await.expect("the proxy gets ready");
         Self { folder, running }
     }
