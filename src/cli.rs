@@ -136,11 +136,27 @@ fn schema(builder: &Builder, plugin: Option<&str>) -> anyhow::Result<ExitCode> {
             let names = || builder.registry().iter().map(|definition| definition.name).collect::<Vec<_>>().join(", ");
             let definition =
                 found.ok_or_else(|| anyhow::anyhow!("no plugin is called `{name}` (there are: {})", names()))?;
-            (definition.schema)().to_value()
+            with_mode((definition.schema)().to_value())
         }
     };
     print(&format!("{schema:#}\n"));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Adds what belongs to every instance, whichever plugin it is of.
+fn with_mode(mut schema: serde_json::Value) -> serde_json::Value {
+    let mode = serde_json::json!({
+        "description": "Whether its answers end requests, or are only counted while requests go on.",
+        "enum": ["enforce", "report"],
+        "default": "enforce",
+    });
+    if let Some(fields) = schema.as_object_mut() {
+        let properties = fields.entry("properties").or_insert_with(|| serde_json::json!({}));
+        if let Some(properties) = properties.as_object_mut() {
+            properties.insert("mode".to_owned(), mode);
+        }
+    }
+    schema
 }
 
 /// Writes to standard output; a closed pipe is no fault.

@@ -5,9 +5,10 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::too_many_lines,
     unreachable_pub,
     missing_docs,
-    reason = "a test that cannot go on fails"
+    reason = "a test that cannot go on fails, and its tables are as long as they must be"
 )]
 
 #[path = "serve/answers.rs"]
@@ -20,6 +21,8 @@ mod faults;
 mod hostile;
 #[path = "serve/options.rs"]
 mod options;
+#[path = "serve/plugins.rs"]
+mod plugins;
 #[path = "serve/reload.rs"]
 mod reload;
 #[path = "serve/routing.rs"]

@@ -1,10 +1,12 @@
 //! What other stages count, handed to the metrics: connections, endpoints, certificates.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::shared::Shared;
 use crate::front::{FrontMetrics, ListenerCounts};
+use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{Sample, family};
 
 /// Takes one sample.
@@ -35,6 +37,8 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
             emit(Sample { family, labels: &[], value: count.load(Ordering::Relaxed) as f64 });
         }
     }));
+    let plugins_of = shared.snapshot.clone();
+    shared.metrics().observe(Box::new(move |emit| plugins(&plugins_of.load(), emit)));
     let snapshot = shared.snapshot.clone();
     shared.metrics().observe(Box::new(move |emit| {
         let snapshot = snapshot.load();
@@ -50,6 +54,30 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
             }
         }
     }));
+}
+
+/// Counters of every instance that a route uses, each once; instances of one name are summed.
+fn plugins(snapshot: &Snapshot, emit: Emit<'_>) {
+    let mut seen = BTreeSet::new();
+    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let routes = snapshot.router.hosts().flat_map(|(_, routes)| routes.routes()).chain(&snapshot.default);
+    for instance in routes.flat_map(|route| route.pipeline.instances()) {
+        if !seen.insert(Arc::as_ptr(instance)) {
+            continue;
+        }
+        let counters = instance.counters();
+        for (event, count) in [
+            ("reply", counters.replies),
+            ("would_refuse", counters.would_refuse),
+            ("panic", counters.panics),
+            ("broken", counters.broken),
+        ] {
+            *sums.entry((&instance.name, event)).or_default() += count;
+        }
+    }
+    for ((name, event), count) in sums {
+        emit(Sample { family: &family::PLUGIN_EVENTS, labels: &[name, event], value: count as f64 });
+    }
 }
 
 fn connections(counts: &ListenerCounts, emit: Emit<'_>) {

@@ -64,9 +64,13 @@ impl Answer {
     /// What a plugin answers; without a body it gets the status text.
     pub(super) fn plugin(reply: Reply, request: &HeaderMap, id: &str) -> Self {
         let is_bare = reply.body.is_empty() && has_body(reply.status) && !reply.status.is_redirection();
+        let reason = match reply.status {
+            StatusCode::TOO_MANY_REQUESTS => Reason::RateLimited,
+            _ => Reason::Plugin,
+        };
         let mut answer = match is_bare && !reply.status.is_success() {
-            true => Self::of(Reason::Plugin, reply.status, request, id),
-            false => Self { body: reply.body, ..Self::empty(Reason::Plugin, reply.status) },
+            true => Self::of(reason, reply.status, request, id),
+            false => Self { body: reply.body, ..Self::empty(reason, reply.status) },
         };
         for (name, value) in reply.headers.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH) {
             match answer.headers.contains_key(name) && !reply.headers.get_all(name).iter().skip(1).any(|_| true) {

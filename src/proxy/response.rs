@@ -13,6 +13,7 @@ use super::context::Context;
 use super::fields::ResponseFields;
 use super::forwarded::REQUEST_ID;
 use super::reply::{self, Answer};
+use crate::reason::Reason;
 
 /// Informational answers (1xx) that an endpoint may send before its answer.
 const MAX_INFORMATIONAL: u8 = 32;
@@ -26,6 +27,7 @@ const LINGER_PIECES: usize = 64;
 ///
 /// # Errors
 /// An unasked 101: it would turn the connection into a tunnel that nobody wanted. Informational answers without end.
+/// A plugin that failed.
 pub(super) fn on_upstream(session: &Session, head: &mut ResponseHeader, cx: &mut Context) -> Result<()> {
     let is_switch = head.status == StatusCode::SWITCHING_PROTOCOLS;
     if is_switch && !session.is_upgrade_req() {
@@ -37,6 +39,11 @@ pub(super) fn on_upstream(session: &Session, head: &mut ResponseHeader, cx: &mut
     }
     strip_hop_by_hop(head, is_switch);
     finish_head(session, head, cx);
+    if cx.shared.has_failed() {
+        cx.reason = Some(Reason::Internal);
+        let status = ErrorType::HTTPStatus(Reason::Internal.status());
+        return Err(Error::explain(status, "a plugin failed"));
+    }
     Ok(())
 }
 
@@ -91,7 +98,8 @@ fn finish_head(session: &Session, head: &mut ResponseHeader, cx: &Context) {
     {
         ResponseFields(head).set(header::SERVER, server.clone());
     }
-    if let Some(route) = cx.route_with(Hooks::RESPONSE) {
+    // A plugin that has failed once is not given the answer that says so.
+    if let Some(route) = cx.route_with(Hooks::RESPONSE).filter(|_| !cx.shared.has_failed()) {
         let (facts, status) = (cx.known.facts(session.req_header()), head.status);
         let mut fields = ResponseFields(head);
         let mut plugin_cx = ResponseContext::new(facts, &route.facts, &cx.shared, status, &mut fields);
@@ -104,6 +112,14 @@ fn finish_head(session: &Session, head: &mut ResponseHeader, cx: &Context) {
 /// # Errors
 /// The client is gone.
 pub(super) async fn send(session: &mut Session, answer: Answer, cx: &mut Context) -> Result<()> {
+    let had_failed = cx.shared.has_failed();
+    let mut answer = answer;
+    let mut made = head(session, &answer, cx)?;
+    if cx.shared.has_failed() && !had_failed {
+        cx.reason = Some(Reason::Internal);
+        answer = Answer::refusal(Reason::Internal, &session.req_header().headers, cx.known.request_id.as_str());
+        made = head(session, &answer, cx)?;
+    }
     cx.reason = cx.reason.or(Some(answer.reason));
     let expects = session.req_header().headers.contains_key(header::EXPECT);
     let mut closes = answer.closes;
@@ -112,7 +128,7 @@ pub(super) async fn send(session: &mut Session, answer: Answer, cx: &mut Context
     if closes {
         session.set_keepalive(None);
     }
-    let head = Box::new(head(session, &answer, cx)?);
+    let head = Box::new(made);
     let is_silent = session.req_header().method == Method::HEAD || answer.body.is_empty();
     let tasks = match is_silent {
         // The end stands on the head itself: gRPC's trailers-only answers are known by it.

@@ -169,7 +169,10 @@ pub(super) fn lost(session: &Session, mut error: Box<Error>, is_reused: bool, cx
 }
 
 /// Makes the request that the endpoint gets.
-pub(super) fn request(session: &Session, request: &mut RequestHeader, cx: &Context) -> Result<()> {
+///
+/// # Errors
+/// A plugin failed: nothing has been sent yet, and nothing is.
+pub(super) fn request(session: &Session, request: &mut RequestHeader, cx: &mut Context) -> Result<()> {
     if session.is_http2() && !cx.upstream.is_h2 {
         join_cookies(request)?;
     }
@@ -194,7 +197,10 @@ pub(super) fn request(session: &Session, request: &mut RequestHeader, cx: &Conte
         let mut head = UpstreamRequest::new(facts, &route.facts, &mut fields);
         route.pipeline.on_upstream_request(&mut head, &cx.shared);
     }
-    Ok(())
+    match cx.shared.has_failed() {
+        true => fail(cx, Reason::Internal),
+        false => Ok(()),
+    }
 }
 
 /// HTTP/2 may split cookies over several fields; HTTP/1 has one (RFC 9113 section 8.2.3).

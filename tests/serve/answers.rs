@@ -16,7 +16,6 @@ fn get_head(host: &str, target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")
 }
 
-#[expect(clippy::too_many_lines, reason = "a list of faults")]
 async fn proxy_with_every_fault() -> Proxy {
     let echo = Echo::start("echo").await;
     let dead = dead_address().await;

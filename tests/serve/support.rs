@@ -25,6 +25,11 @@ pub struct Proxy {
 impl Proxy {
     /// Starts a proxy whose conf has plain and TLS listeners on free ports, besides `conf`.
     pub async fn start(conf: &str, manifests: &[(&str, String)]) -> Self {
+        Self::start_with(Tidegate::builder().plugins(tidegate_plugins::ALL), conf, manifests).await
+    }
+
+    /// The same with plugins of the test's own.
+    pub async fn start_with(builder: tidegate::Builder, conf: &str, manifests: &[(&str, String)]) -> Self {
         // TIDEGATE_LOG=debug,pingora=trace shows what a failing test does.
         if let Ok(filter) = std::env::var(process_log::ENVIRONMENT) {
             let _ = ProcessLog::install("info", Some(filter), Form::Text);
@@ -40,7 +45,7 @@ impl Proxy {
         let file = folder.path().join("tidegate.yaml");
         std::fs::write(&file, format!("{base}{conf}")).unwrap();
         let settings = Settings::load(&file).unwrap_or_else(|diagnostics| panic!("conf: {diagnostics:#?}"));
-        let running = Tidegate::builder().plugins(tidegate_plugins::ALL).start(settings).await.unwrap();
+        let running = builder.start(settings).await.unwrap();
         tokio::time::timeout(PATIENCE, running.ready()).await.expect("the proxy gets ready");
         Self { folder, running }
     }
@@ -167,6 +172,7 @@ pub fn tls_secret(name: &str, hosts: &[&str]) -> (String, Vec<u8>) {
 /// An HTTP/1.1 server that answers with what it was asked; ends with the test's runtime.
 pub struct Echo {
     pub address: SocketAddr,
+    pub requests: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 impl Echo {
@@ -174,21 +180,23 @@ impl Echo {
     pub async fn start(name: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let name = name.to_owned();
+        let requests = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let (name, counter) = (name.to_owned(), requests.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let name = name.clone();
-                tokio::spawn(async move { echo_connection(stream, &name).await });
+                let (name, counter) = (name.clone(), counter.clone());
+                tokio::spawn(async move { echo_connection(stream, &name, &counter).await });
             }
         });
-        Self { address }
+        Self { address, requests }
     }
 }
 
 /// Serves one connection: JSON of the request; `?status=`, `?size=`; WebSocket upgrades echo bytes.
-async fn echo_connection(mut stream: TcpStream, name: &str) {
+async fn echo_connection(mut stream: TcpStream, name: &str, counter: &std::sync::atomic::AtomicUsize) {
     let mut buffer = Vec::new();
     while let Some(request) = read_message(&mut stream, &mut buffer, true).await {
+        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let mut words = request.first_line.split(' ');
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         if request.header("upgrade").is_some() {

@@ -119,6 +119,13 @@ pub static PANIC_PICKS: Family = Family::total(
     "tidegate_upstream_panic_picks_total",
     "Endpoints picked although unhealthy, because every endpoint of the upstream was.",
 );
+/// What plugins did besides letting requests pass.
+pub static PLUGIN_EVENTS: Family = Family {
+    name: "tidegate_plugin_events_total",
+    help: "Answers, withheld answers, panics and forbidden answers of plugins, by instance and event.",
+    kind: Kind::Counter,
+    labels: &["plugin", "event"],
+};
 /// When a certificate expires.
 pub static CERTIFICATE_EXPIRY: Family = Family {
     name: "tidegate_certificate_expiry_timestamp_seconds",
@@ -187,6 +194,7 @@ pub(super) static OBSERVED: &[&Family] = &[
     &UPSTREAM_ENDPOINTS,
     &UPSTREAM_HEALTHY,
     &CERTIFICATE_EXPIRY,
+    &PLUGIN_EVENTS,
     &BUILD_INFO,
     &ACCESS_LOG_DROPPED,
     &ACCESS_LOG_QUEUE_LENGTH,
