@@ -4,6 +4,51 @@
 //! from configuration; [`Plugin`] says what it does to requests. Hooks are synchronous; a plugin that
 //! must wait for something returns [`Flow::Wait`] and does so in [`Plugin::wait`]. Contexts borrow plain
 //! HTTP parts and know no proxy engine, so a plugin is tested without one (see [`testing`]).
+//!
+//! A whole plugin, with its test:
+//!
+//! ```
+//! use http::StatusCode;
+//! use schemars::JsonSchema;
+//! use serde::Deserialize;
+//! use tidegate_plugin::testing::{Outcome, Request};
+//! use tidegate_plugin::{BuildContext, BuildError, Define, Flow, Hooks, Plugin, RequestContext, Stage};
+//!
+//! /// Which paths are closed.
+//! #[derive(Deserialize, JsonSchema)]
+//! #[serde(deny_unknown_fields, rename_all = "camelCase")]
+//! struct Config {
+//!     /// Beginning of the paths that answer 403.
+//!     prefix: String,
+//! }
+//!
+//! struct Closed(Config);
+//!
+//! impl Define for Closed {
+//!     const NAME: &'static str = "closed";
+//!     const STAGE: Stage = Stage::Access;
+//!     type Config = Config;
+//!     fn build(config: Config, _: &BuildContext<'_>) -> Result<Self, BuildError> {
+//!         if !config.prefix.starts_with('/') {
+//!             return Err(BuildError::invalid("prefix", "must begin with `/`"));
+//!         }
+//!         Ok(Self(config))
+//!     }
+//! }
+//!
+//! impl Plugin for Closed {
+//!     fn hooks(&self) -> Hooks {
+//!         Hooks::REQUEST
+//!     }
+//!     fn on_request(&self, cx: &mut RequestContext<'_>) -> Flow {
+//!         if cx.path.starts_with(&self.0.prefix) { Flow::reply(StatusCode::FORBIDDEN) } else { Flow::Continue }
+//!     }
+//! }
+//!
+//! let closed = Closed(Config { prefix: "/internal".into() });
+//! assert!(matches!(Request::get("/internal/x").run(&closed), Outcome::Reply(reply) if reply.status == 403));
+//! assert!(matches!(Request::get("/").run(&closed), Outcome::Continue));
+//! ```
 
 mod build;
 mod context;
