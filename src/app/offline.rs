@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::control::Control;
 use super::shared::Shared;
+use super::sources::NOT_STARTED;
 use super::{Builder, parts};
 use crate::diagnostic::Diagnostic;
 use crate::explain::{self, Explanation, Question, RouteRow};
@@ -30,7 +31,9 @@ impl Offline {
         let mut control =
             Control::new(compiler, shared.clone(), batches.iter().map(|batch| batch.source).collect::<Vec<_>>());
         control.take(batches);
-        Ok(Self { diagnostics: control.diagnostics(), shared })
+        let mut diagnostics = control.diagnostics();
+        diagnostics.extend(super::live::load_certificates(&settings, &shared.listeners));
+        Ok(Self { diagnostics, shared })
     }
 
     /// The routing table.
@@ -40,7 +43,17 @@ impl Offline {
 
     /// Where a request would go.
     pub(crate) fn explain(&self, question: &Question) -> Explanation {
-        explain::explain(&self.shared.snapshot.load(), question)
+        let mut it = explain::explain(&self.shared.snapshot.load(), &self.shared.listeners, question);
+        // Nobody serves the built-in upstreams now, so they have no address.
+        let texts = it.upstreams.iter_mut().flat_map(|upstream| upstream.endpoints.iter_mut().chain(&mut upstream.next));
+        for text in texts.chain([&mut it.answer]) {
+            if let Some((before, after)) = text.split_once(NOT_STARTED)
+                && !after.starts_with(|next: char| next.is_ascii_digit())
+            {
+                *text = format!("{before}(built in, has a port when it runs){after}");
+            }
+        }
+        it
     }
 
     /// What was read, in one line.

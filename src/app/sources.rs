@@ -21,7 +21,7 @@ use crate::source::{Watching, conf, files};
 /// Name under which the process's own findings stand among those of sources.
 const PROCESS: &str = "process";
 /// Stands for the address of a built-in upstream when nobody serves it.
-const NOT_STARTED: &str = "127.0.0.1:1";
+pub(super) const NOT_STARTED: &str = "127.0.0.1:1";
 
 /// Sources that run; dropping them ends them.
 pub(super) struct Sources {

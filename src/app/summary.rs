@@ -35,7 +35,12 @@ pub(crate) fn text(running: &Running) -> String {
 pub(crate) fn counts(snapshot: &Snapshot) -> String {
     let routes: usize = snapshot.router.hosts().map(|(_, routes)| routes.routes().count()).sum();
     let certificates = snapshot.certificates.hosts.iter().count();
-    format!("{} hosts, {routes} routes, {certificates} certificates", snapshot.router.len())
+    let counted = [(snapshot.router.len(), "host"), (routes, "route"), (certificates, "certificate")];
+    counted.map(|(count, what)| counted_text(count, what)).join(", ")
+}
+
+fn counted_text(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Up to three commands that show something.

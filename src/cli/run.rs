@@ -27,7 +27,7 @@ pub(super) fn run(builder: Builder, conf: Option<&Path>) -> anyhow::Result<ExitC
         let running = builder.start(settings).await?;
         running.attach_log(log);
         running.ready().await;
-        print(&summary::text(&running));
+        print(&summary::text(&running))?;
         running.until_stopped().await?;
         anyhow::Ok(())
     })?;
