@@ -22,6 +22,7 @@ use crate::telemetry::process_log::ProcessLog;
 pub(super) struct Live {
     shared: Arc<Shared>,
     process: Mutex<Process>,
+    file: PathBuf,
     folder: PathBuf,
     log: OnceLock<ProcessLog>,
 }
@@ -41,7 +42,8 @@ impl Live {
             facts.certificate.store(certificate.with_context(|| format!("listener `{}`", listener.name))?);
         }
         shared.telemetry.set_access_log(process.access_log.on().map(|spec| access_log(spec, &folder)).transpose()?);
-        Ok(Self { shared, process: Mutex::new(process), folder, log: OnceLock::new() })
+        let file = settings.file.clone();
+        Ok(Self { shared, process: Mutex::new(process), file, folder, log: OnceLock::new() })
     }
 
     /// Puts new settings in force as far as that can be done, and says what cannot.
@@ -72,6 +74,11 @@ impl Live {
         (process.listeners, process.threads, process.telemetry, process.admin) = sockets;
         info!("settings applied");
         found
+    }
+
+    /// The conf file, as it was given.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
     }
 
     /// How the process stops.

@@ -1,6 +1,6 @@
 //! Everything but serving: reads the input once and compiles it, for `check`, `routes` and `explain`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::control::Control;
@@ -13,6 +13,7 @@ use crate::explain::{self, Explanation, Question, RouteRow};
 /// A configuration that was read, translated and compiled, but is served by nobody.
 pub(crate) struct Offline {
     shared: Arc<Shared>,
+    file: PathBuf,
     /// Everything there is to say about the input.
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
@@ -33,7 +34,7 @@ impl Offline {
         control.take(batches);
         let mut diagnostics = control.diagnostics();
         diagnostics.extend(super::live::load_certificates(&settings, &shared.listeners));
-        Ok(Self { diagnostics, shared })
+        Ok(Self { diagnostics, shared, file: settings.file })
     }
 
     /// The routing table.
@@ -58,6 +59,6 @@ impl Offline {
 
     /// What was read, in one line.
     pub(crate) fn summary(&self) -> String {
-        super::summary::counts(&self.shared.snapshot.load())
+        format!("{}: {}", self.file.display(), super::summary::counts(&self.shared.snapshot.load()))
     }
 }

@@ -1,6 +1,7 @@
 //! A proxy that runs: its addresses, its state, and how it stops.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -129,6 +130,11 @@ impl Running {
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.snapshot.load_full()
+    }
+
+    /// The conf file, for people.
+    pub(crate) fn conf(&self) -> PathBuf {
+        self.live.file().to_owned()
     }
 
     pub(crate) fn source_names(&self) -> String {
