@@ -118,9 +118,7 @@ pub(crate) fn main(builder: Builder) -> ExitCode {
         Command::Routes { output, admin } => routes::routes(&builder, conf.as_deref(), output, admin.as_deref()),
         Command::Explain(args) => explain::explain(&builder, conf.as_deref(), &args),
         Command::Schema { plugin } => schema(&builder, plugin.as_deref()),
-        Command::Version => {
-            print(concat!("tidegate ", env!("CARGO_PKG_VERSION"), "\n")).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Version => print(concat!("tidegate ", env!("CARGO_PKG_VERSION"), "\n")).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => completions(shell),
     };
     done.unwrap_or_else(|error| {

@@ -68,10 +68,8 @@ impl Live {
             found.push(refused(settings, "log.level", &error.into()));
         }
         found.extend(load_certificates(settings, &self.shared.listeners));
-        let sockets = (process.listeners.clone(), process.threads, process.telemetry.clone(), process.admin.clone());
-        *process = new.clone();
-        // What needs a restart stays as it was, so that the next change is compared with what is in force.
-        (process.listeners, process.threads, process.telemetry, process.admin) = sockets;
+        let old = std::mem::replace(&mut *process, new.clone());
+        process.keep_restart_needed(old);
         info!("settings applied");
         found
     }

@@ -46,7 +46,8 @@ impl Offline {
     pub(crate) fn explain(&self, question: &Question) -> Explanation {
         let mut it = explain::explain(&self.shared.snapshot.load(), &self.shared.listeners, question);
         // Nobody serves the built-in upstreams now, so they have no address.
-        let texts = it.upstreams.iter_mut().flat_map(|upstream| upstream.endpoints.iter_mut().chain(&mut upstream.next));
+        let texts =
+            it.upstreams.iter_mut().flat_map(|upstream| upstream.endpoints.iter_mut().chain(&mut upstream.next));
         for text in texts.chain([&mut it.answer]) {
             if let Some((before, after)) = text.split_once(NOT_STARTED)
                 && !after.starts_with(|next: char| next.is_ascii_digit())

@@ -43,7 +43,12 @@ pub(crate) struct Report {
 
 impl Shared {
     /// Makes the handles around a snapshot without routes.
-    pub(crate) fn new(empty: Snapshot, table: Arc<Table>, telemetry: Arc<Telemetry>, listeners: Vec<ListenerFacts>) -> Self {
+    pub(crate) fn new(
+        empty: Snapshot,
+        table: Arc<Table>,
+        telemetry: Arc<Telemetry>,
+        listeners: Vec<ListenerFacts>,
+    ) -> Self {
         Self {
             snapshot: Arc::new(ArcSwap::from_pointee(empty)),
             table,

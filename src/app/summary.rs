@@ -130,7 +130,10 @@ mod tests {
     fn commands_work_as_they_are_printed() {
         assert_eq!(shown("http", "0.0.0.0:8080", "", "/a"), "curl -i http://127.0.0.1:8080/a");
         assert_eq!(shown("https", "127.0.0.1:8443", "", "/"), "curl -ik https://127.0.0.1:8443/");
-        assert_eq!(shown("http", "127.0.0.1:80", "*.a.test", "/"), "curl -i -H 'Host: any.a.test' http://127.0.0.1:80/");
+        assert_eq!(
+            shown("http", "127.0.0.1:80", "*.a.test", "/"),
+            "curl -i -H 'Host: any.a.test' http://127.0.0.1:80/"
+        );
         assert_eq!(
             shown("https", "[::]:8443", "a.test", "/x"),
             "curl -ik --resolve a.test:8443:[::1] https://a.test:8443/x"

@@ -210,7 +210,11 @@ pub(super) fn candidate(considered: &Considered<'_>) -> Candidate {
 }
 
 /// The fallback of a host, as the last of its candidates.
-pub(super) fn fallback(snapshot: &Snapshot, host: Option<&HostPattern>, verdict: Option<Verdict<'_>>) -> Option<Candidate> {
+pub(super) fn fallback(
+    snapshot: &Snapshot,
+    host: Option<&HostPattern>,
+    verdict: Option<Verdict<'_>>,
+) -> Option<Candidate> {
     let verdict = verdict?;
     let (_, routes) = snapshot.router.hosts().find(|(pattern, _)| Some(*pattern) == host)?;
     Some(last_resort(routes.fallback()?, verdict == Verdict::Won, verdict.to_string()))
