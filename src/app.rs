@@ -32,6 +32,7 @@ use crate::settings::Settings;
 use crate::telemetry::{Metrics, Telemetry};
 use control::Control;
 pub use running::Running;
+pub(crate) use running::Signals;
 use shared::Shared;
 
 /// Batches that may wait for the control plane; a source that is faster waits.
@@ -125,7 +126,8 @@ fn parts(builder: &Builder, settings: &Settings) -> anyhow::Result<(Compiler, Ar
         route_metrics: Box::new(move |facts| route_metrics.route(facts)),
         now: Box::new(unix_seconds),
     });
-    let shared = Shared::new(compiler.empty(), table, Arc::new(Telemetry::new(metrics)));
+    let listeners = settings.process.listeners.iter().map(live::facts).collect();
+    let shared = Shared::new(compiler.empty(), table, Arc::new(Telemetry::new(metrics)), listeners);
     Ok((compiler, Arc::new(shared)))
 }
 

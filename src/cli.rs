@@ -14,9 +14,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::app::Builder;
+use crate::explain::QuestionError;
 pub(crate) use run::load;
 
 /// A programmable reverse proxy and Kubernetes ingress controller on Pingora.
@@ -103,6 +105,9 @@ enum TableForm {
     Yaml,
 }
 
+/// Exit code for a command line that cannot be understood, as `clap` has it.
+const WRONG_USAGE: u8 = 2;
+
 /// Reads the command line and does what it says.
 pub(crate) fn main(builder: Builder) -> ExitCode {
     let cli = Cli::parse();
@@ -113,19 +118,21 @@ pub(crate) fn main(builder: Builder) -> ExitCode {
         Command::Routes { output, admin } => routes::routes(&builder, conf.as_deref(), output, admin.as_deref()),
         Command::Explain(args) => explain::explain(&builder, conf.as_deref(), &args),
         Command::Schema { plugin } => schema(&builder, plugin.as_deref()),
-        Command::Version => {
-            print(concat!("tidegate ", env!("CARGO_PKG_VERSION"), "\n"));
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Version => print(concat!("tidegate ", env!("CARGO_PKG_VERSION"), "\n")).map(|()| ExitCode::SUCCESS),
+        Command::Completions { shell } => completions(shell),
     };
     done.unwrap_or_else(|error| {
         eprintln!("tidegate: {error:#}");
-        ExitCode::FAILURE
+        if error.is::<QuestionError>() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
     })
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
+    // Written at once: the generator panics on a closed pipe.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut script);
+    print(&String::from_utf8_lossy(&script))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn schema(builder: &Builder, plugin: Option<&str>) -> anyhow::Result<ExitCode> {
@@ -139,7 +146,7 @@ fn schema(builder: &Builder, plugin: Option<&str>) -> anyhow::Result<ExitCode> {
             with_mode((definition.schema)().to_value())
         }
     };
-    print(&format!("{schema:#}\n"));
+    print(&format!("{schema:#}\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -159,10 +166,14 @@ fn with_mode(mut schema: serde_json::Value) -> serde_json::Value {
     schema
 }
 
-/// Writes to standard output; a closed pipe is no fault.
-fn print(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
+/// Writes to standard output. That nobody reads on is no fault: `tidegate routes | head`.
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::{ErrorKind, Write};
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
+        _ => Ok(()),
+    }
 }
 
 fn exit(is_good: bool) -> ExitCode {

@@ -3,18 +3,23 @@
 //! Guard, router, pipeline, certificates and endpoints are the ones that serve; there is no second matcher.
 //! Takes a snapshot and a question, gives plain values; formats nothing for people.
 
+mod listener;
 mod question;
 mod rows;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tidegate_plugin::RequestFacts;
 
+pub use listener::ListenerFacts;
 pub use question::{Question, QuestionError};
 pub use rows::{CertificateRow, EndpointRow, RouteRow, UpstreamRow, certificates, routes, upstreams};
 
 use crate::proxy::canonical::{Canonical, canonicalize};
+use crate::proxy::redirect;
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
-use crate::snapshot::route::{Action, Route};
+use crate::snapshot::route::{Action, Redirect, Route};
 use crate::snapshot::router::RequestView;
 
 /// Where a request would go, and why.
@@ -27,8 +32,12 @@ pub struct Explanation {
     pub canonical: Option<String>,
     /// The client, and whether its forwarded fields are believed.
     pub client: String,
+    /// The listener that it would come in by; `None`: no listener speaks its protocol.
+    pub listener: Option<String>,
     /// The certificate that it would be shown, for https.
     pub certificate: Option<String>,
+    /// Host patterns that were looked up, most specific first; the last one may have been found.
+    pub hosts_tried: Vec<String>,
     /// The virtual host that takes it.
     pub host: Option<String>,
     /// Every route of that host, with the reason why it won or lost.
@@ -76,7 +85,26 @@ pub struct RouteView {
     /// Effective values that somebody set, and who.
     pub settings: Vec<SettingView>,
     /// Plugins in the order in which they run.
-    pub plugins: Vec<String>,
+    pub plugins: Vec<PluginView>,
+}
+
+/// A plugin of a route.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PluginView {
+    /// Name of the instance.
+    pub name: String,
+    /// Which plugin.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its stage.
+    pub stage: String,
+    /// `enforce` or `report`.
+    pub mode: String,
+    /// Its configuration as written.
+    pub config: Value,
+    /// Where the configuration stands.
+    pub origin: String,
 }
 
 /// An effective value.
@@ -99,20 +127,24 @@ pub struct UpstreamView {
     pub id: String,
     /// Its share of the route's requests.
     pub weight: u32,
-    /// Protocol and balancing.
+    /// What its endpoints speak: `http`, `https`, `h2c` or `h2`.
     pub protocol: String,
+    /// How an endpoint is picked: `round-robin` or `least-request`.
+    pub balance: String,
     /// Its endpoints with their state.
     pub endpoints: Vec<String>,
     /// The endpoint that the next request would get.
     pub next: Option<String>,
 }
 
-/// Explains a request.
-pub fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
+/// Explains a request that comes in by one of these listeners.
+pub fn explain(snapshot: &Snapshot, listeners: &[ListenerFacts], question: &Question) -> Explanation {
+    let listener = listener::of(listeners, question);
     let mut it = Explanation {
         request: question.to_string(),
         client: client_text(snapshot, question),
-        certificate: certificate_text(snapshot, question),
+        listener: listener.map(ToString::to_string),
+        certificate: certificate_text(snapshot, listener, question),
         ..Explanation::default()
     };
     match canonicalize(&question.to_head(&snapshot.edge), &snapshot.edge) {
@@ -141,7 +173,11 @@ impl Explanation {
         };
         let found = snapshot.router.explain(&view);
         self.host = found.host.as_ref().map(ToString::to_string);
+        self.hosts_tried = found.hosts_tried.into_iter().map(|(pattern, _)| pattern).collect();
         self.candidates = found.candidates.iter().map(rows::candidate).collect();
+        self.candidates.extend(rows::fallback(snapshot, found.host.as_ref(), found.fallback));
+        let is_taken = found.found.is_some();
+        self.candidates.extend(snapshot.default.as_deref().map(|route| rows::global(route, is_taken)));
         match snapshot.route(&view) {
             Err(reason) => self.refused(reason),
             Ok(route) => self.taken(route, question, canonical),
@@ -153,7 +189,7 @@ impl Explanation {
         if route.https_redirect && !question.is_https() && !canonical.is_acme_challenge() {
             self.is_served = true;
             self.reason = Reason::HttpsRedirect.to_string();
-            self.answer = format!("308 to https://{}{}", canonical.host, canonical.target());
+            self.answer = format!("308 to {}", redirect::https_location(&facts(question, canonical)));
             return;
         }
         match &route.action {
@@ -161,7 +197,7 @@ impl Explanation {
             Action::Redirect(redirect) => {
                 self.is_served = true;
                 self.reason = Reason::Redirect.to_string();
-                self.answer = format!("{} redirect", redirect.status.as_u16());
+                self.answer = format!("{} to {}", redirect.status.as_u16(), location(redirect, question, canonical));
             }
             Action::Respond(respond) => {
                 self.is_served = true;
@@ -193,13 +229,38 @@ impl Explanation {
     }
 }
 
+fn location(redirect: &Redirect, question: &Question, canonical: &Canonical) -> String {
+    let authority = question.headers.get(http::header::HOST).and_then(|value| value.to_str().ok());
+    let authority = authority.and_then(|text| text.parse::<http::uri::Authority>().ok());
+    let port = authority.and_then(|authority| authority.port_u16());
+    redirect::location(redirect, &facts(question, canonical), port)
+}
+
+fn facts<'a>(question: &'a Question, canonical: &'a Canonical) -> RequestFacts<'a> {
+    RequestFacts {
+        method: &question.method,
+        scheme: if question.is_https() { "https" } else { "http" },
+        host: &canonical.host,
+        path: &canonical.path,
+        query: canonical.query.as_deref(),
+        client: question.from_ip,
+        request_id: "",
+        tls: None,
+    }
+}
+
 fn client_text(snapshot: &Snapshot, question: &Question) -> String {
     let trust = if snapshot.edge.trusts(question.from_ip) { "trusted" } else { "not trusted" };
     format!("{} (its forwarded fields are {trust})", question.from_ip)
 }
 
-fn certificate_text(snapshot: &Snapshot, question: &Question) -> Option<String> {
+fn certificate_text(snapshot: &Snapshot, by: Option<&ListenerFacts>, question: &Question) -> Option<String> {
     let host = question.uri.host().filter(|_| question.is_https())?.to_ascii_lowercase();
-    let certificate = snapshot.certificates.find(Some(&host));
+    let name = host.trim_end_matches('.');
+    let of_listener = by.and_then(|listener| listener.certificate.load_full());
+    let certificate = snapshot.certificates.find_or(Some(name), of_listener.as_ref());
+    if certificate.origin.name.is_empty() {
+        return Some(format!("{}, made at start: no other one fits `{name}`", certificate.name));
+    }
     Some(format!("{} ({})", certificate.name, certificate.origin))
 }

@@ -66,6 +66,11 @@ impl Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The conf is named by its file; the line is that of its first key and would mislead.
+        if self.kind == "Conf" && self.place.is_some() {
+            let space = if self.field.is_empty() { "" } else { " " };
+            return write!(f, "{}{space}{}", self.name, self.field);
+        }
         f.write_str(&self.object())?;
         if !self.field.is_empty() {
             write!(f, " {}", self.field)?;

@@ -17,7 +17,7 @@ mod guard;
 mod host;
 mod inline;
 mod ready;
-mod redirect;
+pub(crate) mod redirect;
 mod reply;
 mod request;
 mod response;

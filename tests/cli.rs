@@ -282,7 +282,8 @@ impl Serving {
 
     fn address(&self, what: &str) -> String {
         let line = self.summary.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{}", self.summary));
-        line.rsplit("//").next().unwrap().to_owned()
+        let address = line.rsplit("//").next().unwrap();
+        address.split('/').next().unwrap().to_owned()
     }
 
     fn get(&self, what: &str, path: &str) -> String {
@@ -330,7 +331,11 @@ fn the_demo_serves_tells_its_addresses_and_stops_on_sigterm() {
     std::fs::write(&conf, on_free_ports(&demo)).unwrap();
     let mut serving = Serving::start(&conf);
     assert!(serving.summary.contains("is ready") && serving.summary.contains("https://"), "{}", serving.summary);
-    assert!(serving.get(" http://", "/").starts_with("HTTP/1.1 200"), "{}", serving.get(" http://", "/"));
+    assert!(
+        serving.get("listening  http://", "/").starts_with("HTTP/1.1 200"),
+        "{}",
+        serving.get("listening  http://", "/")
+    );
     assert!(serving.get("telemetry", "/readyz").starts_with("HTTP/1.1 200"));
     let admin = format!("http://{}", serving.address("admin"));
     let live = json(&run(&["routes", "--admin", &admin, "-o", "json"]));
@@ -354,15 +359,15 @@ fn sighup_reads_the_conf_again_and_a_used_address_is_a_clear_error() {
     };
     write("0", "first");
     let mut serving = Serving::start(&conf);
-    assert!(serving.get(" http://", "/").ends_with("first"));
+    assert!(serving.get("listening  http://", "/").ends_with("first"));
     write("0", "second");
     serving.signal("HUP");
     let start = Instant::now();
-    while !serving.get(" http://", "/").ends_with("second") {
+    while !serving.get("listening  http://", "/").ends_with("second") {
         assert!(start.elapsed() < PATIENCE, "the new conf is never served");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let address = serving.address(" http://");
+    let address = serving.address("listening  http://");
     write(address.rsplit(':').next().unwrap(), "third");
     let second = command().args(["run", "--conf", conf.to_str().unwrap()]).output().unwrap();
     assert_eq!(second.status.code(), Some(1));

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::Context;
-use arc_swap::ArcSwapOption;
 use tracing::info;
 
 use super::shared::Shared;
 use crate::compile::load_certificate;
 use crate::diagnostic::Diagnostic;
+use crate::explain::ListenerFacts;
 use crate::front::{ListenerProtocol, ListenerSpec, TlsPolicy, TlsVersion};
 use crate::origin::Origin;
 use crate::settings::{self, AccessLogSpec, Alpn, LogFormat, Process, Settings, ShutdownSpec, TlsSpec};
@@ -22,8 +22,8 @@ use crate::telemetry::process_log::ProcessLog;
 pub(super) struct Live {
     shared: Arc<Shared>,
     process: Mutex<Process>,
+    file: PathBuf,
     folder: PathBuf,
-    certificates: Vec<(String, Arc<ArcSwapOption<ServedCertificate>>)>,
     log: OnceLock<ProcessLog>,
 }
 
@@ -37,14 +37,13 @@ impl Live {
     pub(super) fn new(settings: &Settings, shared: Arc<Shared>) -> anyhow::Result<Self> {
         let process = settings.process.clone();
         let folder = settings.folder.clone();
-        let mut certificates = Vec::new();
-        for listener in &process.listeners {
+        for (listener, facts) in process.listeners.iter().zip(&shared.listeners) {
             let certificate = listener.tls.as_ref().map_or(Ok(None), |tls| certificate(tls, &folder));
-            let certificate = certificate.with_context(|| format!("listener `{}`", listener.name))?;
-            certificates.push((listener.name.clone(), Arc::new(ArcSwapOption::from(certificate))));
+            facts.certificate.store(certificate.with_context(|| format!("listener `{}`", listener.name))?);
         }
         shared.telemetry.set_access_log(process.access_log.on().map(|spec| access_log(spec, &folder)).transpose()?);
-        Ok(Self { shared, process: Mutex::new(process), folder, certificates, log: OnceLock::new() })
+        let file = settings.file.clone();
+        Ok(Self { shared, process: Mutex::new(process), file, folder, log: OnceLock::new() })
     }
 
     /// Puts new settings in force as far as that can be done, and says what cannot.
@@ -68,13 +67,16 @@ impl Live {
         {
             found.push(refused(settings, "log.level", &error.into()));
         }
-        found.extend(self.renew_certificates(settings));
-        let sockets = (process.listeners.clone(), process.threads, process.telemetry.clone(), process.admin.clone());
-        *process = new.clone();
-        // What needs a restart stays as it was, so that the next change is compared with what is in force.
-        (process.listeners, process.threads, process.telemetry, process.admin) = sockets;
+        found.extend(load_certificates(settings, &self.shared.listeners));
+        let old = std::mem::replace(&mut *process, new.clone());
+        process.keep_restart_needed(old);
         info!("settings applied");
         found
+    }
+
+    /// The conf file, as it was given.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
     }
 
     /// How the process stops.
@@ -100,7 +102,7 @@ impl Live {
     /// A listener as the front wants it.
     pub(super) fn listener(&self, spec: &settings::ListenerSpec) -> ListenerSpec {
         let tls = spec.tls.clone().unwrap_or_default();
-        let certificate = self.certificates.iter().find(|(name, _)| *name == spec.name).map(|(_, slot)| slot.clone());
+        let facts = self.shared.listeners.iter().find(|facts| facts.name == spec.name);
         ListenerSpec {
             name: spec.name.as_str().into(),
             address: spec.address,
@@ -115,27 +117,44 @@ impl Live {
                     settings::TlsVersion::Tls12 => TlsVersion::Tls12,
                     settings::TlsVersion::Tls13 => TlsVersion::Tls13,
                 },
-                certificate: certificate.unwrap_or_default(),
+                certificate: facts.map(|facts| facts.certificate.clone()).unwrap_or_default(),
                 ..TlsPolicy::default()
             },
         }
     }
 
-    fn renew_certificates(&self, settings: &Settings) -> Vec<Diagnostic> {
-        let mut found = Vec::new();
-        for (index, listener) in settings.process.listeners.iter().enumerate() {
-            let Some((_, slot)) = self.certificates.iter().find(|(name, _)| *name == listener.name) else { continue };
-            match listener.tls.as_ref().map_or(Ok(None), |tls| certificate(tls, &self.folder)) {
-                Ok(certificate) => slot.store(certificate),
-                Err(error) => found.push(refused(settings, &format!("listeners[{index}].tls"), &error)),
-            }
-        }
-        found
-    }
-
     fn process(&self) -> std::sync::MutexGuard<'_, Process> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What `explain` says of a listener; its certificate is not loaded yet.
+pub(super) fn facts(spec: &settings::ListenerSpec) -> ListenerFacts {
+    ListenerFacts {
+        name: spec.name.clone(),
+        address: spec.address,
+        is_https: spec.protocol == settings::ListenerProtocol::Https,
+        certificate: Arc::default(),
+    }
+}
+
+/// Reads the certificates that listeners name by files; one that cannot be used leaves the old one in force.
+pub(super) fn load_certificates(settings: &Settings, listeners: &[ListenerFacts]) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for (index, listener) in settings.process.listeners.iter().enumerate() {
+        let Some(facts) = listeners.iter().find(|facts| facts.name == listener.name) else { continue };
+        match listener.tls.as_ref().map_or(Ok(None), |tls| certificate(tls, &settings.folder)) {
+            Ok(certificate) => facts.certificate.store(certificate),
+            Err(error) => found.push(unusable(settings, index, &error)),
+        }
+    }
+    found
+}
+
+fn unusable(settings: &Settings, index: usize, error: &anyhow::Error) -> Diagnostic {
+    let origin = settings::origin(&settings.file).at(format!("listeners[{index}].tls.certificateFile"));
+    Diagnostic::error("InvalidCertificate", &origin, format!("{error:#}"))
+        .hint("tidegate does not start with it; a running one keeps the certificate that it has")
 }
 
 fn refused(settings: &Settings, field: &str, error: &anyhow::Error) -> Diagnostic {

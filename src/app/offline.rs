@@ -1,10 +1,11 @@
 //! Everything but serving: reads the input once and compiles it, for `check`, `routes` and `explain`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::control::Control;
 use super::shared::Shared;
+use super::sources::NOT_STARTED;
 use super::{Builder, parts};
 use crate::diagnostic::Diagnostic;
 use crate::explain::{self, Explanation, Question, RouteRow};
@@ -12,6 +13,7 @@ use crate::explain::{self, Explanation, Question, RouteRow};
 /// A configuration that was read, translated and compiled, but is served by nobody.
 pub(crate) struct Offline {
     shared: Arc<Shared>,
+    file: PathBuf,
     /// Everything there is to say about the input.
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
@@ -30,7 +32,9 @@ impl Offline {
         let mut control =
             Control::new(compiler, shared.clone(), batches.iter().map(|batch| batch.source).collect::<Vec<_>>());
         control.take(batches);
-        Ok(Self { diagnostics: control.diagnostics(), shared })
+        let mut diagnostics = control.diagnostics();
+        diagnostics.extend(super::live::load_certificates(&settings, &shared.listeners));
+        Ok(Self { diagnostics, shared, file: settings.file })
     }
 
     /// The routing table.
@@ -40,11 +44,22 @@ impl Offline {
 
     /// Where a request would go.
     pub(crate) fn explain(&self, question: &Question) -> Explanation {
-        explain::explain(&self.shared.snapshot.load(), question)
+        let mut it = explain::explain(&self.shared.snapshot.load(), &self.shared.listeners, question);
+        // Nobody serves the built-in upstreams now, so they have no address.
+        let texts =
+            it.upstreams.iter_mut().flat_map(|upstream| upstream.endpoints.iter_mut().chain(&mut upstream.next));
+        for text in texts.chain([&mut it.answer]) {
+            if let Some((before, after)) = text.split_once(NOT_STARTED)
+                && !after.starts_with(|next: char| next.is_ascii_digit())
+            {
+                *text = format!("{before}(built in, has a port when it runs){after}");
+            }
+        }
+        it
     }
 
     /// What was read, in one line.
     pub(crate) fn summary(&self) -> String {
-        super::summary::counts(&self.shared.snapshot.load())
+        format!("{}: {}", self.file.display(), super::summary::counts(&self.shared.snapshot.load()))
     }
 }

@@ -1,9 +1,10 @@
 //! A proxy that runs: its addresses, its state, and how it stops.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -25,6 +26,29 @@ pub struct Running {
     pub(super) servers: Servers,
     pub(super) sources: Sources,
     pub(super) stop: watch::Sender<bool>,
+}
+
+/// The signals that a process heeds. Taken before anything starts: until then they end the process.
+pub(crate) struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+// === impl Signals ===
+
+impl Signals {
+    /// Heeds them from now on.
+    ///
+    /// # Errors
+    /// When signals cannot be watched.
+    pub(crate) fn take() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 // === impl Running ===
@@ -101,12 +125,8 @@ impl Running {
 
     /// Serves until SIGTERM or SIGINT, then stops gracefully; a second one ends the process's patience at once.
     /// SIGHUP reloads.
-    ///
-    /// # Errors
-    /// When signals cannot be watched.
-    pub(crate) async fn until_stopped(&self) -> std::io::Result<()> {
-        let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let mut hup = signal(SignalKind::hangup())?;
+    pub(crate) async fn until_stopped(&self, signals: Signals) {
+        let Signals { mut term, mut int, mut hup } = signals;
         loop {
             tokio::select! {
                 _ = term.recv() => break,
@@ -119,7 +139,6 @@ impl Running {
             _ = term.recv() => warn!("told twice to stop, leaving at once"),
             _ = int.recv() => warn!("told twice to stop, leaving at once"),
         }
-        Ok(())
     }
 
     /// Lets conf changes set the level of the process's log.
@@ -129,6 +148,11 @@ impl Running {
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.snapshot.load_full()
+    }
+
+    /// The conf file, for people.
+    pub(crate) fn conf(&self) -> PathBuf {
+        self.live.file().to_owned()
     }
 
     pub(crate) fn source_names(&self) -> String {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::diagnostic::Diagnostic;
 use crate::endpoint::Table;
+use crate::explain::ListenerFacts;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::Published;
 use crate::telemetry::server::Readiness;
@@ -21,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) table: Arc<Table>,
     /// Metrics and access log.
     pub(crate) telemetry: Arc<Telemetry>,
+    /// Where traffic comes in.
+    pub(crate) listeners: Vec<ListenerFacts>,
     /// Whether traffic is welcome.
     pub(crate) readiness: Arc<Readiness>,
     /// What there is to say about the input.
@@ -40,11 +43,17 @@ pub(crate) struct Report {
 
 impl Shared {
     /// Makes the handles around a snapshot without routes.
-    pub(crate) fn new(empty: Snapshot, table: Arc<Table>, telemetry: Arc<Telemetry>) -> Self {
+    pub(crate) fn new(
+        empty: Snapshot,
+        table: Arc<Table>,
+        telemetry: Arc<Telemetry>,
+        listeners: Vec<ListenerFacts>,
+    ) -> Self {
         Self {
             snapshot: Arc::new(ArcSwap::from_pointee(empty)),
             table,
             telemetry,
+            listeners,
             readiness: Arc::default(),
             report: ArcSwap::default(),
             revision: watch::Sender::new(0),

@@ -15,13 +15,13 @@ use crate::resources::conf::{Conf, EndpointSpec};
 use crate::resources::{Batch, Event, Object, Sourced};
 use crate::settings::Settings;
 use crate::source::conf::ConfFile;
-use crate::source::files::Files;
-use crate::source::{Watching, conf, files};
+use crate::source::files::{Files, Wanted};
+use crate::source::{Reload, Watching, conf, files};
 
 /// Name under which the process's own findings stand among those of sources.
 const PROCESS: &str = "process";
 /// Stands for the address of a built-in upstream when nobody serves it.
-const NOT_STARTED: &str = "127.0.0.1:1";
+pub(super) const NOT_STARTED: &str = "127.0.0.1:1";
 
 /// Sources that run; dropping them ends them.
 pub(super) struct Sources {
@@ -61,27 +61,32 @@ pub(super) fn read_once(settings: &Settings) -> Vec<Batch> {
 pub(super) async fn start(settings: Settings, live: Arc<Live>, sender: mpsc::Sender<Batch>) -> anyhow::Result<Sources> {
     let mut sources = Sources { names: vec![conf::NAME], watching: Vec::new(), _sender: sender.clone() };
     let mut builtins = Builtins::default();
+    let mut follow = Follow::default();
     // Files first: routes of the conf may name their Services.
     if let Some(spec) = &settings.process.sources.files {
         sources.names.push(files::NAME);
         let mut source = Files::new(&spec.paths, &settings.folder);
-        let watch = spec.watch;
+        let wanted = source.wanted();
+        wanted.set(&spec.paths, spec.watch);
         let (source, batch) = tokio::task::spawn_blocking(move || {
             let batch = source.load();
             (source, batch)
         })
         .await?;
         sender.send(batch).await.context("the control plane is gone")?;
-        if watch {
-            sources.watching.push(source.watch(sender.clone())?);
-        }
+        let watching = source.watch(sender.clone())?;
+        follow.files = Some((wanted, watching.reload_handle()));
+        sources.watching.push(watching);
     }
     let mut conf_file = ConfFile::new(&settings.file);
     match conf_file.load() {
         Ok((_, batch)) => {
             sender.send(builtins.fill(batch).await?).await.context("the control plane is gone")?;
             let relay = builtins.relay(sender.clone());
-            sources.watching.push(conf_file.watch(relay, move |settings| report(&sender, live.apply(&settings)))?);
+            sources.watching.push(conf_file.watch(relay, move |settings| {
+                report(&sender, live.apply(&settings));
+                follow.apply(&settings);
+            })?);
         }
         // The built-in demo is no file.
         Err(_) => {
@@ -107,6 +112,21 @@ impl Sources {
     /// Makes every source look again at once.
     pub(super) fn reload(&self) {
         self.watching.iter().for_each(Watching::reload);
+    }
+}
+
+/// What the settings of sources are applied to.
+#[derive(Default)]
+struct Follow {
+    files: Option<(Wanted, Reload)>,
+}
+
+impl Follow {
+    fn apply(&self, settings: &Settings) {
+        if let (Some((wanted, reload)), Some(spec)) = (&self.files, &settings.process.sources.files) {
+            wanted.set(&spec.paths, spec.watch);
+            reload.reload();
+        }
     }
 }
 

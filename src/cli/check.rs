@@ -22,11 +22,11 @@ pub(super) fn check(
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     match output {
         TextOrJson::Json => {
-            print(&format!("{:#}\n", serde_json::json!({ "diagnostics": diagnostics, "summary": summary })))
+            print(&format!("{:#}\n", serde_json::json!({ "diagnostics": diagnostics, "summary": summary })))?;
         }
         TextOrJson::Text => {
-            print(&text(&diagnostics));
-            print(&format!("{summary}: {}\n", report::summary(&diagnostics)));
+            let gap = if diagnostics.is_empty() { "" } else { "\n" };
+            print(&format!("{}{gap}{summary}: {}\n", text(&diagnostics), report::summary(&diagnostics)))?;
         }
     }
     Ok(exit(errors == 0 && (warnings == 0 || !deny_warnings)))

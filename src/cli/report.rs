@@ -94,7 +94,7 @@ fn object(diagnostic: &Diagnostic) -> String {
 }
 
 /// One line: messages may quote what files say.
-fn line(text: &str) -> String {
+pub(super) fn line(text: &str) -> String {
     text.chars().map(printable).collect()
 }
 

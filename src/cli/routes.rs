@@ -24,9 +24,10 @@ pub(super) fn routes(
         None => Offline::load(builder, conf).map_err(|found| super::run::unusable(&found))?.routes(),
     };
     match output {
-        TableForm::Table => print(&text(&rows)),
-        TableForm::Json => print(&format!("{:#}\n", serde_json::to_value(&rows)?)),
-        TableForm::Yaml => print(&crate::yaml::to_string(&serde_json::to_value(&rows)?)?),
+        TableForm::Table if rows.is_empty() => print("no routes: every request is answered 404\n")?,
+        TableForm::Table => print(&text(&rows))?,
+        TableForm::Json => print(&format!("{:#}\n", serde_json::to_value(&rows)?))?,
+        TableForm::Yaml => print(&crate::yaml::to_string(&serde_json::to_value(&rows)?)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use super::{print, report};
-use crate::app::{Builder, summary};
+use crate::app::{Builder, Running, Signals, summary};
 use crate::diagnostic::Diagnostic;
 use crate::settings::{LogStyle, Settings};
 use crate::telemetry::process_log::{self, Form, ProcessLog};
@@ -24,16 +24,25 @@ pub(super) fn run(builder: Builder, conf: Option<&Path>) -> anyhow::Result<ExitC
         .enable_all()
         .build()?;
     runtime.block_on(async {
+        let signals = Signals::take().context("signals cannot be watched")?;
         let running = builder.start(settings).await?;
         running.attach_log(log);
-        running.ready().await;
-        print(&summary::text(&running));
-        running.until_stopped().await?;
-        anyhow::Ok(())
+        // Whoever waits for a source that never comes can be stopped too.
+        tokio::select! {
+            () = running.until_stopped(signals) => Ok(()),
+            Err(error) = announce(&running) => Err(error),
+        }
     })?;
     // Connections that outlived the deadline end here.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the summary when the first configuration is live, and never ends unless that fails.
+async fn announce(running: &Running) -> anyhow::Result<()> {
+    running.ready().await;
+    print(&summary::text(running))?;
+    std::future::pending().await
 }
 
 /// Reads the conf file, or the built-in demo when none is named and none is there.

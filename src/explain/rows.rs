@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Candidate, RouteView, SettingView, UpstreamView};
-use crate::endpoint::Upstream;
+use super::{Candidate, PluginView, RouteView, SettingView, UpstreamView};
+use crate::endpoint::{Balance, Protocol, Upstream};
+use crate::host::HostPattern;
 use crate::snapshot::Snapshot;
+use crate::snapshot::pipeline::Description;
 use crate::snapshot::route::{Action, Route};
 use crate::snapshot::router::{Considered, HostRoutes, Verdict};
 
@@ -28,7 +30,7 @@ pub struct RouteRow {
     pub target: String,
     /// Ready endpoints and all endpoints of its backends; `None`: it has no backends.
     pub ready: Option<(usize, usize)>,
-    /// Plugins in the order in which they run.
+    /// Names of its plugins in the order in which they run.
     pub plugins: Vec<String>,
     /// Object, field and file.
     pub origin: String,
@@ -108,7 +110,7 @@ fn row(host: &str, kind: &str, path: &str, conditions: String, route: &Route) ->
         name: route.facts.name.to_string(),
         target: target(&route.action),
         ready: ready(&route.action),
-        plugins: plugins(route),
+        plugins: plugins(route).into_iter().map(|plugin| plugin.name).collect(),
         origin: route.origin.to_string(),
     }
 }
@@ -139,22 +141,17 @@ fn ready(action: &Action) -> Option<(usize, usize)> {
     Some(counts.fold((0, 0), |(healthy, total), counts| (healthy + counts.healthy, total + counts.total)))
 }
 
-fn plugins(route: &Route) -> Vec<String> {
+fn plugins(route: &Route) -> Vec<PluginView> {
     let described = route.pipeline.describe();
-    described
-        .iter()
-        .map(|it| {
-            format!(
-                "{} ({}, stage {}, {}) {} from {}",
-                it.name,
-                it.kind,
-                it.stage,
-                it.mode.as_str(),
-                it.config,
-                it.origin
-            )
-        })
-        .collect()
+    let view = |it: &Description| PluginView {
+        name: it.name.to_string(),
+        kind: it.kind.to_string(),
+        stage: it.stage.to_owned(),
+        mode: it.mode.as_str().to_owned(),
+        config: it.config.clone(),
+        origin: it.origin.to_string(),
+    };
+    described.iter().map(view).collect()
 }
 
 /// All upstreams with their endpoints.
@@ -163,8 +160,8 @@ pub fn upstreams(all: impl Iterator<Item = Arc<Upstream>>) -> Vec<UpstreamRow> {
         let config = upstream.config();
         UpstreamRow {
             id: upstream.id().to_string(),
-            protocol: format!("{:?}", config.protocol).to_lowercase(),
-            balance: format!("{:?}", config.balance),
+            protocol: protocol(config.protocol).to_owned(),
+            balance: balance(config.balance).to_owned(),
             is_checked: config.health_check.is_some(),
             endpoints: upstream.endpoints().into_iter().map(endpoint_row).collect(),
         }
@@ -212,6 +209,51 @@ pub(super) fn candidate(considered: &Considered<'_>) -> Candidate {
     }
 }
 
+/// The fallback of a host, as the last of its candidates.
+pub(super) fn fallback(
+    snapshot: &Snapshot,
+    host: Option<&HostPattern>,
+    verdict: Option<Verdict<'_>>,
+) -> Option<Candidate> {
+    let verdict = verdict?;
+    let (_, routes) = snapshot.router.hosts().find(|(pattern, _)| Some(*pattern) == host)?;
+    Some(last_resort(routes.fallback()?, verdict == Verdict::Won, verdict.to_string()))
+}
+
+/// The default backend of everything, after the candidates of the host.
+pub(super) fn global(route: &Route, is_taken: bool) -> Candidate {
+    let verdict = if is_taken { "a route of the host fits" } else { "won" };
+    last_resort(route, !is_taken, verdict.to_owned())
+}
+
+fn last_resort(route: &Route, won: bool, verdict: String) -> Candidate {
+    Candidate {
+        name: route.facts.name.to_string(),
+        kind: "fallback".to_owned(),
+        path: "/".to_owned(),
+        conditions: String::new(),
+        won,
+        verdict,
+        origin: route.origin.to_string(),
+    }
+}
+
+fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http => "http",
+        Protocol::Https => "https",
+        Protocol::H2c => "h2c",
+        Protocol::H2 => "h2",
+    }
+}
+
+fn balance(balance: Balance) -> &'static str {
+    match balance {
+        Balance::RoundRobin => "round-robin",
+        Balance::LeastRequest => "least-request",
+    }
+}
+
 /// The route that takes a request.
 pub(super) fn route_view(route: &Route) -> RouteView {
     let settings = route.settings.iter().map(|setting| SettingView {
@@ -238,7 +280,8 @@ pub(super) fn upstream_view(upstream: &Upstream, weight: u32) -> UpstreamView {
     UpstreamView {
         id: upstream.id().to_string(),
         weight,
-        protocol: format!("{:?}, {:?}", config.protocol, config.balance),
+        protocol: protocol(config.protocol).to_owned(),
+        balance: balance(config.balance).to_owned(),
         endpoints: upstream.endpoints().into_iter().map(endpoint).collect(),
         next: upstream.explain_pick().filter(|_| !config.is_invalid).map(|address| address.to_string()),
     }

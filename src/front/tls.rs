@@ -16,7 +16,7 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
 use crate::snapshot::Snapshot;
-use crate::snapshot::certificates::{Certificates, ServedCertificate};
+use crate::snapshot::certificates::ServedCertificate;
 
 /// Sessions of TLS 1.2 clients without tickets that can be resumed, for each listener.
 const CACHED_SESSIONS: usize = 16 * 1024;
@@ -124,24 +124,14 @@ pub(super) fn canonical_server_name(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// The certificate for a canonical server name: its host's, else the listener's own default, else the snapshot's.
-pub fn certificate_for<'c>(
-    certificates: &'c Certificates,
-    listener_default: Option<&'c Arc<ServedCertificate>>,
-    server_name: Option<&str>,
-) -> &'c Arc<ServedCertificate> {
-    let of_host = server_name.and_then(|name| certificates.hosts.find(name));
-    of_host.or(listener_default).unwrap_or(&certificates.default)
-}
-
 // === impl CurrentCertificates ===
 
 impl ResolvesServerCert for CurrentCertificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let snapshot = self.snapshot.load();
         let name = hello.server_name().map(canonical_server_name);
-        let served =
-            certificate_for(&snapshot.certificates, self.listener_default.load().as_ref(), name.as_deref()).clone();
+        let of_listener = self.listener_default.load();
+        let served = snapshot.certificates.find_or(name.as_deref(), of_listener.as_ref());
         Some(served.key.clone())
     }
 }

@@ -9,7 +9,7 @@ use tidegate_plugin::RequestFacts;
 use crate::snapshot::route::{Redirect, RedirectPath};
 
 /// The value of `Location`. `port` is the one that the client named in `Host`.
-pub(super) fn location(redirect: &Redirect, facts: &RequestFacts<'_>, port: Option<u16>) -> String {
+pub(crate) fn location(redirect: &Redirect, facts: &RequestFacts<'_>, port: Option<u16>) -> String {
     let scheme = redirect.scheme.as_deref().unwrap_or(facts.scheme);
     let host = redirect.host.as_deref().unwrap_or(facts.host);
     // A port belongs to a scheme: a new scheme without a port means the scheme's own.
@@ -22,7 +22,7 @@ pub(super) fn location(redirect: &Redirect, facts: &RequestFacts<'_>, port: Opti
 }
 
 /// The same address over https, on its own port.
-pub(super) fn https_location(facts: &RequestFacts<'_>) -> String {
+pub(crate) fn https_location(facts: &RequestFacts<'_>) -> String {
     write("https", facts.host, None, facts.path, facts.query)
 }
 

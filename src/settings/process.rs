@@ -52,7 +52,7 @@ pub struct AddressSpec {
     pub address: SocketAddr,
 }
 
-/// A socket that clients connect to. A change of name, address or protocol needs a restart.
+/// A socket that clients connect to. A change of name, address, protocol, `alpn` or `minVersion` needs a restart.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ListenerSpec {
@@ -82,9 +82,10 @@ pub enum ListenerProtocol {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct TlsSpec {
-    /// PEM chain for clients that name no known host. Default: self-signed, made at start.
+    /// PEM chain for clients that name no known host. Read again when the conf changes and on SIGHUP, not when the
+    /// file alone changes. Default: self-signed, made at start.
     pub certificate_file: Option<String>,
-    /// PEM key of it.
+    /// PEM key of it; read again with it.
     pub key_file: Option<String>,
     /// Protocols offered, in order of preference. Default `h2`, `http/1.1`.
     pub alpn: Option<Vec<Alpn>>,
@@ -150,9 +151,9 @@ pub struct SourcesSpec {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct FilesSpec {
-    /// Files and folders, read with their subfolders: `*.yaml`, `*.yml`, `*.json`.
+    /// Files and folders, read with their subfolders: `*.yaml`, `*.yml`, `*.json`. When one is left out, its objects go.
     pub paths: Vec<String>,
-    /// Whether changes are followed. Default true.
+    /// Whether changes are followed. If not, files are read at start, when the conf changes and on SIGHUP. Default true.
     #[serde(default = "yes")]
     pub watch: bool,
 }
@@ -173,7 +174,7 @@ pub struct ShutdownSpec {
 pub struct LogSpec {
     /// The least that is told. Default `info`.
     pub level: LogLevel,
-    /// Form of a line. Default `text`.
+    /// Form of a line. Default `text`. A change needs a restart.
     pub format: LogStyle,
 }
 
@@ -243,21 +244,36 @@ impl Process {
 
     /// Names what differs in `new` and cannot change while the process runs.
     pub fn restart_needed(&self, new: &Process) -> Vec<Diagnostic> {
-        let sockets = |process: &Process| -> Vec<(String, SocketAddr, ListenerProtocol)> {
-            let socket = |it: &ListenerSpec| (it.name.clone(), it.address, it.protocol);
-            let mut sockets: Vec<_> = process.listeners.iter().map(socket).collect();
-            sockets.sort_by(|a, b| a.0.cmp(&b.0));
-            sockets
+        let listeners = |process: &Process| -> Vec<ListenerSpec> {
+            let mut listeners = process.listeners.clone();
+            for tls in listeners.iter_mut().filter_map(|listener| listener.tls.as_mut()) {
+                (tls.certificate_file, tls.key_file) = (None, None);
+            }
+            for listener in &mut listeners {
+                listener.tls.get_or_insert_default();
+            }
+            listeners.sort_by(|a, b| a.name.cmp(&b.name));
+            listeners
         };
         let changed = [
             ("threads", self.threads != new.threads),
-            ("listeners", sockets(self) != sockets(new)),
+            ("listeners", listeners(self) != listeners(new)),
             ("telemetry", self.telemetry != new.telemetry),
             ("admin", self.admin != new.admin),
             ("sources.files", self.sources.files.is_some() != new.sources.files.is_some()),
+            ("log.format", self.log.format != new.log.format),
         ];
         let fields = changed.into_iter().filter(|(_, is_changed)| *is_changed).map(|(field, _)| field);
         fields.map(needs_restart).collect()
+    }
+
+    /// Takes back from `old` what needs a restart, so that the next change is compared with what is in force.
+    pub fn keep_restart_needed(&mut self, old: Process) {
+        if self.sources.files.is_some() != old.sources.files.is_some() {
+            self.sources = old.sources;
+        }
+        (self.listeners, self.threads) = (old.listeners, old.threads);
+        (self.telemetry, self.admin, self.log.format) = (old.telemetry, old.admin, old.log.format);
     }
 }
 

@@ -183,10 +183,25 @@ fn what_cannot_change_live_is_named() {
         let new = parse(text).unwrap().process;
         old.restart_needed(&new).iter().map(|it| it.origin.field.to_string()).collect()
     };
-    let same = "listeners: [{ name: a, address: '127.0.0.1:1', protocol: https, tls: { minVersion: '1.3' } }]\n";
+    let same =
+        "listeners: [{ name: a, address: '127.0.0.1:1', protocol: https, tls: { certificateFile: a, keyFile: b } }]\n";
     assert_eq!(fields(&format!("{same}shutdown: {{ delay: 1s }}\naccessLog: off\nlog: {{ level: debug }}\n")), [""; 0]);
-    let all = "threads: 3\nadmin: off\ntelemetry: off\nsources: { files: { paths: [a] } }\n";
-    assert_eq!(fields(all), ["threads", "listeners", "telemetry", "admin", "sources.files"]);
+    let all = "threads: 3\nadmin: off\ntelemetry: off\nsources: { files: { paths: [a] } }\nlog: { format: json }\n";
+    assert_eq!(fields(all), ["threads", "listeners", "telemetry", "admin", "sources.files", "log.format"]);
+    for tls in ["minVersion: '1.3'", "alpn: [h2]"] {
+        let listener = "name: a, address: '127.0.0.1:1', protocol: https";
+        assert_eq!(fields(&format!("listeners: [{{ {listener}, tls: {{ {tls} }} }}]\n")), ["listeners"], "{tls}");
+    }
+}
+
+#[test]
+fn what_needs_a_restart_is_compared_with_what_is_in_force() {
+    let old = parse("threads: 1\n").unwrap().process;
+    let asked = parse("threads: 2\nlog: { level: warn, format: json }\nsources: { files: { paths: [a] } }\n").unwrap();
+    let mut now = asked.process.clone();
+    now.keep_restart_needed(old);
+    assert_eq!((now.threads, now.log.level, now.sources.files.is_none()), (1, LogLevel::Warn, true));
+    assert_eq!(now.restart_needed(&asked.process).len(), 3, "the next look says so again");
 }
 
 #[test]

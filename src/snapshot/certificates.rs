@@ -36,7 +36,16 @@ pub struct ServedCertificate {
 impl Certificates {
     /// The certificate for a server name, canonical; `None`: the client sent none.
     pub fn find(&self, server_name: Option<&str>) -> &Arc<ServedCertificate> {
-        server_name.and_then(|name| self.hosts.find(name)).unwrap_or(&self.default)
+        self.find_or(server_name, None)
+    }
+
+    /// The certificate for a canonical server name: its host's, else the listener's own, else the default.
+    pub fn find_or<'c>(
+        &'c self,
+        server_name: Option<&str>,
+        of_listener: Option<&'c Arc<ServedCertificate>>,
+    ) -> &'c Arc<ServedCertificate> {
+        server_name.and_then(|name| self.hosts.find(name)).or(of_listener).unwrap_or(&self.default)
     }
 }
 

@@ -66,7 +66,8 @@ impl ConfFile {
 
     /// Follows changes on a thread of its own until the result is dropped or nobody receives any more.
     ///
-    /// `on_settings` is called with the new settings, on that thread, before their batch is sent.
+    /// `on_settings` is called with the new settings, on that thread, before their batch is sent; after a reload
+    /// that was asked for also with the old ones, since files that they name may have changed.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -79,17 +80,20 @@ impl ConfFile {
             signals.only(self.names());
             signals.watch(&self.folders());
             let mut noticed = Instant::now();
+            let mut is_asked = false;
             loop {
                 let change = self.reread(noticed);
                 signals.only(self.names());
                 signals.watch(&self.folders());
-                if let Some(settings) = change.settings {
+                if let Some(settings) = change.settings.or_else(|| self.good.clone().filter(|_| is_asked)) {
                     on_settings(settings);
                 }
                 if change.batch.is_some_and(|batch| sender.blocking_send(batch).is_err()) || sender.is_closed() {
                     return;
                 }
-                noticed = match signals.next() {
+                let signal = signals.next();
+                is_asked = signal == Signal::Reload;
+                noticed = match signal {
                     Signal::Stop => return,
                     Signal::Changed(noticed) => noticed,
                     Signal::Reload | Signal::Poll => Instant::now(),

@@ -10,8 +10,10 @@ mod state;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc::Sender;
 
 use crate::diagnostic::Diagnostic;
@@ -26,7 +28,7 @@ pub const NAME: &str = "files";
 /// The source.
 #[derive(Debug)]
 pub struct Files {
-    roots: Vec<PathBuf>,
+    wanted: Wanted,
     state: State,
     /// Folders that were walked last: what has to be watched.
     folders: Vec<PathBuf>,
@@ -34,13 +36,48 @@ pub struct Files {
     is_complete: bool,
 }
 
+/// What is to be read; shared with a source that runs, so that it may change.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    folder: PathBuf,
+    is: Arc<ArcSwap<Paths>>,
+}
+
+#[derive(Debug)]
+struct Paths {
+    roots: Vec<PathBuf>,
+    is_followed: bool,
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    /// Asks for these paths from the next look on, and whether changes are followed without being told to look.
+    /// Objects of paths that are left out go away.
+    pub fn set<P: AsRef<Path>>(&self, paths: impl IntoIterator<Item = P>, is_followed: bool) {
+        self.is.store(Arc::new(Paths::new(paths, &self.folder, is_followed)));
+    }
+}
+
+impl Paths {
+    fn new<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>, folder: &Path, is_followed: bool) -> Self {
+        Self { roots: paths.into_iter().map(|path| scan::tidy(&folder.join(path))).collect(), is_followed }
+    }
+}
+
 // === impl Files ===
 
 impl Files {
     /// Makes the source; relative paths start in `folder`, that of the conf file.
     pub fn new<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>, folder: &Path) -> Self {
-        let roots = paths.into_iter().map(|path| scan::tidy(&folder.join(path))).collect();
-        Self { roots, state: State::default(), folders: Vec::new(), told: Vec::new(), is_complete: false }
+        let is = Arc::new(ArcSwap::from_pointee(Paths::new(paths, folder, true)));
+        let wanted = Wanted { folder: folder.to_owned(), is };
+        Self { wanted, state: State::default(), folders: Vec::new(), told: Vec::new(), is_complete: false }
+    }
+
+    /// What changes the paths of this source, also while it runs.
+    pub fn wanted(&self) -> Wanted {
+        self.wanted.clone()
     }
 
     /// Reads everything: the first batch.
@@ -66,13 +103,24 @@ impl Files {
                 if self.deliver(&mut signals, &sender, noticed).is_err() || sender.is_closed() {
                     return;
                 }
-                noticed = match signals.next() {
-                    Signal::Stop => return,
-                    Signal::Changed(noticed) => noticed,
-                    Signal::Reload | Signal::Poll => Instant::now(),
-                };
+                let Some(next) = self.wait(&mut signals) else { return };
+                noticed = next;
             }
         })
+    }
+
+    /// Waits until it is time to look; `None`: stop.
+    fn wait(&self, signals: &mut watch::Signals) -> Option<Instant> {
+        loop {
+            let is_followed = self.wanted.is.load().is_followed;
+            match signals.next() {
+                Signal::Stop => return None,
+                Signal::Reload => return Some(Instant::now()),
+                Signal::Changed(noticed) if is_followed => return Some(noticed),
+                Signal::Poll if is_followed => return Some(Instant::now()),
+                Signal::Changed(_) | Signal::Poll => {}
+            }
+        }
     }
 
     /// Scans until there is no folder that was not watched before its scan, and sends what changed.
@@ -96,7 +144,7 @@ impl Files {
     }
 
     fn scan(&mut self) -> (Vec<Event>, Vec<Diagnostic>) {
-        let scan = scan::scan(&self.roots, &self.state);
+        let scan = scan::scan(&self.wanted.is.load().roots, &self.state);
         self.folders.clone_from(&scan.folders);
         self.is_complete |= scan.gone.is_empty();
         let events = self.state.decide(scan);

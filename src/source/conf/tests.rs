@@ -90,3 +90,15 @@ fn changes_are_followed_and_settings_are_told_before_their_batch() {
     drop(watching);
     assert!(batches.blocking_recv().is_none());
 }
+
+#[test]
+fn a_reload_that_is_asked_for_tells_the_settings_although_nothing_changed() {
+    let (_folder, mut file) = conf_file(ROUTE);
+    let (first, _) = file.load().unwrap();
+    let (sender, _batches) = mpsc::channel(4);
+    let (tell, settings) = std::sync::mpsc::channel();
+    let watching = file.watch(sender, move |settings| tell.send(settings).unwrap()).unwrap();
+    watching.reload();
+    let told = settings.recv_timeout(std::time::Duration::from_secs(30)).unwrap();
+    assert_eq!(told.conf, first.conf);
+}

@@ -223,6 +223,37 @@ fn a_path_that_was_never_there_is_told_and_leaves_the_batch_incomplete() {
 }
 
 #[test]
+fn paths_that_are_left_out_take_their_objects_along() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        fs::write(folder.path().join(format!("{name}.yaml")), config_map(name, "1")).unwrap();
+    }
+    let mut files = Files::new(["a.yaml", "missing"], folder.path());
+    let batch = files.load();
+    assert_eq!((told(&batch), codes(&batch)), expect(&["+a 1"], &["SourceGone"]));
+    files.wanted().set(["b.yaml"], true);
+    let batch = files.load();
+    assert_eq!((told(&batch), codes(&batch)), expect(&["+b 1", "-a"], &[]));
+}
+
+#[test]
+fn changes_that_are_not_followed_are_read_when_asked() {
+    let mut it = Folder::new(&[("a.yaml", &config_map("a", "1"))]);
+    it.load();
+    it.files.wanted().set([it.path("")], false);
+    let (sender, mut receiver) = mpsc::channel(4);
+    let files = std::mem::replace(&mut it.files, Files::new([""; 0], Path::new(".")));
+    it.write("a.yaml", config_map("a", "2"));
+    let watching = files.watch(sender).unwrap();
+    let mut next = || receiver.blocking_recv().map(|batch| (told(&batch), codes(&batch)));
+    assert_eq!(next(), Some(expect(&["+a 2"], &[])), "what changed before the watch");
+    it.write("a.yaml", config_map("a", "3"));
+    it.write("a.yaml", config_map("a", "4"));
+    watching.reload();
+    assert_eq!(next(), Some(expect(&["+a 4"], &[])));
+}
+
+#[test]
 fn real_world_files_are_read_without_errors() {
     let mut files = Files::new(["tests/data"], Path::new(env!("CARGO_MANIFEST_DIR")));
     let batch = files.load();
