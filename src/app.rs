@@ -15,7 +15,7 @@ mod shared;
 mod sources;
 pub(crate) mod summary;
 
-use std::process::ExitCode;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -79,11 +79,6 @@ impl Builder {
         &self.registry
     }
 
-    /// Reads the command line and does what it says; by default serves until told to stop.
-    pub fn run(self) -> ExitCode {
-        crate::cli::main(self)
-    }
-
     /// Starts serving on the runtime that this is called in.
     ///
     /// # Errors
@@ -110,6 +105,16 @@ impl Builder {
             .spawn(move || control.run(inbox))
             .context("no thread for the control plane")?;
         Ok(Running { shared, live, listeners, servers, sources, stop })
+    }
+}
+
+/// Reads the conf file, or the built-in demo when none is named and none is there.
+pub(crate) fn settings(conf: Option<&Path>) -> Result<Settings, Vec<Diagnostic>> {
+    const DEFAULT: &str = "conf/tidegate.yaml";
+    match conf {
+        Some(file) => Settings::load(file),
+        None if Path::new(DEFAULT).exists() => Settings::load(Path::new(DEFAULT)),
+        None => Settings::parse(include_str!("../conf/tidegate.yaml"), Path::new("(built-in demo)")),
     }
 }
 

@@ -19,7 +19,6 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::app::Builder;
 use crate::explain::QuestionError;
-pub(crate) use run::load;
 
 /// A programmable reverse proxy and Kubernetes ingress controller on Pingora.
 #[derive(Debug, Parser)]
@@ -108,8 +107,14 @@ enum TableForm {
 /// Exit code for a command line that cannot be understood, as `clap` has it.
 const WRONG_USAGE: u8 = 2;
 
-/// Reads the command line and does what it says.
-pub(crate) fn main(builder: Builder) -> ExitCode {
+impl Builder {
+    /// Reads the command line and does what it says; by default serves until told to stop.
+    pub fn run(self) -> ExitCode {
+        main(self)
+    }
+}
+
+fn main(builder: Builder) -> ExitCode {
     let cli = Cli::parse();
     let conf = cli.conf;
     let done = match cli.command.unwrap_or(Command::Run) {

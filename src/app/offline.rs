@@ -26,7 +26,7 @@ impl Offline {
     /// # Errors
     /// The diagnostics of a conf file that cannot be used.
     pub(crate) fn load(builder: &Builder, conf: Option<&Path>) -> Result<Self, Vec<Diagnostic>> {
-        let settings = crate::cli::load(conf)?;
+        let settings = super::settings(conf)?;
         let (compiler, shared) = parts(builder, &settings).map_err(|error| vec![super::internal(&error)])?;
         let batches = super::sources::read_once(&settings);
         let mut control =

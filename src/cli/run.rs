@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use super::{print, report};
-use crate::app::{Builder, Running, Signals, summary};
+use crate::app::{Builder, Running, Signals, settings, summary};
 use crate::diagnostic::Diagnostic;
-use crate::settings::{LogStyle, Settings};
+use crate::settings::LogStyle;
 use crate::telemetry::process_log::{self, Form, ProcessLog};
 
 pub(super) fn run(builder: Builder, conf: Option<&Path>) -> anyhow::Result<ExitCode> {
-    let settings = load(conf).map_err(|found| unusable(&found))?;
+    let settings = settings(conf).map_err(|found| unusable(&found))?;
     let log = &settings.process.log;
     let form = if log.format == LogStyle::Json { Form::Json } else { Form::Text };
     let log = ProcessLog::install(log.level.as_str(), std::env::var(process_log::ENVIRONMENT).ok(), form)
@@ -43,16 +43,6 @@ async fn announce(running: &Running) -> anyhow::Result<()> {
     running.ready().await;
     print(&summary::text(running))?;
     std::future::pending().await
-}
-
-/// Reads the conf file, or the built-in demo when none is named and none is there.
-pub(crate) fn load(conf: Option<&Path>) -> Result<Settings, Vec<Diagnostic>> {
-    const DEFAULT: &str = "conf/tidegate.yaml";
-    match conf {
-        Some(file) => Settings::load(file),
-        None if Path::new(DEFAULT).exists() => Settings::load(Path::new(DEFAULT)),
-        None => Settings::parse(include_str!("../../conf/tidegate.yaml"), Path::new("(built-in demo)")),
-    }
 }
 
 /// The error for a conf file that cannot be used: its diagnostics as text.
