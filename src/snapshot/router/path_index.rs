@@ -78,8 +78,20 @@ impl PathIndex {
             let mut buckets = self.buckets.iter().zip(0u32..);
             return buckets.find(|(bucket, _)| is_prefix(&bucket.path, path)).map_or(NONE, |(_, index)| index);
         }
+        let (likely, end) = self.walk(path, |hash, _| self.probe_tag(hash));
+        // Only the winner's text is compared: each comparison goes to memory that is cold in large tables.
+        match self.bucket(likely) {
+            Some(bucket) if path.get(..end) == Some(&*bucket.path) => likely,
+            None => NONE,
+            // Two paths share a tag, which happens once in billions: compare every text.
+            Some(_) => self.walk(path, |hash, prefix| self.probe(hash, prefix)).0,
+        }
+    }
+
+    /// Probes every prefix of a path; returns the longest one that was found, and its length.
+    fn walk(&self, path: &str, probe: impl Fn(u64, &str) -> u32) -> (u32, usize) {
         let mut hash = SEED;
-        let mut best = self.probe(hash, "");
+        let mut best = (probe(hash, ""), 0);
         let mut end = 0;
         for segment in segments(path) {
             end += segment.len();
@@ -87,8 +99,8 @@ impl PathIndex {
                 break;
             }
             hash = mix(hash, segment.as_bytes());
-            let found = path.get(..end).map_or(NONE, |prefix| self.probe(hash, prefix));
-            best = if found == NONE { best } else { found };
+            let found = path.get(..end).map_or(NONE, |prefix| probe(hash, prefix));
+            best = if found == NONE { best } else { (found, end) };
         }
         best
     }
@@ -122,6 +134,19 @@ impl PathIndex {
         while let Some(slot) = self.slots.get(at).filter(|slot| slot.bucket != NONE) {
             let same = slot.tag == (hash >> 32) as u32;
             if same && self.bucket(slot.bucket).is_some_and(|bucket| *bucket.path == *path) {
+                return slot.bucket;
+            }
+            at = (at + 1) & mask;
+        }
+        NONE
+    }
+
+    /// The first bucket with the hash's tag: right but for collisions.
+    fn probe_tag(&self, hash: u64) -> u32 {
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        while let Some(slot) = self.slots.get(at).filter(|slot| slot.bucket != NONE) {
+            if slot.tag == (hash >> 32) as u32 {
                 return slot.bucket;
             }
             at = (at + 1) & mask;
