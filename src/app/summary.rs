@@ -26,9 +26,9 @@ pub(crate) fn text(running: &Running) -> String {
     for (scheme, address) in running.addresses() {
         line("listening", &format!("{scheme}://{address}"));
     }
-    for (label, address, page) in [("telemetry", running.telemetry(), "/metrics"), ("admin", running.admin(), "/")] {
+    for (label, address) in [("telemetry", running.telemetry()), ("admin", running.admin())] {
         if let Some(address) = address {
-            line(label, &format!("http://{}{page}", reachable(address)));
+            line(label, &format!("http://{}", reachable(address)));
         }
     }
     line("sources", &running.source_names());
