@@ -5,8 +5,21 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    unreachable_pub,
+    missing_docs,
     reason = "a test that cannot go on fails"
 )]
+
+#[path = "cli/check.rs"]
+mod check;
+#[path = "cli/explain.rs"]
+mod explain;
+#[path = "cli/live.rs"]
+mod live;
+#[path = "cli/small.rs"]
+mod small;
+#[path = "cli/support.rs"]
+mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -13,7 +13,7 @@ use super::live::Live;
 use crate::diagnostic::Diagnostic;
 use crate::resources::conf::{Conf, EndpointSpec};
 use crate::resources::{Batch, Event, Object, Sourced};
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use crate::source::conf::ConfFile;
 use crate::source::files::{Files, Wanted};
 use crate::source::{Reload, Watching, conf, files};
@@ -139,7 +139,8 @@ fn report(sender: &mpsc::Sender<Batch>, diagnostics: Vec<Diagnostic>) {
 
 /// The conf of settings that came from no file.
 fn first_batch(settings: &Settings) -> Batch {
-    let conf = Sourced { object: Arc::new(settings.conf.clone()), place: None };
+    let place = settings::origin(&settings.file).place;
+    let conf = Sourced { object: Arc::new(settings.conf.clone()), place };
     let events = vec![Event::Apply(Object::Conf(conf))];
     Batch { source: conf::NAME, events, diagnostics: Vec::new(), noticed: Instant::now(), is_complete: true }
 }

@@ -26,9 +26,9 @@ pub(crate) fn text(running: &Running) -> String {
     for (scheme, address) in running.addresses() {
         line("listening", &format!("{scheme}://{address}"));
     }
-    for (label, address, page) in [("telemetry", running.telemetry(), "/metrics"), ("admin", running.admin(), "/")] {
+    for (label, address) in [("telemetry", running.telemetry()), ("admin", running.admin())] {
         if let Some(address) = address {
-            line(label, &format!("http://{}{page}", reachable(address)));
+            line(label, &format!("http://{}", reachable(address)));
         }
     }
     line("sources", &running.source_names());
@@ -61,14 +61,14 @@ fn counted_text(count: usize, what: &str) -> String {
 
 /// Commands that show something: one a host, of routes that forward before others; https where http only redirects.
 fn to_try(addresses: &[(String, SocketAddr)], snapshot: &Snapshot) -> Vec<String> {
-    let mut entries: Vec<(usize, &HostPattern, &str, &Route)> = Vec::new();
+    let mut entries: Vec<((bool, usize), &HostPattern, &str, &Route)> = Vec::new();
     for (pattern, routes) in snapshot.router.hosts() {
         let plain = routes.entries().iter().filter(|entry| entry.kind() != "regex" && entry.conditions().is_empty());
         let fallback = routes.fallback().map(|route| ("/", &**route));
         let shown = plain.map(|entry| (entry.path(), &**entry.route())).chain(fallback);
         let shown = shown.filter(|(_, route)| !matches!(route.action, Action::Refuse(_)));
         entries.extend(shown.enumerate().map(|(index, (path, route))| {
-            let order = if matches!(route.action, Action::Forward(_)) { index } else { index + MAX_TO_TRY };
+            let order = (!matches!(route.action, Action::Forward(_)), index);
             (order, pattern, path, route)
         }));
     }
