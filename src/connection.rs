@@ -4,11 +4,12 @@
 //! plain and TLS. The proxy tells it where a request stands, and the front's guard holds the client to its deadlines
 //! accordingly. A leaf module: it must not know listeners, snapshots or requests.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Instant;
 
+use http::HeaderValue;
 use pingora::protocols::Digest;
 use tidegate_plugin::TlsFacts;
 
@@ -27,6 +28,8 @@ pub struct ConnectionInfo {
     pub protocol: Protocol,
     /// When it was accepted, before the TLS handshake.
     pub accepted_at: Instant,
+    /// The peer's address as header fields have it, so that it is written once.
+    pub peer_field: HeaderValue,
     /// Phase of the current request in the low bits, above them a count of the changes.
     progress: AtomicU64,
     timed_out: AtomicU8,
@@ -92,6 +95,7 @@ impl ConnectionInfo {
             tls,
             protocol,
             accepted_at,
+            peer_field: address_field(peer.ip().to_canonical()),
             progress: AtomicU64::new(Phase::Head.bits()),
             timed_out: AtomicU8::new(0),
         }
@@ -165,6 +169,12 @@ impl ConnectionInfo {
         // One task at a time drives an HTTP/1 connection, so nothing is written between load and store.
         self.progress.store(changed, Ordering::Release);
     }
+}
+
+/// An address as a header field's value.
+pub fn address_field(address: IpAddr) -> HeaderValue {
+    // The text of an address has no byte that a value could not have.
+    HeaderValue::from_str(&address.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 // === impl Phase ===

@@ -86,10 +86,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Front<A> {
         let arrival = self.arrival(&stream, &snapshot, accepted_at);
         // An open connection must not hold on to the snapshot it began with.
         drop(snapshot);
-        tokio::select! {
-            () = self.accepted(*stream, arrival) => {}
-            () = self.drain.cut_off() => {}
-        }
+        self.drain.unless_cut(self.accepted(*stream, arrival)).await;
         None
     }
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -32,14 +32,21 @@ pub(super) struct ReadClock {
     since: Instant,
     /// Bytes that came in this phase.
     bytes: u64,
-    /// Time spent waiting for bytes in this phase, up to `waiting_since`.
+    /// Time spent waiting for bytes of a body, up to `waiting_since`.
     waited: Duration,
     waiting_since: Option<Instant>,
 }
 
 /// A timer that is touched only when something waits, and moved only when it fires too early.
 #[derive(Debug, Default)]
-pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
+pub(super) struct Timer(Option<Armed>);
+
+#[derive(Debug)]
+struct Armed {
+    sleep: Pin<Box<Sleep>>,
+    /// Whom the timer wakes.
+    waker: Waker,
+}
 
 // === impl ReadClock ===
 
@@ -66,10 +73,9 @@ impl ReadClock {
         &mut self,
         info: &ConnectionInfo,
         waits: &Waits,
-        now: Instant,
+        now: impl Fn() -> Instant,
     ) -> Option<(Instant, TimedOut)> {
-        self.follow(info, &|| now);
-        let waiting_since = *self.waiting_since.get_or_insert(now);
+        self.follow(info, &now);
         match (info.protocol, self.progress.phase()) {
             (Protocol::Http2, _) if self.bytes >= H2_OPENING_BYTES => None,
             (Protocol::Http2, _) | (Protocol::Http1, Phase::Head) => {
@@ -80,6 +86,7 @@ impl ReadClock {
             (Protocol::Http1, Phase::Leftover) => Some((self.since + waits.header, TimedOut::Body)),
             (Protocol::Http1, Phase::Request) => None,
             (Protocol::Http1, Phase::Body) => {
+                let waiting_since = *self.waiting_since.get_or_insert_with(now);
                 let left = body_time(self.bytes, waits.body).saturating_sub(self.waited);
                 Some((waiting_since + left, TimedOut::Body))
             }
@@ -116,15 +123,33 @@ fn body_time(bytes: u64, timeout: Duration) -> Duration {
 impl Timer {
     /// Ready when the deadline has passed; otherwise the task is woken for it.
     pub(super) fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if sleep.deadline() > deadline {
-            sleep.as_mut().reset(deadline);
+        let Some(armed) = &mut self.0 else {
+            let armed = self.0.insert(Armed { sleep: Box::pin(sleep_until(deadline)), waker: cx.waker().clone() });
+            return armed.poll(deadline, cx);
+        };
+        if armed.will_wake(deadline, cx) {
+            return Poll::Pending;
         }
-        while sleep.as_mut().poll(cx).is_ready() {
+        armed.poll(deadline, cx)
+    }
+}
+
+impl Armed {
+    /// Whether this task will be woken in time as it is; the usual case, in which the timer need not be touched.
+    fn will_wake(&self, deadline: Instant, cx: &Context<'_>) -> bool {
+        !self.sleep.is_elapsed() && self.sleep.deadline() <= deadline && self.waker.will_wake(cx.waker())
+    }
+
+    fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        self.waker.clone_from(cx.waker());
+        if self.sleep.deadline() > deadline {
+            self.sleep.as_mut().reset(deadline);
+        }
+        while self.sleep.as_mut().poll(cx).is_ready() {
             if Instant::now() >= deadline {
                 return Poll::Ready(());
             }
-            sleep.as_mut().reset(deadline);
+            self.sleep.as_mut().reset(deadline);
         }
         Poll::Pending
     }
@@ -155,7 +180,7 @@ mod tests {
         let (info, start) = (info(Protocol::Http1), Instant::now());
         let mut clock = ReadClock::new(&info, start);
         for second in 0..9 {
-            let due = clock.deadline(&info, &WAITS, after(start, second));
+            let due = clock.deadline(&info, &WAITS, || after(start, second));
             assert_eq!(due, Some((after(start, 10), TimedOut::Header)));
             clock.bytes_came(&info, 1, || after(start, second));
         }
@@ -167,13 +192,13 @@ mod tests {
         let (info, start) = (info(Protocol::Http1), Instant::now());
         let mut clock = ReadClock::new(&info, start);
         info.head_arrived();
-        assert_eq!(clock.deadline(&info, &WAITS, after(start, 1)), None, "the client owes nothing");
+        assert_eq!(clock.deadline(&info, &WAITS, || after(start, 1)), None, "the client owes nothing");
         assert!(!clock.has_partial_head(&info));
         info.request_done();
-        let idle = clock.deadline(&info, &WAITS, after(start, 5));
+        let idle = clock.deadline(&info, &WAITS, || after(start, 5));
         assert_eq!(idle, Some((after(start, 25), TimedOut::Idle)));
         clock.bytes_came(&info, 1, || after(start, 15));
-        let head = clock.deadline(&info, &WAITS, after(start, 16));
+        let head = clock.deadline(&info, &WAITS, || after(start, 16));
         assert_eq!(head, Some((after(start, 25), TimedOut::Header)));
         assert_eq!(info.progress().phase(), Phase::Head);
     }
@@ -184,13 +209,13 @@ mod tests {
         let mut clock = ReadClock::new(&info, start);
         info.head_arrived();
         info.body_expected();
-        assert_eq!(clock.deadline(&info, &WAITS, start), Some((after(start, 30), TimedOut::Body)));
+        assert_eq!(clock.deadline(&info, &WAITS, || start), Some((after(start, 30), TimedOut::Body)));
         clock.bytes_came(&info, 4000, || after(start, 10));
         // Ten seconds pass in which nobody wants bytes: they are not the client's.
-        let due = clock.deadline(&info, &WAITS, after(start, 20));
+        let due = clock.deadline(&info, &WAITS, || after(start, 20));
         assert_eq!(due, Some((after(start, 20 + 40 - 10), TimedOut::Body)));
         clock.bytes_came(&info, 1, || after(start, 49));
-        let due = clock.deadline(&info, &WAITS, after(start, 49)).map(|(due, _)| due - start);
+        let due = clock.deadline(&info, &WAITS, || after(start, 49)).map(|(due, _)| due - start);
         assert_eq!(due, Some(Duration::from_millis(49_000 + 40_010 - 39_000)));
     }
 
@@ -202,7 +227,7 @@ mod tests {
         info.body_expected();
         info.request_done();
         clock.bytes_came(&info, 5000, || start);
-        assert_eq!(clock.deadline(&info, &WAITS, after(start, 5)), Some((after(start, 10), TimedOut::Body)));
+        assert_eq!(clock.deadline(&info, &WAITS, || after(start, 5)), Some((after(start, 10), TimedOut::Body)));
         assert!(!clock.has_partial_head(&info));
     }
 
@@ -211,9 +236,9 @@ mod tests {
         let (info, start) = (info(Protocol::Http2), Instant::now());
         let mut clock = ReadClock::new(&info, start);
         clock.bytes_came(&info, 24, || start);
-        assert_eq!(clock.deadline(&info, &WAITS, start), Some((after(start, 10), TimedOut::Header)));
+        assert_eq!(clock.deadline(&info, &WAITS, || start), Some((after(start, 10), TimedOut::Header)));
         clock.bytes_came(&info, 9, || start);
-        assert_eq!(clock.deadline(&info, &WAITS, start), None);
+        assert_eq!(clock.deadline(&info, &WAITS, || start), None);
         assert!(!clock.has_partial_head(&info));
     }
 

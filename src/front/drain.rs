@@ -3,9 +3,11 @@
 //! Three steps: [`Drain::begin`] tells everybody, [`Drain::idle`] resolves when nothing is open any more, and
 //! [`Drain::cut`] ends what is left when the caller's patience does.
 
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
 
 use pingora::server::ShutdownWatch;
 use tokio::sync::{Notify, watch};
@@ -17,6 +19,8 @@ pub struct Drain {
     // Never marked as seen, so that a connection which starts after the begin learns of it as well.
     unseen: watch::Receiver<bool>,
     cut: watch::Sender<bool>,
+    /// The same, to be seen at no cost.
+    is_cut: AtomicBool,
     open: AtomicUsize,
     changed: Notify,
 }
@@ -31,7 +35,8 @@ impl Drain {
     /// Makes a drain that has not begun.
     pub fn new() -> Self {
         let (begun, unseen) = watch::channel(false);
-        Self { begun, unseen, cut: watch::Sender::new(false), open: AtomicUsize::new(0), changed: Notify::new() }
+        let (cut, is_cut) = (watch::Sender::new(false), AtomicBool::new(false));
+        Self { begun, unseen, cut, is_cut, open: AtomicUsize::new(0), changed: Notify::new() }
     }
 
     /// Tells listeners and connections to come to an end: HTTP/2 gets GOAWAY, HTTP/1 is no longer kept alive.
@@ -66,6 +71,7 @@ impl Drain {
 
     /// Closes whatever is still open, without regard to requests.
     pub fn cut(&self) {
+        self.is_cut.store(true, Ordering::Release);
         self.cut.send_replace(true);
     }
 
@@ -79,8 +85,27 @@ impl Drain {
         self.unseen.clone()
     }
 
-    /// Resolves when connections are cut.
-    pub(super) async fn cut_off(&self) {
+    /// Serves to the end, or until connections are cut.
+    ///
+    /// A connection is polled several times a request, so the signal is waited for once a task, not once a poll.
+    pub(super) async fn unless_cut(&self, serving: impl Future<Output = ()>) {
+        let mut serving = pin!(serving);
+        let mut cut_off = pin!(self.cut_off());
+        let mut waiting: Option<Waker> = None;
+        poll_fn(|cx| {
+            if serving.as_mut().poll(cx).is_ready() || self.is_cut.load(Ordering::Acquire) {
+                return Poll::Ready(());
+            }
+            if waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            waiting = Some(cx.waker().clone());
+            cut_off.as_mut().poll(cx)
+        })
+        .await;
+    }
+
+    async fn cut_off(&self) {
         let mut watch = self.cut.subscribe();
         let _ = watch.wait_for(|cut| *cut).await;
     }
@@ -137,6 +162,21 @@ mod tests {
         assert_eq!(drain.open(), 1);
         drop(first);
         assert!(drain.enter(1).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_cut_ends_whoever_is_served_before_or_after_it() {
+        let drain = Arc::new(Drain::new());
+        drain.unless_cut(std::future::ready(())).await;
+        let serving = tokio::spawn({
+            let drain = drain.clone();
+            async move { drain.unless_cut(std::future::pending()).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!serving.is_finished());
+        drain.cut();
+        serving.await.unwrap();
+        drain.unless_cut(std::future::pending()).await;
     }
 
     #[tokio::test]

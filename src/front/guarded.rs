@@ -68,7 +68,7 @@ impl<S: IO> Guarded<S> {
 
     /// What reading gives when no byte is there: nothing yet, or the end of the client's time.
     fn wait_for_bytes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some((deadline, reason)) = self.clock.deadline(&self.info, &self.waits, Instant::now()) else {
+        let Some((deadline, reason)) = self.clock.deadline(&self.info, &self.waits, Instant::now) else {
             return Poll::Pending;
         };
         std::task::ready!(self.read_timer.poll(deadline, cx));

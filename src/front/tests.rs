@@ -173,6 +173,7 @@ fn edge() -> Edge {
         send_timeout: long,
         keep_alive_requests: None,
         max_connections: 1000,
+        preserve_header_case: false,
         h2_max_streams: 100,
     }
 }

@@ -2,13 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 use tidegate_plugin::{Hooks, RequestFacts, Shared, TlsFacts};
 
-use super::inline::Inline;
+use super::request_id::RequestId;
 use crate::connection::ConnectionInfo;
 use crate::endpoint::{Pick, Tried, Upstream};
 use crate::reason::Reason;
@@ -26,7 +26,6 @@ pub struct Context {
     pub(super) reason: Option<Reason>,
     /// Why the guard refuses it.
     pub(super) refusal: Option<Reason>,
-    pub(super) time: SystemTime,
     pub(super) started: Instant,
     pub(super) request_bytes: u64,
     pub(super) upstream: Target,
@@ -41,7 +40,7 @@ pub(super) struct Known {
     pub(super) scheme: &'static str,
     pub(super) peer: SocketAddr,
     pub(super) client: IpAddr,
-    pub(super) request_id: Inline<128>,
+    pub(super) request_id: RequestId,
     pub(super) connection: Option<Arc<ConnectionInfo>>,
 }
 
@@ -80,7 +79,6 @@ impl Context {
             shared: Shared::default(),
             reason: None,
             refusal: None,
-            time: SystemTime::now(),
             started: Instant::now(),
             request_bytes: 0,
             upstream: Target::default(),
@@ -104,7 +102,7 @@ impl Default for Known {
             scheme: "http",
             peer: SocketAddr::new(nowhere, 0),
             client: nowhere,
-            request_id: Inline::default(),
+            request_id: RequestId::default(),
             connection: None,
         }
     }
@@ -173,12 +171,20 @@ impl Target {
         self.tries.push(Try { address, connect: None, header: None, response: None, is_reused: false, outcome });
     }
 
-    /// Notes how the connection came about.
-    pub(super) fn connected(&mut self, is_reused: bool, took: Option<Duration>) {
-        self.sent = Some(Instant::now());
+    /// Notes that a new connection stands; `took` is how long its layers say that it took, if they do.
+    pub(super) fn connected(&mut self, took: Option<Duration>) {
+        let now = Instant::now();
+        self.sent = Some(now);
         if let Some(current) = self.tries.last_mut() {
-            current.is_reused = is_reused;
-            current.connect = took.filter(|_| !is_reused);
+            current.connect = took.or_else(|| self.connecting.map(|start| now.saturating_duration_since(start)));
+        }
+    }
+
+    /// Notes that a kept connection was taken, which takes no time worth a look at the clock.
+    pub(super) fn reused(&mut self) {
+        self.sent = self.connecting;
+        if let Some(current) = self.tries.last_mut() {
+            current.is_reused = true;
         }
     }
 
@@ -191,11 +197,11 @@ impl Target {
     }
 
     /// Notes how the try ended.
-    pub(super) fn end_try(&mut self, outcome: Reason) {
+    pub(super) fn end_try(&mut self, outcome: Reason, now: Instant) {
         let sent = self.sent;
         if let Some(current) = self.tries.last_mut() {
             current.outcome = outcome;
-            current.response = sent.map(|sent| sent.elapsed());
+            current.response = sent.map(|sent| now.saturating_duration_since(sent));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! How a request ends: the failure's answer, and the record of it all.
 
+use std::time::{Duration, Instant, SystemTime};
+
 use http::{StatusCode, Version, header};
 use pingora::{Error, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
@@ -59,25 +61,36 @@ pub(super) fn record(session: &Session, error: Option<&Error>, cx: &mut Context,
         (None, Some(error)) => failure::reason(error, cx),
         (None, None) => Reason::Upstream,
     };
+    let now = Instant::now();
     if error.is_none() {
-        cx.upstream.end_try(reason);
+        cx.upstream.end_try(reason, now);
     }
     let status = session.response_written().map_or_else(|| reason.status(), |head| head.status.as_u16());
     let detail = error.map(|error| error.etype().as_str());
-    write(session, cx, recorder, (status, reason, detail));
-    tell_plugins(session, cx, status, reason);
+    let duration = now.saturating_duration_since(cx.started);
+    let end = End { status, reason, detail, duration };
+    write(session, cx, recorder, &end);
+    tell_plugins(session, cx, &end);
     if let Some(connection) = &cx.known.connection {
         connection.request_done();
     }
 }
 
-fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: (u16, Reason, Option<&str>)) {
+/// How the request ended.
+struct End<'a> {
+    status: u16,
+    reason: Reason,
+    detail: Option<&'a str>,
+    duration: Duration,
+}
+
+fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: &End<'_>) {
     let request = session.req_header();
     let facts = cx.known.facts(request);
-    let (status, reason, error) = end;
+    let End { status, reason, detail, duration } = *end;
     recorder.record(&RequestRecord {
-        time: cx.time,
-        duration: cx.started.elapsed(),
+        time: begin(duration),
+        duration,
         method: facts.method.as_str(),
         scheme: facts.scheme,
         host: facts.host,
@@ -99,20 +112,26 @@ fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: (u16, Re
         tries: cx.upstream.tries.as_slice(),
         upstream: cx.upstream.upstream.as_ref().map(|upstream| &**upstream.id()),
         tls: facts.tls,
-        error,
+        error: detail,
         identity: cx.shared.identity.as_ref().map(|identity| &*identity.name),
     });
 }
 
-fn tell_plugins(session: &Session, cx: &Context, status: u16, reason: Reason) {
+/// When a request began that ends now.
+fn begin(duration: Duration) -> SystemTime {
+    let now = SystemTime::now();
+    now.checked_sub(duration).unwrap_or(now)
+}
+
+fn tell_plugins(session: &Session, cx: &Context, end: &End<'_>) {
     if let Some(route) = cx.route_with(Hooks::LOG) {
         route.pipeline.on_log(&LogRecord {
             facts: cx.known.facts(session.req_header()),
             route: &route.facts,
             shared: &cx.shared,
-            status,
-            reason: reason.as_str(),
-            duration: cx.started.elapsed(),
+            status: end.status,
+            reason: end.reason.as_str(),
+            duration: end.duration,
         });
     }
 }

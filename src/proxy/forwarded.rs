@@ -6,23 +6,27 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tidegate_plugin::Headers;
 
-use super::inline::Inline;
+use crate::connection::address_field;
+use crate::snapshot::edge::Edge;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What an upstream is to be told.
 pub(super) struct Told<'a> {
     pub(super) peer: IpAddr,
     pub(super) client: IpAddr,
-    pub(super) scheme: &'a str,
+    /// The peer's address as text, made once a connection.
+    pub(super) peer_field: HeaderValue,
+    pub(super) scheme: &'static str,
     /// The value of `Host`, with port.
     pub(super) authority: &'a HeaderValue,
     pub(super) port: Option<u16>,
@@ -35,6 +39,14 @@ pub(super) struct Which {
     pub(super) x_forwarded: bool,
     pub(super) rfc7239: bool,
     pub(super) request_id: bool,
+}
+
+// === impl Which ===
+
+impl Which {
+    pub(super) fn of(edge: &Edge) -> Self {
+        Self { x_forwarded: edge.x_forwarded, rfc7239: edge.forwarded_rfc7239, request_id: edge.request_id }
+    }
 }
 
 /// Whether a field (lower case) claims something about the client that only a trusted proxy may.
@@ -121,26 +133,34 @@ pub(super) fn write(headers: &mut dyn Headers, told: &Told<'_>, which: Which) {
     if which.rfc7239 {
         write_rfc7239(headers, told);
     }
-    if which.request_id {
-        set(headers, REQUEST_ID, told.request_id);
+    if which.request_id
+        && let Ok(id) = HeaderValue::from_str(told.request_id)
+    {
+        headers.set(REQUEST_ID, id);
     }
 }
 
 fn write_x_forwarded(headers: &mut dyn Headers, told: &Told<'_>) {
-    let mut peer = Inline::<64>::default();
-    // An address is at most 45 bytes long, so it always fits.
-    let _ = write!(peer, "{}", told.peer);
-    append_to_list(headers, FOR, peer.as_str());
-    let mut client = Inline::<64>::default();
-    let _ = write!(client, "{}", told.client);
-    set(headers, REAL_IP, client.as_str());
-    set(headers, PROTO, told.scheme);
+    match headers.map().contains_key(FOR) {
+        false => headers.set(FOR, told.peer_field.clone()),
+        true => append_to_list(headers, FOR, told.peer_field.as_bytes()),
+    }
+    let client = if told.client == told.peer { told.peer_field.clone() } else { address_field(told.client) };
+    headers.set(REAL_IP, client);
+    headers.set(PROTO, HeaderValue::from_static(told.scheme));
     if !headers.map().contains_key(HOST) {
         headers.set(HOST, told.authority.clone());
     }
     if !headers.map().contains_key(PORT) {
-        let port = told.port.unwrap_or(if told.scheme == "https" { 443 } else { 80 });
-        headers.set(PORT, HeaderValue::from(port));
+        headers.set(PORT, port_field(told.port, told.scheme));
+    }
+}
+
+fn port_field(port: Option<u16>, scheme: &str) -> HeaderValue {
+    match (port, scheme) {
+        (None, "https") | (Some(443), _) => HeaderValue::from_static("443"),
+        (None, _) | (Some(80), _) => HeaderValue::from_static("80"),
+        (Some(port), _) => HeaderValue::from(port),
     }
 }
 
@@ -153,27 +173,18 @@ fn write_rfc7239(headers: &mut dyn Headers, told: &Told<'_>) {
     };
     let host = told.authority.to_str().unwrap_or_default();
     let _ = write!(element, ";host=\"{host}\";proto={}", told.scheme);
-    append_to_list(headers, header::FORWARDED, &element);
+    append_to_list(headers, header::FORWARDED, element.as_bytes());
 }
 
 /// Adds an element to a list field, all of its fields joined into one.
-fn append_to_list(headers: &mut dyn Headers, name: HeaderName, element: &str) {
-    if !headers.map().contains_key(&name) {
-        return set(headers, name, element);
-    }
-    let mut list = Vec::new();
+fn append_to_list(headers: &mut dyn Headers, name: HeaderName, element: &[u8]) {
+    let mut list = Vec::with_capacity(128);
     for value in headers.map().get_all(&name) {
         list.extend_from_slice(value.as_bytes());
         list.extend_from_slice(b", ");
     }
-    list.extend_from_slice(element.as_bytes());
-    if let Ok(value) = HeaderValue::from_bytes(&list) {
-        headers.set(name, value);
-    }
-}
-
-fn set(headers: &mut dyn Headers, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+    list.extend_from_slice(element);
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(list)) {
         headers.set(name, value);
     }
 }
@@ -203,19 +214,24 @@ mod tests {
         assert_eq!(client_of(""), "10.0.0.9");
     }
 
+    fn written(given: &[(&'static str, &'static str)], told: &Told<'_>, which: Which) -> HeaderMap {
+        let mut headers = map(given);
+        write(&mut headers, told, which);
+        headers
+    }
+
     #[test]
     fn an_upstream_is_told_who_asks_and_for_what() {
-        let mut headers = HeaderMap::new();
         let authority = HeaderValue::from_static("a.example:8080");
         let told = Told {
             peer: [1, 2, 3, 4].into(),
             client: [1, 2, 3, 4].into(),
+            peer_field: HeaderValue::from_static("1.2.3.4"),
             scheme: "http",
             authority: &authority,
             port: Some(8080),
             request_id: "id",
         };
-        write(&mut headers, &told, ALL);
         let expected = [
             ("x-forwarded-for", "1.2.3.4"),
             ("x-real-ip", "1.2.3.4"),
@@ -225,27 +241,27 @@ mod tests {
             ("x-request-id", "id"),
             ("forwarded", "for=1.2.3.4;host=\"a.example:8080\";proto=http"),
         ];
-        assert_eq!(headers, map(&expected));
+        assert_eq!(written(&[], &told, ALL), map(&expected));
     }
 
     #[test]
     fn the_word_of_a_trusted_proxy_is_kept_and_its_lists_grow() {
-        let mut headers = map(&[
+        let given = [
             ("x-forwarded-for", "1.1.1.1"),
             ("x-forwarded-host", "front.example"),
             ("x-forwarded-port", "443"),
             ("forwarded", "for=1.1.1.1"),
-        ]);
+        ];
         let authority = HeaderValue::from_static("a.example");
         let told = Told {
             peer: "2001:db8::9".parse().unwrap(),
             client: [1, 1, 1, 1].into(),
+            peer_field: HeaderValue::from_static("2001:db8::9"),
             scheme: "https",
             authority: &authority,
             port: None,
             request_id: "id",
         };
-        write(&mut headers, &told, Which { request_id: false, ..ALL });
         let expected = [
             ("x-forwarded-for", "1.1.1.1, 2001:db8::9"),
             ("x-real-ip", "1.1.1.1"),
@@ -254,7 +270,13 @@ mod tests {
             ("x-forwarded-port", "443"),
             ("forwarded", "for=1.1.1.1, for=\"[2001:db8::9]\";host=\"a.example\";proto=https"),
         ];
-        assert_eq!(headers, map(&expected));
+        assert_eq!(written(&given, &told, Which { request_id: false, ..ALL }), map(&expected));
+    }
+
+    #[test]
+    fn the_port_is_what_the_client_named_or_that_of_the_scheme() {
+        let ports = [(None, "http"), (None, "https"), (Some(80), "https"), (Some(443), "http"), (Some(8443), "https")];
+        assert_eq!(ports.map(|(port, scheme)| port_field(port, scheme)), ["80", "443", "80", "443", "8443"]);
     }
 
     #[test]

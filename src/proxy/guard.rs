@@ -71,7 +71,7 @@ pub(super) struct Changes {
 /// # Errors
 /// The reason for which it is refused.
 pub(super) fn check(head: &Head<'_>, limits: Limits) -> Result<Changes, Reason> {
-    fields::check_size(head.headers, limits)?;
+    let present = fields::scan(head.headers, limits)?;
     if head.target.len() > limits.uri_bytes {
         return Err(Reason::UriTooLong);
     }
@@ -79,9 +79,9 @@ pub(super) fn check(head: &Head<'_>, limits: Limits) -> Result<Changes, Reason> 
     if is_long || *head.method == Method::TRACE || *head.method == Method::CONNECT {
         return Err(Reason::BadMethod);
     }
-    let mut changes = Changes { drop: fields::to_drop(head)?, ..Changes::default() };
+    let mut changes = Changes { drop: fields::to_drop(head, &present)?, ..Changes::default() };
     check_host(head, &mut changes)?;
-    fields::check_framing(head.headers, head.has_both_lengths)?;
+    fields::check_framing(head.headers, &present, head.has_both_lengths)?;
     check_target(head, &mut changes)?;
     Ok(changes)
 }

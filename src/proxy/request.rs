@@ -1,6 +1,5 @@
 //! From a request's head to what is done with it.
 
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -10,8 +9,8 @@ use tidegate_plugin::{Hooks, RequestContext, RequestFacts};
 
 use super::context::{Context, Known};
 use super::guard::{self, Changes, Head, Limits};
-use super::inline::Inline;
 use super::reply::Answer;
+use super::request_id::RequestId;
 use super::{forwarded, redirect, upstream};
 use crate::connection::ConnectionInfo;
 use crate::reason::Reason;
@@ -68,14 +67,17 @@ fn peer(session: &Session, known: &Known) -> SocketAddr {
 fn set_limits(session: &mut Session, edge: &Edge) {
     // The engine turns keeping off for connections that must end; that stays off.
     if session.get_keepalive().is_some() {
-        // The front holds the exact limits; the engine's own, in whole seconds, must not come before them.
-        session.set_keepalive(Some(edge.keep_alive_timeout.max(edge.header_timeout).as_secs() + 1));
+        // 0: the engine sets no timer. The front's guard holds the limits, and exactly.
+        session.set_keepalive(Some(0));
     }
     if let (Some(limit), None) = (edge.keep_alive_requests, session.get_keepalive_reuses_remaining()) {
         session.set_keepalive_reuses_remaining(Some(limit.saturating_sub(1)));
     }
     session.set_read_timeout(Some(edge.body_timeout));
-    session.set_write_timeout(Some(edge.send_timeout));
+    if session.is_http2() {
+        // The guard sees a connection that takes nothing, not a stream.
+        session.set_write_timeout(Some(edge.send_timeout));
+    }
     session.set_total_drain_timeout(Some(edge.body_timeout));
 }
 
@@ -92,17 +94,7 @@ fn identify(known: &mut Known, session: &Session, edge: &Edge, is_trusted: bool)
         None if is_tls => "https",
         None => "http",
     };
-    known.request_id = request_id(believed);
-}
-
-fn request_id(believed: Option<&HeaderMap>) -> Inline<128> {
-    let mut id = Inline::default();
-    // Both fit: a kept id is checked to be short enough, a new one has 32 digits.
-    let _ = match believed.and_then(forwarded::request_id) {
-        Some(kept) => id.write_str(kept),
-        None => write!(id, "{:032x}", fastrand::u128(..)),
-    };
-    id
+    known.request_id = RequestId::of(believed);
 }
 
 fn check(session: &Session, edge: &Edge, is_trusted: bool) -> Result<Changes, Reason> {

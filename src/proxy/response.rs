@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora::{Error, ErrorType, Result};
@@ -10,10 +10,13 @@ use pingora_proxy::Session;
 use tidegate_plugin::{Headers, Hooks, ResponseContext};
 
 use super::context::Context;
-use super::fields::ResponseFields;
+use super::fields::edit_response;
 use super::forwarded::REQUEST_ID;
 use super::reply::{self, Answer};
 use crate::reason::Reason;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Informational answers (1xx) that an endpoint may send before its answer.
 const MAX_INFORMATIONAL: u8 = 32;
@@ -37,8 +40,11 @@ pub(super) fn on_upstream(session: &Session, head: &mut ResponseHeader, cx: &mut
     if head.status.is_informational() && !is_switch {
         return count_informational(cx);
     }
-    strip_hop_by_hop(head, is_switch);
-    finish_head(session, head, cx);
+    let status = head.status;
+    edit_response(head, cx.snapshot.edge.preserve_header_case, |fields| {
+        strip_hop_by_hop(fields, is_switch);
+        finish_head(session, fields, status, cx);
+    });
     if cx.shared.has_failed() {
         cx.reason = Some(Reason::Internal);
         let status = ErrorType::HTTPStatus(Reason::Internal.status());
@@ -57,24 +63,33 @@ fn count_informational(cx: &mut Context) -> Result<()> {
 }
 
 /// Removes what was meant for tidegate alone (RFC 9110 section 7.6.1). `Transfer-Encoding` stays: the engine reads it.
-fn strip_hop_by_hop(head: &mut ResponseHeader, is_switch: bool) {
-    for name in nominated(head) {
-        head.remove_header(&name);
+fn strip_hop_by_hop(fields: &mut dyn Headers, is_switch: bool) {
+    // Most answers have none of them, and one look is cheaper than five removals.
+    if !fields.map().keys().any(is_hop_by_hop) {
+        return;
     }
-    head.remove_header("keep-alive");
-    head.remove_header("proxy-connection");
-    head.remove_header(&header::TE);
+    for name in nominated(fields.map()) {
+        fields.remove(&name);
+    }
+    fields.remove(&KEEP_ALIVE);
+    fields.remove(&PROXY_CONNECTION);
+    fields.remove(&header::TE);
     if !is_switch {
-        head.remove_header(&header::CONNECTION);
-        head.remove_header(&header::UPGRADE);
+        fields.remove(&header::CONNECTION);
+        fields.remove(&header::UPGRADE);
     }
 }
 
-fn nominated(head: &ResponseHeader) -> Vec<HeaderName> {
-    let values = head.headers.get_all(header::CONNECTION).iter();
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    const NAMES: [HeaderName; 5] = [header::CONNECTION, header::TE, header::UPGRADE, KEEP_ALIVE, PROXY_CONNECTION];
+    NAMES.contains(name)
+}
+
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(header::CONNECTION).iter();
     let tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     let names = tokens.filter_map(|token| HeaderName::from_bytes(token).ok());
-    names.filter(|name| !is_kept(name) && head.headers.contains_key(name)).collect()
+    names.filter(|name| !is_kept(name) && headers.contains_key(name)).collect()
 }
 
 /// Framing, and what decides over `Connection` itself.
@@ -92,17 +107,16 @@ fn is_kept(name: &HeaderName) -> bool {
 }
 
 /// `Server`, and what plugins make of the head.
-fn finish_head(session: &Session, head: &mut ResponseHeader, cx: &Context) {
+fn finish_head(session: &Session, fields: &mut dyn Headers, status: StatusCode, cx: &Context) {
     if let Some(server) = &cx.snapshot.edge.server_header
-        && !head.headers.contains_key(header::SERVER)
+        && !fields.map().contains_key(header::SERVER)
     {
-        ResponseFields(head).set(header::SERVER, server.clone());
+        fields.set(header::SERVER, server.clone());
     }
     // A plugin that has failed once is not given the answer that says so.
     if let Some(route) = cx.route_with(Hooks::RESPONSE).filter(|_| !cx.shared.has_failed()) {
-        let (facts, status) = (cx.known.facts(session.req_header()), head.status);
-        let mut fields = ResponseFields(head);
-        let mut plugin_cx = ResponseContext::new(facts, &route.facts, &cx.shared, status, &mut fields);
+        let facts = cx.known.facts(session.req_header());
+        let mut plugin_cx = ResponseContext::new(facts, &route.facts, &cx.shared, status, fields);
         route.pipeline.on_response(&mut plugin_cx);
     }
 }
@@ -151,7 +165,9 @@ fn head(session: &Session, answer: &Answer, cx: &Context) -> Result<ResponseHead
         head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(answer.body.len()))?;
     }
     head.insert_header(REQUEST_ID, cx.known.request_id.as_str())?;
-    finish_head(session, &mut head, cx);
+    edit_response(&mut head, cx.snapshot.edge.preserve_header_case, |fields| {
+        finish_head(session, fields, answer.status, cx);
+    });
     Ok(head)
 }
 
@@ -173,7 +189,7 @@ mod tests {
 
     #[test]
     fn hop_by_hop_fields_of_answers_end_here() {
-        let mut head = ResponseHeader::build(200, None).unwrap();
+        let mut fields = HeaderMap::new();
         for (name, value) in [
             ("connection", "close, x-foo, content-length"),
             ("x-foo", "1"),
@@ -183,10 +199,10 @@ mod tests {
             ("content-length", "5"),
             ("x-bar", "1"),
         ] {
-            head.append_header(name, value).unwrap();
+            fields.append(name, HeaderValue::from_static(value));
         }
-        strip_hop_by_hop(&mut head, false);
-        let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+        strip_hop_by_hop(&mut fields, false);
+        let mut names: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["content-length", "x-bar"]);
     }

@@ -1,7 +1,7 @@
 //! From a route to an endpoint, and what the endpoint is sent.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderValue, header};
 use pingora::http::RequestHeader;
@@ -9,14 +9,15 @@ use pingora::protocols::{ALPN, Digest};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
-use tidegate_plugin::{Hooks, UpstreamRequest};
+use tidegate_plugin::{Headers, Hooks, UpstreamRequest};
 
 use super::authorities::Authorities;
 use super::context::{Context, Target};
 use super::failure::{self, Lost};
-use super::fields::RequestFields;
+use super::fields::edit_request;
 use super::forwarded::{self, Told, Which};
 use super::tunnel;
+use crate::connection::address_field;
 use crate::endpoint::{NoPick, Protocol, TlsConfig, Upstream, UpstreamConfig};
 use crate::reason::Reason;
 use crate::snapshot::route::Timeouts;
@@ -57,17 +58,19 @@ pub(super) fn peer(authorities: &Authorities, session: &Session, cx: &mut Contex
     };
     cx.upstream.is_h2 = matches!(config.protocol, Protocol::H2c | Protocol::H2);
     cx.upstream.begin_try(address);
-    let host = cx.known.host(&session.req_header().headers);
     let mut peer = HttpPeer::new(address, false, String::new());
     set_protocol(&mut peer, &config);
     set_timeouts(&mut peer, &route.timeouts);
     if session.is_upgrade_req() {
         tunnel::set(&mut peer);
     }
-    match set_tls(&mut peer, &config, host, authorities) {
-        Ok(()) => Ok(Box::new(peer)),
-        Err(reason) => fail(cx, reason),
+    if matches!(config.protocol, Protocol::Https | Protocol::H2) {
+        let host = cx.known.host(&session.req_header().headers);
+        if let Err(reason) = set_tls(&mut peer, &config, host, authorities) {
+            return fail(cx, reason);
+        }
     }
+    Ok(Box::new(peer))
 }
 
 fn pick(upstream: &Arc<Upstream>, target: &mut Target) -> Result<(), Reason> {
@@ -105,9 +108,6 @@ fn set_timeouts(peer: &mut HttpPeer, timeouts: &Timeouts) {
 }
 
 fn set_tls(peer: &mut HttpPeer, config: &UpstreamConfig, host: &str, authorities: &Authorities) -> Result<(), Reason> {
-    if !matches!(config.protocol, Protocol::Https | Protocol::H2) {
-        return Ok(());
-    }
     let unverified = TlsConfig::default();
     let tls = config.tls.as_ref().unwrap_or(&unverified);
     let name = tls.server_name.as_deref().unwrap_or(host);
@@ -132,15 +132,17 @@ fn set_tls(peer: &mut HttpPeer, config: &UpstreamConfig, host: &str, authorities
 
 /// Notes a connection's making.
 pub(super) fn connected(is_reused: bool, digest: Option<&Digest>, cx: &mut Context) {
+    if is_reused {
+        return cx.upstream.reused();
+    }
     let layers = digest.map(|digest| digest.timing_digest.iter().flatten());
     let took = layers.map(|layers| layers.filter_map(|layer| layer.establishment_duration).sum::<Duration>());
-    let waited = cx.upstream.connecting.map(|start| start.elapsed());
-    cx.upstream.connected(is_reused, took.filter(|took| !took.is_zero()).or(waited));
+    cx.upstream.connected(took.filter(|took| !took.is_zero()));
 }
 
 /// A try found no connection: the next endpoint may be better, and nothing was sent.
 pub(super) fn not_connected(mut error: Box<Error>, cx: &mut Context) -> Box<Error> {
-    cx.upstream.end_try(failure::connecting(error.etype()));
+    cx.upstream.end_try(failure::connecting(error.etype()), Instant::now());
     let allowed = cx.route.as_ref().map_or(1, |route| usize::try_from(route.tries).unwrap_or(1));
     error.set_retry(cx.upstream.tries.len() < allowed);
     error
@@ -149,7 +151,7 @@ pub(super) fn not_connected(mut error: Box<Error>, cx: &mut Context) -> Box<Erro
 /// A try was lost on its connection.
 pub(super) fn lost(session: &Session, mut error: Box<Error>, is_reused: bool, cx: &mut Context) -> Box<Error> {
     let reason = failure::reason(&error, cx);
-    cx.upstream.end_try(reason);
+    cx.upstream.end_try(reason, Instant::now());
     let allowed = cx.route.as_ref().map_or(1, |route| usize::try_from(route.tries).unwrap_or(1));
     let may_retry = failure::may_retry(Lost {
         method: &session.req_header().method,
@@ -176,30 +178,39 @@ pub(super) fn request(session: &Session, request: &mut RequestHeader, cx: &mut C
     if session.is_http2() && !cx.upstream.is_h2 {
         join_cookies(request)?;
     }
-    let edge = &cx.snapshot.edge;
-    let headers = &session.req_header().headers;
-    if let Some(authority) = headers.get(header::HOST) {
-        let told = Told {
-            peer: cx.known.peer.ip().to_canonical(),
-            client: cx.known.client,
-            scheme: cx.known.scheme,
-            authority,
-            port: cx.known.port,
-            request_id: cx.known.request_id.as_str(),
-        };
-        let which =
-            Which { x_forwarded: edge.x_forwarded, rfc7239: edge.forwarded_rfc7239, request_id: edge.request_id };
-        forwarded::write(&mut RequestFields(request), &told, which);
-    }
-    if let Some(route) = cx.route_with(Hooks::UPSTREAM_REQUEST) {
-        let facts = cx.known.facts(session.req_header());
-        let mut fields = RequestFields(request);
-        let mut head = UpstreamRequest::new(facts, &route.facts, &mut fields);
-        route.pipeline.on_upstream_request(&mut head, &cx.shared);
-    }
+    edit_request(request, cx.snapshot.edge.preserve_header_case, |fields| edit(session, fields, cx));
     match cx.shared.has_failed() {
         true => fail(cx, Reason::Internal),
         false => Ok(()),
+    }
+}
+
+/// What the endpoint is told about the client, then what plugins make of it.
+fn edit(session: &Session, fields: &mut dyn Headers, cx: &Context) {
+    let headers = &session.req_header().headers;
+    if let Some(authority) = headers.get(header::HOST) {
+        forwarded::write(fields, &told(authority, cx), Which::of(&cx.snapshot.edge));
+    }
+    if let Some(route) = cx.route_with(Hooks::UPSTREAM_REQUEST) {
+        let facts = cx.known.facts(session.req_header());
+        let mut head = UpstreamRequest::new(facts, &route.facts, fields);
+        route.pipeline.on_upstream_request(&mut head, &cx.shared);
+    }
+}
+
+fn told<'a>(authority: &'a HeaderValue, cx: &'a Context) -> Told<'a> {
+    let peer = cx.known.peer.ip().to_canonical();
+    Told {
+        peer,
+        client: cx.known.client,
+        peer_field: match &cx.known.connection {
+            Some(connection) => connection.peer_field.clone(),
+            None => address_field(peer),
+        },
+        scheme: cx.known.scheme,
+        authority,
+        port: cx.known.port,
+        request_id: cx.known.request_id.as_str(),
     }
 }
 
@@ -221,7 +232,10 @@ mod tests {
     fn peer_of(config: UpstreamConfig, host: &str) -> Result<HttpPeer, Reason> {
         let mut peer = HttpPeer::new(("127.0.0.1", 1), false, String::new());
         set_protocol(&mut peer, &config);
-        set_tls(&mut peer, &config, host, &Authorities::default()).map(|()| peer)
+        if matches!(config.protocol, Protocol::Https | Protocol::H2) {
+            set_tls(&mut peer, &config, host, &Authorities::default())?;
+        }
+        Ok(peer)
     }
 
     fn tls(verify: bool, server_name: Option<&str>) -> UpstreamConfig {

@@ -78,6 +78,13 @@ pub struct Defaults {
     pub server_header: Option<String>,
     /// Whether upstreams also get `Forwarded` (RFC 7239). Default false.
     pub forwarded_header: Option<bool>,
+    /// Whether upstreams get `X-Forwarded-For`, `-Proto`, `-Host`, `-Port` and `X-Real-IP`. Default true.
+    pub x_forwarded_headers: Option<bool>,
+    /// Whether upstreams get `X-Request-ID`. Default true.
+    pub request_id_header: Option<bool>,
+    /// Whether HTTP/1 peers get header names spelled as the other side sent them. Default false: names are in lower
+    /// case as in HTTP/2, which costs less; they mean the same (RFC 9110 section 5.1).
+    pub preserve_header_case: Option<bool>,
 }
 
 /// Waits for upstreams; each is per step, not a total.

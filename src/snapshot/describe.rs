@@ -103,6 +103,7 @@ fn edge(edge: &Edge) -> Value {
         "xForwarded": edge.x_forwarded,
         "forwardedRfc7239": edge.forwarded_rfc7239,
         "requestId": edge.request_id,
+        "preserveHeaderCase": edge.preserve_header_case,
         "maxHeaderBytes": edge.max_header_bytes,
         "maxHeaderCount": edge.max_header_count,
         "maxUriBytes": edge.max_uri_bytes,

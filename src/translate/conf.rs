@@ -136,7 +136,11 @@ fn edge(conf: &Conf, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Edge
             diagnostics.push(policy::invalid_value(&origin.at("defaults.serverHeader"), message));
         }
     }
-    edge.forwarded.rfc7239 = conf.defaults.forwarded_header.unwrap_or(edge.forwarded.rfc7239);
+    let (defaults, forwarded) = (&conf.defaults, &mut edge.forwarded);
+    forwarded.rfc7239 = defaults.forwarded_header.unwrap_or(forwarded.rfc7239);
+    forwarded.x_forwarded = defaults.x_forwarded_headers.unwrap_or(forwarded.x_forwarded);
+    forwarded.request_id = defaults.request_id_header.unwrap_or(forwarded.request_id);
+    edge.preserve_header_case = defaults.preserve_header_case.unwrap_or(edge.preserve_header_case);
     Limiter { origin, diagnostics }.apply(&conf.defaults.limits, &mut edge);
     edge
 }

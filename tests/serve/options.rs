@@ -178,3 +178,57 @@ async fn a_certificate_of_its_own_stands_for_unknown_names() {
     let proxy = Proxy::start(conf, &[("s.yaml", secret)]).await;
     assert_eq!(presented(proxy.https(), "unknown.test").await, der);
 }
+
+/// Answers with the request's field names, spelled as they came, and a field of an odd spelling.
+async fn speller() -> std::net::SocketAddr {
+    raw_server(|mut stream| async move {
+        let mut buffer = Vec::new();
+        while let Some(request) = read_message(&mut stream, &mut buffer, true).await {
+            let names: Vec<&str> = request.headers.iter().map(|(name, _)| name.as_str()).collect();
+            let body = names.join(",");
+            let answer =
+                format!("HTTP/1.1 299 Fine\r\nX-ODD-Answer: 1\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            if tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_spelling_of_header_names_is_kept_when_told_so() {
+    let upstream = speller().await;
+    let request = "GET / HTTP/1.1\r\nHost: a.test\r\nX-ODD-Request: 1\r\n\r\n";
+    for (option, asked, answered) in [
+        ("", "x-odd-request", "x-odd-answer"),
+        ("defaults: { preserveHeaderCase: true }\n", "X-ODD-Request", "X-ODD-Answer"),
+    ] {
+        let proxy = Proxy::start(&(option.to_owned() + &route_to(upstream)), &[]).await;
+        let response = crate::support::request(proxy.http(), request).await;
+        assert!(response.text().split(',').any(|name| name == asked), "{option}: {}", response.text());
+        assert!(response.headers.iter().any(|(name, _)| name == answered), "{option}: {:?}", response.headers);
+        assert_eq!(response.first_line, "HTTP/1.1 299 Fine", "the upstream's own phrase stays");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_upstreams_are_told_about_the_client_can_be_left_out() {
+    let upstream = speller().await;
+    let told = |option: &'static str| async move {
+        let proxy = Proxy::start(&(option.to_owned() + &route_to(upstream)), &[]).await;
+        let names = get(proxy.http(), "a.test", "/").await.text();
+        let own = |name: &&str| name.starts_with("x-") || *name == "forwarded";
+        let mut names: Vec<String> = names.split(',').filter(own).map(str::to_owned).collect();
+        names.sort_unstable();
+        names.join(",")
+    };
+    let forwarded = "x-forwarded-for,x-forwarded-host,x-forwarded-port,x-forwarded-proto,x-real-ip";
+    assert_eq!(told("").await, format!("{forwarded},x-request-id"));
+    assert_eq!(told("defaults: { xForwardedHeaders: false }\n").await, "x-request-id");
+    assert_eq!(told("defaults: { requestIdHeader: false }\n").await, forwarded);
+    assert_eq!(
+        told("defaults: { xForwardedHeaders: false, requestIdHeader: false, forwardedHeader: true }\n").await,
+        "forwarded"
+    );
+}

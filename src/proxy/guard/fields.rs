@@ -24,18 +24,43 @@ const PROTECTED: &[HeaderName] = &[
 /// `Connection` may nominate this many fields; the engine refuses more.
 const MAX_NOMINATIONS: usize = 9;
 
-pub(super) fn check_size(headers: &HeaderMap, limits: Limits) -> Result<(), Reason> {
-    // Each field has `: ` and a line end besides its name and value.
-    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+/// Which fields that say more than one thing are there at all; most requests have none of them.
+#[derive(Default)]
+pub(super) struct Present {
+    connection: bool,
+    upgrade: bool,
+    framing: bool,
+}
+
+/// Measures the head in one go, and sees what needs a closer look.
+///
+/// # Errors
+/// It is too large.
+pub(super) fn scan(headers: &HeaderMap, limits: Limits) -> Result<Present, Reason> {
+    let mut bytes = 0;
+    let mut present = Present::default();
+    for (name, value) in headers {
+        // Each field has `: ` and a line end besides its name and value.
+        bytes += name.as_str().len() + value.len() + 4;
+        match *name {
+            header::CONNECTION => present.connection = true,
+            header::UPGRADE => present.upgrade = true,
+            header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::EXPECT => present.framing = true,
+            _ => {}
+        }
+    }
     match bytes > limits.header_bytes || headers.len() > limits.header_count {
         true => Err(Reason::HeadersTooLarge),
-        false => Ok(()),
+        false => Ok(present),
     }
 }
 
-pub(super) fn check_framing(headers: &HeaderMap, has_both_lengths: bool) -> Result<(), Reason> {
+pub(super) fn check_framing(headers: &HeaderMap, present: &Present, has_both_lengths: bool) -> Result<(), Reason> {
     if has_both_lengths {
         return Err(Reason::BadRequest);
+    }
+    if !present.framing {
+        return Ok(());
     }
     let is_length = |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
     one(headers, &header::CONTENT_LENGTH, is_length)?;
@@ -54,16 +79,17 @@ fn one(headers: &HeaderMap, name: &HeaderName, is_good: impl Fn(&HeaderValue) ->
 }
 
 /// Fields that nobody behind may see.
-pub(super) fn to_drop(head: &Head<'_>) -> Result<Vec<HeaderName>, Reason> {
+pub(super) fn to_drop(head: &Head<'_>, present: &Present) -> Result<Vec<HeaderName>, Reason> {
     let mut drop = Vec::new();
     for name in head.headers.keys() {
         let text = name.as_str();
         // `X_Forwarded_For` becomes `X-Forwarded-For` in CGI-like servers; `Proxy` becomes HTTP_PROXY.
-        if text.contains('_') || text == "proxy" || (!head.is_trusted && tells_about_client(text)) {
+        if text.bytes().any(|byte| byte == b'_') || text == "proxy" || (!head.is_trusted && tells_about_client(text)) {
             drop.push(name.clone());
         }
     }
-    if !is_upgrade(head)? && head.headers.contains_key(header::UPGRADE) {
+    let is_upgrade = present.connection && is_upgrade(head)?;
+    if present.upgrade && !is_upgrade {
         drop.push(header::UPGRADE);
     }
     Ok(drop)

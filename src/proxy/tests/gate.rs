@@ -299,6 +299,7 @@ pub(super) fn edge() -> Edge {
         keep_alive_requests: None,
         max_connections: 1000,
         h2_max_streams: 100,
+        preserve_header_case: false,
     }
 }
 
