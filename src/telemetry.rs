@@ -79,6 +79,10 @@ impl Recorder for Telemetry {
             access_log.record(record);
         }
     }
+
+    fn is_logging(&self) -> bool {
+        self.access_log.load().is_some()
+    }
 }
 
 impl fmt::Debug for Telemetry {

@@ -1,12 +1,16 @@
-//! What a request must not allocate: finding its route, canonical paths, picking an endpoint.
+//! What a request allocates: nothing for finding its route, canonical paths and picking an endpoint, and in whole no
+//! more than it did.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+
+#[path = "allocations/request.rs"]
+mod request;
 
 use std::hint::black_box;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method};
-use tidegate::compile::{Compiler, CompilerParts};
+use tidegate::compile::{Compiler, CompilerParts, RouteMetricsSource};
 use tidegate::endpoint::{Table, Tried};
 use tidegate::model::Touched;
 use tidegate::path::canonical_path;
@@ -24,6 +28,23 @@ fn allocations(mut work: impl FnMut()) -> u64 {
     allocation_counter::measure(|| (0..ROUNDS).for_each(|_| work())).count_total
 }
 
+/// Compiles a conf.
+fn compile(conf: serde_json::Value, table: &Arc<Table>, route_metrics: RouteMetricsSource) -> Snapshot {
+    let conf: Conf = serde_json::from_value(conf).unwrap();
+    let mut resources = Resources::default();
+    resources.apply([Event::Apply(Object::Conf(Sourced::new(conf)))]);
+    let model = translate(&resources).model;
+    let mut compiler = Compiler::new(CompilerParts {
+        table: table.clone(),
+        plugins: tidegate_plugins::ALL.to_vec(),
+        folder: ".".into(),
+        route_metrics,
+        now: Box::new(|| 0),
+    });
+    let empty = compiler.empty();
+    compiler.compile(&model, &Touched::all(&model), &empty)
+}
+
 fn snapshot(table: &Arc<Table>) -> Snapshot {
     let routes: Vec<serde_json::Value> = (0..100)
         .map(|n| {
@@ -39,23 +60,11 @@ fn snapshot(table: &Arc<Table>) -> Snapshot {
             "backends": [{"upstream": "u"}],
         })])
         .collect();
-    let conf: Conf = serde_json::from_value(serde_json::json!({
+    let conf = serde_json::json!({
         "upstreams": {"u": {"endpoints": [{"address": "127.0.0.1:1"}, {"address": "127.0.0.1:2", "weight": 3}]}},
         "routes": routes,
-    }))
-    .unwrap();
-    let mut resources = Resources::default();
-    resources.apply([Event::Apply(Object::Conf(Sourced::new(conf)))]);
-    let model = translate(&resources).model;
-    let mut compiler = Compiler::new(CompilerParts {
-        table: table.clone(),
-        plugins: Vec::new(),
-        folder: ".".into(),
-        route_metrics: Box::new(|_| Arc::default()),
-        now: Box::new(|| 0),
     });
-    let empty = compiler.empty();
-    compiler.compile(&model, &Touched::all(&model), &empty)
+    compile(conf, table, Box::new(|_| Arc::default()))
 }
 
 #[test]

@@ -57,11 +57,10 @@ impl ReadClock {
 
     /// Notes bytes that came; the first ones of a further request begin its head.
     pub(super) fn bytes_came(&mut self, info: &ConnectionInfo, count: usize, now: impl Fn() -> Instant) {
-        self.follow(info, &now);
-        if self.progress.phase() == Phase::Idle && count > 0 {
+        if info.progress().phase() == Phase::Idle && count > 0 {
             info.head_began();
-            self.follow(info, &now);
         }
+        self.follow(info, &now);
         self.bytes = self.bytes.saturating_add(count as u64);
         if let Some(since) = self.waiting_since.take() {
             self.waited += now().saturating_duration_since(since);
@@ -108,7 +107,9 @@ impl ReadClock {
     fn follow(&mut self, info: &ConnectionInfo, now: &impl Fn() -> Instant) {
         let progress = info.progress();
         if progress != self.progress {
-            *self = Self { progress, since: now(), bytes: 0, waited: Duration::ZERO, waiting_since: None };
+            // No deadline holds while the client owes nothing, so that the time need not be known.
+            let since = if progress.phase() == Phase::Request { self.since } else { now() };
+            *self = Self { progress, since, bytes: 0, waited: Duration::ZERO, waiting_since: None };
         }
     }
 }

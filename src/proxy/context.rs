@@ -38,6 +38,10 @@ pub(super) struct Known {
     /// The port that the client named.
     pub(super) port: Option<u16>,
     pub(super) scheme: &'static str,
+    /// Whether the peer is a trusted proxy.
+    pub(super) is_trusted: bool,
+    /// Whether the request is more than a socket takes without waiting: a large head, a body or a tunnel.
+    pub(super) may_fill_socket: bool,
     pub(super) peer: SocketAddr,
     pub(super) client: IpAddr,
     pub(super) request_id: RequestId,
@@ -100,6 +104,8 @@ impl Default for Known {
             host_len: 0,
             port: None,
             scheme: "http",
+            is_trusted: false,
+            may_fill_socket: true,
             peer: SocketAddr::new(nowhere, 0),
             client: nowhere,
             request_id: RequestId::default(),

@@ -88,8 +88,10 @@ fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: &End<'_>
     let request = session.req_header();
     let facts = cx.known.facts(request);
     let End { status, reason, detail, duration } = *end;
+    let logged = recorder.is_logging().then_some(request);
+    let field = |name| logged.and_then(|request| request.headers.get(name)).map(http::HeaderValue::as_bytes);
     recorder.record(&RequestRecord {
-        time: begin(duration),
+        time: logged.map_or(SystemTime::UNIX_EPOCH, |_| begin(duration)),
         duration,
         method: facts.method.as_str(),
         scheme: facts.scheme,
@@ -105,8 +107,8 @@ fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: &End<'_>
         peer: cx.known.peer,
         listener: cx.known.connection.as_ref().map_or("", |connection| &connection.listener),
         request_id: facts.request_id,
-        user_agent: request.headers.get(header::USER_AGENT).map(http::HeaderValue::as_bytes),
-        referer: request.headers.get(header::REFERER).map(http::HeaderValue::as_bytes),
+        user_agent: field(header::USER_AGENT),
+        referer: field(header::REFERER),
         request_bytes: cx.request_bytes,
         response_bytes: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
         tries: cx.upstream.tries.as_slice(),

@@ -24,6 +24,8 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub(super) struct Told<'a> {
     pub(super) peer: IpAddr,
     pub(super) client: IpAddr,
+    /// Whether the peer's word is believed; the guard has dropped what others claim.
+    pub(super) is_trusted: bool,
     /// The peer's address as text, made once a connection.
     pub(super) peer_field: HeaderValue,
     pub(super) scheme: &'static str,
@@ -141,17 +143,18 @@ pub(super) fn write(headers: &mut dyn Headers, told: &Told<'_>, which: Which) {
 }
 
 fn write_x_forwarded(headers: &mut dyn Headers, told: &Told<'_>) {
-    match headers.map().contains_key(FOR) {
+    let is_kept = |headers: &dyn Headers, name| told.is_trusted && headers.map().contains_key(name);
+    match is_kept(headers, FOR) {
         false => headers.set(FOR, told.peer_field.clone()),
         true => append_to_list(headers, FOR, told.peer_field.as_bytes()),
     }
     let client = if told.client == told.peer { told.peer_field.clone() } else { address_field(told.client) };
     headers.set(REAL_IP, client);
     headers.set(PROTO, HeaderValue::from_static(told.scheme));
-    if !headers.map().contains_key(HOST) {
+    if !is_kept(headers, HOST) {
         headers.set(HOST, told.authority.clone());
     }
-    if !headers.map().contains_key(PORT) {
+    if !is_kept(headers, PORT) {
         headers.set(PORT, port_field(told.port, told.scheme));
     }
 }
@@ -226,6 +229,7 @@ mod tests {
         let told = Told {
             peer: [1, 2, 3, 4].into(),
             client: [1, 2, 3, 4].into(),
+            is_trusted: false,
             peer_field: HeaderValue::from_static("1.2.3.4"),
             scheme: "http",
             authority: &authority,
@@ -256,6 +260,7 @@ mod tests {
         let told = Told {
             peer: "2001:db8::9".parse().unwrap(),
             client: [1, 1, 1, 1].into(),
+            is_trusted: true,
             peer_field: HeaderValue::from_static("2001:db8::9"),
             scheme: "https",
             authority: &authority,

@@ -62,6 +62,8 @@ pub(super) struct Changes {
     pub(super) target: Option<Uri>,
     /// Fields to drop.
     pub(super) drop: Vec<HeaderName>,
+    /// Bytes of the head, its first line included.
+    pub(super) head_bytes: usize,
     /// Whether the target is `*`.
     pub(super) is_asterisk: bool,
 }
@@ -79,7 +81,8 @@ pub(super) fn check(head: &Head<'_>, limits: Limits) -> Result<Changes, Reason> 
     if is_long || *head.method == Method::TRACE || *head.method == Method::CONNECT {
         return Err(Reason::BadMethod);
     }
-    let mut changes = Changes { drop: fields::to_drop(head, &present)?, ..Changes::default() };
+    let head_bytes = present.bytes + head.target.len() + head.method.as_str().len();
+    let mut changes = Changes { drop: fields::to_drop(head, &present)?, head_bytes, ..Changes::default() };
     check_host(head, &mut changes)?;
     fields::check_framing(head.headers, &present, head.has_both_lengths)?;
     check_target(head, &mut changes)?;

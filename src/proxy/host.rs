@@ -19,17 +19,14 @@ pub(super) fn parse(raw: &str) -> Option<Host<'_>> {
     if raw.starts_with('[') {
         return parse_ipv6(raw);
     }
-    let (name, port) = match raw.split_once(':') {
-        Some((name, port)) => (name, Some(parse_port(port)?)),
+    let (name, port) = match raw.bytes().position(|byte| byte == b':').map(|at| raw.split_at(at)) {
+        Some((name, port)) => (name, Some(parse_port(port.get(1..)?)?)),
         None => (raw, None),
     };
     let name = name.strip_suffix('.').unwrap_or(name);
-    if !is_dns_name(name) {
-        return None;
-    }
-    let name = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        true => Cow::Owned(name.to_ascii_lowercase()),
-        false => Cow::Borrowed(name),
+    let name = match dns_name(name)? {
+        Case::Mixed => Cow::Owned(name.to_ascii_lowercase()),
+        Case::Lower => Cow::Borrowed(name),
     };
     Some(Host { name, port })
 }
@@ -56,15 +53,34 @@ fn parse_port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port| *port > 0)
 }
 
-fn is_dns_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 253 && name.split('.').all(is_label)
+/// How a name is spelled, if it is one: labels of 1 to 63 bytes that neither begin nor end with `-`. One look a byte.
+fn dns_name(name: &str) -> Option<Case> {
+    let mut case = Case::Lower;
+    let (mut label, mut last) = (0_usize, b'.');
+    for byte in name.bytes() {
+        match byte {
+            b'.' if label == 0 || last == b'-' => return None,
+            b'.' => label = 0,
+            b'-' if label == 0 => return None,
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => label += 1,
+            b'A'..=b'Z' => {
+                case = Case::Mixed;
+                label += 1;
+            }
+            _ => return None,
+        }
+        if label > 63 {
+            return None;
+        }
+        last = byte;
+    }
+    (label > 0 && last != b'-' && name.len() <= 253).then_some(case)
 }
 
-fn is_label(label: &str) -> bool {
-    (1..=63).contains(&label.len())
-        && !label.starts_with('-')
-        && !label.ends_with('-')
-        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+#[derive(Clone, Copy)]
+enum Case {
+    Lower,
+    Mixed,
 }
 
 #[cfg(test)]

@@ -22,6 +22,9 @@ use crate::snapshot::router::RequestView;
 /// Where HTTP-01 validation comes in, always over plain HTTP (RFC 8555 section 8.3).
 const ACME: &str = "/.well-known/acme-challenge/";
 
+/// Every socket takes this much without waiting: half of the least send buffer that Linux begins with.
+const SOCKET_BYTES: usize = 8 * 1024;
+
 /// Whether a path is where certificate authorities ask.
 pub(super) fn is_acme_challenge(path: &str) -> bool {
     path.starts_with(ACME)
@@ -44,14 +47,17 @@ pub(super) fn begin(session: &mut Session, cx: &mut Context) {
     cx.known.peer = peer(session, &cx.known);
     set_limits(session, &edge);
     let is_trusted = edge.trusts(cx.known.peer.ip());
+    cx.known.is_trusted = is_trusted;
     identify(&mut cx.known, session, &edge, is_trusted);
     match check(session, &edge, is_trusted) {
         Ok(changes) => apply(session, &mut cx.known, changes, &mut cx.refusal),
         Err(reason) => cx.refusal = Some(reason),
     }
+    let (has_body, is_upgrade) = (!session.is_body_empty(), session.is_upgrade_req());
+    cx.known.may_fill_socket |= has_body || is_upgrade;
     if let Some(connection) = &cx.known.connection {
         connection.head_arrived();
-        if !session.is_body_empty() && !session.is_upgrade_req() {
+        if has_body && !is_upgrade {
             connection.body_expected();
         }
     }
@@ -123,6 +129,7 @@ fn has_both_lengths(session: &Session) -> bool {
 }
 
 fn apply(session: &mut Session, known: &mut Known, changes: Changes, refusal: &mut Option<Reason>) {
+    known.may_fill_socket = changes.head_bytes > SOCKET_BYTES;
     known.host_len = changes.host_len;
     known.port = changes.port;
     let request = session.req_header_mut();

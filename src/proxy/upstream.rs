@@ -60,7 +60,7 @@ pub(super) fn peer(authorities: &Authorities, session: &Session, cx: &mut Contex
     cx.upstream.begin_try(address);
     let mut peer = HttpPeer::new(address, false, String::new());
     set_protocol(&mut peer, &config);
-    set_timeouts(&mut peer, &route.timeouts);
+    set_timeouts(&mut peer, &route.timeouts, cx.known.may_fill_socket);
     if session.is_upgrade_req() {
         tunnel::set(&mut peer);
     }
@@ -99,11 +99,12 @@ fn set_protocol(peer: &mut HttpPeer, config: &UpstreamConfig) {
     peer.group_key = config.protocol as u64;
 }
 
-fn set_timeouts(peer: &mut HttpPeer, timeouts: &Timeouts) {
+fn set_timeouts(peer: &mut HttpPeer, timeouts: &Timeouts, may_fill_socket: bool) {
     peer.options.connection_timeout = Some(timeouts.connect);
     peer.options.total_connection_timeout = Some(timeouts.connect);
     peer.options.read_timeout = Some(timeouts.read);
-    peer.options.write_timeout = Some(timeouts.send);
+    // What fits into the socket's buffer is written at once; a timer for it costs and bounds nothing.
+    peer.options.write_timeout = may_fill_socket.then_some(timeouts.send);
     peer.options.idle_timeout = Some(timeouts.idle);
 }
 
@@ -203,6 +204,7 @@ fn told<'a>(authority: &'a HeaderValue, cx: &'a Context) -> Told<'a> {
     Told {
         peer,
         client: cx.known.client,
+        is_trusted: cx.known.is_trusted,
         peer_field: match &cx.known.connection {
             Some(connection) => connection.peer_field.clone(),
             None => address_field(peer),
@@ -279,13 +281,15 @@ mod tests {
         let mut peer = HttpPeer::new(("127.0.0.1", 1), false, String::new());
         let seconds = Duration::from_secs;
         let timeouts = Timeouts { connect: seconds(1), read: seconds(2), send: seconds(3), idle: seconds(4) };
-        set_timeouts(&mut peer, &timeouts);
+        set_timeouts(&mut peer, &timeouts, true);
         let options = &peer.options;
         assert_eq!(options.connection_timeout, Some(seconds(1)));
         assert_eq!(options.total_connection_timeout, Some(seconds(1)));
         assert_eq!(options.read_timeout, Some(seconds(2)));
         assert_eq!(options.write_timeout, Some(seconds(3)));
         assert_eq!(options.idle_timeout, Some(seconds(4)));
+        set_timeouts(&mut peer, &timeouts, false);
+        assert_eq!(peer.options.write_timeout, None);
     }
 
     #[test]

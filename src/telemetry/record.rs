@@ -86,6 +86,12 @@ pub struct Try {
 pub trait Recorder: Send + Sync {
     /// Takes one request.
     fn record(&self, record: &RequestRecord<'_>);
+
+    /// Whether somebody reads more of a request than is counted: without, `time`, `user_agent` and `referer` may be
+    /// left out.
+    fn is_logging(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -24,9 +24,10 @@ const PROTECTED: &[HeaderName] = &[
 /// `Connection` may nominate this many fields; the engine refuses more.
 const MAX_NOMINATIONS: usize = 9;
 
-/// Which fields that say more than one thing are there at all; most requests have none of them.
+/// What a head measures, and which fields it has that need a closer look; most have none of them.
 #[derive(Default)]
 pub(super) struct Present {
+    pub(super) bytes: usize,
     connection: bool,
     upgrade: bool,
     framing: bool,
@@ -37,11 +38,10 @@ pub(super) struct Present {
 /// # Errors
 /// It is too large.
 pub(super) fn scan(headers: &HeaderMap, limits: Limits) -> Result<Present, Reason> {
-    let mut bytes = 0;
     let mut present = Present::default();
     for (name, value) in headers {
         // Each field has `: ` and a line end besides its name and value.
-        bytes += name.as_str().len() + value.len() + 4;
+        present.bytes += name.as_str().len() + value.len() + 4;
         match *name {
             header::CONNECTION => present.connection = true,
             header::UPGRADE => present.upgrade = true,
@@ -49,7 +49,7 @@ pub(super) fn scan(headers: &HeaderMap, limits: Limits) -> Result<Present, Reaso
             _ => {}
         }
     }
-    match bytes > limits.header_bytes || headers.len() > limits.header_count {
+    match present.bytes > limits.header_bytes || headers.len() > limits.header_count {
         true => Err(Reason::HeadersTooLarge),
         false => Ok(present),
     }
