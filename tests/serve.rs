@@ -27,6 +27,8 @@ mod plugins;
 mod reload;
 #[path = "serve/routing.rs"]
 mod routing;
+#[path = "serve/stages.rs"]
+mod stages;
 #[path = "serve/stop.rs"]
 mod stop;
 #[path = "serve/support.rs"]
