@@ -110,6 +110,7 @@ fn certificate(n: usize) -> Certificate {
         origin: Origin::default(),
         chain_pem: made.cert.pem().into_bytes().into(),
         key_pem: SecretBytes::new(made.signing_key.serialize_pem().into_bytes()),
+        is_invalid: false,
     }
 }
 

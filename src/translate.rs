@@ -302,13 +302,9 @@ impl Translator {
         let parts = contributions.iter().flat_map(|each| &each.hosts);
         hosts.extend(parts.filter(|(_, part)| named(part)).map(|(pattern, _)| pattern.clone()));
         let origins = contributions.iter().filter_map(|each| each.secrets.get(name)).flatten();
-        let (certificate, diagnostics) = match certificate::read(name, resources) {
-            Ok(certificate) => (Some(certificate), Vec::new()),
-            Err(problem) => {
-                let diagnose = |origin: &Origin| certificate::diagnose(&problem, name, origin);
-                (None, origins.map(diagnose).collect())
-            }
-        };
+        let (certificate, problem) = certificate::read(name, resources);
+        let diagnose = |problem| origins.map(move |origin: &Origin| certificate::diagnose(&problem, name, origin));
+        let diagnostics = problem.map(|problem| diagnose(problem).collect()).unwrap_or_default();
         set(&mut self.certificates, name, certificate);
         put_list(&mut self.secret_diagnostics, name, diagnostics);
     }
