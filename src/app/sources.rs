@@ -139,7 +139,7 @@ fn report(sender: &mpsc::Sender<Batch>, diagnostics: Vec<Diagnostic>) {
 
 /// The conf of settings that came from no file.
 fn first_batch(settings: &Settings) -> Batch {
-    let place = settings::origin(&settings.file).place;
+    let place = settings::origin(&settings.file).place.clone();
     let conf = Sourced { object: Arc::new(settings.conf.clone()), place };
     let events = vec![Event::Apply(Object::Conf(conf))];
     Batch { source: conf::NAME, events, diagnostics: Vec::new(), noticed: Instant::now(), is_complete: true }

@@ -187,7 +187,7 @@ fn parent(file: &Path) -> Option<PathBuf> {
 }
 
 fn apply(settings: &Settings) -> Event {
-    let place = settings::origin(&settings.file).place;
+    let place = settings::origin(&settings.file).place.clone();
     let object: Arc<Conf> = Arc::new(settings.conf.clone());
     Event::Apply(Object::Conf(Sourced { object, place }))
 }
