@@ -16,7 +16,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub use backend::{
-    Backend, BackendId, Balance, CaBundle, Endpoint, EndpointSet, ExternalName, HealthCheck, Probe, Protocol,
+    Backend, BackendId, BackendName, Balance, CaBundle, Endpoint, EndpointSet, ExternalName, HealthCheck, Probe, Protocol,
     UpstreamTls,
 };
 pub use certificate::{Certificate, SecretBytes};

@@ -58,7 +58,7 @@ fn settings(cx: &HostCompiler<'_>, settings: &[model::Setting]) -> Arc<[Setting]
         return Arc::clone(cx.no_settings);
     }
     let settings = settings.iter().map(|setting| Setting {
-        name: Arc::clone(&setting.name),
+        name: setting.name,
         value: Arc::clone(&setting.value),
         origin: setting.origin.clone(),
     });

@@ -114,7 +114,7 @@ pub struct Timeouts {
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "documented at the model's type of the same fields")]
 pub struct Setting {
-    pub name: Arc<str>,
+    pub name: &'static str,
     pub value: Arc<str>,
     pub origin: Origin,
 }

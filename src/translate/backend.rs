@@ -78,7 +78,7 @@ pub(super) fn evaluate(
     };
     let annotations = service.metadata.annotations.as_ref();
     let health_check = annotations::read_service(annotations, &origin, &mut evaluated.diagnostics);
-    evaluated.backend.health_check = overrides.health_check.clone().or(health_check);
+    evaluated.backend.health_check = overrides.health_check.clone().or(health_check).map(Box::new);
     evaluated
 }
 
@@ -142,8 +142,8 @@ fn blank(id: &BackendId, origin: Origin) -> Backend {
 }
 
 /// Pods have certificates of their own making, if any: as ingress-nginx does, they are not verified unless told to.
-fn tls_of(protocol: Protocol) -> Option<UpstreamTls> {
-    matches!(protocol, Protocol::Https | Protocol::H2).then(UpstreamTls::default)
+fn tls_of(protocol: Protocol) -> Option<Box<UpstreamTls>> {
+    matches!(protocol, Protocol::Https | Protocol::H2).then(Box::<UpstreamTls>::default)
 }
 
 /// KEP-3726, and `https` of the IANA registry.

@@ -3,19 +3,19 @@
 //! Looks at one Ingress, its class and the options, never at Services, Secrets or other Ingresses: what depends on
 //! those is decided where they meet. Source: Ingress v1 API documentation.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressRule, IngressTLS};
 
 use super::annotations::{self, Reading};
 use super::class::{self, Ownership};
 use super::conf::{self, Options};
-use super::contribution::{Candidate, CertificateUse, Contribution, Redirection};
+use super::contribution::{Candidate, CertificateUse, Contribution, Draft, Overrides, Redirection};
 use super::{host, policy};
 use crate::diagnostic::Diagnostic;
 use crate::host::{HostPattern, Labels};
 use crate::model::{
-    Action, BackendId, HttpsRedirect, Match, PathMatch, PluginUse, Policy, Rank, Route, RouteLabels, WeightedBackend,
+    Action, BackendId, BackendName, HttpsRedirect, Match, PathMatch, PluginUse, Policy, Rank, Route, RouteLabels, WeightedBackend,
 };
 use crate::origin::Origin;
 use crate::path::canonical_path;
@@ -37,8 +37,7 @@ pub(super) fn contribute(
         Ownership::Unknown { class, field } => {
             let message = format!("there is no IngressClass `{class}`, so this Ingress is not served");
             let hint = format!("make the class, or use `{}`", options.ingress.class_name);
-            let diagnostic = Diagnostic::info("ForeignClass", &origin.at(field), message).hint(hint);
-            Contribution { diagnostics: vec![diagnostic], ..Contribution::default() }
+            Contribution::only(Diagnostic::info("ForeignClass", &origin.at(field), message).hint(hint))
         }
     }
 }
@@ -53,8 +52,11 @@ struct Reader<'a> {
     policy: Arc<Policy>,
     plugins: Vec<PluginUse>,
     redirect: Redirection,
+    overrides: Arc<Overrides>,
+    /// The text that tells the overrides from others, in the ids of backends.
+    variant: Arc<str>,
     next_index: u32,
-    out: Contribution,
+    out: Draft,
 }
 
 // === impl Reader ===
@@ -63,7 +65,7 @@ impl<'a> Reader<'a> {
     fn new(name: &'a ObjectName, ingress: &Ingress, origin: Origin, options: &Options) -> Self {
         let annotations = ingress.metadata.annotations.as_ref();
         let mut reading = annotations::read_ingress(annotations, &options.ingress.annotations_prefix, &origin);
-        let mut out = Contribution { diagnostics: std::mem::take(&mut reading.diagnostics), ..Contribution::default() };
+        let mut out = Draft { diagnostics: std::mem::take(&mut reading.diagnostics), ..Draft::default() };
         out.uses_plugins = !reading.plugins.is_empty();
         let plugins = named_plugins(&mut reading, options, &mut out.diagnostics);
         // Without a time an object counts as the youngest.
@@ -76,6 +78,8 @@ impl<'a> Reader<'a> {
             policy: effective_policy(&mut reading, &options.policy),
             plugins,
             redirect: redirection(&reading, options.ingress.ssl_redirect),
+            variant: reading.overrides.variant().into(),
+            overrides: shared(std::mem::take(&mut reading.overrides)),
             reading,
             next_index: 0,
             out,
@@ -105,7 +109,7 @@ impl<'a> Reader<'a> {
         for (index, tls) in spec.and_then(|spec| spec.tls.as_deref()).unwrap_or_default().iter().enumerate() {
             self.tls(index, tls, &hosts);
         }
-        self.out
+        self.out.finish()
     }
 
     fn rule(&mut self, index: usize, rule: &IngressRule, fallback: Option<&Candidate>) -> Option<HostPattern> {
@@ -160,7 +164,7 @@ impl<'a> Reader<'a> {
             namespace: Arc::clone(&self.name.namespace),
             ingress: Arc::clone(&self.name.name),
             service: conf::first_backend(&action),
-            path: path.as_str().into(),
+            path: Arc::clone(path.text()),
         };
         let rank = Rank {
             created: self.created,
@@ -194,8 +198,8 @@ impl<'a> Reader<'a> {
             return Action::Refuse { reason: Reason::BrokenPolicy };
         }
         let origin = self.origin.at(format!("{field}.service"));
-        let backend = self.out.backend(id, &self.reading.overrides, origin);
-        Action::Forward(vec![WeightedBackend { backend, weight: 1 }])
+        let backend = self.out.backend(id, &self.overrides, origin);
+        Action::Forward([WeightedBackend { backend, weight: 1 }].into())
     }
 
     fn backend_id(&self, backend: &IngressBackend, field: &str) -> Result<BackendId, Box<Diagnostic>> {
@@ -224,8 +228,12 @@ impl<'a> Reader<'a> {
                 return Err(Box::new(Diagnostic::error("InvalidBackend", &origin, message)));
             }
         };
-        let variant = self.reading.overrides.variant();
-        Ok(BackendId::service_variant(&self.name.namespace, &service.name, &port, &variant))
+        Ok(BackendId::from(BackendName::Service {
+            namespace: Arc::clone(&self.name.namespace),
+            name: service.name.as_str().into(),
+            port: port.into(),
+            variant: Arc::clone(&self.variant),
+        }))
     }
 
     fn tls(&mut self, index: usize, tls: &IngressTLS, rule_hosts: &[HostPattern]) {
@@ -265,7 +273,7 @@ impl<'a> Reader<'a> {
         let Some(secret) = secret else { return };
         let usage = CertificateUse { secret: secret.clone(), origin: origin.clone(), rank };
         match &part.certificate {
-            None => part.certificate = Some(usage),
+            None => part.certificate = Some(Box::new(usage)),
             Some(first) if first.secret != usage.secret => {
                 let diagnostic = host::certificate_conflict(pattern, &usage, first);
                 self.out.diagnostics.push(diagnostic);
@@ -324,6 +332,12 @@ fn effective_policy(reading: &mut Reading, base: &Arc<Policy>) -> Arc<Policy> {
     Arc::new(effective)
 }
 
+/// Most Ingresses ask for nothing, and share that.
+fn shared(overrides: Overrides) -> Arc<Overrides> {
+    static NONE: LazyLock<Arc<Overrides>> = LazyLock::new(Arc::default);
+    if overrides == Overrides::default() { Arc::clone(&NONE) } else { Arc::new(overrides) }
+}
+
 fn redirection(reading: &Reading, default: bool) -> Redirection {
     if reading.force_ssl_redirect == Some(true) {
         Redirection::Always
@@ -356,5 +370,5 @@ fn path_match(path: &HTTPIngressPath) -> Result<PathMatch, (&'static str, &'stat
 /// A prefix without closing slash; `/` is everything.
 pub(super) fn prefix(canonical: &str) -> PathMatch {
     let trimmed = canonical.trim_end_matches('/');
-    PathMatch::Prefix(if trimmed.is_empty() { "/".into() } else { trimmed.into() })
+    if trimmed.is_empty() { PathMatch::default() } else { PathMatch::Prefix(trimmed.into()) }
 }
