@@ -11,6 +11,7 @@ mod certificate;
 mod class;
 mod conf;
 mod contribution;
+mod field;
 mod host;
 mod index;
 mod ingress;
@@ -253,12 +254,10 @@ impl Translator {
                 let service = ObjectName { namespace: Arc::clone(namespace), name: Arc::clone(name) };
                 self.evaluate(Target { id, service: &service, port }, resources)
             }
-            BackendName::Upstream(_) => {
-                match self.conf_part().and_then(|conf| conf.upstreams.get(id)) {
-                    Some((backend, endpoints)) => (Some(Arc::clone(backend)), Some(Arc::clone(endpoints)), Vec::new()),
-                    None => (None, None, Vec::new()),
-                }
-            }
+            BackendName::Upstream(_) => match self.conf_part().and_then(|conf| conf.upstreams.get(id)) {
+                Some((backend, endpoints)) => (Some(Arc::clone(backend)), Some(Arc::clone(endpoints)), Vec::new()),
+                None => (None, None, Vec::new()),
+            },
         };
         if set(&mut self.model.backends, id, backend) {
             touched.backends.insert(id.clone());

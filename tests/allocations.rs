@@ -11,7 +11,7 @@ use tidegate::endpoint::{Table, Tried};
 use tidegate::model::Touched;
 use tidegate::path::canonical_path;
 use tidegate::resources::conf::Conf;
-use tidegate::resources::{Event, Object, Resources, Sourced};
+use tidegate::resources::{Event, Object, Resources};
 use tidegate::snapshot::Snapshot;
 use tidegate::snapshot::router::{RequestView, Via};
 use tidegate::translate::translate;
@@ -45,7 +45,7 @@ fn snapshot(table: &Arc<Table>) -> Snapshot {
     }))
     .unwrap();
     let mut resources = Resources::default();
-    resources.apply([Event::Apply(Object::Conf(Sourced::new(conf)))]);
+    resources.apply([Event::Apply(Object::conf(conf, None))]);
     let model = translate(&resources).model;
     let mut compiler = Compiler::new(CompilerParts {
         table: table.clone(),

@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret;
-
 use crate::diagnostic::Diagnostic;
 use crate::model::{Certificate, SecretBytes};
 use crate::origin::Origin;
-use crate::resources::{Kind, ObjectName, ObjectRef, Resources};
+use crate::resources::object::Secret;
+use crate::resources::{ObjectName, Resources};
 
 const TYPE: &str = "kubernetes.io/tls";
 
@@ -24,13 +23,13 @@ pub(super) enum Problem {
 pub(super) fn read(name: &ObjectName, resources: &Resources) -> (Option<Arc<Certificate>>, Option<Problem>) {
     let Some(sourced) = resources.secrets.get(name) else { return (None, Some(Problem::Missing)) };
     let (chain, key, problem) = match parts(&sourced.object) {
-        Ok((chain, key)) => (chain, key, None),
-        Err(why) => (&[][..], &[][..], Some(Problem::Invalid(format!("Secret `{name}` {why}")))),
+        Ok((chain, key)) => (Arc::clone(chain), Arc::clone(key), None),
+        Err(why) => (Arc::default(), Arc::default(), Some(Problem::Invalid(format!("Secret `{name}` {why}")))),
     };
     let certificate = Certificate {
         name: name.to_string().into(),
-        origin: ObjectRef { kind: Kind::Secret, name: name.clone() }.origin(sourced.place.clone()),
-        chain_pem: chain.into(),
+        origin: sourced.origin(),
+        chain_pem: chain,
         key_pem: SecretBytes::new(key),
         is_invalid: problem.is_some(),
     };
@@ -50,18 +49,11 @@ pub(super) fn diagnose(problem: &Problem, name: &ObjectName, origin: &Origin) ->
 }
 
 /// Chain and key, or why they are not there.
-fn parts(secret: &Secret) -> Result<(&[u8], &[u8]), String> {
-    let type_ = secret.type_.as_deref().unwrap_or("Opaque");
+fn parts(secret: &Secret) -> Result<(&Arc<[u8]>, &Arc<[u8]>), String> {
+    let type_ = secret.kind.as_deref().unwrap_or("Opaque");
     if type_ != TYPE {
         return Err(format!("has type `{type_}`, not `{TYPE}`"));
     }
-    let part = |key| value(secret, key).ok_or_else(|| format!("has no `{key}`"));
+    let part = |key| secret.get(key).filter(|value| !value.is_empty()).ok_or_else(|| format!("has no `{key}`"));
     Ok((part("tls.crt")?, part("tls.key")?))
-}
-
-fn value<'a>(secret: &'a Secret, key: &str) -> Option<&'a [u8]> {
-    let text = || secret.string_data.as_ref()?.get(key).map(String::as_bytes);
-    let data = || secret.data.as_ref()?.get(key).map(|bytes| bytes.0.as_slice());
-    // The API server lets `stringData` win when both are given.
-    text().or_else(data).filter(|bytes| !bytes.is_empty())
 }

@@ -17,7 +17,7 @@ use crate::model::{
 use crate::origin::Origin;
 use crate::quantity;
 use crate::resources::conf::{BalanceSpec, Conf, Defaults, IngressOptions, LimitsSpec, PluginSpec};
-use crate::resources::{Kind, ObjectName, Resources};
+use crate::resources::{Kind, ObjectName, Resources, Sourced};
 
 /// What the conf says that holds for more than one route.
 #[derive(Debug, PartialEq)]
@@ -87,9 +87,7 @@ pub(super) fn first_backend(action: &Action) -> Arc<str> {
 }
 
 fn origin(resources: &Resources) -> Origin {
-    let place = resources.conf.as_ref().and_then(|sourced| sourced.place.clone());
-    let file = place.as_ref().map(|place| Arc::clone(&place.file)).unwrap_or_default();
-    Origin::new(Kind::Conf.as_str(), "", &file, place)
+    resources.conf.as_ref().map_or_else(|| Origin::new(Kind::Conf.as_str(), "", "", None), Sourced::origin)
 }
 
 fn instance(name: &str, spec: &PluginSpec, origin: Origin) -> PluginInstance {

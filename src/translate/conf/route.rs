@@ -6,8 +6,8 @@ use super::{Options, first_backend, instance, parse_service, plugin_not_found};
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{
-    Action, BackendId, BackendName, HeaderMatch, HttpsRedirect, Match, PathMatch, PluginUse, Policy, QueryMatch, Rank, Redirect,
-    RedirectPath, Respond, Route, RouteLabels, TextMatch, WeightedBackend,
+    Action, BackendId, BackendName, HeaderMatch, HttpsRedirect, Match, PathMatch, PluginUse, Policy, QueryMatch, Rank,
+    Redirect, RedirectPath, Respond, Route, RouteLabels, TextMatch, WeightedBackend,
 };
 use crate::origin::Origin;
 use crate::path::canonical_path;
