@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::dense;
 use crate::origin::{ObjectOrigin, Origin, Place};
 use conf::Conf;
 use object::{ConfigMap, EndpointSlice, Endpoints, Ingress, IngressClass, Namespace, Secret, Service};
@@ -137,6 +138,9 @@ impl Resources {
                 Event::Delete(name) => self.remove(name, &mut changes),
             }
         }
+        if changes.objects.len() > self.ingresses.len() + self.services.len() / 2 {
+            self.pack();
+        }
         changes
     }
 
@@ -162,6 +166,15 @@ impl Resources {
         self.conf.iter().for_each(|_| add(Kind::Conf, &ObjectName::default()));
         changes.services.extend(self.slices_by_service.keys().cloned());
         changes
+    }
+
+    fn pack(&mut self) {
+        dense::pack(&mut self.ingresses);
+        dense::pack(&mut self.services);
+        dense::pack(&mut self.endpoint_slices);
+        dense::pack(&mut self.endpoints);
+        dense::pack(&mut self.secrets);
+        dense::pack(&mut self.slices_by_service);
     }
 
     fn insert(&mut self, object: Object, changes: &mut Changes) {

@@ -21,6 +21,7 @@ mod suggest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::dense;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{BackendId, BackendName, Certificate, Model, Touched};
@@ -118,6 +119,9 @@ impl Translator {
             self.refresh_host(pattern, &mut touched);
         }
         self.refresh_defaults(&mut touched);
+        if touched.hosts.len() > self.model.hosts.len() / 2 {
+            self.pack();
+        }
         touched
     }
 
@@ -134,6 +138,16 @@ impl Translator {
         let secrets = self.secret_diagnostics.values().flatten();
         let all: BTreeSet<&Diagnostic> = units.chain(hosts).chain(backends).chain(secrets).collect();
         all.into_iter().cloned().collect()
+    }
+
+    /// Gives up empty room after much was changed.
+    fn pack(&mut self) {
+        dense::pack(&mut self.contributions);
+        dense::pack(&mut self.model.hosts);
+        dense::pack(&mut self.model.backends);
+        dense::pack(&mut self.model.endpoints);
+        self.hosts.pack();
+        self.backends.pack();
     }
 
     /// What the changed objects are part of.

@@ -81,7 +81,7 @@ impl Reader<'_> {
         match Form::of(api_version, kind) {
             Some(form) => self.take_known(node, &form, api_version, place),
             None => {
-                drop(self.content.unknown.entry(format!("{api_version} {kind}").trim().to_owned()).or_insert(place))
+                self.content.unknown.entry(format!("{api_version} {kind}").trim().to_owned()).or_insert(place);
             }
         }
     }

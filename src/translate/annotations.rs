@@ -11,7 +11,7 @@ mod security;
 
 use super::contribution::Overrides;
 use super::policy::Wait;
-use super::suggest;
+use super::{field, suggest};
 use crate::diagnostic::Diagnostic;
 use crate::model::HealthCheck;
 use crate::origin::Origin;
@@ -213,7 +213,7 @@ fn report_unsupported(annotations: &Annotations, foreign: &str, object: &Origin,
 }
 
 fn at(object: &Origin, key: &str) -> Origin {
-    object.at(format!("metadata.annotations[{key}]"))
+    object.at(field::of_annotation(key))
 }
 
 /// A boolean as Go's `strconv.ParseBool` reads it: what users of ingress-nginx know.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::contribution::Contribution;
+use crate::dense;
 
 /// From a key to contributions. Most keys have one, which takes no list of its own.
 #[derive(Debug)]
@@ -12,7 +13,7 @@ pub(super) struct Index<K>(BTreeMap<K, Users>);
 #[derive(Debug)]
 enum Users {
     One(Arc<Contribution>),
-    Many(Vec<Arc<Contribution>>),
+    Many(Box<Vec<Arc<Contribution>>>),
 }
 
 // === impl Index ===
@@ -51,6 +52,11 @@ impl<K: Ord + Clone> Index<K> {
         }
     }
 
+    /// Gives up empty room.
+    pub(super) fn pack(&mut self) {
+        dense::pack(&mut self.0);
+    }
+
     /// The contributions that have a key, in no order.
     pub(super) fn users(&self, key: &K) -> &[Arc<Contribution>] {
         self.0.get(key).map(Users::as_slice).unwrap_or_default()
@@ -78,7 +84,7 @@ impl Users {
 
     fn add(&mut self, user: &Arc<Contribution>) {
         match self {
-            Self::One(one) => *self = Self::Many(vec![Arc::clone(one), Arc::clone(user)]),
+            Self::One(one) => *self = Self::Many(Box::new(vec![Arc::clone(one), Arc::clone(user)])),
             Self::Many(many) => many.push(Arc::clone(user)),
         }
     }

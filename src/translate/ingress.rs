@@ -319,6 +319,7 @@ fn effective_policy(reading: &mut Reading, base: &Arc<Policy>) -> Arc<Policy> {
     if let Some((tries, origin)) = reading.tries.take() {
         policy::set_tries(&mut effective, tries, origin);
     }
+    effective.settings.shrink_to_fit();
     Arc::new(effective)
 }
 

@@ -1,13 +1,14 @@
 //! What is known of all files, and what follows when they change. Pure: no file system, no clock.
 
 use std::cmp::Ordering;
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::scan::{Scan, Seen, Stamp, Text};
+use crate::dense;
 use crate::diagnostic::{Diagnostic, Position};
 use crate::origin::{Origin, Place};
 use crate::resources::{Event, Kind, Object, ObjectRef};
@@ -18,7 +19,7 @@ use crate::source::object::{self, Content};
 pub(super) struct State {
     files: BTreeMap<Arc<Path>, Known>,
     /// Which files hold an object; the first in path order is the one that counts.
-    holders: HashMap<ObjectRef, Holders, ahash::RandomState>,
+    holders: BTreeMap<ObjectRef, Holders>,
     gone: BTreeMap<PathBuf, String>,
     hasher: RandomState,
 }
@@ -43,7 +44,7 @@ struct Known {
 #[derive(Debug)]
 enum Holders {
     One(Arc<Path>),
-    Many(BTreeSet<Arc<Path>>),
+    Many(Box<BTreeSet<Arc<Path>>>),
 }
 
 /// Objects that may have changed, with what was delivered of each.
@@ -71,6 +72,9 @@ impl State {
             self.take(&path, seen, &mut touched);
         }
         self.gone = scan.gone;
+        if touched.len() > self.holders.len() / 2 {
+            dense::pack(&mut self.holders);
+        }
         touched.into_iter().filter_map(|(name, delivered)| self.event(name, delivered.as_ref())).collect()
     }
 
@@ -189,8 +193,7 @@ impl State {
 
     fn duplicates(&self) -> impl Iterator<Item = Diagnostic> {
         let doubled = self.holders.iter().filter(|(_, holders)| matches!(holders, Holders::Many(_)));
-        let doubled: BTreeMap<&ObjectRef, &Holders> = doubled.collect();
-        doubled.into_iter().flat_map(move |(name, holders)| {
+        doubled.flat_map(move |(name, holders)| {
             let first = self.held(name);
             holders.iter().skip(1).filter_map(move |path| {
                 let place = self.files.get(path)?.object(name)?.place().cloned();
@@ -238,7 +241,7 @@ impl Holders {
     fn iter(&self) -> impl Iterator<Item = &Arc<Path>> {
         let (one, many) = match self {
             Self::One(path) => (Some(path), None),
-            Self::Many(paths) => (None, Some(paths)),
+            Self::Many(paths) => (None, Some(&**paths)),
         };
         one.into_iter().chain(many.into_iter().flatten())
     }
@@ -246,7 +249,7 @@ impl Holders {
     fn add(&mut self, path: &Arc<Path>) {
         match self {
             Self::One(known) if known == path => {}
-            Self::One(known) => *self = Self::Many(BTreeSet::from([Arc::clone(known), Arc::clone(path)])),
+            Self::One(known) => *self = Self::Many(Box::new(BTreeSet::from([Arc::clone(known), Arc::clone(path)]))),
             Self::Many(known) => drop(known.insert(Arc::clone(path))),
         }
     }
