@@ -58,6 +58,16 @@ impl State {
         self.files.get(path).filter(|known| known.hash.is_some()).map(|known| known.stamp)
     }
 
+    /// Tells one content of a file from another.
+    pub(super) fn hash(&self, bytes: &[u8]) -> u64 {
+        self.hasher.hash_one(bytes)
+    }
+
+    /// Whether this is the content that a file had when it was read last.
+    pub(super) fn is_known(&self, path: &Path, hash: u64) -> bool {
+        self.files.get(path).is_some_and(|known| known.hash == Some(hash))
+    }
+
     /// Takes in what the file system looks like now; gives what differs from what was delivered.
     pub(super) fn decide(&mut self, scan: Scan) -> Vec<Event> {
         let mut touched = Touched::new();
@@ -97,29 +107,32 @@ impl State {
 
     fn take(&mut self, path: &Path, seen: Seen, touched: &mut Touched) {
         let file: Arc<str> = path.to_string_lossy().into();
-        let bytes = match seen.text {
+        let (hash, is_empty, content) = match seen.text {
             Text::Same => return,
+            Text::Known => {
+                if let Some(known) = self.files.get_mut(path) {
+                    known.stamp = seen.stamp;
+                }
+                return;
+            }
             Text::Unreadable(why) => {
                 let known = self.files.entry(path.into()).or_default();
                 known.hash = None;
                 known.fault = Some(known.keeps("FileUnreadable", &file, format!("cannot be read: {why}")));
                 return;
             }
-            Text::Read(bytes) => bytes,
+            Text::Read { hash, is_empty, content } => (hash, is_empty, content),
         };
-        let hash = self.hasher.hash_one(&bytes);
         let known = self.files.entry(path.into()).or_default();
         known.stamp = seen.stamp;
-        if known.hash.replace(hash) == Some(hash) {
-            return;
-        }
-        if bytes.is_empty() && !known.objects.is_empty() {
+        known.hash = Some(hash);
+        if is_empty && !known.objects.is_empty() {
             // Whoever writes in place empties the file first; nobody empties a file to delete its objects.
             let fault = known.keeps("FileEmpty", &file, "the file is empty".to_owned());
             known.fault = Some(fault.hint("delete the file if its objects shall go").at(Position::START));
             return;
         }
-        match object::read(&bytes, &file) {
+        match content {
             Ok(content) => self.replace(path, content, touched),
             Err(error) => {
                 let fault = known.keeps("InvalidYaml", &file, error.message).at(error.position);
