@@ -32,7 +32,6 @@ use crate::model::{Model, Touched};
 use crate::snapshot::Snapshot;
 use crate::snapshot::certificates::{Certificates, ServedCertificate};
 use crate::snapshot::host_map::HostMap;
-use crate::snapshot::route::Setting;
 use crate::snapshot::router::Router;
 use crate::telemetry::metrics::RouteMetrics;
 
@@ -63,7 +62,7 @@ pub struct Compiler {
     route_metrics: RouteMetricsSource,
     now: Clock,
     self_signed: Arc<ServedCertificate>,
-    no_settings: Arc<[Setting]>,
+    policies: route::Policies,
     diagnostics: BTreeMap<Piece, Vec<Diagnostic>>,
 }
 
@@ -88,7 +87,7 @@ impl Compiler {
             route_metrics: cx.route_metrics,
             now: cx.now,
             self_signed: certificate::self_signed(),
-            no_settings: Arc::new([]),
+            policies: route::Policies::default(),
             diagnostics: BTreeMap::new(),
         }
     }
@@ -207,7 +206,7 @@ impl Compiler {
             upstreams: &mut self.upstreams,
             instances: &mut self.instances,
             route_metrics: &self.route_metrics,
-            no_settings: &self.no_settings,
+            policies: &mut self.policies,
         }
     }
 

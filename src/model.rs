@@ -16,8 +16,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub use backend::{
-    Backend, BackendId, Balance, CaBundle, Endpoint, EndpointSet, ExternalName, HealthCheck, Probe, Protocol,
-    UpstreamTls,
+    Backend, BackendId, BackendName, Balance, CaBundle, Endpoint, EndpointSet, ExternalName, HealthCheck, Probe,
+    Protocol, UpstreamTls,
 };
 pub use certificate::{Certificate, SecretBytes};
 pub use edge::{Edge, ForwardedHeader};

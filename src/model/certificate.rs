@@ -21,6 +21,9 @@ pub struct Certificate {
     /// PEM of the private key.
     #[serde(skip)]
     pub key_pem: SecretBytes,
+    /// Whether it is known to be unusable: the last good one of its name stays, else the default is presented.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_invalid: bool,
 }
 
 /// Bytes that are never shown.

@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc::Sender;
@@ -18,8 +17,7 @@ use tokio::sync::mpsc::Sender;
 use super::watch::{self, Signal, Watching};
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
-use crate::resources::conf::Conf;
-use crate::resources::{Batch, Event, Object, Sourced};
+use crate::resources::{Batch, Event, Object};
 use crate::settings::{self, Settings};
 use crate::yaml::MAX_BYTES;
 
@@ -187,7 +185,6 @@ fn parent(file: &Path) -> Option<PathBuf> {
 }
 
 fn apply(settings: &Settings) -> Event {
-    let place = settings::origin(&settings.file).place;
-    let object: Arc<Conf> = Arc::new(settings.conf.clone());
-    Event::Apply(Object::Conf(Sourced { object, place }))
+    let place = settings::origin(&settings.file).place.clone();
+    Event::Apply(Object::conf(settings.conf.clone(), place))
 }

@@ -36,7 +36,7 @@ fn any_change() -> impl Strategy<Value = Change> {
 
 fn route_to(path: u8, to: u8) -> Route {
     let mut route = route(&format!("r{path}{to}"), prefix(&format!("/{path}")));
-    route.action = Action::Forward(vec![WeightedBackend { backend: backend_id(to), weight: 1 }]);
+    route.action = Action::Forward([WeightedBackend { backend: backend_id(to), weight: 1 }].into());
     if path == 3 {
         route.matcher.path = PathMatch::Regex("(".into());
     }
