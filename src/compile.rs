@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tidegate_plugin::{Definition, RouteFacts};
+use tidegate_plugin::{Blocking, Definition, RouteFacts};
 
 pub use self::certificate::load_certificate;
 
@@ -90,6 +90,13 @@ impl Compiler {
             policies: route::Policies::default(),
             diagnostics: BTreeMap::new(),
         }
+    }
+
+    /// Gives plugins threads for what takes long; without, each piece of work has a thread of its own.
+    #[must_use]
+    pub fn with_blocking(mut self, blocking: Blocking) -> Self {
+        self.instances.set_blocking(blocking);
+        self
     }
 
     /// The snapshot before anything was loaded: generation 0, no routes, self-signed default certificate.

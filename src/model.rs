@@ -21,7 +21,7 @@ pub use backend::{
 };
 pub use certificate::{Certificate, SecretBytes};
 pub use edge::{Edge, ForwardedHeader};
-pub use plugin::{PluginInstance, PluginUse};
+pub use plugin::{PluginInputs, PluginInstance, PluginUse, SecretKeys};
 pub use route::{
     Action, HeaderMatch, HttpsRedirect, Labels as RouteLabels, Limits, Match, PathMatch, Policy, QueryMatch, Rank,
     Redirect, RedirectPath, Respond, Route, Setting, TextMatch, Timeouts, VirtualHost, WeightedBackend,

@@ -158,7 +158,12 @@ impl Translator {
                 Kind::Ingress => drop(dirty.units.insert(Unit::Ingress(object.name.clone()))),
                 Kind::IngressClass => self.add_all_ingresses(resources, &mut dirty),
                 Kind::Service | Kind::Endpoints => self.add_service(&object.name, &mut dirty),
-                Kind::Secret => drop(dirty.secrets.insert(object.name.clone())),
+                Kind::Secret => {
+                    dirty.secrets.insert(object.name.clone());
+                    if self.options.plugin_secrets.contains(&object.name) {
+                        self.gather_conf(resources, &mut dirty, touched);
+                    }
+                }
                 Kind::Conf => self.gather_conf(resources, &mut dirty, touched),
                 // Slices are told by their Services.
                 Kind::EndpointSlice | Kind::ConfigMap | Kind::Namespace => {}

@@ -13,6 +13,8 @@
 
 #[path = "serve/answers.rs"]
 mod answers;
+#[path = "serve/auth.rs"]
+mod auth;
 #[path = "serve/clients.rs"]
 mod clients;
 #[path = "serve/faults.rs"]

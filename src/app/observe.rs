@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::shared::Shared;
+use super::workers::Counts;
 use crate::front::{FrontMetrics, ListenerCounts};
 use crate::snapshot::Snapshot;
-use crate::telemetry::metrics::{Sample, family};
+use crate::telemetry::metrics::{Metrics, Sample, family};
 
 /// Takes one sample.
 type Emit<'a> = &'a mut dyn FnMut(Sample<'_>);
@@ -53,6 +54,15 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
                 });
             }
         }
+    }));
+}
+
+/// The threads that plugins hand long work to.
+pub(super) fn workers(metrics: &Metrics, counts: Arc<Counts>) {
+    metrics.observe(Box::new(move |emit| {
+        let (waiting, refused) = (counts.waiting.load(Ordering::Relaxed), counts.refused.load(Ordering::Relaxed));
+        emit(Sample { family: &family::PLUGIN_WORK_QUEUE, labels: &[], value: waiting as f64 });
+        emit(Sample { family: &family::PLUGIN_WORK_REFUSED, labels: &[], value: refused as f64 });
     }));
 }
 

@@ -39,7 +39,7 @@ impl SecretBytes {
     }
 
     /// The bytes; the one place where they can be read.
-    pub fn expose(&self) -> &[u8] {
+    pub fn expose(&self) -> &Arc<[u8]> {
         &self.0
     }
 }

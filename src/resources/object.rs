@@ -158,13 +158,16 @@ pub struct EndpointSubset {
     pub addresses: Box<[IpAddr]>,
 }
 
+/// Keys and what they hold.
+pub type SecretData = Box<[(Arc<str>, Arc<[u8]>)]>;
+
 /// `v1` Secret. Its contents are never shown.
 #[derive(Default, PartialEq, Eq)]
 pub struct Secret {
     /// `type`.
     pub kind: Option<Arc<str>>,
     /// `data`, decoded, with what `stringData` puts over it, in the order of the keys.
-    pub data: Box<[(Arc<str>, Arc<[u8]>)]>,
+    pub data: SecretData,
 }
 
 /// `v1` ConfigMap, of which nothing is read yet.

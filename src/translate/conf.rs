@@ -3,7 +3,7 @@
 mod route;
 mod upstream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::backend::BackendOptions;
@@ -11,8 +11,8 @@ use super::contribution::{Contribution, Draft};
 use super::{policy, suggest};
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    Action, BackendId, Balance, Edge, HttpsRedirect, Match, PluginInstance, Policy, Rank, Route, RouteLabels,
-    WeightedBackend,
+    Action, BackendId, Balance, Edge, HttpsRedirect, Match, PluginInputs, PluginInstance, Policy, Rank, Route,
+    RouteLabels, SecretBytes, WeightedBackend,
 };
 use crate::origin::Origin;
 use crate::quantity;
@@ -27,6 +27,8 @@ pub(super) struct Options {
     pub policy: Arc<Policy>,
     pub backend: BackendOptions,
     pub plugins: BTreeMap<String, Arc<PluginInstance>>,
+    /// Secrets that plugins name: their changes are changes of the plugins.
+    pub plugin_secrets: BTreeSet<ObjectName>,
     pub edge: Arc<Edge>,
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -39,10 +41,11 @@ pub(super) fn read_options(resources: &Resources) -> Options {
     let mut diagnostics = Vec::new();
     let plugins = conf.plugins.iter().map(|(name, spec)| {
         let origin = origin.at(format!("plugins.{name}"));
-        (name.clone(), Arc::new(instance(name, spec, origin)))
+        (name.clone(), Arc::new(instance(name, spec, origin, resources)))
     });
     Options {
         plugins: plugins.collect(),
+        plugin_secrets: conf.plugin_specs().flat_map(|spec| spec.secrets("")).map(secret_name).collect(),
         policy: Arc::new(default_policy(&conf.defaults, &origin, &mut diagnostics)),
         backend: BackendOptions {
             balance: balance(conf.defaults.load_balancing),
@@ -63,7 +66,7 @@ pub(super) fn contribute(resources: &Resources, options: &Options) -> Contributi
         let (backend, endpoints) = upstream::translate(name, spec, options, &origin, &mut out.diagnostics);
         out.conf().upstreams.insert(backend.id.clone(), (Arc::new(backend), Arc::new(endpoints)));
     }
-    route::translate_all(conf, options, &origin, &mut out);
+    route::translate_all(conf, resources, options, &mut out);
     default_backend(conf, options, &origin, &mut out);
     default_certificate(conf, &origin, &mut out);
     out.finish()
@@ -90,13 +93,30 @@ fn origin(resources: &Resources) -> Origin {
     resources.conf.as_ref().map_or_else(|| Origin::new(Kind::Conf.as_str(), "", "", None), Sourced::origin)
 }
 
-fn instance(name: &str, spec: &PluginSpec, origin: Origin) -> PluginInstance {
+fn instance(name: &str, spec: &PluginSpec, origin: Origin, resources: &Resources) -> PluginInstance {
     PluginInstance {
+        inputs: plugin_inputs(spec, resources),
         name: name.into(),
         kind: spec.kind.as_str().into(),
         config: serde_json::Value::Object(spec.config.clone()),
         origin,
     }
+}
+
+/// What is there of the Secrets and files that a plugin names; the plugin says what it misses.
+fn plugin_inputs(spec: &PluginSpec, resources: &Resources) -> PluginInputs {
+    let secrets = spec.secrets("").into_iter().map(secret_name).filter_map(|name| {
+        let secret = &resources.secrets.get(&name)?.object;
+        let keys = secret.data.iter().map(|(key, value)| (Arc::clone(key), SecretBytes::new(Arc::clone(value))));
+        Some(((name.namespace, name.name), keys.collect()))
+    });
+    let files = resources.conf.as_ref().map(|conf| &conf.object.plugin_files.0);
+    let contents = |file: &str| Some((file.into(), SecretBytes::new(Arc::clone(files?.get(file)?))));
+    PluginInputs { secrets: secrets.collect(), files: spec.files().into_iter().filter_map(contents).collect() }
+}
+
+fn secret_name((namespace, name): (&str, &str)) -> ObjectName {
+    ObjectName { namespace: namespace.into(), name: name.into() }
 }
 
 fn balance(spec: BalanceSpec) -> Balance {

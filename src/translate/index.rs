@@ -13,6 +13,7 @@ pub(super) struct Index<K>(BTreeMap<K, Users>);
 #[derive(Debug)]
 enum Users {
     One(Arc<Contribution>),
+    #[expect(clippy::box_collection, reason = "nearly all are alone, and each byte counts a hundred thousand times")]
     Many(Box<Vec<Arc<Contribution>>>),
 }
 

@@ -86,8 +86,6 @@ impl Plugin for Panics {
     }
 }
 
-const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-
 fn conf(echo: &Echo, plugin: &str) -> String {
     format!(
         "plugins: {{ p: {plugin} }}\nupstreams: {{ a: {{ endpoints: [ {{ address: \"{}\" }} ] }} }}\nroutes:\n  - {{ hosts: [p.test], backends: [ {{ upstream: a }} ], plugins: [p] }}\n  - {{ hosts: [free.test], backends: [ {{ upstream: a }} ] }}\n",

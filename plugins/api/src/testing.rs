@@ -221,7 +221,8 @@ impl Wake for Unpark {
     }
 }
 
-fn block_on<T>(mut future: crate::BoxFuture<'_, T>) -> T {
+/// Runs a future to its end on this thread.
+pub fn block_on<T>(mut future: crate::BoxFuture<'_, T>) -> T {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     loop {
         match Future::poll(future.as_mut(), &mut Context::from_waker(&waker)) {

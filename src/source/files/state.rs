@@ -44,6 +44,7 @@ struct Known {
 #[derive(Debug)]
 enum Holders {
     One(Arc<Path>),
+    #[expect(clippy::box_collection, reason = "nearly all are alone, and each byte counts a hundred thousand times")]
     Many(Box<BTreeSet<Arc<Path>>>),
 }
 

@@ -12,6 +12,7 @@ use crate::model::{
 use crate::origin::Origin;
 use crate::path::canonical_path;
 use crate::reason::Reason;
+use crate::resources::Resources;
 use crate::resources::conf::{
     BackendSpec, ConditionSpec, Conf, PathSpec, PluginRef, RedirectSpec, RespondSpec, RouteSpec,
 };
@@ -23,18 +24,20 @@ use crate::translate::{policy, suggest};
 const MAX_REGEX: usize = 1024;
 
 /// Translates all routes, in order.
-pub(super) fn translate_all(conf: &Conf, options: &Options, origin: &Origin, out: &mut Draft) {
+pub(super) fn translate_all(conf: &Conf, resources: &Resources, options: &Options, out: &mut Draft) {
+    let origin = super::origin(resources);
     let mut next_index = 0;
     for (index, spec) in conf.routes.iter().enumerate() {
         let origin = origin.at(format!("routes[{index}]"));
         let name = spec.name.clone().unwrap_or_else(|| format!("route-{index}"));
-        let mut reader = Reader { conf, options, spec, name, origin, out: &mut *out };
+        let mut reader = Reader { conf, resources, options, spec, name, origin, out: &mut *out };
         reader.read(&mut next_index);
     }
 }
 
 struct Reader<'a> {
     conf: &'a Conf,
+    resources: &'a Resources,
     options: &'a Options,
     spec: &'a RouteSpec,
     name: String,
@@ -181,7 +184,7 @@ impl Reader<'_> {
             let found = match plugin {
                 PluginRef::Named(name) => self.options.plugins.get(name).cloned(),
                 PluginRef::Inline(spec) => {
-                    Some(Arc::new(instance(&format!("{}#{index}", self.name), spec, origin.clone())))
+                    Some(Arc::new(instance(&format!("{}#{index}", self.name), spec, origin.clone(), self.resources)))
                 }
             };
             match (found, plugin) {
