@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Certificate, SecretBytes};
 use crate::origin::Origin;
-use crate::resources::object::Secret;
+use crate::resources::object::{Secret, SharedBytes};
 use crate::resources::{ObjectName, Resources};
 
 const TYPE: &str = "kubernetes.io/tls";
@@ -49,7 +49,7 @@ pub(super) fn diagnose(problem: &Problem, name: &ObjectName, origin: &Origin) ->
 }
 
 /// Chain and key, or why they are not there.
-fn parts(secret: &Secret) -> Result<(&Arc<[u8]>, &Arc<[u8]>), String> {
+fn parts(secret: &Secret) -> Result<(&SharedBytes, &SharedBytes), String> {
     let type_ = secret.kind.as_deref().unwrap_or("Opaque");
     if type_ != TYPE {
         return Err(format!("has type `{type_}`, not `{TYPE}`"));

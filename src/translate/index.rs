@@ -11,6 +11,7 @@ use crate::dense;
 pub(super) struct Index<K>(BTreeMap<K, Users>);
 
 #[derive(Debug)]
+#[expect(clippy::box_collection, reason = "there is one for each key, and hardly any has many users")]
 enum Users {
     One(Arc<Contribution>),
     Many(Box<Vec<Arc<Contribution>>>),

@@ -42,6 +42,7 @@ struct Known {
 
 /// The files that hold an object: one, but for mistakes.
 #[derive(Debug)]
+#[expect(clippy::box_collection, reason = "there is one for each object, and hardly any is in many files")]
 enum Holders {
     One(Arc<Path>),
     Many(Box<BTreeSet<Arc<Path>>>),
