@@ -138,7 +138,8 @@ impl Resources {
                 Event::Delete(name) => self.remove(name, &mut changes),
             }
         }
-        if changes.objects.len() > self.ingresses.len() + self.services.len() / 2 {
+        let objects = self.ingresses.len() + self.services.len() + self.endpoint_slices.len() + self.endpoints.len();
+        if changes.objects.len() > objects / 2 {
             self.pack();
         }
         changes

@@ -158,17 +158,17 @@ pub struct EndpointSubset {
     pub addresses: Box<[IpAddr]>,
 }
 
-/// Keys and what they hold.
-pub type SecretData = Box<[(Arc<str>, Arc<[u8]>)]>;
-
 /// `v1` Secret. Its contents are never shown.
 #[derive(Default, PartialEq, Eq)]
 pub struct Secret {
     /// `type`.
     pub kind: Option<Arc<str>>,
     /// `data`, decoded, with what `stringData` puts over it, in the order of the keys.
-    pub data: SecretData,
+    pub data: Box<[(Arc<str>, SharedBytes)]>,
 }
+
+/// The value of a Secret's key: who uses it shares it.
+pub type SharedBytes = Arc<[u8]>;
 
 /// `v1` ConfigMap, of which nothing is read yet.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -186,7 +186,7 @@ pub struct Annotations(Box<[(Arc<str>, Box<str>)]>);
 
 impl Secret {
     /// The value of a key.
-    pub fn get(&self, key: &str) -> Option<&Arc<[u8]>> {
+    pub fn get(&self, key: &str) -> Option<&SharedBytes> {
         self.data.iter().find(|(known, _)| **known == *key).map(|(_, value)| value)
     }
 }

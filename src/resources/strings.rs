@@ -27,3 +27,16 @@ impl Strings {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_texts_are_one() {
+        let mut strings = Strings::default();
+        let (one, same, other) = (strings.share("a"), strings.share("a"), strings.share("b"));
+        assert!(Arc::ptr_eq(&one, &same));
+        assert_eq!((&*one, &*other, &*strings.share("")), ("a", "b", ""));
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Certificate, SecretBytes};
 use crate::origin::Origin;
-use crate::resources::object::Secret;
+use crate::resources::object::{Secret, SharedBytes};
 use crate::resources::{ObjectName, Resources};
 
 const TYPE: &str = "kubernetes.io/tls";
@@ -23,7 +23,7 @@ pub(super) enum Problem {
 pub(super) fn read(name: &ObjectName, resources: &Resources) -> (Option<Arc<Certificate>>, Option<Problem>) {
     let Some(sourced) = resources.secrets.get(name) else { return (None, Some(Problem::Missing)) };
     let (chain, key, problem) = match parts(&sourced.object) {
-        Ok([chain, key]) => (Arc::clone(chain), Arc::clone(key), None),
+        Ok((chain, key)) => (Arc::clone(chain), Arc::clone(key), None),
         Err(why) => (Arc::default(), Arc::default(), Some(Problem::Invalid(format!("Secret `{name}` {why}")))),
     };
     let certificate = Certificate {
@@ -49,11 +49,11 @@ pub(super) fn diagnose(problem: &Problem, name: &ObjectName, origin: &Origin) ->
 }
 
 /// Chain and key, or why they are not there.
-fn parts(secret: &Secret) -> Result<[&Arc<[u8]>; 2], String> {
+fn parts(secret: &Secret) -> Result<(&SharedBytes, &SharedBytes), String> {
     let type_ = secret.kind.as_deref().unwrap_or("Opaque");
     if type_ != TYPE {
         return Err(format!("has type `{type_}`, not `{TYPE}`"));
     }
     let part = |key| secret.get(key).filter(|value| !value.is_empty()).ok_or_else(|| format!("has no `{key}`"));
-    Ok([part("tls.crt")?, part("tls.key")?])
+    Ok((part("tls.crt")?, part("tls.key")?))
 }

@@ -11,9 +11,9 @@ use crate::dense;
 pub(super) struct Index<K>(BTreeMap<K, Users>);
 
 #[derive(Debug)]
+#[expect(clippy::box_collection, reason = "there is one for each key, and hardly any has many users")]
 enum Users {
     One(Arc<Contribution>),
-    #[expect(clippy::box_collection, reason = "nearly all are alone, and each byte counts a hundred thousand times")]
     Many(Box<Vec<Arc<Contribution>>>),
 }
 

@@ -42,9 +42,9 @@ struct Known {
 
 /// The files that hold an object: one, but for mistakes.
 #[derive(Debug)]
+#[expect(clippy::box_collection, reason = "there is one for each object, and hardly any is in many files")]
 enum Holders {
     One(Arc<Path>),
-    #[expect(clippy::box_collection, reason = "nearly all are alone, and each byte counts a hundred thousand times")]
     Many(Box<BTreeSet<Arc<Path>>>),
 }
 
