@@ -8,6 +8,7 @@ use super::shared::Shared;
 use super::workers::Counts;
 use crate::front::{FrontMetrics, ListenerCounts};
 use crate::snapshot::Snapshot;
+use crate::snapshot::pipeline::Instance;
 use crate::telemetry::metrics::{Metrics, Sample, family};
 
 /// Takes one sample.
@@ -40,6 +41,10 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
     }));
     let plugins_of = shared.snapshot.clone();
     shared.metrics().observe(Box::new(move |emit| plugins(&plugins_of.load(), emit)));
+    let times_of = shared.snapshot.clone();
+    shared.metrics().observe_plugins(Box::new(move |tell| {
+        instances(&times_of.load()).for_each(|instance| tell(&instance.name, &instance.times));
+    }));
     let snapshot = shared.snapshot.clone();
     shared.metrics().observe(Box::new(move |emit| {
         let snapshot = snapshot.load();
@@ -66,15 +71,18 @@ pub(super) fn workers(metrics: &Metrics, counts: Arc<Counts>) {
     }));
 }
 
-/// Counters of every instance that a route uses, each once; instances of one name are summed.
-fn plugins(snapshot: &Snapshot, emit: Emit<'_>) {
+/// Every instance that a route uses, each once.
+fn instances(snapshot: &Snapshot) -> impl Iterator<Item = &Arc<Instance>> {
     let mut seen = BTreeSet::new();
-    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let routes = snapshot.router.hosts().flat_map(|(_, routes)| routes.routes()).chain(&snapshot.default);
-    for instance in routes.flat_map(|route| route.pipeline.instances()) {
-        if !seen.insert(Arc::as_ptr(instance)) {
-            continue;
-        }
+    let all = routes.flat_map(|route| route.pipeline.instances());
+    all.filter(move |instance| seen.insert(Arc::as_ptr(instance)))
+}
+
+/// Counters of every instance that a route uses; instances of one name are summed.
+fn plugins(snapshot: &Snapshot, emit: Emit<'_>) {
+    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for instance in instances(snapshot) {
         let counters = instance.counters();
         for (event, count) in [
             ("reply", counters.replies),

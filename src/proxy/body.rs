@@ -22,7 +22,7 @@ pub(super) fn on_request(session: &Session, body: &mut Option<Bytes>, is_last: b
         return abort(cx, Reason::BodyTooLarge, StatusCode::PAYLOAD_TOO_LARGE);
     }
     let Some(route) = cx.route_with(Hooks::REQUEST_BODY) else { return Ok(()) };
-    match route.pipeline.on_request_body(&mut BodyChunk { bytes: body, is_last }, &cx.shared) {
+    match route.pipeline.on_request_body(&mut BodyChunk { bytes: body, is_last }, &cx.shared, &cx.times) {
         BodyFlow::Continue => Ok(()),
         BodyFlow::Abort(status) => abort(cx, Reason::Plugin, status),
     }
@@ -31,7 +31,7 @@ pub(super) fn on_request(session: &Session, body: &mut Option<Bytes>, is_last: b
 /// A piece of the answer's body.
 pub(super) fn on_response(body: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<()> {
     let Some(route) = cx.route_with(Hooks::RESPONSE_BODY) else { return Ok(()) };
-    match route.pipeline.on_response_body(&mut BodyChunk { bytes: body, is_last }, &cx.shared) {
+    match route.pipeline.on_response_body(&mut BodyChunk { bytes: body, is_last }, &cx.shared, &cx.times) {
         BodyFlow::Continue => Ok(()),
         BodyFlow::Abort(status) => abort(cx, Reason::Plugin, status),
     }

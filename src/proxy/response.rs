@@ -117,7 +117,7 @@ fn finish_head(session: &Session, fields: &mut dyn Headers, status: StatusCode, 
     if let Some(route) = cx.route_with(Hooks::RESPONSE).filter(|_| !cx.shared.has_failed()) {
         let facts = cx.known.facts(session.req_header());
         let mut plugin_cx = ResponseContext::new(facts, &route.facts, &cx.shared, status, fields);
-        route.pipeline.on_response(&mut plugin_cx);
+        route.pipeline.on_response(&mut plugin_cx, &cx.times);
     }
 }
 

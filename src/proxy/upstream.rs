@@ -195,7 +195,7 @@ fn edit(session: &Session, fields: &mut dyn Headers, cx: &Context) {
     if let Some(route) = cx.route_with(Hooks::UPSTREAM_REQUEST) {
         let facts = cx.known.facts(session.req_header());
         let mut head = UpstreamRequest::new(facts, &route.facts, fields);
-        route.pipeline.on_upstream_request(&mut head, &cx.shared);
+        route.pipeline.on_upstream_request(&mut head, &cx.shared, &cx.times);
     }
 }
 

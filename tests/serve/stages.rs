@@ -169,3 +169,20 @@ async fn no_pair_lets_an_answer_skip_authentication() {
         assert_eq!(ask(&proxy, (AUTHENTICATE, 4), "/answer", true).await.text(), "content", "a later stage may answer");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_plugins_take_stands_in_metrics_and_in_the_log() {
+    let (proxy, _echo) = proxy(true).await;
+    assert_eq!(ask(&proxy, (AUTHENTICATE, 3), "/timed", true).await.status, 200);
+    let line = proxy.log_line(|line| line["url.path"] == "/timed").await;
+    let plugins = line["plugins"].as_array().unwrap();
+    let names: Vec<_> = plugins.iter().filter_map(|plugin| plugin["name"].as_str()).collect();
+    let route = STAGES.len() * AUTHENTICATE + 3;
+    assert_eq!(names, [format!("route-{route}#0"), format!("route-{route}#1")], "{line}");
+    assert!(plugins.iter().all(|plugin| plugin["duration"].as_f64().unwrap() > 0.0), "{line}");
+    let metrics = metrics(&proxy).await;
+    for phase in ["request", "wait", "upstream_request"] {
+        let count = format!("tidegate_plugin_duration_seconds_count{{plugin=\"route-{route}#0\",phase=\"{phase}\"}}");
+        assert_eq!(metrics.get(&count), Some(&1.0), "{count}: {metrics:?}");
+    }
+}

@@ -126,6 +126,12 @@ pub static PLUGIN_EVENTS: Family = Family {
     kind: Kind::Counter,
     labels: &["plugin", "event"],
 };
+pub(super) static PLUGIN_DURATION: Family = Family {
+    name: "tidegate_plugin_duration_seconds",
+    help: "Time that hooks of plugins took, in seconds, by instance and phase.",
+    kind: Kind::Histogram,
+    labels: &["plugin", "phase"],
+};
 /// Work of plugins that waits or is done.
 pub static PLUGIN_WORK_QUEUE: Family = Family {
     name: "tidegate_plugin_work_queue_length",
