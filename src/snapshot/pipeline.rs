@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 use tidegate_plugin::{
     BodyChunk, BodyFlow, Flow, Hooks, LogRecord, Plugin, Reply, RequestContext, ResponseContext, Shared, Stage,
     UpstreamRequest, Verdict,
@@ -189,7 +189,7 @@ impl Pipeline {
             tracing::debug!(plugin = %instance.name, status = reply.status.as_u16(), "plugin would refuse");
             return None;
         }
-        if self.authenticates && instance.stage < Stage::Authenticate && !may_end(cx.method, reply.status) {
+        if self.authenticates && instance.stage < Stage::Authenticate && !may_end(cx, &reply) {
             instance.count_broken();
             return Some(failed());
         }
@@ -205,9 +205,19 @@ fn failed() -> Reply {
 }
 
 /// Whether an answer may come before authentication: a refusal, a redirect or a CORS preflight, never content.
-fn may_end(method: &Method, status: StatusCode) -> bool {
-    let is_preflight = method == Method::OPTIONS && matches!(status.as_u16(), 200 | 204);
-    is_preflight || status.is_redirection() || status.is_client_error() || status.is_server_error()
+fn may_end(cx: &RequestContext<'_>, reply: &Reply) -> bool {
+    let is_redirect = matches!(reply.status.as_u16(), 301 | 302 | 303 | 307 | 308);
+    is_redirect || reply.status.is_client_error() || reply.status.is_server_error() || is_preflight(cx, reply)
+}
+
+/// Fetch standard, "CORS-preflight request". Clients can send these fields as they like, so the answer must be empty.
+fn is_preflight(cx: &RequestContext<'_>, reply: &Reply) -> bool {
+    let asks = |name| cx.headers().contains_key(name);
+    cx.method == Method::OPTIONS
+        && asks(header::ORIGIN)
+        && asks(header::ACCESS_CONTROL_REQUEST_METHOD)
+        && matches!(reply.status.as_u16(), 200 | 204)
+        && reply.body.is_empty()
 }
 
 /// Runs one hook; `None`, counted, when it panics.
