@@ -15,6 +15,8 @@
 mod answers;
 #[path = "serve/auth.rs"]
 mod auth;
+#[path = "serve/bodies.rs"]
+mod bodies;
 #[path = "serve/clients.rs"]
 mod clients;
 #[path = "serve/faults.rs"]

@@ -1,10 +1,15 @@
+use std::time::{Duration, Instant};
+
 use super::*;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use tidegate_plugin::{BoxFuture, RequestFacts, RouteFacts};
 
 enum Act {
     Continue,
+    /// Goes on when the clock has.
+    Tick,
     Reply(u16),
+    Content,
     WaitThenReply(u16),
     WaitThenPanic,
     Panic,
@@ -18,7 +23,13 @@ impl Plugin for Act {
     fn on_request(&self, _: &mut RequestContext<'_>) -> Flow {
         match self {
             Self::Continue => Flow::Continue,
+            Self::Tick => {
+                let start = Instant::now();
+                while start.elapsed().is_zero() {}
+                Flow::Continue
+            }
             Self::Reply(status) => Flow::reply(StatusCode::from_u16(*status).unwrap()),
+            Self::Content => Flow::Reply(Reply::new(StatusCode::OK).body("content")),
             Self::WaitThenReply(_) | Self::WaitThenPanic => Flow::Wait,
             Self::Panic => panic!("asked to"),
         }
@@ -64,11 +75,15 @@ fn facts(method: &Method) -> RequestFacts<'_> {
 
 /// The status that ends the request; `None`: it goes on.
 fn run(pipeline: &Pipeline, method: &Method) -> Option<u16> {
-    let (headers, route, mut shared) = (HeaderMap::new(), RouteFacts::default(), Shared::default());
-    let mut cx = RequestContext::new(facts(method), &headers, &route, &mut shared);
+    run_with(pipeline, method, &HeaderMap::new())
+}
+
+fn run_with(pipeline: &Pipeline, method: &Method, headers: &HeaderMap) -> Option<u16> {
+    let (route, mut shared) = (RouteFacts::default(), Shared::default());
+    let mut cx = RequestContext::new(facts(method), headers, &route, &mut shared);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let outcome = match pipeline.on_request(&mut cx, &Times::default()) {
-        Outcome::Wait(index) => runtime.block_on(pipeline.wait(index, &mut cx, &Times::default())),
+    let outcome = match pipeline.on_request(&mut cx, &Passage::untimed()) {
+        Outcome::Wait(index) => runtime.block_on(pipeline.wait(index, &mut cx, &Passage::untimed())),
         outcome => outcome,
     };
     match outcome {
@@ -101,14 +116,32 @@ fn no_pair_of_stages_skips_authentication_with_content() {
     }
 }
 
+/// A preflight's fields (Fetch standard, "CORS-preflight request").
+fn preflight() -> HeaderMap {
+    let fields = [(header::ORIGIN, "https://a.test"), (header::ACCESS_CONTROL_REQUEST_METHOD, "PUT")];
+    fields.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect()
+}
+
 #[test]
 fn an_early_stage_may_refuse_redirect_and_answer_a_preflight() {
-    let cases =
-        [(403, Method::GET, 403), (302, Method::GET, 302), (204, Method::OPTIONS, 204), (204, Method::GET, 500)];
-    for (status, method, expected) in cases {
+    let (plain, asking) = (HeaderMap::new(), preflight());
+    let cases = [
+        (Act::Reply(403), Method::GET, &plain, 403),
+        (Act::Reply(302), Method::GET, &plain, 302),
+        (Act::Reply(308), Method::POST, &plain, 308),
+        // These say something of the content: what there is to choose from, and that it is as it was.
+        (Act::Reply(300), Method::GET, &plain, 500),
+        (Act::Reply(304), Method::GET, &plain, 500),
+        (Act::Reply(204), Method::OPTIONS, &asking, 204),
+        (Act::Reply(200), Method::OPTIONS, &asking, 200),
+        (Act::Reply(204), Method::OPTIONS, &plain, 500),
+        (Act::Reply(204), Method::GET, &asking, 500),
+        (Act::Content, Method::OPTIONS, &asking, 500),
+    ];
+    for (act, method, headers, expected) in cases {
         let auth = instance(Stage::Authenticate, Mode::Enforce, Act::Reply(401));
-        let pipeline = Pipeline::new(vec![auth, instance(Stage::Access, Mode::Enforce, Act::Reply(status))]);
-        assert_eq!(run(&pipeline, &method), Some(expected), "{status} for {method}");
+        let pipeline = Pipeline::new(vec![auth, instance(Stage::Access, Mode::Enforce, act)]);
+        assert_eq!(run_with(&pipeline, &method, headers), Some(expected), "{method} {headers:?}");
     }
 }
 
@@ -138,12 +171,33 @@ fn a_panic_in_hooks_without_answer_ends_the_request_too() {
     let (mut headers, route, shared) = (HeaderMap::new(), RouteFacts::default(), Shared::default());
     let mut bytes = None;
     let flow =
-        pipeline.on_request_body(&mut BodyChunk { bytes: &mut bytes, is_last: true }, &shared, &Times::default());
+        pipeline.on_request_body(&mut BodyChunk { bytes: &mut bytes, is_last: true }, &shared, &Passage::untimed());
     assert_eq!(flow, BodyFlow::Abort(StatusCode::INTERNAL_SERVER_ERROR));
     pipeline.on_upstream_request(
         &mut UpstreamRequest::new(facts(&Method::GET), &route, &mut headers),
         &shared,
-        &Times::default(),
+        &Passage::untimed(),
     );
     assert!(shared.has_failed());
+}
+
+#[test]
+fn times_are_kept_when_somebody_reads_them() {
+    let pipeline = Pipeline::new(vec![instance(Stage::Transform, Mode::Enforce, Act::Tick)]);
+    let (headers, route) = (HeaderMap::new(), RouteFacts::default());
+    for (passage, is_timed) in [(Passage::timed(), true), (Passage::untimed(), false)] {
+        let mut shared = Shared::default();
+        let mut cx = RequestContext::new(facts(&Method::GET), &headers, &route, &mut shared);
+        assert!(matches!(pipeline.on_request(&mut cx, &passage), Outcome::Continue));
+        assert_eq!(passage.times().next().is_some_and(|took| !took.is_zero()), is_timed);
+    }
+}
+
+#[test]
+fn a_time_has_room_for_the_longest_wait() {
+    let passage = Passage::timed();
+    let hour = Duration::from_secs(3600);
+    passage.add(1, hour);
+    passage.add(Passage::KEPT, hour);
+    assert_eq!(passage.times().collect::<Vec<_>>()[..3], [hour * 0, hour, hour * 0]);
 }
