@@ -27,6 +27,8 @@ mod hostile;
 mod options;
 #[path = "serve/plugins.rs"]
 mod plugins;
+#[path = "serve/protocols.rs"]
+mod protocols;
 #[path = "serve/reload.rs"]
 mod reload;
 #[path = "serve/routing.rs"]
