@@ -199,5 +199,5 @@ fn a_time_has_room_for_the_longest_wait() {
     let hour = Duration::from_secs(3600);
     passage.add(1, hour);
     passage.add(Passage::KEPT, hour);
-    assert_eq!(passage.times().collect::<Vec<_>>()[..3], [hour * 0, hour, hour * 0]);
+    assert_eq!(passage.times().collect::<Vec<_>>()[..3], [Duration::ZERO, hour, Duration::ZERO]);
 }
