@@ -59,6 +59,8 @@ pub struct Translator {
     secrets: Index<ObjectName>,
     certificates: BTreeMap<ObjectName, Arc<Certificate>>,
     plugin_users: BTreeSet<Unit>,
+    /// Ingresses with plugins of their own that name a Secret.
+    plugin_secrets: BTreeMap<ObjectName, BTreeSet<Unit>>,
     host_diagnostics: BTreeMap<HostPattern, Vec<Diagnostic>>,
     backend_diagnostics: BTreeMap<BackendId, Vec<Diagnostic>>,
     secret_diagnostics: BTreeMap<ObjectName, Vec<Diagnostic>>,
@@ -95,6 +97,7 @@ impl Translator {
             secrets: Index::default(),
             certificates: BTreeMap::new(),
             plugin_users: BTreeSet::new(),
+            plugin_secrets: BTreeMap::new(),
             host_diagnostics: BTreeMap::new(),
             backend_diagnostics: BTreeMap::new(),
             secret_diagnostics: BTreeMap::new(),
@@ -160,6 +163,7 @@ impl Translator {
                 Kind::Service | Kind::Endpoints => self.add_service(&object.name, &mut dirty),
                 Kind::Secret => {
                     dirty.secrets.insert(object.name.clone());
+                    dirty.units.extend(self.plugin_secrets.get(&object.name).into_iter().flatten().cloned());
                     if self.options.plugin_secrets.contains(&object.name) {
                         self.gather_conf(resources, &mut dirty, touched);
                     }
@@ -243,11 +247,26 @@ impl Translator {
         } else {
             self.plugin_users.remove(&unit);
         }
+        self.index_plugin_secrets(&unit, &old, &new);
         // An Ingress that is not ours leaves nothing behind.
         if *new == Contribution::default() {
             self.contributions.remove(&unit);
         } else {
             self.contributions.insert(unit, new);
+        }
+    }
+
+    fn index_plugin_secrets(&mut self, unit: &Unit, old: &Contribution, new: &Contribution) {
+        for secret in &old.plugin_secrets {
+            if let Some(units) = self.plugin_secrets.get_mut(secret) {
+                units.remove(unit);
+                if units.is_empty() {
+                    self.plugin_secrets.remove(secret);
+                }
+            }
+        }
+        for secret in &new.plugin_secrets {
+            self.plugin_secrets.entry(secret.clone()).or_default().insert(unit.clone());
         }
     }
 

@@ -3,6 +3,7 @@
 //! Read under `tidegate.io/` and, where an annotation has a counterpart there, under the foreign prefix
 //! (`nginx.ingress.kubernetes.io/`); tidegate's own wins. Source: ingress-nginx, "Annotations".
 
+mod auth;
 mod backend;
 mod plugins;
 mod policy;
@@ -16,6 +17,8 @@ use crate::diagnostic::Diagnostic;
 use crate::model::HealthCheck;
 use crate::origin::Origin;
 use crate::resources::object::Annotations;
+
+pub(super) use auth::plugin as auth_plugin;
 
 /// Prefix of tidegate's own annotations, without the slash.
 pub const PREFIX: &str = "tidegate.io";
@@ -33,6 +36,10 @@ pub const ANNOTATIONS: &[Annotation] = &[
     policy::PROXY_BODY_SIZE,
     policy::PROXY_NEXT_UPSTREAM_TRIES,
     plugins::PLUGINS,
+    auth::AUTH_TYPE,
+    auth::AUTH_SECRET,
+    auth::AUTH_SECRET_TYPE,
+    auth::AUTH_REALM,
 ];
 
 /// One annotation.
@@ -95,6 +102,7 @@ pub(super) struct Reading {
     pub body: Option<(Option<u64>, Origin)>,
     pub tries: Option<(u32, Origin)>,
     pub plugins: Vec<(String, Origin)>,
+    pub auth: auth::Auth,
     /// A rule of security that cannot be kept: the routes are closed.
     pub is_broken: bool,
     pub diagnostics: Vec<Diagnostic>,
@@ -201,15 +209,18 @@ fn report_unsupported(annotations: &Annotations, foreign: &str, object: &Origin,
     if foreign == PREFIX {
         return;
     }
-    let is_known = |name: &str| {
-        security::is_listed(name) || ANNOTATIONS.iter().any(|each| each.support == Support::Both && each.name == name)
-    };
+    let is_known = |name: &str| security::is_listed(name) || is_read_as_foreign(name);
     let unsupported: Vec<&str> =
         annotations.keys().filter_map(|key| name_under(foreign, key)).filter(|name| !is_known(name)).collect();
     if !unsupported.is_empty() {
         let message = format!("annotations under `{foreign}/` without effect: {}", unsupported.join(", "));
         diagnostics.push(Diagnostic::info("UnsupportedAnnotation", &object.at("metadata.annotations"), message));
     }
+}
+
+/// Whether an annotation is read under the foreign prefix.
+fn is_read_as_foreign(name: &str) -> bool {
+    ANNOTATIONS.iter().any(|each| each.support == Support::Both && each.name == name)
 }
 
 fn at(object: &Origin, key: &str) -> Origin {

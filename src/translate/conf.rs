@@ -45,7 +45,7 @@ pub(super) fn read_options(resources: &Resources) -> Options {
     });
     Options {
         plugins: plugins.collect(),
-        plugin_secrets: conf.plugin_specs().flat_map(|spec| spec.secrets("")).map(secret_name).collect(),
+        plugin_secrets: conf.plugin_specs().flat_map(|spec| plugin_secrets(spec, "")).collect(),
         policy: Arc::new(default_policy(&conf.defaults, &origin, &mut diagnostics)),
         backend: BackendOptions {
             balance: balance(conf.defaults.load_balancing),
@@ -93,9 +93,10 @@ fn origin(resources: &Resources) -> Origin {
     resources.conf.as_ref().map_or_else(|| Origin::new(Kind::Conf.as_str(), "", "", None), Sourced::origin)
 }
 
-fn instance(name: &str, spec: &PluginSpec, origin: Origin, resources: &Resources) -> PluginInstance {
+/// An instance with the contents of what its configuration names.
+pub(super) fn instance(name: &str, spec: &PluginSpec, origin: Origin, resources: &Resources) -> PluginInstance {
     PluginInstance {
-        inputs: plugin_inputs(spec, resources),
+        inputs: plugin_inputs(spec, &origin.namespace, resources),
         name: name.into(),
         kind: spec.kind.as_str().into(),
         config: serde_json::Value::Object(spec.config.clone()),
@@ -104,8 +105,8 @@ fn instance(name: &str, spec: &PluginSpec, origin: Origin, resources: &Resources
 }
 
 /// What is there of the Secrets and files that a plugin names; the plugin says what it misses.
-fn plugin_inputs(spec: &PluginSpec, resources: &Resources) -> PluginInputs {
-    let secrets = spec.secrets("").into_iter().map(secret_name).filter_map(|name| {
+fn plugin_inputs(spec: &PluginSpec, namespace: &str, resources: &Resources) -> PluginInputs {
+    let secrets = plugin_secrets(spec, namespace).filter_map(|name| {
         let secret = &resources.secrets.get(&name)?.object;
         let keys = secret.data.iter().map(|(key, value)| (Arc::clone(key), SecretBytes::new(Arc::clone(value))));
         Some(((name.namespace, name.name), keys.collect()))
@@ -113,6 +114,13 @@ fn plugin_inputs(spec: &PluginSpec, resources: &Resources) -> PluginInputs {
     let files = resources.conf.as_ref().map(|conf| &conf.object.plugin_files.0);
     let contents = |file: &str| Some((file.into(), SecretBytes::new(Arc::clone(files?.get(file)?))));
     PluginInputs { secrets: secrets.collect(), files: spec.files().into_iter().filter_map(contents).collect() }
+}
+
+/// Secrets that a plugin names and may read: of an object's own namespace, or of any where it is of the conf, whose
+/// namespace is empty.
+pub(super) fn plugin_secrets<'a>(spec: &'a PluginSpec, namespace: &'a str) -> impl Iterator<Item = ObjectName> {
+    let named = spec.secrets(namespace).into_iter();
+    named.filter(move |(of, _)| namespace.is_empty() || *of == namespace).map(secret_name)
 }
 
 fn secret_name((namespace, name): (&str, &str)) -> ObjectName {

@@ -34,6 +34,8 @@ pub(super) struct Contribution {
     pub diagnostics: Box<[Diagnostic]>,
     /// What only the conf adds.
     pub conf: Option<Box<ConfPart>>,
+    /// Secrets that plugins of its own name; those of the conf are among the options.
+    pub plugin_secrets: Box<[ObjectName]>,
     /// Whether it names plugin instances of the conf.
     pub uses_plugins: bool,
 }
@@ -46,6 +48,7 @@ pub(super) struct Draft {
     pub secrets: BTreeMap<ObjectName, Vec<Origin>>,
     pub diagnostics: Vec<Diagnostic>,
     pub conf: Option<Box<ConfPart>>,
+    pub plugin_secrets: Vec<ObjectName>,
     pub uses_plugins: bool,
 }
 
@@ -158,6 +161,7 @@ impl Draft {
             secrets: self.secrets.into(),
             diagnostics: self.diagnostics.into(),
             conf: self.conf,
+            plugin_secrets: self.plugin_secrets.into(),
             uses_plugins: self.uses_plugins,
         }
     }

@@ -31,14 +31,13 @@ pub(super) fn contribute(
     options: &Options,
 ) -> Contribution {
     let ingress = &*sourced.object;
-    let origin = sourced.origin();
     match class::ownership(ingress, resources, &options.ingress) {
-        Ownership::Ours => Reader::new(name, ingress, origin, options).read(ingress),
+        Ownership::Ours => Reader::new(name, sourced, resources, options).read(ingress),
         Ownership::Foreign => Contribution::default(),
         Ownership::Unknown { class, field } => {
             let message = format!("there is no IngressClass `{class}`, so this Ingress is not served");
             let hint = format!("make the class, or use `{}`", options.ingress.class_name);
-            Contribution::only(Diagnostic::info("ForeignClass", &origin.at(field), message).hint(hint))
+            Contribution::only(Diagnostic::info("ForeignClass", &sourced.origin().at(field), message).hint(hint))
         }
     }
 }
@@ -63,11 +62,18 @@ struct Reader<'a> {
 // === impl Reader ===
 
 impl<'a> Reader<'a> {
-    fn new(name: &'a ObjectName, ingress: &Ingress, origin: Origin, options: &Options) -> Self {
+    fn new(name: &'a ObjectName, sourced: &Sourced<Ingress>, resources: &Resources, options: &Options) -> Self {
+        let (ingress, origin) = (&*sourced.object, sourced.origin());
         let mut reading = annotations::read_ingress(&ingress.annotations, &options.ingress.annotations_prefix, &origin);
+        let auth = annotations::auth_plugin(&mut reading);
         let mut out = Draft { diagnostics: std::mem::take(&mut reading.diagnostics), ..Draft::default() };
         out.uses_plugins = !reading.plugins.is_empty();
-        let plugins = named_plugins(&mut reading, options, &mut out.diagnostics);
+        let mut plugins = named_plugins(&mut reading, options, &mut out.diagnostics);
+        if let Some((spec, origin)) = auth {
+            out.plugin_secrets.extend(conf::plugin_secrets(&spec, &origin.namespace));
+            let instance = Arc::new(conf::instance(&format!("{name}#auth"), &spec, origin.clone(), resources));
+            plugins.push(PluginUse { instance, origin });
+        }
         // Without a time an object counts as the youngest.
         let created = ingress.created.unwrap_or(i64::MAX);
         Self {

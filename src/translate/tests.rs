@@ -29,6 +29,8 @@ fn ingress() -> impl Strategy<Value = Event> {
         json!({"tidegate.io/plugins": "limit"}),
         json!({"tidegate.io/proxy-read-timeout": "5s", "tidegate.io/ssl-redirect": "false"}),
         json!({"nginx.ingress.kubernetes.io/auth-url": "http://x"}),
+        json!({"tidegate.io/auth-type": "basic", "tidegate.io/auth-secret": "other"}),
+        json!({"tidegate.io/auth-type": "basic", "tidegate.io/auth-secret": "away/other"}),
     ]);
     let parts = (
         pick(&NAMES),
@@ -146,6 +148,8 @@ fn conf() -> impl Strategy<Value = Event> {
         json!({"ingress": {"defaultBackend": "ns/web:80", "defaultCertificate": "ns/cert"}}),
         json!({"defaults": {"tries": 2, "loadBalancing": "least-request", "serverHeader": "off"}}),
         json!({"plugins": {"limit": {"type": "rate-limit"}}}),
+        json!({"plugins": {"limit": {"type": "basic-auth", "users": {"secretName": "other", "namespace": "ns"}}}}),
+        json!({"routes": [{"respond": {}, "plugins": [{"type": "basic-auth", "users": {"secretName": "other", "namespace": "ns"}}]}]}),
         json!({"upstreams": {"up": {"endpoints": [{"address": "127.0.0.1:80"}]}},
                "routes": [{"hosts": ["a.test"], "paths": [{"prefix": "/x"}], "backends": [{"upstream": "up"}]}]}),
         json!({"routes": [{"backends": [{"service": "ns/web:80"}], "plugins": ["limit"]}]}),
@@ -272,4 +276,46 @@ fn an_ingress_that_changes_touches_the_hosts_it_names_only() {
     apply(&mut resources, &mut translator, simple_ingress("a"));
     let touched = apply(&mut resources, &mut translator, simple_ingress("b"));
     assert_eq!(touched, Touched { hosts: [HostPattern::parse("b.test").unwrap()].into(), ..Touched::default() });
+}
+
+/// The inputs of the one plugin on the routes of a host.
+fn inputs(translator: &Translator, host: &str) -> crate::model::PluginInputs {
+    let pattern = HostPattern::parse(host).unwrap();
+    translator.model().hosts[&pattern].routes[0].plugins[0].instance.inputs.clone()
+}
+
+#[test]
+fn a_changed_secret_touches_the_hosts_whose_plugins_name_it_and_no_other() {
+    let (mut resources, mut translator) = (Resources::default(), Translator::new());
+    let secret = |value: &str| {
+        object(Kind::Secret, json!({"metadata": {"name": "users", "namespace": "ns"}, "stringData": {"auth": value}}))
+    };
+    let auth = json!({"type": "basic-auth", "users": {"secretName": "users", "namespace": "ns"}});
+    let conf = json!({"plugins": {"auth": auth}, "routes": [
+        {"hosts": ["named.test"], "respond": {}, "plugins": ["auth"]},
+        {"hosts": ["inline.test"], "respond": {}, "plugins": [auth]},
+        {"hosts": ["free.test"], "respond": {}},
+    ]});
+    apply(&mut resources, &mut translator, object(Kind::Conf, conf));
+    apply(&mut resources, &mut translator, simple_ingress("free"));
+    let annotated = json!({"metadata": {"name": "own", "namespace": "ns", "annotations":
+        {"tidegate.io/auth-type": "basic", "tidegate.io/auth-secret": "users"}},
+        "spec": {"ingressClassName": "tidegate", "rules": [{"host": "own.test", "http": {"paths": [
+            {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}]}}]}});
+    apply(&mut resources, &mut translator, object(Kind::Ingress, annotated));
+    let hosts = ["inline.test", "named.test", "own.test"];
+    let patterns: BTreeSet<HostPattern> = hosts.map(|host| HostPattern::parse(host).unwrap()).into();
+    assert!(hosts.iter().all(|host| inputs(&translator, host).secrets.is_empty()));
+    for value in ["one", "two"] {
+        let touched = apply(&mut resources, &mut translator, secret(value));
+        assert_eq!(touched, Touched { hosts: patterns.clone(), ..Touched::default() });
+        for host in hosts {
+            let inputs = inputs(&translator, host);
+            let data = inputs.secrets.values().next().unwrap();
+            assert_eq!((&*data[0].0, &**data[0].1.expose()), ("auth", value.as_bytes()), "{host}");
+        }
+    }
+    assert_eq!(apply(&mut resources, &mut translator, secret("two")), Touched::default());
+    let changes = resources.apply([Event::Delete(ObjectRef::new(Kind::Secret, "ns", "users"))]);
+    assert_eq!(translator.apply(&resources, &changes).hosts, patterns);
 }

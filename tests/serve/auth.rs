@@ -167,3 +167,46 @@ async fn in_report_mode_strangers_pass_and_are_counted() {
     assert_eq!(metrics["tidegate_plugin_events_total{plugin=\"staff\",event=\"would_refuse\"}"], 2.0);
     assert_eq!(metrics["tidegate_plugin_work_refused_total"], 0.0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn annotations_of_an_ingress_ask_for_a_password_of_its_own_namespace() {
+    const PREFIX: &str = "nginx.ingress.kubernetes.io";
+    let echo = Echo::start("a").await;
+    let annotated = |name: &str, more: &str| {
+        let auth = format!("{PREFIX}/auth-type: basic, {PREFIX}/auth-realm: Staff only{more}");
+        ingress(name, &format!("{name}.test"), &[("/", "a")])
+            .replace("namespace: default }", &format!("namespace: default, annotations: {{ {auth} }} }}"))
+    };
+    let manifests = [
+        annotated("list", &format!(", {PREFIX}/auth-secret: users")),
+        annotated("map", &format!(", {PREFIX}/auth-secret: by-key, {PREFIX}/auth-secret-type: auth-map")),
+        annotated("other", &format!(", {PREFIX}/auth-secret: web/users")),
+        annotated("half", ""),
+        secret(&list("one")).replace("namespace: web", "namespace: default"),
+        secret(&list("one")),
+        secret("")
+            .replace("namespace: web", "namespace: default")
+            .replace("name: users", "name: by-key")
+            .replace("auth: \"\"", &list("two").trim().replacen(':', ": \"", 1).replace('=', "=\"")),
+        service("a", &[echo.address]),
+    ];
+    let proxy = Proxy::start("", &[("all.yaml", manifests.join("\n---\n"))]).await;
+    for (host, credentials, status) in [
+        ("list", "ann:one", 200),
+        ("list", "ann:two", 401),
+        ("map", "ann:two", 200),
+        ("map", "ann:one", 401),
+        ("other", "ann:one", 503),
+        ("half", "ann:one", 503),
+    ] {
+        let fields = basic(credentials);
+        let text = format!("GET / HTTP/1.1\r\nHost: {host}.test\r\n{fields}Connection: close\r\n\r\n");
+        let answer = request(proxy.http(), &text).await;
+        assert_eq!(answer.status, status, "{host} {credentials}: {:?}", proxy.running.diagnostics());
+        match status {
+            200 => assert_eq!(answer.seen("authorization"), None, "the upstream sees no password"),
+            401 => assert!(answer.header("www-authenticate").unwrap().contains("Staff only")),
+            _ => {}
+        }
+    }
+}
