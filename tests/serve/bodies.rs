@@ -130,3 +130,34 @@ async fn what_goes_through_a_tunnel_is_no_body() {
     tokio::time::timeout(PATIENCE, socket.stream.read_exact(&mut pong)).await.unwrap().unwrap();
     assert_eq!(&pong, b"ping!");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trailers_follow_a_body_that_got_longer() {
+    let upstream = raw_server(|stream| async move {
+        let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+            body.send_data(Bytes::from_static(b"ab"), false).unwrap();
+            let status = ("grpc-status".parse().unwrap(), http::HeaderValue::from_static("0"));
+            body.send_trailers(http::HeaderMap::from_iter([status])).unwrap();
+        }
+    })
+    .await;
+    let conf = format!(
+        "upstreams: {{ a: {{ endpoints: [ {{ address: \"{upstream}\" }} ], protocol: h2c }} }}\nroutes: [ {{ backends: [ {{ upstream: a }} ], plugins: [ {{ type: twice }} ] }} ]\n"
+    );
+    let proxy = Proxy::start_with(Tidegate::builder().plugin::<Twice>(), &conf, &[]).await;
+    let stream = tls(proxy.https(), "p.test", &["h2"]).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let ask = http::Request::post("https://p.test/").header("content-length", 2).body(()).unwrap();
+    let (answer, mut send) = client.send_request(ask, false).unwrap();
+    send.send_data("hi".into(), true).unwrap();
+    let mut body = tokio::time::timeout(PATIENCE, answer).await.unwrap().unwrap().into_body();
+    let mut whole = Vec::new();
+    while let Some(piece) = body.data().await {
+        whole.extend(piece.unwrap());
+    }
+    assert_eq!(whole, b"abab");
+    assert_eq!(body.trailers().await.unwrap().unwrap()["grpc-status"], "0");
+}
