@@ -80,6 +80,8 @@ reasons! {
     UriTooLong = "uri_too_long", 414;
     /// The head is larger than allowed.
     HeadersTooLarge = "headers_too_large", 431;
+    /// The client did not say who it is, or not rightly.
+    Unauthorized = "unauthorized", 401;
     /// Over a rate limit.
     RateLimited = "rate_limited", 429;
     /// The client went away before the answer was complete.

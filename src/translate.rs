@@ -242,7 +242,7 @@ impl Translator {
         self.hosts.link(new.hosts.keys(), &new);
         self.backends.link(new.backend_ids(), &new);
         self.secrets.link(new.secrets.keys(), &new);
-        if new.uses_plugins {
+        if new.names_plugins() {
             self.plugin_users.insert(unit.clone());
         } else {
             self.plugin_users.remove(&unit);
@@ -257,7 +257,7 @@ impl Translator {
     }
 
     fn index_plugin_secrets(&mut self, unit: &Unit, old: &Contribution, new: &Contribution) {
-        for secret in &old.plugin_secrets {
+        for secret in old.plugin_secrets() {
             if let Some(units) = self.plugin_secrets.get_mut(secret) {
                 units.remove(unit);
                 if units.is_empty() {
@@ -265,7 +265,7 @@ impl Translator {
                 }
             }
         }
-        for secret in &new.plugin_secrets {
+        for secret in new.plugin_secrets() {
             self.plugin_secrets.entry(secret.clone()).or_default().insert(unit.clone());
         }
     }

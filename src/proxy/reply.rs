@@ -66,6 +66,7 @@ impl Answer {
         let is_bare = reply.body.is_empty() && has_body(reply.status) && !reply.status.is_redirection();
         let reason = match reply.status {
             StatusCode::TOO_MANY_REQUESTS => Reason::RateLimited,
+            StatusCode::UNAUTHORIZED => Reason::Unauthorized,
             _ => Reason::Plugin,
         };
         let mut answer = match is_bare && !reply.status.is_success() {

@@ -8,7 +8,8 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -60,8 +61,8 @@ impl ConfFile {
     pub fn load(&mut self) -> Result<(Settings, Batch), Vec<Diagnostic>> {
         let noticed = Instant::now();
         let (settings, diagnostics) = read(&self.path, None)?;
-        let batch = self.batch(vec![apply(&settings)], diagnostics, noticed);
         self.good = Some(settings.clone());
+        let batch = self.batch(vec![apply(&settings)], diagnostics, noticed);
         Ok((settings, batch))
     }
 
@@ -173,15 +174,25 @@ fn read_plugin_files(
     let names: BTreeSet<String> =
         settings.conf.plugin_specs().flat_map(|spec| spec.files()).map(ToOwned::to_owned).collect();
     for name in names {
-        match read_bytes(&settings.resolve(&name), MAX_PLUGIN_FILE) {
+        let old = good.and_then(|good| good.conf.plugin_files.0.get(&name).cloned());
+        match read_plugin_file(&settings.resolve(&name), old.as_deref()) {
             Ok(contents) => drop(settings.conf.plugin_files.0.insert(name, contents.into())),
             Err(why) => {
-                let old = good.and_then(|good| good.conf.plugin_files.0.get(&name).cloned());
-                let message = format!("`{name}`, which a plugin names, cannot be read: {why}");
+                let kept = if old.is_some() { "; its last good content is kept" } else { "" };
+                let message = format!("`{name}`, which a plugin names, cannot be read: {why}{kept}");
                 diagnostics.push(Diagnostic::error("FileUnreadable", &origin.at("plugins"), message));
                 settings.conf.plugin_files.0.extend(old.map(|contents| (name, contents)));
             }
         }
+    }
+}
+
+fn read_plugin_file(path: &Path, old: Option<&[u8]>) -> Result<Vec<u8>, String> {
+    let contents = read_bytes(path, MAX_PLUGIN_FILE)?;
+    match old {
+        // Whoever writes in place empties the file first.
+        Some(old) if contents.is_empty() && !old.is_empty() => Err("it is empty".to_owned()),
+        _ => Ok(contents),
     }
 }
 
@@ -190,11 +201,21 @@ fn read_text(path: &Path) -> Result<String, String> {
 }
 
 fn read_bytes(path: &Path, max: usize) -> Result<Vec<u8>, String> {
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if size > max as u64 {
-        return Err(format!("it has {size} bytes, more than {max}"));
+    let told = |error: io::Error| error.to_string();
+    // Opening a pipe would wait for whoever writes into it.
+    if !std::fs::metadata(path).map_err(told)?.is_file() {
+        return Err("it is not a file".to_owned());
     }
-    std::fs::read(path).map_err(|error| error.to_string())
+    let mut file = File::open(path).map_err(told)?;
+    let mut bytes = Vec::new();
+    (&mut file).take(max as u64 + 1).read_to_end(&mut bytes).map_err(told)?;
+    if bytes.len() > max {
+        return Err(format!("it has more than {max} bytes"));
+    }
+    if file.metadata().map_err(told)?.len() != bytes.len() as u64 {
+        return Err("it is being written".to_owned());
+    }
+    Ok(bytes)
 }
 
 fn unreadable(origin: &Origin, upstream: &str, file: &str, why: &str) -> Diagnostic {

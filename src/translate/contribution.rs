@@ -34,10 +34,17 @@ pub(super) struct Contribution {
     pub diagnostics: Box<[Diagnostic]>,
     /// What only the conf adds.
     pub conf: Option<Box<ConfPart>>,
+    /// What it has to do with plugins, which few have.
+    pub plugins: Option<Box<PluginPart>>,
+}
+
+/// What a unit has to do with plugins.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct PluginPart {
+    /// Whether it names instances of the conf.
+    pub names_some: bool,
     /// Secrets that plugins of its own name; those of the conf are among the options.
-    pub plugin_secrets: Box<[ObjectName]>,
-    /// Whether it names plugin instances of the conf.
-    pub uses_plugins: bool,
+    pub secrets: Vec<ObjectName>,
 }
 
 /// A contribution that is being made.
@@ -48,8 +55,7 @@ pub(super) struct Draft {
     pub secrets: BTreeMap<ObjectName, Vec<Origin>>,
     pub diagnostics: Vec<Diagnostic>,
     pub conf: Option<Box<ConfPart>>,
-    pub plugin_secrets: Vec<ObjectName>,
-    pub uses_plugins: bool,
+    pub plugins: PluginPart,
 }
 
 /// What only the conf adds.
@@ -124,6 +130,16 @@ impl Contribution {
         Self { diagnostics: [diagnostic].into(), ..Self::default() }
     }
 
+    /// Whether it names plugin instances of the conf.
+    pub(super) fn names_plugins(&self) -> bool {
+        self.plugins.as_ref().is_some_and(|plugins| plugins.names_some)
+    }
+
+    /// Secrets that plugins of its own name.
+    pub(super) fn plugin_secrets(&self) -> &[ObjectName] {
+        self.plugins.as_ref().map(|plugins| plugins.secrets.as_slice()).unwrap_or_default()
+    }
+
     /// Ids of the backends that it names, and of those that it defines.
     pub(super) fn backend_ids(&self) -> impl Iterator<Item = &BackendId> {
         self.backends.keys().chain(self.conf.iter().flat_map(|conf| conf.upstreams.keys()))
@@ -161,8 +177,7 @@ impl Draft {
             secrets: self.secrets.into(),
             diagnostics: self.diagnostics.into(),
             conf: self.conf,
-            plugin_secrets: self.plugin_secrets.into(),
-            uses_plugins: self.uses_plugins,
+            plugins: (self.plugins != PluginPart::default()).then(|| Box::new(self.plugins)),
         }
     }
 }

@@ -67,10 +67,10 @@ impl<'a> Reader<'a> {
         let mut reading = annotations::read_ingress(&ingress.annotations, &options.ingress.annotations_prefix, &origin);
         let auth = annotations::auth_plugin(&mut reading);
         let mut out = Draft { diagnostics: std::mem::take(&mut reading.diagnostics), ..Draft::default() };
-        out.uses_plugins = !reading.plugins.is_empty();
+        out.plugins.names_some = !reading.plugins.is_empty();
         let mut plugins = named_plugins(&mut reading, options, &mut out.diagnostics);
         if let Some((spec, origin)) = auth {
-            out.plugin_secrets.extend(conf::plugin_secrets(&spec, &origin.namespace));
+            out.plugins.secrets.extend(conf::plugin_secrets(&spec, &origin.namespace));
             let instance = Arc::new(conf::instance(&format!("{name}#auth"), &spec, origin.clone(), resources));
             plugins.push(PluginUse { instance, origin });
         }

@@ -1,7 +1,15 @@
 //! `basic-auth` at work: over every protocol, with Secrets and files that change.
 
+use std::sync::{Arc, Condvar, Mutex};
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tidegate::Tidegate;
+use tidegate_plugin::{
+    Blocking, BoxFuture, BuildContext, BuildError, Define, Flow, Hooks, Plugin, RequestContext, Stage, Verdict,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::*;
@@ -57,6 +65,7 @@ async fn a_password_opens_the_route_on_every_protocol() {
     let let_in = ask(&proxy, "/in", &basic("ann:one")).await;
     assert_eq!((let_in.status, let_in.seen("authorization").is_some()), (200, true));
     assert_eq!(proxy.log_line(|line| line["url.path"] == "/in").await["user.name"], "ann");
+    assert_eq!(proxy.log_line(|line| line["reason"] != "upstream").await["reason"], "unauthorized");
 
     let upgrade = |fields: &str| format!("GET /ws HTTP/1.1\r\nHost: p.test\r\n{fields}{UPGRADE}\r\n");
     assert_eq!(request(proxy.http(), &upgrade("")).await.status, 401);
@@ -136,23 +145,97 @@ async fn a_file_is_followed_and_a_lost_one_keeps_what_it_said() {
     assert_eq!(ask(&proxy, "/", &basic("ann:two")).await.status, 200, "the last good list holds");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_hash_holds_up_nobody_else() {
-    // 20 times the usual rounds: seconds of work in a debug build, on a proxy with one serving thread.
-    let slow = "sam:$6$rounds=100000$saltstring$t7lT0QfRLduHzNd8jTheKteIokX4YyfJo2laYVGEHK72ieZkb7m16Q2uZQjtRTtTkpaOYF0bbOwP3ufbrV6OQ/";
+/// Lets the work of [`Gate`] end.
+static OPEN: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+/// Waits for a piece of work that ends when the test lets it.
+struct Gate(Blocking);
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct GateConfig {}
+
+impl Define for Gate {
+    const NAME: &'static str = "gate";
+    const STAGE: Stage = Stage::Access;
+    type Config = GateConfig;
+
+    fn build(_: GateConfig, cx: &BuildContext<'_>) -> Result<Self, BuildError> {
+        Ok(Self(cx.blocking()))
+    }
+}
+
+impl Plugin for Gate {
+    fn hooks(&self) -> Hooks {
+        Hooks::REQUEST
+    }
+
+    fn on_request(&self, _: &mut RequestContext<'_>) -> Flow {
+        Flow::Wait
+    }
+
+    fn wait<'f>(&'f self, _: &'f mut RequestContext<'_>) -> BoxFuture<'f, Verdict> {
+        Box::pin(async {
+            let work = || drop(OPEN.1.wait_while(OPEN.0.lock().unwrap(), |open| !*open).unwrap());
+            self.0.run(work).await.unwrap();
+            Verdict::Continue
+        })
+    }
+}
+
+/// One thread serves, and the one thread for long work is taken when a password asks for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn whoever_waits_for_a_hash_holds_up_nobody_else() {
     let echo = Echo::start("a").await;
-    let conf = "threads: 1\n".to_owned() + &conf(&echo, BY_SECRET);
-    let proxy = Proxy::start(&conf, &[("users.yaml", secret(slow))]).await;
-    let credentials = basic("sam:one");
-    let slow = ask(&proxy, "/slow", &credentials);
-    let others = async {
-        while metrics(&proxy).await["tidegate_plugin_work_queue_length"] < 1.0 {}
-        assert_eq!(get(proxy.http(), "free.test", "/").await.status, 200);
+    let gate = "  - { hosts: [gate.test], respond: { body: open }, plugins: [ { type: gate } ] }\n";
+    let conf = format!("threads: 1\n{}{gate}", conf(&echo, BY_SECRET));
+    let builder = Tidegate::builder().plugins(tidegate_plugins::ALL).plugin::<Gate>();
+    let proxy = Arc::new(Proxy::start_with(builder, &conf, &[("users.yaml", secret(&list("one")))]).await);
+    assert_eq!(ask(&proxy, "/", &basic("ann:one")).await.status, 200);
+    let queue = async |length: f64| {
+        let asking = async { while metrics(&proxy).await["tidegate_plugin_work_queue_length"] != length {} };
+        tokio::time::timeout(PATIENCE, asking).await.expect("work that waits");
     };
-    tokio::select! {
-        biased;
-        answer = slow => panic!("answered before the others: {answer:?}"),
-        () = others => {}
+    let held = proxy.http();
+    let held = tokio::spawn(async move { get(held, "gate.test", "/").await.status });
+    queue(1.0).await;
+    let other = proxy.clone();
+    let waiting = tokio::spawn(async move { ask(&other, "/", &basic("ann:two")).await.status });
+    queue(2.0).await;
+    assert_eq!(get(proxy.http(), "free.test", "/").await.status, 200);
+    assert_eq!(ask(&proxy, "/", &basic("ann:one")).await.status, 200, "who is remembered waits for no hash");
+    assert!(!held.is_finished() && !waiting.is_finished());
+    *OPEN.0.lock().unwrap() = true;
+    OPEN.1.notify_all();
+    assert_eq!((held.await.unwrap(), waiting.await.unwrap()), (200, 401));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_secret_of_an_annotation_holds_at_once_and_never_shows() {
+    let echo = Echo::start("a").await;
+    let notes = "annotations: { tidegate.io/auth-type: basic, tidegate.io/auth-secret: users }";
+    let routes = ingress("own", "own.test", &[("/", "a")])
+        .replace("namespace: default }", &format!("namespace: default, {notes} }}"));
+    let routes = routes + &service("a", &[echo.address]);
+    let own = |password: &str| secret(&list(password)).replace("namespace: web", "namespace: default");
+    let proxy = Proxy::start("", &[("a.yaml", routes), ("own.yaml", own("one"))]).await;
+    let answer = async |fields: &str| {
+        let text = format!("GET / HTTP/1.1\r\nHost: own.test\r\n{fields}Connection: close\r\n\r\n");
+        request(proxy.http(), &text).await.status
+    };
+    assert_eq!(answer(&basic("ann:one")).await, 200);
+    let before = proxy.running.revision();
+    proxy.put("own.yaml", &own("two"));
+    proxy.running.after(before).await;
+    assert_eq!(answer(&basic("ann:one")).await, 401);
+    assert_eq!(answer(&basic("ann:two")).await, 200);
+    let before = proxy.running.revision();
+    proxy.remove("own.yaml");
+    proxy.running.after(before).await;
+    assert_eq!(answer(&basic("ann:two")).await, 503);
+    let admin = proxy.running.admin().unwrap();
+    for page in ["/api/v1/snapshot", "/api/v1/explain?method=GET&url=http://own.test/", "/api/v1/diagnostics"] {
+        assert!(!get(admin, "localhost", page).await.text().contains("{SHA}"), "{page}");
     }
 }
 

@@ -47,7 +47,7 @@ impl Blocking {
         Self(workers)
     }
 
-    /// Does the work elsewhere and waits for its result.
+    /// Does the work elsewhere and waits for its result. Work that nobody awaits any more when its turn comes is left.
     ///
     /// # Errors
     /// Too much waits already, or the work panicked.
@@ -59,6 +59,9 @@ impl Blocking {
         let promise = Promise(slot.clone());
         // A refused piece of work is dropped, and its promise with it.
         self.0.take(Box::new(move || {
+            if !promise.is_awaited() {
+                return;
+            }
             let result = work();
             promise.keep(Ok(result));
         }));
@@ -88,6 +91,11 @@ impl Workers for Threads {
 // === impl Promise ===
 
 impl<T> Promise<T> {
+    /// Whether the other side, which holds the slot too, is still there.
+    fn is_awaited(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     fn keep(&self, result: Result<T, NotDone>) {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         slot.result.get_or_insert(result);
@@ -134,6 +142,31 @@ mod tests {
     #[test]
     fn a_result_comes_back() {
         assert_eq!(block_on(Box::pin(Blocking::default().run(|| 6 * 7))), Ok(42));
+    }
+
+    /// Keeps work until it is asked for.
+    #[derive(Default)]
+    struct Keeps(Mutex<Vec<Work>>);
+
+    impl Workers for Keeps {
+        fn take(&self, work: Work) -> bool {
+            self.0.lock().unwrap().push(work);
+            true
+        }
+    }
+
+    #[test]
+    fn work_that_nobody_awaits_any_more_is_left() {
+        let (keeps, done) = (Arc::new(Keeps::default()), Arc::new(Mutex::new(Vec::new())));
+        let blocking = Blocking::new(keeps.clone());
+        let [first, second] = [1, 2].map(|number| {
+            let done = done.clone();
+            blocking.run(move || done.lock().unwrap().push(number))
+        });
+        drop(first);
+        keeps.0.lock().unwrap().drain(..).for_each(|work| work());
+        assert_eq!(block_on(Box::pin(second)), Ok(()));
+        assert_eq!(*done.lock().unwrap(), [2]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{Blocking, Data, FileSource, Inputs, SecretSource, Source};
+use crate::{Blocking, Clock, Data, FileSource, Inputs, SecretSource, Source};
 
 /// What a plugin may use while it is built.
 #[derive(Debug)]
@@ -16,6 +16,7 @@ pub struct BuildContext<'a> {
     pub folder: &'a Path,
     inputs: Inputs,
     blocking: Blocking,
+    clock: Clock,
 }
 
 /// Why an instance cannot be built.
@@ -39,7 +40,8 @@ pub enum BuildError {
 impl<'a> BuildContext<'a> {
     /// Makes a context.
     pub fn new(instance: &'a str, namespace: &'a str, folder: &'a Path) -> Self {
-        Self { instance, namespace, folder, inputs: Inputs::default(), blocking: Blocking::default() }
+        let (inputs, blocking, clock) = (Inputs::default(), Blocking::default(), Clock::system());
+        Self { instance, namespace, folder, inputs, blocking, clock }
     }
 
     /// The same with Secrets and files.
@@ -54,6 +56,18 @@ impl<'a> BuildContext<'a> {
     pub fn with_blocking(mut self, blocking: Blocking) -> Self {
         self.blocking = blocking;
         self
+    }
+
+    /// The same with another clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The time; keep it in the plugin.
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
     }
 
     /// Threads for what takes long; keep it in the plugin.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -43,7 +44,7 @@ pub struct FileSource {
 }
 
 /// Contents, as the proxy hands them to a plugin that is built. Never shown.
-#[derive(Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Inputs {
     secrets: BTreeMap<(Arc<str>, Arc<str>), Data>,
     files: BTreeMap<Arc<str>, Arc<[u8]>>,
@@ -71,6 +72,17 @@ impl Inputs {
 
     pub(crate) fn file(&self, path: &str) -> Option<&Arc<[u8]>> {
         self.files.get(path)
+    }
+}
+
+impl Hash for Inputs {
+    /// Of names and sizes: contents may be long, are hashed once for each route, and are compared anyway.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for (name, data) in &self.secrets {
+            name.hash(state);
+            data.iter().for_each(|(key, value)| (key, value.len()).hash(state));
+        }
+        self.files.iter().for_each(|(path, contents)| (path, contents.len()).hash(state));
     }
 }
 

@@ -52,6 +52,7 @@
 
 mod blocking;
 mod build;
+mod clock;
 mod context;
 mod flow;
 mod headers;
@@ -62,6 +63,7 @@ pub mod testing;
 
 pub use blocking::{Blocking, NotDone, Work, Workers};
 pub use build::{BuildContext, BuildError};
+pub use clock::Clock;
 pub use context::{LogRecord, RequestContext, ResponseContext, UpstreamRequest};
 pub use flow::{BodyChunk, BodyFlow, BoxFuture, Flow, Reply, Verdict};
 pub use headers::Headers;

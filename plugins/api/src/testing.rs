@@ -82,16 +82,17 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::{
-    BodyChunk, BodyFlow, Flow, Identity, LogRecord, Plugin, Reply, RequestContext, RequestFacts, ResponseContext,
-    RouteFacts, Shared, TlsFacts, UpstreamRequest, Verdict,
+    BodyChunk, BodyFlow, Clock, Flow, Identity, LogRecord, Plugin, Reply, RequestContext, RequestFacts,
+    ResponseContext, RouteFacts, Shared, TlsFacts, UpstreamRequest, Verdict,
 };
 
 /// A request as the proxy would show it to a plugin.
@@ -133,6 +134,21 @@ pub enum Body {
     Passed(Bytes),
     /// The status it was ended with, and what had gone on before.
     Aborted(StatusCode, Bytes),
+}
+
+/// A clock that stands still until it is told to go on. It begins at 2026-01-01T00:00:00Z.
+///
+/// ```
+/// # use std::time::Duration;
+/// let manual = tidegate_plugin::testing::ManualClock::default();
+/// let clock = manual.clock();
+/// manual.advance(Duration::from_secs(3));
+/// assert_eq!(clock.now(), Duration::from_secs(3));
+/// assert_eq!(clock.wall().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(), 1_767_225_603);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct ManualClock {
+    elapsed_us: Arc<AtomicU64>,
 }
 
 // === impl Request ===
@@ -265,6 +281,20 @@ impl Request {
             request_id: "test-request",
             tls: self.tls.as_ref(),
         }
+    }
+}
+
+// === impl ManualClock ===
+
+impl ManualClock {
+    /// What plugins see, for [`crate::BuildContext::with_clock`].
+    pub fn clock(&self) -> Clock {
+        Clock::manual(Arc::clone(&self.elapsed_us), SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600))
+    }
+
+    /// Lets time go on.
+    pub fn advance(&self, time: Duration) {
+        self.elapsed_us.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 

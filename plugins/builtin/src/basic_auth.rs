@@ -4,15 +4,14 @@
 //! and costs no hash again. A name that nobody has costs what a wrong password costs, so that time tells no names.
 
 mod cache;
+mod credentials;
 mod hash;
 mod users;
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_plugin::{
@@ -21,6 +20,7 @@ use tidegate_plugin::{
 };
 
 use self::cache::Cache;
+use self::credentials::Credentials;
 use self::hash::Hash;
 use self::users::Users;
 
@@ -29,7 +29,7 @@ use self::users::Users;
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Config {
     /// Where users and hashes stand: a key of a Secret (default `auth`) or a file, with lines `user:hash` as `htpasswd`
-    /// writes them. Hashes: bcrypt, SHA-crypt, apr1, MD5-crypt, {SHA}.
+    /// writes them. Hashes: bcrypt, SHA-crypt, apr1, MD5-crypt, {SHA}, {SSHA}.
     pub users: Source,
     /// How a Secret is read. Default `list`.
     #[serde(default)]
@@ -61,7 +61,7 @@ pub struct BasicAuth {
     stranger: Hash,
     challenge: HeaderValue,
     forward: bool,
-    cache: Cache,
+    cache: Arc<Cache>,
     blocking: Blocking,
 }
 
@@ -89,15 +89,19 @@ impl Define for BasicAuth {
             return Err(BuildError::invalid("realm", "must be printable ASCII without `\"` and `\\`"));
         }
         let challenge = HeaderValue::try_from(format!("Basic realm=\"{realm}\", charset=\"UTF-8\""));
-        // Any user's will do: hashes of one list usually cost the same.
-        let stranger = users.values().next().cloned().ok_or_else(|| BuildError::invalid("users", "names nobody"))?;
+        // The costliest: a name that answers sooner than a stranger's would be known to exist.
+        let stranger = users
+            .values()
+            .max_by_key(|hash| hash.cost())
+            .cloned()
+            .ok_or_else(|| BuildError::invalid("users", "names nobody"))?;
         Ok(Self {
             name: cx.instance.into(),
             users: Arc::new(users),
             stranger,
             challenge: challenge.map_err(|error| BuildError::invalid("realm", error))?,
             forward: config.forward,
-            cache: Cache::new(),
+            cache: Arc::default(),
             blocking: cx.blocking(),
         })
     }
@@ -109,28 +113,30 @@ impl Plugin for BasicAuth {
     }
 
     fn on_request(&self, cx: &mut RequestContext<'_>) -> Flow {
-        let Some((user, password)) = credentials(cx.headers()) else { return Flow::Reply(self.refusal()) };
-        if !self.cache.has(self.cache.digest(&user, &password)) {
+        let mut buffer = credentials::buffer();
+        let Some(given) = credentials::read(cx.headers(), &mut buffer) else { return Flow::Reply(self.refusal()) };
+        if !self.cache.has(self.cache.digest(given.user, given.password)) {
             return Flow::Wait;
         }
-        self.identify(cx, &user);
+        self.identify(cx, given.user);
         Flow::Continue
     }
 
     fn wait<'f>(&'f self, cx: &'f mut RequestContext<'_>) -> BoxFuture<'f, Verdict> {
         Box::pin(async move {
-            let Some((user, password)) = credentials(cx.headers()) else { return Verdict::Reply(self.refusal()) };
-            let digest = self.cache.digest(&user, &password);
-            let known = self.users.get(&*user);
-            let (hash, is_known) = (known.unwrap_or(&self.stranger).clone(), known.is_some());
-            match self.blocking.run(move || hash.verifies(&password) && is_known).await {
+            let mut buffer = credentials::buffer();
+            let Some(given) = credentials::read(cx.headers(), &mut buffer) else {
+                return Verdict::Reply(self.refusal());
+            };
+            match self.blocking.run(self.check(&given)).await {
                 Ok(true) => {
-                    self.cache.put(digest);
-                    self.identify(cx, &user);
+                    self.identify(cx, given.user);
                     Verdict::Continue
                 }
                 Ok(false) => Verdict::Reply(self.refusal()),
-                Err(_) => Verdict::Reply(Reply::new(StatusCode::SERVICE_UNAVAILABLE)),
+                Err(_) => Verdict::Reply(
+                    Reply::new(StatusCode::SERVICE_UNAVAILABLE).header(RETRY_AFTER, HeaderValue::from_static("1")),
+                ),
             }
         })
     }
@@ -147,23 +153,28 @@ impl BasicAuth {
         Reply::new(StatusCode::UNAUTHORIZED).header(WWW_AUTHENTICATE, self.challenge.clone())
     }
 
+    /// The work of finding out whether a password is right.
+    fn check(&self, given: &Credentials<'_>) -> impl FnOnce() -> bool + Send + 'static {
+        let (cache, digest) = (Arc::clone(&self.cache), self.cache.digest(given.user, given.password));
+        let known = self.users.get(given.user);
+        let (hash, is_known) = (known.unwrap_or(&self.stranger).clone(), known.is_some());
+        let password: Box<str> = given.password.into();
+        move || {
+            // A browser asks many times at once, and the first one has found it out meanwhile.
+            if cache.has(digest) {
+                return true;
+            }
+            let is_right = hash.verifies(&password) && is_known;
+            if is_right {
+                cache.put(digest);
+            }
+            is_right
+        }
+    }
+
     fn identify(&self, cx: &mut RequestContext<'_>, user: &str) {
         cx.shared().identity = Some(Identity { name: user.into(), source: self.name.clone() });
     }
-}
-
-/// User and password of the only `Authorization` field; what cannot be read is as good as nothing.
-fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
-    let mut fields = headers.get_all(AUTHORIZATION).iter();
-    let (field, None) = (fields.next()?, fields.next()) else { return None };
-    let (scheme, encoded) = field.to_str().ok()?.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = String::from_utf8(BASE64_STANDARD.decode(encoded.trim_matches(' ')).ok()?).ok()?;
-    // A user's name has no colon, so the first one ends it.
-    let (user, password) = decoded.split_once(':')?;
-    Some((user.to_owned(), password.to_owned()))
 }
 
 #[cfg(test)]

@@ -103,3 +103,48 @@ fn a_reload_that_is_asked_for_tells_the_settings_although_nothing_changed() {
     let told = settings.recv_timeout(std::time::Duration::from_secs(30)).unwrap();
     assert_eq!(told.conf, first.conf);
 }
+
+const PLUGIN_FILE: &str = "plugins: { p: { type: any, users: { file: users } } }\n";
+
+fn plugin_file(conf: &Conf) -> Option<&[u8]> {
+    conf.plugin_files.0.get("users").map(|contents| &**contents)
+}
+
+#[test]
+fn a_named_file_that_is_missing_at_start_is_told_and_keeps_nobody_from_starting() {
+    let (folder, mut file) = conf_file(PLUGIN_FILE);
+    let (settings, batch) = file.load().unwrap();
+    assert_eq!((plugin_file(&settings.conf), codes(&batch), batch.is_complete), (None, vec!["FileUnreadable"], true));
+    fs::write(folder.path().join("users"), "hidden").unwrap();
+    let change = file.reread(Instant::now());
+    let batch = change.batch.unwrap();
+    assert_eq!((plugin_file(conf(&batch).unwrap()), codes(&batch)), (Some(&b"hidden"[..]), vec![]));
+    let shown = format!("{:?} {}", change.settings, serde_json::to_string(conf(&batch).unwrap()).unwrap());
+    assert!(!shown.contains("hidden") && !shown.contains("104, 105"), "{shown}");
+}
+
+#[test]
+fn a_plugin_s_file_that_breaks_keeps_its_last_good_content() {
+    let (folder, mut file) = conf_file(PLUGIN_FILE);
+    let path = folder.path().join("users");
+    fs::write(&path, "one").unwrap();
+    file.load().unwrap();
+    type Break = fn(&Path);
+    let breaks: [(&str, Break); 4] = [
+        ("emptied", |path| fs::write(path, "").unwrap()),
+        ("too long", |path| fs::write(path, vec![b'x'; (1 << 20) + 1]).unwrap()),
+        ("gone", |path| fs::remove_file(path).unwrap()),
+        ("a folder", |path| fs::create_dir(path).unwrap()),
+    ];
+    for (what, make) in breaks {
+        make(&path);
+        file.reread(Instant::now());
+        assert_eq!(file.told.iter().map(|it| it.code).collect::<Vec<_>>(), ["FileUnreadable"], "{what}");
+        let good = file.good.as_ref().and_then(|good| plugin_file(&good.conf));
+        assert_eq!(good, Some(&b"one"[..]), "{what}");
+    }
+    fs::remove_dir(&path).unwrap();
+    fs::write(&path, "two").unwrap();
+    let batch = file.reread(Instant::now()).batch.unwrap();
+    assert_eq!((plugin_file(conf(&batch).unwrap()), codes(&batch)), (Some(&b"two"[..]), vec![]));
+}

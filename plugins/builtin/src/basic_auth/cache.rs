@@ -22,11 +22,13 @@ pub(super) struct Digest {
     word: u64,
 }
 
-impl Cache {
-    pub(super) fn new() -> Self {
+impl Default for Cache {
+    fn default() -> Self {
         Self { slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(), keys: Default::default() }
     }
+}
 
+impl Cache {
     pub(super) fn digest(&self, user: &str, password: &str) -> Digest {
         let [place, word] = &self.keys;
         // Two keyed hashes (SipHash) of 64 bits: 76 bits have to meet for a stranger's password to be taken for right.
@@ -51,7 +53,7 @@ mod tests {
 
     #[test]
     fn what_was_put_is_there_and_nothing_else() {
-        let cache = Cache::new();
+        let cache = Cache::default();
         let ann = cache.digest("ann", "secret");
         assert!(!cache.has(ann));
         cache.put(ann);
@@ -61,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_hundred_thousand_entries_take_no_more_memory() {
-        let cache = Cache::new();
+        let cache = Cache::default();
         (0..100_000).for_each(|n| cache.put(cache.digest("ann", &n.to_string())));
         assert_eq!(cache.slots.len(), SLOTS);
     }

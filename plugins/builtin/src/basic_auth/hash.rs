@@ -1,7 +1,7 @@
 //! Hashes of passwords, as `htpasswd` and `mkpasswd` write them.
 //!
 //! bcrypt (`$2y$`, `$2b$`, `$2a$`), SHA-crypt (`$5$`, `$6$`), the MD5 of Apache (`$apr1$`) and of crypt(3) (`$1$`), and
-//! unsalted SHA-1 (`{SHA}`). The costs that a hash may ask for are capped: verifying one is work that anybody can order.
+//! SHA-1 without and with salt (`{SHA}`, `{SSHA}`). The costs that a hash may ask for are capped: verifying one is work that anybody can order.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -16,13 +16,14 @@ pub(super) enum Hash {
     Bcrypt(Box<str>),
     ShaCrypt(Box<str>),
     Md5 { magic: &'static str, salt: Box<str>, digest: Box<str> },
-    Sha1([u8; 20]),
+    Sha1 { digest: [u8; 20], salt: Box<[u8]> },
 }
 
 /// Twice the work for each one more; 15 takes about two seconds.
 const MAX_BCRYPT_COST: u32 = 15;
 /// 200 times the usual number.
 const MAX_ROUNDS: u32 = 1_000_000;
+const DEFAULT_ROUNDS: u64 = 5_000;
 
 impl Hash {
     /// Reads a hash; the error says what is wrong with it, never what it is.
@@ -40,11 +41,14 @@ impl Hash {
             return md5("$1$", rest);
         }
         if let Some(rest) = text.strip_prefix("{SHA}") {
-            let digest = BASE64_STANDARD.decode(rest).ok().and_then(|bytes| bytes.try_into().ok());
-            return digest.map(Self::Sha1).ok_or("is no base64 of a SHA-1 digest");
+            return sha1(rest).filter(|(_, salt)| salt.is_empty()).map(Self::from_sha1).ok_or("is no base64 of SHA-1");
+        }
+        if let Some(rest) = text.strip_prefix("{SSHA}") {
+            let salted = sha1(rest).filter(|(_, salt)| !salt.is_empty());
+            return salted.map(Self::from_sha1).ok_or("is no base64 of SHA-1 and salt");
         }
         Err(
-            "is none of bcrypt, SHA-crypt, apr1, MD5-crypt and {SHA}; passwords in clear are not taken (use `htpasswd -B`)",
+            "is none of bcrypt, SHA-crypt, apr1, MD5-crypt, {SHA} and {SSHA}; passwords in clear are not taken (use `htpasswd -B`)",
         )
     }
 
@@ -57,17 +61,51 @@ impl Hash {
                 let made = md5_crypt(password.as_bytes(), salt.as_bytes(), magic.as_bytes());
                 made.as_bytes().ct_eq(digest.as_bytes()).into()
             }
-            Self::Sha1(digest) => Sha1::digest(password.as_bytes()).as_slice().ct_eq(digest).into(),
+            Self::Sha1 { digest, salt } => {
+                let made = Sha1::new().chain_update(password).chain_update(salt).finalize();
+                made.as_slice().ct_eq(digest).into()
+            }
         }
+    }
+
+    /// About how many microseconds a check takes: only to compare hashes with each other.
+    pub(super) fn cost(&self) -> u64 {
+        match self {
+            Self::Bcrypt(hash) => 50 << bcrypt_cost(hash).unwrap_or(0),
+            Self::ShaCrypt(hash) => {
+                let rounds = hash.split('$').find_map(|part| part.strip_prefix("rounds=")?.parse().ok());
+                rounds.unwrap_or(DEFAULT_ROUNDS)
+            }
+            Self::Md5 { .. } => 300,
+            Self::Sha1 { .. } => 1,
+        }
+    }
+
+    fn from_sha1((digest, salt): ([u8; 20], Box<[u8]>)) -> Self {
+        Self::Sha1 { digest, salt }
     }
 }
 
+/// Digest, and the salt after it.
+fn sha1(text: &str) -> Option<([u8; 20], Box<[u8]>)> {
+    let bytes = BASE64_STANDARD.decode(text).ok()?;
+    let (digest, salt) = bytes.split_at_checked(20)?;
+    Some((digest.try_into().ok()?, salt.into()))
+}
+
+fn bcrypt_cost(text: &str) -> Option<u32> {
+    text.get(4..6)?.parse().ok()
+}
+
+fn is_crypt64(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/'))
+}
+
 fn bcrypt(text: &str) -> Result<Hash, &'static str> {
-    let cost = text.get(4..6).and_then(|cost| cost.parse::<u32>().ok());
-    match cost {
+    match bcrypt_cost(text) {
         _ if text.len() != 60 || text.parse::<bcrypt::HashParts>().is_err() => Err("is no bcrypt hash"),
-        Some(cost) if cost <= MAX_BCRYPT_COST => Ok(Hash::Bcrypt(text.into())),
-        _ => Err("asks for a bcrypt cost above 15"),
+        Some(4..=MAX_BCRYPT_COST) => Ok(Hash::Bcrypt(text.into())),
+        _ => Err("asks for a bcrypt cost below 4 or above 15"),
     }
 }
 
@@ -81,7 +119,9 @@ fn sha_crypt(text: &str) -> Result<Hash, &'static str> {
     }
     let length = if text.starts_with("$5$") { 43 } else { 86 };
     match (parts.next(), parts.next(), parts.next()) {
-        (Some(salt), Some(digest), None) if salt.len() <= 16 && digest.len() == length => {
+        (Some(salt), Some(digest), None)
+            if (1..=16).contains(&salt.len()) && digest.len() == length && is_crypt64(salt) && is_crypt64(digest) =>
+        {
             Ok(Hash::ShaCrypt(text.into()))
         }
         _ => Err("is no SHA-crypt hash"),
@@ -151,6 +191,13 @@ mod tests {
         ("myPassword", "$apr1$qHDFfhPC$nITSVHgYbDAK1Y0acGRnY0"),
         ("password", "$1$saltsalt$qjXMvbEw8oaL.CzflDtaK/"),
         ("myPassword", "{SHA}VBPuJHI7uixaa6LQGWx4s+5GKNE="),
+        // nginx, `auth_basic.t`; crypt_blowfish, `wrapper.c`.
+        ("password", "{SSHA}yI6cZwQadOA1e+/f+T+H3eCQQhRzYWx0"),
+        ("password", "$apr1$salt$Xxd1irWT9ycqoYxGFn4cb."),
+        ("U*U", "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"),
+        // `openssl passwd -apr1`, around the length of a digest.
+        ("xxxxxxxxxxxxxxxx", "$apr1$abcdefgh$R0E65Eb3vdT903fP0jqAA0"),
+        ("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "$apr1$abcdefgh$5YkgR/.Nxu.IeFpunYPzQ."),
         ("Hello world!", "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"),
         (
             "Hello world!",
@@ -174,6 +221,12 @@ mod tests {
         for hash in [
             "topsecret",
             "{SHA}short",
+            "{SHA}yI6cZwQadOA1e+/f+T+H3eCQQhRzYWx0",
+            "{SSHA}VBPuJHI7uixaa6LQGWx4s+5GKNE=",
+            "$2y$03$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC",
+            "$5$$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5",
+            "$5$salt string$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5",
+            "$5$rounds=999$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5",
             "$apr1$salt",
             "$2y$31$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC",
             "$6$rounds=999999999$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjlO/O817G3uBnIFNjnQJuesI68OTLiBFdcbYEdFCoEOfaS35inz1",

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 use tidegate_plugin::testing::{Outcome, Request};
 use tidegate_plugin::{Data, Inputs, NotDone, Work, Workers};
@@ -92,6 +94,38 @@ fn a_password_that_was_right_costs_no_hash_again() {
     (0..5).for_each(|_| assert_eq!(refused(&plugin, asked("ann:myPassword")), 200));
     (0..5).for_each(|_| assert_eq!(refused(&plugin, asked("nobody:x")), 401));
     assert_eq!(counts.0.load(std::sync::atomic::Ordering::Relaxed), 1 + 5, "strangers are hashed too");
+}
+
+#[test]
+fn a_password_that_waits_for_its_equal_costs_no_hash_of_its_own() {
+    let plugin = plugin();
+    let given = Credentials { user: "ann", password: "myPassword" };
+    let (first, second) = (plugin.check(&given), plugin.check(&given));
+    assert!(first());
+    assert!(plugin.cache.has(plugin.cache.digest("ann", "myPassword")), "before the second begins");
+    assert!(second());
+}
+
+#[test]
+fn strangers_are_measured_by_the_costliest_hash() {
+    for list in [LIST.to_owned(), LIST.lines().rev().collect::<Vec<_>>().join("\n")] {
+        let cx = BuildContext::new("staff", "", Path::new(".")).with_inputs(inputs(&list));
+        let config = json!({"users": {"file": "users.htpasswd"}});
+        let plugin = BasicAuth::build(serde_json::from_value(config).unwrap(), &cx).unwrap();
+        assert!(matches!(plugin.stranger, Hash::Md5 { .. }), "bob's");
+    }
+}
+
+#[test]
+fn credentials_too_long_to_be_hashed_in_good_time_are_refused_unread() {
+    struct Never;
+    impl Workers for Never {
+        fn take(&self, _: Work) -> bool {
+            panic!("hashed");
+        }
+    }
+    let plugin = BasicAuth { blocking: Blocking::new(Arc::new(Never)), ..plugin() };
+    assert_eq!(refused(&plugin, asked(&format!("ann:{}", "x".repeat(40_000)))), 401);
 }
 
 #[test]
