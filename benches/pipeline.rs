@@ -10,7 +10,7 @@ use std::sync::Arc;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
-use tidegate::snapshot::pipeline::{Instance, Mode, Outcome, Pipeline, Times};
+use tidegate::snapshot::pipeline::{Instance, Mode, Outcome, Passage, Pipeline};
 use tidegate_plugin::{
     BuildContext, Flow, Hooks, Plugin, RequestContext, RequestFacts, ResponseContext, RouteFacts, Shared, Stage,
     UpstreamRequest,
@@ -41,8 +41,7 @@ fn noops(count: usize, hooks: Hooks) -> Pipeline {
 }
 
 /// One request through a chain: the work of the proxy around it is not in the figure.
-fn pass(pipeline: &Pipeline, headers: &HeaderMap, route: &RouteFacts, client: u32) {
-    let times = Times::default();
+fn pass(pipeline: &Pipeline, headers: &HeaderMap, route: &RouteFacts, client: u32, passage: &Passage) {
     let mut shared = Shared::default();
     let facts = RequestFacts {
         method: &Method::GET,
@@ -55,12 +54,12 @@ fn pass(pipeline: &Pipeline, headers: &HeaderMap, route: &RouteFacts, client: u3
         request_id: "0123456789abcdef0123456789abcdef",
         tls: None,
     };
-    let outcome = pipeline.on_request(&mut RequestContext::new(facts, headers, route, &mut shared), &times);
+    let outcome = pipeline.on_request(&mut RequestContext::new(facts, headers, route, &mut shared), passage);
     assert!(matches!(outcome, Outcome::Continue));
     let mut upstream = headers.clone();
-    pipeline.on_upstream_request(&mut UpstreamRequest::new(facts, route, &mut upstream), &shared, &times);
+    pipeline.on_upstream_request(&mut UpstreamRequest::new(facts, route, &mut upstream), &shared, passage);
     let mut answer = HeaderMap::with_capacity(8);
-    pipeline.on_response(&mut ResponseContext::new(facts, route, &shared, StatusCode::OK, &mut answer), &times);
+    pipeline.on_response(&mut ResponseContext::new(facts, route, &shared, StatusCode::OK, &mut answer), passage);
     black_box((upstream, answer));
 }
 
@@ -75,20 +74,24 @@ fn chains(c: &mut Criterion) {
     );
     let limit = builtin("rate-limit", &json!({"rate": "100000/s", "burst": 1000, "maxKeys": 1_048_576}));
     let mut group = c.benchmark_group("pipeline");
-    for (name, pipeline) in [
-        ("none", Pipeline::default()),
-        ("noop", noops(1, all)),
-        ("ten_noops", noops(10, all)),
-        ("ten_that_want_nothing", noops(10, Hooks::NONE)),
-        ("headers", Pipeline::new(vec![rewrite.clone()])),
-        ("rate_limit", Pipeline::new(vec![limit.clone()])),
-        ("both", Pipeline::new(vec![rewrite, limit])),
+    let both = || Pipeline::new(vec![rewrite.clone(), limit.clone()]);
+    let untimed: fn() -> Passage = Passage::untimed;
+    for (name, pipeline, passage) in [
+        ("none", Pipeline::default(), untimed),
+        ("noop", noops(1, all), untimed),
+        ("ten_noops", noops(10, all), untimed),
+        ("ten_noops_timed", noops(10, all), Passage::timed),
+        ("ten_that_want_nothing", noops(10, Hooks::NONE), untimed),
+        ("headers", Pipeline::new(vec![rewrite.clone()]), untimed),
+        ("rate_limit", Pipeline::new(vec![limit.clone()]), untimed),
+        ("both", both(), untimed),
+        ("both_timed", both(), Passage::timed),
     ] {
         group.bench_function(name, |b| {
             let mut turn = 0;
             b.iter(|| {
                 turn += 1;
-                pass(black_box(&pipeline), &headers, &route, turn);
+                pass(black_box(&pipeline), &headers, &route, turn, &passage());
             });
         });
     }

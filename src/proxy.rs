@@ -44,6 +44,7 @@ pub use self::engine::Engine;
 use self::ready::{Hook, ready};
 use self::request::Decision;
 use crate::snapshot::Snapshot;
+use crate::snapshot::pipeline::Passage;
 use crate::telemetry::record::Recorder;
 
 /// Serves requests from the snapshot of the moment.
@@ -78,7 +79,8 @@ impl ProxyHttp for Proxy {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context::new(self.snapshot.load_full())
+        let passage = if self.recorder.is_timing() { Passage::timed() } else { Passage::untimed() };
+        Context::new(self.snapshot.load_full(), passage)
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
@@ -226,7 +228,7 @@ impl ProxyHttp for Proxy {
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        _: &mut Session,
         body: &mut Option<Bytes>,
         is_last: bool,
         cx: &mut Context,

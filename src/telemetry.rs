@@ -13,6 +13,7 @@ pub mod server;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 
@@ -26,6 +27,9 @@ use self::metrics::{Sample, family};
 pub struct Telemetry {
     metrics: Arc<Metrics>,
     access_log: Arc<ArcSwapOption<AccessLog>>,
+    is_scraped: AtomicBool,
+    /// Whether the metrics are scraped or the log is on; one place to look for each request.
+    is_timing: AtomicBool,
 }
 
 // === impl Telemetry ===
@@ -34,7 +38,8 @@ impl Telemetry {
     /// Records into `metrics`, and writes no access log until [`Self::set_access_log`] gives one.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         let access_log = Arc::new(ArcSwapOption::empty());
-        let telemetry = Self { metrics, access_log };
+        let (is_scraped, is_timing) = (AtomicBool::new(false), AtomicBool::new(false));
+        let telemetry = Self { metrics, access_log, is_scraped, is_timing };
         telemetry.count_access_log();
         telemetry
     }
@@ -48,10 +53,23 @@ impl Telemetry {
     ///
     /// Waits until the log before has written what is queued, for two seconds at most: not for a request's thread.
     pub fn set_access_log(&self, access_log: Option<AccessLog>) {
+        let before = self.access_log.swap(access_log.map(Arc::new));
+        self.note_readers();
         // Closed here, because the last reference may be a request's, which must not wait.
-        if let Some(before) = self.access_log.swap(access_log.map(Arc::new)) {
+        if let Some(before) = before {
             before.close();
         }
+    }
+
+    /// Notes that the numbers are served.
+    pub fn set_scraped(&self) {
+        self.is_scraped.store(true, Ordering::Relaxed);
+        self.note_readers();
+    }
+
+    fn note_readers(&self) {
+        let is_read = self.is_scraped.load(Ordering::Relaxed) || self.is_logging();
+        self.is_timing.store(is_read, Ordering::Relaxed);
     }
 
     /// Opens the access log's file again, after it was moved away by log rotation.
@@ -82,6 +100,10 @@ impl Recorder for Telemetry {
 
     fn is_logging(&self) -> bool {
         self.access_log.load().is_some()
+    }
+
+    fn is_timing(&self) -> bool {
+        self.is_timing.load(Ordering::Relaxed)
     }
 }
 
@@ -121,5 +143,20 @@ mod tests {
             has("tidegate_access_log_queue_length 0", "") && has("tidegate_access_log_dropped_total ", ""),
             "{text}"
         );
+    }
+
+    #[test]
+    fn plugins_are_timed_while_metrics_are_served_or_a_log_is_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let telemetry = Telemetry::new(Arc::new(Metrics::new().unwrap()));
+        assert!(!telemetry.is_timing());
+        let log = AccessLog::open(Format::Json, Destination::File(folder.path().join("log"))).unwrap();
+        telemetry.set_access_log(Some(log));
+        assert!(telemetry.is_timing());
+        telemetry.set_access_log(None);
+        assert!(!telemetry.is_timing());
+        telemetry.set_scraped();
+        telemetry.set_access_log(None);
+        assert!(telemetry.is_timing());
     }
 }

@@ -15,6 +15,8 @@
 mod answers;
 #[path = "serve/auth.rs"]
 mod auth;
+#[path = "serve/bodies.rs"]
+mod bodies;
 #[path = "serve/clients.rs"]
 mod clients;
 #[path = "serve/faults.rs"]
@@ -25,6 +27,8 @@ mod hostile;
 mod options;
 #[path = "serve/plugins.rs"]
 mod plugins;
+#[path = "serve/protocols.rs"]
+mod protocols;
 #[path = "serve/reload.rs"]
 mod reload;
 #[path = "serve/routing.rs"]

@@ -34,6 +34,7 @@ pub(super) async fn start(settings: &Settings, shared: &Arc<Shared>) -> anyhow::
         let server =
             Server::bind(spec.address).await.with_context(|| format!("telemetry cannot listen on {}", spec.address))?;
         servers.telemetry = Some(server.local_addr());
+        shared.telemetry.set_scraped();
         let pages = TelemetryPages::new(shared.metrics().clone(), shared.readiness.clone());
         tokio::spawn(server.serve(Arc::new(pages), servers.stopped()));
     }

@@ -1,5 +1,7 @@
 //! Bodies on their way: counted, limited, shown to plugins.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::StatusCode;
 use pingora::{Error, ErrorType, Result};
@@ -8,6 +10,7 @@ use tidegate_plugin::{BodyChunk, BodyFlow, Hooks};
 
 use super::context::Context;
 use crate::reason::Reason;
+use crate::snapshot::route::Route;
 
 /// A piece of the request's body.
 pub(super) fn on_request(session: &Session, body: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<()> {
@@ -21,8 +24,8 @@ pub(super) fn on_request(session: &Session, body: &mut Option<Bytes>, is_last: b
     if max.is_some_and(|max| cx.request_bytes > max) && !session.was_upgraded() {
         return abort(cx, Reason::BodyTooLarge, StatusCode::PAYLOAD_TOO_LARGE);
     }
-    let Some(route) = cx.route_with(Hooks::REQUEST_BODY) else { return Ok(()) };
-    match route.pipeline.on_request_body(&mut BodyChunk { bytes: body, is_last }, &cx.shared, &cx.times) {
+    let Some(route) = shown(cx, Hooks::REQUEST_BODY) else { return Ok(()) };
+    match route.pipeline.on_request_body(&mut BodyChunk { bytes: body, is_last }, &cx.shared, &cx.passage) {
         BodyFlow::Continue => Ok(()),
         BodyFlow::Abort(status) => abort(cx, Reason::Plugin, status),
     }
@@ -30,11 +33,16 @@ pub(super) fn on_request(session: &Session, body: &mut Option<Bytes>, is_last: b
 
 /// A piece of the answer's body.
 pub(super) fn on_response(body: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<()> {
-    let Some(route) = cx.route_with(Hooks::RESPONSE_BODY) else { return Ok(()) };
-    match route.pipeline.on_response_body(&mut BodyChunk { bytes: body, is_last }, &cx.shared, &cx.times) {
+    let Some(route) = shown(cx, Hooks::RESPONSE_BODY) else { return Ok(()) };
+    match route.pipeline.on_response_body(&mut BodyChunk { bytes: body, is_last }, &cx.shared, &cx.passage) {
         BodyFlow::Continue => Ok(()),
         BodyFlow::Abort(status) => abort(cx, Reason::Plugin, status),
     }
+}
+
+/// The route whose plugins are shown a piece. What follows an upgrade belongs to another protocol.
+fn shown(cx: &Context, hook: Hooks) -> Option<&Arc<Route>> {
+    cx.route_with(hook).filter(|_| !cx.is_tunnel)
 }
 
 fn abort(cx: &mut Context, reason: Reason, status: StatusCode) -> Result<()> {

@@ -13,7 +13,7 @@ use crate::connection::ConnectionInfo;
 use crate::endpoint::{Pick, Tried, Upstream};
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
-use crate::snapshot::pipeline::Times;
+use crate::snapshot::pipeline::Passage;
 use crate::snapshot::route::Route;
 use crate::telemetry::record::Try;
 
@@ -23,8 +23,10 @@ pub struct Context {
     pub(super) route: Option<Arc<Route>>,
     pub(super) known: Known,
     pub(super) shared: Shared,
-    /// How long plugins took.
-    pub(super) times: Times,
+    /// What the plugin chain notes.
+    pub(super) passage: Passage,
+    /// Whether the upstream has switched protocols: what follows is no body.
+    pub(super) is_tunnel: bool,
     /// Why tidegate ended the request itself; the first reason stays.
     pub(super) reason: Option<Reason>,
     /// Why the guard refuses it.
@@ -78,13 +80,14 @@ pub(super) struct Tries {
 // === impl Context ===
 
 impl Context {
-    pub(super) fn new(snapshot: Arc<Snapshot>) -> Self {
+    pub(super) fn new(snapshot: Arc<Snapshot>, passage: Passage) -> Self {
         Self {
             snapshot,
             route: None,
             known: Known::default(),
             shared: Shared::default(),
-            times: Times::default(),
+            passage,
+            is_tunnel: false,
             reason: None,
             refusal: None,
             started: Instant::now(),

@@ -12,7 +12,7 @@ use super::failure;
 use super::reply::Answer;
 use super::response;
 use crate::reason::Reason;
-use crate::snapshot::pipeline::Times;
+use crate::snapshot::pipeline::Passage;
 use crate::snapshot::route::Route;
 use crate::telemetry::record::{PluginTime, Recorder, RequestRecord};
 
@@ -92,8 +92,8 @@ fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: &End<'_>
     let End { status, reason, detail, duration } = *end;
     let logged = recorder.is_logging().then_some(request);
     let field = |name| logged.and_then(|request| request.headers.get(name)).map(http::HeaderValue::as_bytes);
-    let mut plugins = [PluginTime::default(); Times::KEPT];
-    let plugins = plugin_times(cx.route.as_deref().filter(|_| logged.is_some()), &cx.times, &mut plugins);
+    let mut plugins = [PluginTime::default(); Passage::KEPT];
+    let plugins = plugin_times(cx.route.as_deref().filter(|_| logged.is_some()), &cx.passage, &mut plugins);
     recorder.record(&RequestRecord {
         time: logged.map_or(SystemTime::UNIX_EPOCH, |_| begin(duration)),
         duration,
@@ -125,10 +125,14 @@ fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: &End<'_>
 }
 
 /// What the plugins of a route took, written into `room`.
-fn plugin_times<'a>(route: Option<&'a Route>, times: &Times, room: &'a mut [PluginTime<'a>]) -> &'a [PluginTime<'a>] {
+fn plugin_times<'a>(
+    route: Option<&'a Route>,
+    passage: &Passage,
+    room: &'a mut [PluginTime<'a>],
+) -> &'a [PluginTime<'a>] {
     let instances = route.map(|route| route.pipeline.instances()).unwrap_or_default();
     let count = instances.len().min(room.len());
-    for ((slot, instance), took) in room.iter_mut().zip(instances).zip(times.iter()) {
+    for ((slot, instance), took) in room.iter_mut().zip(instances).zip(passage.times()) {
         *slot = PluginTime { name: &instance.name, took };
     }
     room.get(..count).unwrap_or_default()
@@ -150,7 +154,7 @@ fn tell_plugins(session: &Session, cx: &Context, end: &End<'_>) {
             reason: end.reason.as_str(),
             duration: end.duration,
         };
-        route.pipeline.on_log(&record, &cx.times);
+        route.pipeline.on_log(&record, &cx.passage);
     }
 }
 

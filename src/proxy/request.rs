@@ -185,7 +185,7 @@ fn ask_plugins(session: &Session, cx: &mut Context, route: &Route) -> Decision {
     let request = session.req_header();
     let facts = cx.known.facts(request);
     let mut plugin_cx = RequestContext::new(facts, &request.headers, &route.facts, &mut cx.shared);
-    let outcome = route.pipeline.on_request(&mut plugin_cx, &cx.times);
+    let outcome = route.pipeline.on_request(&mut plugin_cx, &cx.passage);
     heed(outcome, &request.headers, &cx.known)
 }
 
@@ -195,7 +195,7 @@ pub(super) async fn wait(index: usize, session: &mut Session, cx: &mut Context) 
     let request = session.req_header();
     let facts = cx.known.facts(request);
     let mut plugin_cx = RequestContext::new(facts, &request.headers, &route.facts, &mut cx.shared);
-    let outcome = route.pipeline.wait(index, &mut plugin_cx, &cx.times).await;
+    let outcome = route.pipeline.wait(index, &mut plugin_cx, &cx.passage).await;
     match heed(outcome, &request.headers, &cx.known) {
         Decision::Forward => act(session, cx, &route),
         // The pipeline never waits twice; if it did, going on would skip a plugin.
@@ -244,7 +244,7 @@ fn act(session: &Session, cx: &mut Context, route: &Route) -> Decision {
 }
 
 /// The body's length; the guard has seen to it that the field is a number. Too long for one is too long.
-fn content_length(headers: &HeaderMap) -> u64 {
+pub(super) fn content_length(headers: &HeaderMap) -> u64 {
     let text = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     text.map_or(0, |text| text.parse().unwrap_or(u64::MAX))
 }

@@ -40,10 +40,15 @@ pub(super) fn on_upstream(session: &Session, head: &mut ResponseHeader, cx: &mut
     if head.status.is_informational() && !is_switch {
         return count_informational(cx);
     }
+    cx.is_tunnel = is_switch;
     let mut status = head.status;
     edit_response(head, cx.snapshot.edge.preserve_header_case, |fields| {
         strip_hop_by_hop(fields, is_switch);
         status = finish_head(session, fields, status, cx);
+        if cx.route_with(Hooks::RESPONSE_BODY).is_some() {
+            // Plugins may make the body longer or shorter; the engine then frames it anew.
+            fields.remove(&header::CONTENT_LENGTH);
+        }
     });
     set_status(head, status)?;
     if cx.shared.has_failed() {
@@ -127,7 +132,7 @@ fn finish_head(session: &Session, fields: &mut dyn Headers, status: StatusCode, 
     if let Some(route) = cx.route_with(Hooks::RESPONSE).filter(|_| !cx.shared.has_failed()) {
         let facts = cx.known.facts(session.req_header());
         let mut plugin_cx = ResponseContext::new(facts, &route.facts, &cx.shared, status, fields);
-        route.pipeline.on_response(&mut plugin_cx, &cx.times);
+        route.pipeline.on_response(&mut plugin_cx, &cx.passage);
         return plugin_cx.status;
     }
     status

@@ -16,6 +16,7 @@ use super::context::{Context, Target};
 use super::failure::{self, Lost};
 use super::fields::edit_request;
 use super::forwarded::{self, Told, Which};
+use super::request::content_length;
 use super::tunnel;
 use crate::connection::address_field;
 use crate::endpoint::{NoPick, Protocol, TlsConfig, Upstream, UpstreamConfig};
@@ -195,7 +196,18 @@ fn edit(session: &Session, fields: &mut dyn Headers, cx: &Context) {
     if let Some(route) = cx.route_with(Hooks::UPSTREAM_REQUEST) {
         let facts = cx.known.facts(session.req_header());
         let mut head = UpstreamRequest::new(facts, &route.facts, fields);
-        route.pipeline.on_upstream_request(&mut head, &cx.shared, &cx.times);
+        route.pipeline.on_upstream_request(&mut head, &cx.shared, &cx.passage);
+    }
+    if cx.route_with(Hooks::REQUEST_BODY).is_some() && content_length(headers) > 0 {
+        leave_length_open(fields, cx.upstream.is_h2);
+    }
+}
+
+/// Plugins may make a body longer or shorter than the client said. HTTP/2 frames it anyway.
+fn leave_length_open(fields: &mut dyn Headers, is_h2: bool) {
+    fields.remove(&header::CONTENT_LENGTH);
+    if !is_h2 {
+        fields.set(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

@@ -16,12 +16,12 @@ use tidegate_plugin::{
 };
 
 pub use self::instance::{Counters, Description, Instance, Mode};
-pub use self::times::Times;
-use self::times::Watch;
+pub use self::passage::Passage;
+use self::passage::Watch;
 use crate::telemetry::metrics::Phase;
 
 mod instance;
-mod times;
+mod passage;
 
 /// The plugins of a route, sorted by stage and position, a list a hook.
 #[derive(Debug, Default)]
@@ -88,18 +88,18 @@ impl Pipeline {
     }
 
     /// Runs the request hooks until one answers or must wait.
-    pub fn on_request(&self, cx: &mut RequestContext<'_>, times: &Times) -> Outcome {
-        self.run_from(0, cx, times)
+    pub fn on_request(&self, cx: &mut RequestContext<'_>, passage: &Passage) -> Outcome {
+        self.run_from(0, cx, passage)
     }
 
     /// Lets the plugin that must wait do so, then runs the rest. Never returns [`Outcome::Wait`].
-    pub async fn wait(&self, index: usize, cx: &mut RequestContext<'_>, times: &Times) -> Outcome {
+    pub async fn wait(&self, index: usize, cx: &mut RequestContext<'_>, passage: &Passage) -> Outcome {
         let mut index = index;
         loop {
             let Some((position, instance)) = self.request.get(index) else {
                 return Outcome::Reply(failed());
             };
-            let mut watch = Watch::start(times, Phase::Wait);
+            let mut watch = Watch::start(passage, Phase::Wait);
             let waited = wait_guarded(instance, cx).await;
             watch.done(*position, instance);
             match waited {
@@ -111,7 +111,7 @@ impl Pipeline {
                     }
                 }
             }
-            match self.run_from(index + 1, cx, times) {
+            match self.run_from(index + 1, cx, passage) {
                 Outcome::Wait(next) => index = next,
                 outcome => return outcome,
             }
@@ -119,8 +119,8 @@ impl Pipeline {
     }
 
     /// Runs the upstream request hooks. A panic marks the request as failed, see [`Shared::has_failed`].
-    pub fn on_upstream_request(&self, head: &mut UpstreamRequest<'_>, shared: &Shared, times: &Times) {
-        let mut watch = Watch::start(times, Phase::UpstreamRequest);
+    pub fn on_upstream_request(&self, head: &mut UpstreamRequest<'_>, shared: &Shared, passage: &Passage) {
+        let mut watch = Watch::start(passage, Phase::UpstreamRequest);
         for (position, instance) in &self.upstream_request {
             let done = guarded(instance, |plugin| plugin.on_upstream_request(head, shared));
             watch.done(*position, instance);
@@ -131,14 +131,15 @@ impl Pipeline {
     }
 
     /// Runs the request body hooks.
-    pub fn on_request_body(&self, chunk: &mut BodyChunk<'_>, shared: &Shared, times: &Times) -> BodyFlow {
-        let watch = Watch::start(times, Phase::RequestBody);
-        body(&self.request_body, watch, |plugin| plugin.on_request_body(chunk, shared))
+    pub fn on_request_body(&self, chunk: &mut BodyChunk<'_>, shared: &Shared, passage: &Passage) -> BodyFlow {
+        body(&self.request_body, Phase::RequestBody, chunk, passage, |plugin, chunk| {
+            plugin.on_request_body(chunk, shared)
+        })
     }
 
     /// Runs the response hooks, last plugin first. A panic makes the status 500 and marks the request as failed.
-    pub fn on_response(&self, cx: &mut ResponseContext<'_>, times: &Times) {
-        let mut watch = Watch::start(times, Phase::Response);
+    pub fn on_response(&self, cx: &mut ResponseContext<'_>, passage: &Passage) {
+        let mut watch = Watch::start(passage, Phase::Response);
         for (position, instance) in &self.response {
             let done = guarded(instance, |plugin| plugin.on_response(cx));
             watch.done(*position, instance);
@@ -150,22 +151,23 @@ impl Pipeline {
     }
 
     /// Runs the response body hooks, last plugin first.
-    pub fn on_response_body(&self, chunk: &mut BodyChunk<'_>, shared: &Shared, times: &Times) -> BodyFlow {
-        let watch = Watch::start(times, Phase::ResponseBody);
-        body(&self.response_body, watch, |plugin| plugin.on_response_body(chunk, shared))
+    pub fn on_response_body(&self, chunk: &mut BodyChunk<'_>, shared: &Shared, passage: &Passage) -> BodyFlow {
+        body(&self.response_body, Phase::ResponseBody, chunk, passage, |plugin, chunk| {
+            plugin.on_response_body(chunk, shared)
+        })
     }
 
     /// Runs the log hooks.
-    pub fn on_log(&self, record: &LogRecord<'_>, times: &Times) {
-        let mut watch = Watch::start(times, Phase::Log);
+    pub fn on_log(&self, record: &LogRecord<'_>, passage: &Passage) {
+        let mut watch = Watch::start(passage, Phase::Log);
         for (position, instance) in &self.log {
             let _ = guarded(instance, |plugin| plugin.on_log(record));
             watch.done(*position, instance);
         }
     }
 
-    fn run_from(&self, start: usize, cx: &mut RequestContext<'_>, times: &Times) -> Outcome {
-        let mut watch = Watch::start(times, Phase::Request);
+    fn run_from(&self, start: usize, cx: &mut RequestContext<'_>, passage: &Passage) -> Outcome {
+        let mut watch = Watch::start(passage, Phase::Request);
         for (index, (position, instance)) in self.request.iter().enumerate().skip(start) {
             let done = guarded(instance, |plugin| plugin.on_request(cx));
             watch.done(*position, instance);
@@ -250,18 +252,31 @@ async fn wait_guarded(instance: &Instance, cx: &mut RequestContext<'_>) -> Optio
     .await
 }
 
+/// Shows a piece of a body to each plugin of the list. Who would have ended the body in report mode sees no more of it.
 fn body(
     list: &[(usize, Arc<Instance>)],
-    mut watch: Watch<'_>,
-    mut hook: impl FnMut(&dyn Plugin) -> BodyFlow,
+    phase: Phase,
+    chunk: &mut BodyChunk<'_>,
+    passage: &Passage,
+    mut hook: impl FnMut(&dyn Plugin, &mut BodyChunk<'_>) -> BodyFlow,
 ) -> BodyFlow {
-    for (position, instance) in list {
-        let done = guarded(instance, &mut hook);
+    let mut watch = Watch::start(passage, phase);
+    for (position, instance) in list.iter().filter(|(position, _)| !passage.has_ended(*position)) {
+        let before = (instance.mode == Mode::Report).then(|| chunk.bytes.clone());
+        let done = guarded(instance, |plugin| hook(plugin, chunk));
         watch.done(*position, instance);
-        match done {
-            Some(BodyFlow::Continue) => {}
-            Some(abort @ BodyFlow::Abort(_)) => return abort,
-            None => return BodyFlow::Abort(StatusCode::INTERNAL_SERVER_ERROR),
+        match (done, before) {
+            (Some(BodyFlow::Continue), _) => {}
+            (Some(BodyFlow::Abort(_)), Some(before)) => {
+                instance.count_would_refuse();
+                passage.end(*position);
+                *chunk.bytes = before;
+            }
+            (Some(abort @ BodyFlow::Abort(_)), None) => {
+                instance.count_reply();
+                return abort;
+            }
+            (None, _) => return BodyFlow::Abort(StatusCode::INTERNAL_SERVER_ERROR),
         }
     }
     BodyFlow::Continue

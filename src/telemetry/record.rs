@@ -103,6 +103,11 @@ pub trait Recorder: Send + Sync {
     fn is_logging(&self) -> bool {
         true
     }
+
+    /// Whether somebody reads how long plugins take. Asked for each request.
+    fn is_timing(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

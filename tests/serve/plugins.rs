@@ -1,6 +1,5 @@
 //! Plugins at work: what they change, refuse and break.
 
-use http::HeaderValue;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate::Tidegate;
@@ -238,20 +237,6 @@ async fn an_ingress_names_plugins_and_explain_shows_them_by_stage() {
     let told: Vec<_> = told.iter().map(|it| (it["name"].as_str(), it["type"].as_str(), it["stage"].as_str())).collect();
     let expected = [("limit", "rate-limit", "limit"), ("h", "headers", "transform")];
     assert_eq!(told, expected.map(|(name, kind, stage)| (Some(name), Some(kind), Some(stage))), "{answer}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn grpc_requests_meet_plugins_and_get_their_refusals_as_grpc_says() {
-    let echo = Echo::start("a").await;
-    let proxy = Proxy::start(&conf(&echo, "{ type: rate-limit, rate: 1/h }"), &[]).await;
-    assert_eq!(get(proxy.http(), "p.test", "/").await.status, 200);
-    let stream = tls(proxy.https(), "p.test", &["h2"]).await.unwrap();
-    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
-    tokio::spawn(connection);
-    let ask = http::Request::post("https://p.test/svc/Method").header("content-type", "application/grpc");
-    let (answer, _) = client.send_request(ask.body(()).unwrap(), true).unwrap();
-    let answer = answer.await.unwrap();
-    assert_eq!((answer.status().as_u16(), answer.headers().get("grpc-status")), (200, Some(&HeaderValue::from(14))));
 }
 
 /// Turns 404 into 410, and tries what it may not.

@@ -8,8 +8,9 @@ pub struct Hooks(u8);
 
 /// Where a plugin stands. Plugins of an earlier stage run first; within a stage the order of the configuration holds.
 ///
-/// A plugin of an early stage may end a request only by refusing it (or by answering a CORS preflight or
-/// a redirect, as configured): nothing skips authentication by answering early with content.
+/// On a route with authentication, a plugin before it may end a request only by a refusal (4xx, 5xx), a redirect
+/// (301, 302, 303, 307, 308), or an empty 200 or 204 to a CORS preflight: nothing skips authentication by answering
+/// early with content. Any other answer becomes 500.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     /// Looks only: tracing, counting. First, so that it sees refused requests too.

@@ -110,7 +110,9 @@ pub trait Plugin: Send + Sync + 'static {
     /// Edits what the upstream gets; called again for each endpoint tried.
     fn on_upstream_request(&self, _head: &mut UpstreamRequest<'_>, _cx: &Shared) {}
 
-    /// Sees and may replace each piece of the request's body.
+    /// Sees and may replace each piece of the request's body, longer or shorter: the length that the client told is
+    /// not passed on then. A request without body cannot be given one. Not called for what goes through a tunnel
+    /// (WebSocket).
     fn on_request_body(&self, _chunk: &mut BodyChunk<'_>, _cx: &Shared) -> BodyFlow {
         BodyFlow::Continue
     }
@@ -118,7 +120,8 @@ pub trait Plugin: Send + Sync + 'static {
     /// Edits the head of the answer, the upstream's or tidegate's own.
     fn on_response(&self, _cx: &mut ResponseContext<'_>) {}
 
-    /// Sees and may replace each piece of the answer's body.
+    /// Sees and may replace each piece of the upstream's answer, longer or shorter: its `Content-Length` is not passed
+    /// on then. Not called for answers of tidegate's own, nor for what goes through a tunnel (WebSocket).
     fn on_response_body(&self, _chunk: &mut BodyChunk<'_>, _cx: &Shared) -> BodyFlow {
         BodyFlow::Continue
     }

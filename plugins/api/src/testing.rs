@@ -29,6 +29,55 @@
 //! assert_eq!(request.request_body(&Shout, &["a", "b!", "c"]), Body::Aborted(StatusCode::BAD_REQUEST, "a".into()));
 //! assert_eq!(request.response_body(&Shout, &["hel", "lo"]), Body::Passed("HELLO".into()));
 //! ```
+//!
+//! The other hooks, with a request that has more to it than a path:
+//!
+//! ```
+//! # use std::sync::atomic::{AtomicU32, Ordering};
+//! # use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+//! # use tidegate_plugin::testing::Request;
+//! # use tidegate_plugin::*;
+//! const TENANT: HeaderName = HeaderName::from_static("x-tenant");
+//!
+//! /// Tells the upstream the tenant, hides errors of searches, and counts what was written.
+//! #[derive(Default)]
+//! struct Tenant(AtomicU32);
+//! impl Plugin for Tenant {
+//!     fn hooks(&self) -> Hooks {
+//!         Hooks::UPSTREAM_REQUEST | Hooks::RESPONSE | Hooks::LOG
+//!     }
+//!     fn on_upstream_request(&self, head: &mut UpstreamRequest<'_>, shared: &Shared) {
+//!         match shared.identity.as_ref().and_then(|identity| HeaderValue::from_str(&identity.name).ok()) {
+//!             Some(name) => head.headers.set(TENANT, name),
+//!             None => head.headers.remove(&TENANT),
+//!         }
+//!     }
+//!     fn on_response(&self, cx: &mut ResponseContext<'_>) {
+//!         if cx.status.is_server_error() && cx.facts().query.is_some() {
+//!             cx.status = StatusCode::NOT_FOUND;
+//!             cx.headers.remove(&header::SERVER);
+//!         }
+//!     }
+//!     fn on_log(&self, record: &LogRecord<'_>) {
+//!         if record.facts.method == Method::PUT && record.status < 300 {
+//!             self.0.fetch_add(1, Ordering::Relaxed);
+//!         }
+//!     }
+//! }
+//!
+//! let forged = Request::get("/").header("x-tenant", "forged");
+//! assert!(!forged.upstream_headers(&Tenant::default()).contains_key(TENANT));
+//! assert_eq!(forged.identity("ann").upstream_headers(&Tenant::default())[TENANT], "ann");
+//!
+//! let answer = HeaderMap::from_iter([(header::SERVER, HeaderValue::from_static("old"))]);
+//! let search = Request::get("/").query("q=1");
+//! let (status, headers) = search.response(&Tenant::default(), StatusCode::BAD_GATEWAY, answer);
+//! assert_eq!((status, headers.len()), (StatusCode::NOT_FOUND, 0));
+//!
+//! let tenant = Tenant::default();
+//! Request::get("/").method(Method::PUT).log(&tenant, 201, "upstream");
+//! assert_eq!(tenant.0.into_inner(), 1);
+//! ```
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -53,6 +102,8 @@ pub struct Request {
     pub method: Method,
     /// Canonical path.
     pub path: String,
+    /// Query, without `?`.
+    pub query: Option<String>,
     /// Host.
     pub host: String,
     /// Client.
@@ -108,6 +159,7 @@ impl Request {
         Self {
             method: Method::GET,
             path: path.to_owned(),
+            query: None,
             host: "localhost".to_owned(),
             client: IpAddr::from([127, 0, 0, 1]),
             headers: HeaderMap::new(),
@@ -115,6 +167,20 @@ impl Request {
             tls: None,
             shared: Shared::default(),
         }
+    }
+
+    /// Sets the method.
+    #[must_use]
+    pub fn method(mut self, method: Method) -> Self {
+        self.method = method;
+        self
+    }
+
+    /// Sets the query, without `?`.
+    #[must_use]
+    pub fn query(mut self, query: &str) -> Self {
+        self.query = Some(query.to_owned());
+        self
     }
 
     /// Sets the host.
@@ -156,22 +222,24 @@ impl Request {
 
     /// Runs the request hook, and waits when the plugin asks to.
     pub fn run(&mut self, plugin: &dyn Plugin) -> Outcome {
-        let facts = facts(&self.method, &self.host, &self.path, self.client, self.tls.as_ref());
-        let mut cx = RequestContext::new(facts, &self.headers, &self.route, &mut self.shared);
-        match plugin.on_request(&mut cx) {
+        let mut shared = std::mem::take(&mut self.shared);
+        let mut cx = RequestContext::new(self.facts(), &self.headers, &self.route, &mut shared);
+        let outcome = match plugin.on_request(&mut cx) {
             Flow::Continue => Outcome::Continue,
             Flow::Reply(reply) => Outcome::Reply(reply),
             Flow::Wait => match block_on(plugin.wait(&mut cx)) {
                 Verdict::Continue => Outcome::Continue,
                 Verdict::Reply(reply) => Outcome::Reply(reply),
             },
-        }
+        };
+        self.shared = shared;
+        outcome
     }
 
     /// The fields that the upstream would get.
     pub fn upstream_headers(&self, plugin: &dyn Plugin) -> HeaderMap {
         let mut headers = self.headers.clone();
-        let facts = facts(&self.method, &self.host, &self.path, self.client, self.tls.as_ref());
+        let facts = self.facts();
         plugin.on_upstream_request(&mut UpstreamRequest::new(facts, &self.route, &mut headers), &self.shared);
         headers
     }
@@ -179,27 +247,40 @@ impl Request {
     /// Status and fields that the client would get for this answer.
     pub fn response(&self, plugin: &dyn Plugin, status: StatusCode, headers: HeaderMap) -> (StatusCode, HeaderMap) {
         let mut headers = headers;
-        let facts = facts(&self.method, &self.host, &self.path, self.client, self.tls.as_ref());
+        let facts = self.facts();
         let mut cx = ResponseContext::new(facts, &self.route, &self.shared, status, &mut headers);
         plugin.on_response(&mut cx);
         (cx.status, headers)
     }
 
     /// A request body in these pieces, the last of which is marked so, as the upstream would get it.
-    pub fn request_body(&self, plugin: &dyn Plugin, pieces: &[&str]) -> Body {
+    pub fn request_body(&self, plugin: &dyn Plugin, pieces: &[impl AsRef<[u8]>]) -> Body {
         body(pieces, |chunk| plugin.on_request_body(chunk, &self.shared))
     }
 
     /// The body of an answer in these pieces, as the client would get it.
-    pub fn response_body(&self, plugin: &dyn Plugin, pieces: &[&str]) -> Body {
+    pub fn response_body(&self, plugin: &dyn Plugin, pieces: &[impl AsRef<[u8]>]) -> Body {
         body(pieces, |chunk| plugin.on_response_body(chunk, &self.shared))
     }
 
     /// Tells a plugin that the request ended so, after a millisecond.
     pub fn log(&self, plugin: &dyn Plugin, status: u16, reason: &'static str) {
-        let facts = facts(&self.method, &self.host, &self.path, self.client, self.tls.as_ref());
+        let facts = self.facts();
         let (route, shared, duration) = (&self.route, &self.shared, Duration::from_millis(1));
         plugin.on_log(&LogRecord { facts, route, shared, status, reason, duration });
+    }
+
+    fn facts(&self) -> RequestFacts<'_> {
+        RequestFacts {
+            method: &self.method,
+            scheme: if self.tls.is_some() { "https" } else { "http" },
+            host: &self.host,
+            path: &self.path,
+            query: self.query.as_deref(),
+            client: self.client,
+            request_id: "test-request",
+            tls: self.tls.as_ref(),
+        }
     }
 }
 
@@ -219,10 +300,10 @@ impl ManualClock {
 
 // === private functions ===
 
-fn body(pieces: &[&str], mut hook: impl FnMut(&mut BodyChunk<'_>) -> BodyFlow) -> Body {
+fn body(pieces: &[impl AsRef<[u8]>], mut hook: impl FnMut(&mut BodyChunk<'_>) -> BodyFlow) -> Body {
     let mut passed = Vec::new();
     for (index, piece) in pieces.iter().enumerate() {
-        let mut bytes = Some(Bytes::copy_from_slice(piece.as_bytes()));
+        let mut bytes = Some(Bytes::copy_from_slice(piece.as_ref()));
         let flow = hook(&mut BodyChunk { bytes: &mut bytes, is_last: index + 1 == pieces.len() });
         if let BodyFlow::Abort(status) = flow {
             return Body::Aborted(status, passed.into());
@@ -230,17 +311,6 @@ fn body(pieces: &[&str], mut hook: impl FnMut(&mut BodyChunk<'_>) -> BodyFlow) -
         passed.extend(bytes.unwrap_or_default());
     }
     Body::Passed(passed.into())
-}
-
-fn facts<'a>(
-    method: &'a Method,
-    host: &'a str,
-    path: &'a str,
-    client: IpAddr,
-    tls: Option<&'a TlsFacts>,
-) -> RequestFacts<'a> {
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    RequestFacts { method, scheme, host, path, query: None, client, request_id: "test-request", tls }
 }
 
 struct Unpark(Thread);

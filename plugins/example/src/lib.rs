@@ -73,6 +73,11 @@ impl Plugin for Maintenance {
     }
 }
 
+/// The plugin that the manual begins with compiles too.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/plugins.md")]
+pub struct Manual;
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;

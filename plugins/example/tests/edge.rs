@@ -74,3 +74,11 @@ fn the_command_line_knows_the_plugin() {
     let text = String::from_utf8(out.stdout).unwrap();
     assert!(out.status.success() && text.contains("Networks in CIDR form"), "{text}");
 }
+
+#[test]
+fn the_conf_beside_it_is_sound() {
+    let conf = concat!(env!("CARGO_MANIFEST_DIR"), "/edge.yaml");
+    let out =
+        Command::new(env!("CARGO_BIN_EXE_edge")).args(["check", "--deny-warnings", "--conf", conf]).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&[out.stdout, out.stderr].concat()));
+}

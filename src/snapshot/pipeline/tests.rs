@@ -1,10 +1,15 @@
+use std::time::{Duration, Instant};
+
 use super::*;
 use http::{HeaderMap, HeaderValue};
 use tidegate_plugin::{BoxFuture, RequestFacts, RouteFacts};
 
 enum Act {
     Continue,
+    /// Goes on when the clock has.
+    Tick,
     Reply(u16),
+    Content,
     WaitThenReply(u16),
     WaitThenPanic,
     Panic,
@@ -20,6 +25,11 @@ impl Plugin for Act {
     fn on_request(&self, _: &mut RequestContext<'_>) -> Flow {
         match self {
             Self::Continue => Flow::Continue,
+            Self::Tick => {
+                let start = Instant::now();
+                while start.elapsed().is_zero() {}
+                Flow::Continue
+            }
             Self::Reply(status) => Flow::reply(StatusCode::from_u16(*status).unwrap()),
             Self::Content => Flow::Reply(Reply::new(StatusCode::OK).body("content")),
             Self::WaitThenReply(_) | Self::WaitThenPanic => Flow::Wait,
@@ -74,8 +84,8 @@ fn run_with(pipeline: &Pipeline, method: &Method, headers: &HeaderMap) -> Option
     let (route, mut shared) = (RouteFacts::default(), Shared::default());
     let mut cx = RequestContext::new(facts(method), headers, &route, &mut shared);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let outcome = match pipeline.on_request(&mut cx, &Times::default()) {
-        Outcome::Wait(index) => runtime.block_on(pipeline.wait(index, &mut cx, &Times::default())),
+    let outcome = match pipeline.on_request(&mut cx, &Passage::untimed()) {
+        Outcome::Wait(index) => runtime.block_on(pipeline.wait(index, &mut cx, &Passage::untimed())),
         outcome => outcome,
     };
     match outcome {
@@ -163,12 +173,33 @@ fn a_panic_in_hooks_without_answer_ends_the_request_too() {
     let (mut headers, route, shared) = (HeaderMap::new(), RouteFacts::default(), Shared::default());
     let mut bytes = None;
     let flow =
-        pipeline.on_request_body(&mut BodyChunk { bytes: &mut bytes, is_last: true }, &shared, &Times::default());
+        pipeline.on_request_body(&mut BodyChunk { bytes: &mut bytes, is_last: true }, &shared, &Passage::untimed());
     assert_eq!(flow, BodyFlow::Abort(StatusCode::INTERNAL_SERVER_ERROR));
     pipeline.on_upstream_request(
         &mut UpstreamRequest::new(facts(&Method::GET), &route, &mut headers),
         &shared,
-        &Times::default(),
+        &Passage::untimed(),
     );
     assert!(shared.has_failed());
+}
+
+#[test]
+fn times_are_kept_when_somebody_reads_them() {
+    let pipeline = Pipeline::new(vec![instance(Stage::Transform, Mode::Enforce, Act::Tick)]);
+    let (headers, route) = (HeaderMap::new(), RouteFacts::default());
+    for (passage, is_timed) in [(Passage::timed(), true), (Passage::untimed(), false)] {
+        let mut shared = Shared::default();
+        let mut cx = RequestContext::new(facts(&Method::GET), &headers, &route, &mut shared);
+        assert!(matches!(pipeline.on_request(&mut cx, &passage), Outcome::Continue));
+        assert_eq!(passage.times().next().is_some_and(|took| !took.is_zero()), is_timed);
+    }
+}
+
+#[test]
+fn a_time_has_room_for_the_longest_wait() {
+    let passage = Passage::timed();
+    let hour = Duration::from_secs(3600);
+    passage.add(1, hour);
+    passage.add(Passage::KEPT, hour);
+    assert_eq!(passage.times().collect::<Vec<_>>()[..3], [Duration::ZERO, hour, Duration::ZERO]);
 }
