@@ -13,8 +13,6 @@ enum Act {
     WaitThenReply(u16),
     WaitThenPanic,
     Panic,
-    /// Answers 200 with content.
-    Content,
 }
 
 impl Plugin for Act {
