@@ -28,8 +28,8 @@ pub struct Telemetry {
     metrics: Arc<Metrics>,
     access_log: Arc<ArcSwapOption<AccessLog>>,
     is_scraped: AtomicBool,
-    /// Whether the metrics are scraped or the log is on; one place to look for each request.
-    is_timing: AtomicBool,
+    /// Whether there is a log, to be seen by each request without taking hold of it.
+    is_logging: AtomicBool,
 }
 
 // === impl Telemetry ===
@@ -38,8 +38,8 @@ impl Telemetry {
     /// Records into `metrics`, and writes no access log until [`Self::set_access_log`] gives one.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         let access_log = Arc::new(ArcSwapOption::empty());
-        let (is_scraped, is_timing) = (AtomicBool::new(false), AtomicBool::new(false));
-        let telemetry = Self { metrics, access_log, is_scraped, is_timing };
+        let (is_scraped, is_logging) = (AtomicBool::new(false), AtomicBool::new(false));
+        let telemetry = Self { metrics, access_log, is_scraped, is_logging };
         telemetry.count_access_log();
         telemetry
     }
@@ -53,8 +53,8 @@ impl Telemetry {
     ///
     /// Waits until the log before has written what is queued, for two seconds at most: not for a request's thread.
     pub fn set_access_log(&self, access_log: Option<AccessLog>) {
+        self.is_logging.store(access_log.is_some(), Ordering::Relaxed);
         let before = self.access_log.swap(access_log.map(Arc::new));
-        self.note_readers();
         // Closed here, because the last reference may be a request's, which must not wait.
         if let Some(before) = before {
             before.close();
@@ -64,12 +64,6 @@ impl Telemetry {
     /// Notes that the numbers are served.
     pub fn set_scraped(&self) {
         self.is_scraped.store(true, Ordering::Relaxed);
-        self.note_readers();
-    }
-
-    fn note_readers(&self) {
-        let is_read = self.is_scraped.load(Ordering::Relaxed) || self.is_logging();
-        self.is_timing.store(is_read, Ordering::Relaxed);
     }
 
     /// Opens the access log's file again, after it was moved away by log rotation.
@@ -99,11 +93,11 @@ impl Recorder for Telemetry {
     }
 
     fn is_logging(&self) -> bool {
-        self.access_log.load().is_some()
+        self.is_logging.load(Ordering::Relaxed)
     }
 
     fn is_timing(&self) -> bool {
-        self.is_timing.load(Ordering::Relaxed)
+        self.is_scraped.load(Ordering::Relaxed) || self.is_logging()
     }
 }
 

@@ -190,7 +190,7 @@ def build(profile, peers):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="default: all")
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="default: all")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--profile", default="dist")
@@ -200,6 +200,8 @@ def main():
     parser.add_argument("--train", action="store_true", help="only load tidegate, for a profile")
     args = parser.parse_args()
     names = args.scenarios or list(SCENARIOS)
+    if unknown := [name for name in names if name not in SCENARIOS]:
+        parser.error(f"there is no scenario {', '.join(unknown)}")
     if not args.no_build:
         build(args.profile, {SCENARIOS[name]["peer"] for name in names} if not args.train else set())
     folder = {"dev": "debug"}.get(args.profile, args.profile)

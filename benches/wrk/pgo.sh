@@ -4,8 +4,8 @@
 #   benches/wrk/pgo.sh
 #
 # Needs wrk and the rustup component llvm-tools. Both builds must agree in everything but RUSTFLAGS: with another LTO
-# setting, feature or lock file symbols are hashed differently and the profile is ignored without a word, which is why
-# the last step counts how many functions took it. Train again when rustc, Pingora or tidegate changes.
+# setting, feature or lock file symbols are hashed differently and the profile is ignored without a word.
+# Train again when rustc, Pingora or tidegate changes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -92,8 +92,11 @@ fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: &End<'_>
     let End { status, reason, detail, duration } = *end;
     let logged = recorder.is_logging().then_some(request);
     let field = |name| logged.and_then(|request| request.headers.get(name)).map(http::HeaderValue::as_bytes);
-    let mut plugins = [PluginTime::default(); Passage::KEPT];
-    let plugins = plugin_times(cx.route.as_deref().filter(|_| logged.is_some()), &cx.passage, &mut plugins);
+    let mut room = None;
+    let plugins = match (logged, &cx.route) {
+        (Some(_), Some(route)) => plugin_times(route, &cx.passage, room.insert([PluginTime::default(); Passage::KEPT])),
+        _ => &[],
+    };
     recorder.record(&RequestRecord {
         time: logged.map_or(SystemTime::UNIX_EPOCH, |_| begin(duration)),
         duration,
@@ -125,12 +128,8 @@ fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: &End<'_>
 }
 
 /// What the plugins of a route took, written into `room`.
-fn plugin_times<'a>(
-    route: Option<&'a Route>,
-    passage: &Passage,
-    room: &'a mut [PluginTime<'a>],
-) -> &'a [PluginTime<'a>] {
-    let instances = route.map(|route| route.pipeline.instances()).unwrap_or_default();
+fn plugin_times<'a>(route: &'a Route, passage: &Passage, room: &'a mut [PluginTime<'a>]) -> &'a [PluginTime<'a>] {
+    let instances = route.pipeline.instances();
     let count = instances.len().min(room.len());
     for ((slot, instance), took) in room.iter_mut().zip(instances).zip(passage.times()) {
         *slot = PluginTime { name: &instance.name, took };

@@ -160,8 +160,7 @@ fn namespaced<T>(
 ) -> Sourced<T> {
     let namespace = strings.share(metadata.namespace.as_deref().unwrap_or("default"));
     let name = strings.share(metadata.name.as_deref().unwrap_or_default());
-    let origin = ObjectOrigin { kind: kind.as_str(), namespace, name, place };
-    Sourced { object: Arc::new(object), origin: Arc::new(origin) }
+    sourced(object, ObjectOrigin { kind: kind.as_str(), namespace, name, place })
 }
 
 fn cluster_scoped<T>(
@@ -172,7 +171,10 @@ fn cluster_scoped<T>(
     strings: &mut Strings,
 ) -> Sourced<T> {
     let name = strings.share(metadata.name.as_deref().unwrap_or_default());
-    let origin = ObjectOrigin { kind: kind.as_str(), namespace: Arc::default(), name, place };
+    sourced(object, ObjectOrigin { kind: kind.as_str(), namespace: Arc::default(), name, place })
+}
+
+fn sourced<T>(object: T, origin: ObjectOrigin) -> Sourced<T> {
     Sourced { object: Arc::new(object), origin: Arc::new(origin) }
 }
 
