@@ -2,19 +2,12 @@
 //!
 //! An Ingress whose access rule cannot be kept is closed rather than served to everybody.
 
-use super::{Annotations, PREFIX, Reading, at};
+use super::{Annotations, PREFIX, Reading, at, is_read_as_foreign, name_under};
 use crate::diagnostic::Diagnostic;
 
 /// Decide who may pass: without them the routes stay closed.
-const CLOSING: &[&str] = &[
-    "auth-url",
-    "auth-type",
-    "auth-secret",
-    "auth-tls-secret",
-    "whitelist-source-range",
-    "allowlist-source-range",
-    "denylist-source-range",
-];
+const CLOSING: &[&str] =
+    &["auth-url", "auth-tls-secret", "whitelist-source-range", "allowlist-source-range", "denylist-source-range"];
 
 /// Beginnings of names that soften something else, or protect against load; served without them.
 const WARNING: &[&str] = &["auth-", "limit-", "server-snippet", "configuration-snippet", "enable-modsecurity"];
@@ -30,7 +23,7 @@ pub(super) fn check(annotations: &Annotations, foreign: &str, object: &super::Or
         return;
     }
     for key in annotations.keys() {
-        let Some(name) = key.strip_prefix(foreign).and_then(|rest| rest.strip_prefix('/')) else { continue };
+        let Some(name) = name_under(foreign, key).filter(|name| !is_read_as_foreign(name)) else { continue };
         let origin = at(object, key);
         if CLOSING.contains(&name) {
             reading.is_broken = true;
