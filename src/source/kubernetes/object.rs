@@ -9,14 +9,14 @@ use kube::core::DeserializeGuard;
 use kube::runtime::watcher;
 
 use super::state::{Seen, Word};
-use crate::resources::{Kind, Object, ObjectRef, Sourced};
+use crate::resources::{Kind, Object, ObjectRef, Strings};
 
 /// A kind that is watched.
 pub(super) trait Watched: Resource {
     /// Its kind.
     const KIND: Kind;
 
-    /// Leaves out what nothing reads, and wraps the rest.
+    /// Keeps what is read of it.
     fn into_object(self) -> Object;
 }
 
@@ -35,8 +35,6 @@ where
         Err(error) => Seen::WatchFailed(chain(&error)),
     }
 }
-
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 fn read<K: Watched + Resource<DynamicType = ()>>(object: DeserializeGuard<K>) -> Word {
     match object.0 {
@@ -66,58 +64,36 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn trim(metadata: &mut ObjectMeta) {
-    let all = std::mem::take(metadata);
-    *metadata = ObjectMeta {
-        name: all.name,
-        namespace: all.namespace,
-        uid: all.uid,
-        labels: all.labels,
-        annotations: all.annotations,
-        creation_timestamp: all.creation_timestamp,
-        ..ObjectMeta::default()
-    };
-    if let Some(annotations) = &mut metadata.annotations {
-        annotations.remove(LAST_APPLIED);
-    }
-}
-
 // === impl Watched ===
 
 impl Watched for Ingress {
     const KIND: Kind = Kind::Ingress;
 
-    fn into_object(mut self) -> Object {
-        trim(&mut self.metadata);
-        self.status = None;
-        Object::Ingress(Sourced::new(self))
+    fn into_object(self) -> Object {
+        Object::ingress(self, None, &mut Strings::default())
     }
 }
 
 impl Watched for IngressClass {
     const KIND: Kind = Kind::IngressClass;
 
-    fn into_object(mut self) -> Object {
-        trim(&mut self.metadata);
-        Object::IngressClass(Sourced::new(self))
+    fn into_object(self) -> Object {
+        Object::ingress_class(self, None, &mut Strings::default())
     }
 }
 
 impl Watched for Service {
     const KIND: Kind = Kind::Service;
 
-    fn into_object(mut self) -> Object {
-        trim(&mut self.metadata);
-        self.status = None;
-        Object::Service(Sourced::new(self))
+    fn into_object(self) -> Object {
+        Object::service(self, None, &mut Strings::default())
     }
 }
 
 impl Watched for EndpointSlice {
     const KIND: Kind = Kind::EndpointSlice;
 
-    fn into_object(mut self) -> Object {
-        trim(&mut self.metadata);
-        Object::EndpointSlice(Sourced::new(self))
+    fn into_object(self) -> Object {
+        Object::endpoint_slice(self, None, &mut Strings::default())
     }
 }

@@ -2,11 +2,11 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::core::ObjectMeta;
 
 use super::*;
-use crate::resources::Sourced;
+use crate::resources::Strings;
 
 fn ingress(name: &str) -> Object {
     let metadata = ObjectMeta { namespace: Some("a".into()), name: Some(name.into()), ..ObjectMeta::default() };
-    Object::Ingress(Sourced::new(Ingress { metadata, ..Ingress::default() }))
+    Object::ingress(Ingress { metadata, ..Ingress::default() }, None, &mut Strings::default())
 }
 
 fn named(name: &str) -> ObjectRef {
