@@ -5,6 +5,7 @@
 
 pub mod conf;
 pub mod files;
+pub mod kubernetes;
 mod object;
 mod watch;
 
