@@ -103,7 +103,11 @@ impl Builder {
         ));
         let (sender, inbox) = mpsc::channel(INBOX);
         let sources = sources::start(settings, live.clone(), sender).await?;
-        let control = Control::new(compiler, shared.clone(), sources.names());
+        let demand = sources.cluster().map(|cluster| {
+            observe::contact(shared.metrics(), cluster.contact.clone());
+            cluster.demand.clone()
+        });
+        let control = Control::new(compiler, shared.clone(), sources.names()).with_demand(demand);
         std::thread::Builder::new()
             .name("control".into())
             .spawn(move || control.run(inbox))

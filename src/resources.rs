@@ -105,6 +105,8 @@ pub struct Batch {
     pub noticed: std::time::Instant,
     /// Whether the source has delivered everything that it had at start.
     pub is_complete: bool,
+    /// The last demand for Secrets that is settled, for a source that fetches on demand; else 0.
+    pub answered: u64,
 }
 
 /// The set. Maps are ordered, so that everything derived from them is too.

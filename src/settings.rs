@@ -20,8 +20,8 @@ use crate::resources::conf::Conf;
 use crate::yaml::{self, Entry, FieldError, Node};
 
 pub use process::{
-    AccessLogSpec, AddressSpec, Alpn, FilesSpec, ListenerProtocol, ListenerSpec, LogFormat, LogLevel, LogSpec,
-    LogStyle, Process, ShutdownSpec, SourcesSpec, Switch, TlsSpec, TlsVersion,
+    AccessLogSpec, AddressSpec, Alpn, FilesSpec, KubernetesSpec, ListenerProtocol, ListenerSpec, LogFormat, LogLevel,
+    LogSpec, LogStyle, Process, ShutdownSpec, SourcesSpec, Switch, TlsSpec, TlsVersion,
 };
 pub use schema::schema;
 

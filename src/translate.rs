@@ -61,6 +61,10 @@ pub struct Translator {
     plugin_users: BTreeSet<Unit>,
     /// Ingresses with plugins of their own that name a Secret.
     plugin_secrets: BTreeMap<ObjectName, BTreeSet<Unit>>,
+    /// Secrets that are in use, as far as [`Translator::take_demand`] has told.
+    demanded: BTreeSet<ObjectName>,
+    /// Secrets that may have come into use or gone out of it since.
+    doubtful: BTreeSet<ObjectName>,
     host_diagnostics: BTreeMap<HostPattern, Vec<Diagnostic>>,
     backend_diagnostics: BTreeMap<BackendId, Vec<Diagnostic>>,
     secret_diagnostics: BTreeMap<ObjectName, Vec<Diagnostic>>,
@@ -98,6 +102,8 @@ impl Translator {
             certificates: BTreeMap::new(),
             plugin_users: BTreeSet::new(),
             plugin_secrets: BTreeMap::new(),
+            demanded: BTreeSet::new(),
+            doubtful: BTreeSet::new(),
             host_diagnostics: BTreeMap::new(),
             backend_diagnostics: BTreeMap::new(),
             secret_diagnostics: BTreeMap::new(),
@@ -126,6 +132,29 @@ impl Translator {
             self.pack();
         }
         touched
+    }
+
+    /// Which Secrets came into use since it was asked last, and which went out of it.
+    pub fn take_demand(&mut self) -> Vec<(ObjectName, bool)> {
+        let mut changes = Vec::new();
+        for name in std::mem::take(&mut self.doubtful) {
+            let is_used = self.uses_secret(&name);
+            if is_used != self.demanded.contains(&name) {
+                if is_used {
+                    self.demanded.insert(name.clone());
+                } else {
+                    self.demanded.remove(&name);
+                }
+                changes.push((name, is_used));
+            }
+        }
+        changes
+    }
+
+    fn uses_secret(&self, name: &ObjectName) -> bool {
+        !self.secrets.users(name).is_empty()
+            || self.plugin_secrets.contains_key(name)
+            || self.options.plugin_secrets.contains(name)
     }
 
     /// What is to be served.
@@ -193,6 +222,8 @@ impl Translator {
             self.model.edge = Arc::clone(&options.edge);
             touched.edge = true;
         }
+        self.doubtful.extend(self.options.plugin_secrets.iter().cloned());
+        self.doubtful.extend(options.plugin_secrets.iter().cloned());
         self.options = options;
     }
 
@@ -235,6 +266,7 @@ impl Translator {
             dirty.hosts.extend(part.hosts.keys().cloned());
             dirty.backends.extend(part.backend_ids().cloned());
             dirty.secrets.extend(part.secrets.keys().cloned());
+            self.doubtful.extend(part.secrets.keys().chain(part.plugin_secrets()).cloned());
         }
         self.hosts.unlink(old.hosts.keys(), &old);
         self.backends.unlink(old.backend_ids(), &old);

@@ -12,6 +12,11 @@
 
 #[path = "kubernetes/server.rs"]
 mod server;
+#[path = "kubernetes/serving.rs"]
+mod serving;
+#[path = "serve/support.rs"]
+#[expect(dead_code, reason = "shared with the tests of `serve`, which use all of it")]
+mod support;
 
 use std::time::Duration;
 
@@ -19,7 +24,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use server::ApiServer;
 use tidegate::resources::{Batch, ObjectName, Resources};
-use tidegate::source::kubernetes::{Kubernetes, Running};
+use tidegate::source::kubernetes::client::connect;
+use tidegate::source::kubernetes::{Demand, Kubernetes, Running, Scope};
 use tokio::sync::mpsc;
 
 /// Only ends a test that would hang.
@@ -31,15 +37,27 @@ struct Follower {
     resources: Resources,
     codes: Vec<&'static str>,
     is_complete: bool,
+    answered: u64,
+    demand: Demand,
     _running: Running,
 }
 
 impl Follower {
     fn start(server: &ApiServer, namespaces: &[&str]) -> Self {
+        match namespaces {
+            [] => Self::follow(server, &Scope::All),
+            names => Self::follow(server, &Scope::Namespaces(names.iter().map(|&it| it.to_owned()).collect())),
+        }
+    }
+
+    fn follow(server: &ApiServer, scope: &Scope) -> Self {
         let (sender, batches) = mpsc::channel(16);
-        let namespaces: Vec<String> = namespaces.iter().map(|&it| it.to_owned()).collect();
-        let running = Kubernetes::new(&server.client(), &namespaces).watch(sender);
-        Self { batches, resources: Resources::default(), codes: Vec::new(), is_complete: false, _running: running }
+        let (client, contact) = connect(server.config()).unwrap();
+        let source = Kubernetes::new(client, contact, scope);
+        let demand = source.demand();
+        let _running = source.watch(sender);
+        let resources = Resources::default();
+        Self { batches, resources, codes: Vec::new(), is_complete: false, answered: 0, demand, _running }
     }
 
     async fn next(&mut self) {
@@ -47,6 +65,7 @@ impl Follower {
         assert!(batch.is_complete || batch.events.is_empty(), "half a state was delivered: {batch:?}");
         self.codes = batch.diagnostics.iter().map(|it| it.code).collect();
         self.is_complete |= batch.is_complete;
+        self.answered = batch.answered;
         self.resources.apply(batch.events);
     }
 
@@ -165,9 +184,10 @@ async fn a_list_that_a_busy_server_refuses_is_tried_again() {
         let mut follower = Follower::start(&server, &[]);
         follower.until(|it| it.is_complete).await;
         assert!(follower.has("a", "x") && follower.codes.is_empty(), "{status}");
-        let lists =
-            server.calls().iter().filter(|call| call.contains("/ingresses?") && call.contains("limit=")).count();
-        assert_eq!(lists, 2, "{status}");
+        let is_list = |call: &&String| call.contains("limit=") || call.contains("sendInitialEvents");
+        let lists = server.calls().iter().filter(|call| call.contains("/ingresses?")).filter(is_list).count();
+        // In a stream, refused and tried again; and in pages, since the server gives no streams.
+        assert_eq!(lists, 3, "{status}");
     }
 }
 
@@ -212,9 +232,150 @@ async fn only_the_configured_namespaces_are_asked_for() {
 }
 
 #[tokio::test]
-async fn secrets_are_never_listed_or_watched() {
+async fn of_secrets_only_names_are_listed_and_watched() {
+    let server = ApiServer::start().await;
+    server.apply(secret("a", "x", "b25l"));
+    let mut follower = Follower::start(&server, &[]);
+    follower.until(|it| it.is_complete).await;
+    server.watched("secrets", 2).await;
+    let is_whole = |call: &String| call.contains("/secrets") && !call.ends_with("metadata");
+    assert!(!server.calls().iter().any(is_whole), "{:?}", server.calls());
+}
+
+fn secret(namespace: &str, name: &str, text: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": { "namespace": namespace, "name": name },
+        "data": { "key": text } })
+}
+
+impl Follower {
+    /// Wants a Secret, or wants it no more, and waits for the answer.
+    async fn want(&mut self, name: &str, is_wanted: bool) {
+        let number = self.demand.tell([(ObjectName::new("a", name), is_wanted)]);
+        self.until(|it| it.answered == number).await;
+    }
+
+    fn secret(&self, name: &str) -> Option<Vec<u8>> {
+        let secret = self.resources.secrets.get(&ObjectName::new("a", name))?;
+        secret.object.data.first().map(|(_, bytes)| bytes.to_vec())
+    }
+}
+
+#[tokio::test]
+async fn only_wanted_secrets_are_fetched_and_followed() {
+    let server = ApiServer::start().await;
+    server.apply(secret("a", "x", "b25l"));
+    server.apply(secret("a", "y", "b25l"));
+    let mut follower = Follower::start(&server, &[]);
+    follower.until(|it| it.is_complete).await;
+    assert_eq!(follower.resources.secrets.len(), 0);
+    follower.want("x", true).await;
+    assert_eq!((follower.secret("x"), follower.secret("y")), (Some(b"one".to_vec()), None));
+    server.apply(secret("a", "y", "dHdv"));
+    server.apply(secret("a", "x", "dHdv"));
+    follower.until(|it| it.secret("x").as_deref() == Some(b"two")).await;
+    server.delete(&secret("a", "x", ""));
+    follower.until(|it| it.secret("x").is_none()).await;
+    server.apply(secret("a", "x", "b25l"));
+    follower.until(|it| it.secret("x").is_some()).await;
+    follower.want("x", false).await;
+    assert_eq!(follower.secret("x"), None);
+    let fetched = |call: &String| call.contains("/secrets/");
+    let calls: Vec<String> = server.calls().into_iter().filter(fetched).collect();
+    assert!(calls.iter().all(|call| call.contains("/namespaces/a/secrets/x")), "{calls:?}");
+}
+
+#[tokio::test]
+async fn a_secret_that_is_not_there_is_an_answer() {
     let server = ApiServer::start().await;
     let mut follower = Follower::start(&server, &[]);
     follower.until(|it| it.is_complete).await;
-    assert!(!server.calls().iter().any(|call| call.contains("secrets")), "{:?}", server.calls());
+    follower.want("x", true).await;
+    assert_eq!(follower.secret("x"), None);
+    server.apply(secret("a", "x", "b25l"));
+    follower.until(|it| it.secret("x").is_some()).await;
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_fetched_holds_up_nothing_and_comes_later() {
+    let server = ApiServer::start().await;
+    server.apply(secret("a", "x", "b25l"));
+    let mut follower = Follower::start(&server, &[]);
+    follower.until(|it| it.is_complete).await;
+    server.fail(&[("secrets", StatusCode::FORBIDDEN)]);
+    follower.want("x", true).await;
+    assert_eq!((follower.secret("x"), &*follower.codes), (None, &["SecretUnavailable"][..]));
+    follower.until(|it| it.secret("x").is_some() && it.codes.is_empty()).await;
+}
+
+#[tokio::test]
+async fn where_secrets_are_forbidden_the_rest_is_served() {
+    let server = ApiServer::start().await;
+    server.refuse("secrets", StatusCode::FORBIDDEN);
+    server.apply(ingress("a", "x"));
+    let mut follower = Follower::start(&server, &[]);
+    follower.until(|it| it.is_complete).await;
+    assert!(follower.has("a", "x"));
+    assert_eq!(follower.codes, ["SourceUnavailable"]);
+    follower.want("y", true).await;
+    server.apply(secret("a", "y", "b25l"));
+    server.allow("secrets");
+    follower.until(|it| it.secret("y").is_some() && it.codes.is_empty()).await;
+}
+
+#[tokio::test]
+async fn where_ingresses_are_forbidden_nothing_is_complete() {
+    let server = ApiServer::start().await;
+    server.refuse("ingresses", StatusCode::FORBIDDEN);
+    let mut follower = Follower::start(&server, &[]);
+    follower.until(|it| it.codes.contains(&"SourceUnavailable")).await;
+    assert!(!follower.is_complete);
+    server.allow("ingresses");
+    follower.until(|it| it.is_complete).await;
+}
+
+#[tokio::test]
+async fn one_forbidden_namespace_holds_up_no_other() {
+    let server = ApiServer::start().await;
+    server.apply(ingress("a", "x"));
+    let mut follower = Follower::start(&server, &["a", "b"]);
+    server.fail(&[]);
+    follower.until(|it| it.is_complete).await;
+    assert!(follower.has("a", "x"));
+}
+
+fn namespace(name: &str, team: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": { "team": team } } })
+}
+
+#[tokio::test]
+async fn selected_namespaces_are_followed_as_their_labels_change() {
+    let server = ApiServer::start().await;
+    for (name, team) in [("a", "blue"), ("b", "red")] {
+        server.apply(namespace(name, team));
+        server.apply(ingress(name, "x"));
+    }
+    let mut follower = Follower::follow(&server, &Scope::Selector("team=blue".into()));
+    follower.until(|it| it.is_complete).await;
+    assert!(follower.has("a", "x") && !follower.has("b", "x"));
+    server.apply(namespace("b", "blue"));
+    follower.until(|it| it.has("b", "x")).await;
+    server.apply(namespace("a", "red"));
+    follower.until(|it| !it.has("a", "x")).await;
+    assert!(follower.has("b", "x"));
+}
+
+#[tokio::test]
+async fn a_server_that_streams_lists_is_not_asked_for_pages() {
+    let server = ApiServer::start().await;
+    server.stream();
+    (0..1200).for_each(|number| server.apply(ingress("a", &format!("i{number}"))));
+    let mut follower = Follower::start(&server, &[]);
+    follower.until(|it| it.is_complete).await;
+    assert_eq!(follower.resources.ingresses.len(), 1200);
+    server.apply(ingress("a", "later"));
+    follower.until(|it| it.has("a", "later")).await;
+    server.delete_unseen(&ingress("a", "i7"));
+    follower.until(|it| !it.has("a", "i7")).await;
+    assert!(follower.has("a", "later"));
+    assert!(!server.calls().iter().any(|call| call.contains("limit=")), "{:?}", server.calls());
 }

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::shared::{Report, Shared};
 use crate::compile::Compiler;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::model::Touched;
 use crate::resources::{Batch, Resources};
+use crate::source::kubernetes::Demand;
 use crate::translate::Translator;
 
 /// Batches that are taken in at once, so that a flood of changes is compiled a few times and not once each.
@@ -34,6 +35,12 @@ pub(crate) struct Control {
     said: BTreeMap<&'static str, Vec<Diagnostic>>,
     /// What was touched since the last snapshot.
     touched: Touched,
+    /// Where Secrets are asked for that are in use.
+    demand: Option<Demand>,
+    /// The last demand for Secrets that came into use, and the last one that was answered. Nothing is published
+    /// between: a route goes live together with its Secrets.
+    asked: u64,
+    answered: u64,
 }
 
 /// How long each stage of a change took.
@@ -59,7 +66,17 @@ impl Control {
             awaited: sources.into_iter().collect(),
             said: BTreeMap::new(),
             touched: Touched::default(),
+            demand: None,
+            asked: 0,
+            answered: 0,
         }
+    }
+
+    /// Asks there for the Secrets that are in use.
+    #[must_use]
+    pub(crate) fn with_demand(mut self, demand: Option<Demand>) -> Self {
+        self.demand = demand;
+        self
     }
 
     /// Works until all senders are gone.
@@ -85,6 +102,7 @@ impl Control {
             if batch.is_complete {
                 self.awaited.remove(batch.source);
             }
+            self.answered = self.answered.max(batch.answered);
             self.said.insert(batch.source, batch.diagnostics);
             events.extend(batch.events);
         }
@@ -92,10 +110,35 @@ impl Control {
         let touched = self.translator.apply(&self.resources, &changes);
         self.touched.merge(touched);
         let translate = started.elapsed();
-        if self.awaited.is_empty() {
+        self.ask();
+        if self.awaited.is_empty() && self.answered >= self.asked {
             self.publish(noticed, translate);
+        } else {
+            self.report_sources();
         }
         self.shared.took(count);
+    }
+
+    /// Whether something is live, so that there is nothing to wait for.
+    pub(crate) fn is_live(&self) -> bool {
+        self.shared.readiness.is_ready()
+    }
+
+    /// Asks for the Secrets that came into use, once it is known which those are.
+    fn ask(&mut self) {
+        let Some(demand) = &self.demand else { return };
+        if !self.awaited.is_empty() {
+            return;
+        }
+        let changes = self.translator.take_demand();
+        if changes.is_empty() {
+            return;
+        }
+        let is_waited_for = changes.iter().any(|(_, is_wanted)| *is_wanted);
+        let number = demand.tell(changes);
+        if is_waited_for {
+            self.asked = number;
+        }
     }
 
     fn publish(&mut self, noticed: Instant, translate: Duration) {
@@ -112,29 +155,46 @@ impl Control {
             }
         }
         let spent = Spent { translate, compile: started.elapsed() };
-        self.report(noticed, &spent);
+        self.report(noticed, &spent, self.shared.snapshot.load().generation > previous.generation);
         self.shared.readiness.set_loaded();
     }
 
+    /// Tells what sources have to say while something is still waited for.
+    fn report_sources(&self) {
+        if self.shared.snapshot.load().generation > 0 {
+            return;
+        }
+        let diagnostics: Vec<Diagnostic> = self.said.values().flatten().cloned().collect();
+        log_new(&self.shared.report.load().diagnostics, &diagnostics);
+        self.shared.report.store(Arc::new(Report { diagnostics }));
+    }
+
     /// Tells what is live now, and what is new among the findings.
-    fn report(&self, noticed: Instant, spent: &Spent) {
+    fn report(&self, noticed: Instant, spent: &Spent, is_new: bool) {
         let diagnostics = self.diagnostics();
         let before = self.shared.report.load();
         log_new(&before.diagnostics, &diagnostics);
         let generation = self.shared.snapshot.load().generation;
         let elapsed = noticed.elapsed();
         self.shared.observe_publish(generation, spent.translate + spent.compile, elapsed, &diagnostics);
-        info!(
-            generation,
-            hosts = self.translator.model().hosts.len(),
-            upstreams = self.translator.model().backends.len(),
-            certificates = self.translator.model().certificates.len(),
-            diagnostics = diagnostics.len(),
-            translate_ms = millis(spent.translate),
-            compile_ms = millis(spent.compile),
-            elapsed_ms = millis(elapsed),
-            "configuration live"
-        );
+        let (translate_ms, compile_ms, elapsed_ms) = (millis(spent.translate), millis(spent.compile), millis(elapsed));
+        // Endpoints come and go all the time; only what is routed elsewhere is an event.
+        if is_new {
+            let model = self.translator.model();
+            info!(
+                generation,
+                hosts = model.hosts.len(),
+                upstreams = model.backends.len(),
+                certificates = model.certificates.len(),
+                diagnostics = diagnostics.len(),
+                translate_ms,
+                compile_ms,
+                elapsed_ms,
+                "configuration live"
+            );
+        } else {
+            debug!(generation, translate_ms, compile_ms, elapsed_ms, "endpoints live");
+        }
         self.shared.report.store(Arc::new(Report { diagnostics }));
     }
 

@@ -9,6 +9,8 @@ use super::workers::Counts;
 use crate::front::{FrontMetrics, ListenerCounts};
 use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Instance;
+use crate::source::kubernetes;
+use crate::source::kubernetes::client::Contact;
 use crate::telemetry::metrics::{Metrics, Sample, family};
 
 /// Takes one sample.
@@ -68,6 +70,15 @@ pub(super) fn workers(metrics: &Metrics, counts: Arc<Counts>) {
         let (waiting, refused) = (counts.waiting.load(Ordering::Relaxed), counts.refused.load(Ordering::Relaxed));
         emit(Sample { family: &family::PLUGIN_WORK_QUEUE, labels: &[], value: waiting as f64 });
         emit(Sample { family: &family::PLUGIN_WORK_REFUSED, labels: &[], value: refused as f64 });
+    }));
+}
+
+/// Whether the API server is there.
+pub(super) fn contact(metrics: &Metrics, contact: Contact) {
+    metrics.observe(Box::new(move |emit| {
+        let labels: &[&str] = &[kubernetes::NAME];
+        emit(Sample { family: &family::SOURCE_UP, labels, value: f64::from(u8::from(!contact.is_lost())) });
+        emit(Sample { family: &family::SOURCE_CONTACT, labels, value: contact.heard() });
     }));
 }
 

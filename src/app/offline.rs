@@ -2,13 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
 
 use super::control::Control;
 use super::shared::Shared;
-use super::sources::NOT_STARTED;
+use super::sources::{Cluster, NOT_STARTED};
 use super::{Builder, parts};
 use crate::diagnostic::Diagnostic;
 use crate::explain::{self, Explanation, Question, RouteRow};
+use crate::resources::Batch;
+use crate::settings::{KubernetesSpec, Settings};
+use crate::source::kubernetes::{self, Demand};
 
 /// A configuration that was read, translated and compiled, but is served by nobody.
 pub(crate) struct Offline {
@@ -16,6 +22,47 @@ pub(crate) struct Offline {
     file: PathBuf,
     /// Everything there is to say about the input.
     pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads a cluster once.
+struct ClusterReader {
+    runtime: tokio::runtime::Runtime,
+    cluster: Cluster,
+    inbox: mpsc::Receiver<Batch>,
+}
+
+/// How long a cluster may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+// === impl ClusterReader ===
+
+impl ClusterReader {
+    fn start(spec: &KubernetesSpec, settings: &Settings) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let (sender, inbox) = mpsc::channel(1);
+        let cluster = runtime.block_on(super::sources::cluster(spec, settings, sender))?;
+        Ok(Self { runtime, cluster, inbox })
+    }
+
+    fn demand(&self) -> Demand {
+        self.cluster.demand.clone()
+    }
+
+    /// Takes in what the cluster says until there is nothing to wait for; what it says of faults is a diagnostic.
+    fn read(mut self, control: &mut Control) {
+        let until = Instant::now() + PATIENCE;
+        while !control.is_live() {
+            let left = until.saturating_duration_since(Instant::now());
+            let next = self.runtime.block_on(async { tokio::time::timeout(left, self.inbox.recv()).await });
+            let Ok(Some(batch)) = next else { return };
+            let is_refused = !batch.is_complete && !batch.diagnostics.is_empty();
+            control.take(vec![batch]);
+            // Whoever looks once does not wait until somebody mends it.
+            if is_refused {
+                return;
+            }
+        }
+    }
 }
 
 // === impl Offline ===
@@ -29,9 +76,16 @@ impl Offline {
         let settings = super::settings(conf)?;
         let (compiler, shared) = parts(builder, &settings).map_err(|error| vec![super::internal(&error)])?;
         let batches = super::sources::read_once(&settings);
-        let mut control =
-            Control::new(compiler, shared.clone(), batches.iter().map(|batch| batch.source).collect::<Vec<_>>());
+        let mut names: Vec<_> = batches.iter().map(|batch| batch.source).collect();
+        let cluster = settings.process.sources.kubernetes.as_ref().map(|spec| ClusterReader::start(spec, &settings));
+        let cluster = cluster.transpose().map_err(|error| vec![super::internal(&error)])?;
+        names.extend(cluster.as_ref().map(|_| kubernetes::NAME));
+        let demand = cluster.as_ref().map(ClusterReader::demand);
+        let mut control = Control::new(compiler, shared.clone(), names).with_demand(demand);
         control.take(batches);
+        if let Some(cluster) = cluster {
+            cluster.read(&mut control);
+        }
         let mut diagnostics = control.diagnostics();
         diagnostics.extend(super::live::load_certificates(&settings, &shared.listeners));
         Ok(Self { diagnostics, shared, file: settings.file })

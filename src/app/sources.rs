@@ -13,10 +13,12 @@ use super::live::Live;
 use crate::diagnostic::Diagnostic;
 use crate::resources::conf::{Conf, EndpointSpec};
 use crate::resources::{Batch, Event, Object};
-use crate::settings::{self, Settings};
+use crate::settings::{self, KubernetesSpec, Settings};
 use crate::source::conf::ConfFile;
 use crate::source::files::{Files, Wanted};
-use crate::source::{Reload, Watching, conf, files};
+use crate::source::kubernetes::client::{Access, Contact};
+use crate::source::kubernetes::{Demand, Kubernetes, Scope};
+use crate::source::{Reload, Watching, conf, files, kubernetes};
 
 /// Name under which the process's own findings stand among those of sources.
 const PROCESS: &str = "process";
@@ -27,8 +29,16 @@ pub(super) const NOT_STARTED: &str = "127.0.0.1:1";
 pub(super) struct Sources {
     names: Vec<&'static str>,
     watching: Vec<Watching>,
+    cluster: Option<Cluster>,
     // Keeps the control plane alive where nothing is watched.
     _sender: mpsc::Sender<Batch>,
+}
+
+/// The Kubernetes source, and what is told to it and by it.
+pub(super) struct Cluster {
+    pub(super) demand: Demand,
+    pub(super) contact: Contact,
+    _running: kubernetes::Running,
 }
 
 /// Built-in upstreams that run, by name.
@@ -59,7 +69,11 @@ pub(super) fn read_once(settings: &Settings) -> Vec<Batch> {
 /// # Errors
 /// A thread or a built-in upstream that cannot be started.
 pub(super) async fn start(settings: Settings, live: Arc<Live>, sender: mpsc::Sender<Batch>) -> anyhow::Result<Sources> {
-    let mut sources = Sources { names: vec![conf::NAME], watching: Vec::new(), _sender: sender.clone() };
+    let mut sources = Sources { names: vec![conf::NAME], watching: Vec::new(), cluster: None, _sender: sender.clone() };
+    if let Some(spec) = &settings.process.sources.kubernetes {
+        sources.names.push(kubernetes::NAME);
+        sources.cluster = Some(cluster(spec, &settings, sender.clone()).await?);
+    }
     let mut builtins = Builtins::default();
     let mut follow = Follow::default();
     // Files first: routes of the conf may name their Services.
@@ -96,6 +110,28 @@ pub(super) async fn start(settings: Settings, live: Arc<Live>, sender: mpsc::Sen
     Ok(sources)
 }
 
+/// Starts to follow a cluster.
+///
+/// # Errors
+/// There is no access to one. A server that does not answer is no error: it is tried again.
+pub(super) async fn cluster(
+    spec: &KubernetesSpec,
+    settings: &Settings,
+    sender: mpsc::Sender<Batch>,
+) -> anyhow::Result<Cluster> {
+    let kubeconfig = spec.kubeconfig.as_ref().map(|file| settings.folder.join(file));
+    let access = Access { kubeconfig, context: spec.context.clone() };
+    let (client, contact) = access.client().await.context("sources.kubernetes")?;
+    let scope = match (&spec.namespace_selector, &*spec.namespaces) {
+        (Some(labels), _) => Scope::Selector(labels.clone()),
+        (None, []) => Scope::All,
+        (None, names) => Scope::Namespaces(names.to_vec()),
+    };
+    let source = Kubernetes::new(client, contact, &scope);
+    let (demand, contact) = (source.demand(), source.contact());
+    Ok(Cluster { demand, contact, _running: source.watch(sender) })
+}
+
 // === impl Sources ===
 
 impl Sources {
@@ -107,6 +143,11 @@ impl Sources {
     /// Names of the sources, as the control plane awaits them.
     pub(super) fn names(&self) -> Vec<&'static str> {
         self.names.clone()
+    }
+
+    /// The Kubernetes source, when there is one.
+    pub(super) fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
     }
 
     /// Makes every source look again at once.
@@ -132,7 +173,7 @@ impl Follow {
 
 /// Tells the control plane what the process has to say about its settings.
 fn report(sender: &mpsc::Sender<Batch>, diagnostics: Vec<Diagnostic>) {
-    let batch = Batch { source: PROCESS, events: Vec::new(), diagnostics, noticed: Instant::now(), is_complete: true };
+    let batch = Batch { source: PROCESS, diagnostics, ..complete(Vec::new()) };
     // Nobody listens any more: the process is about to end.
     let _ = sender.blocking_send(batch);
 }
@@ -141,7 +182,13 @@ fn report(sender: &mpsc::Sender<Batch>, diagnostics: Vec<Diagnostic>) {
 fn first_batch(settings: &Settings) -> Batch {
     let place = settings::origin(&settings.file).place.clone();
     let events = vec![Event::Apply(Object::conf(settings.conf.clone(), place))];
-    Batch { source: conf::NAME, events, diagnostics: Vec::new(), noticed: Instant::now(), is_complete: true }
+    complete(events)
+}
+
+/// A batch of the conf that has nothing to say.
+fn complete(events: Vec<Event>) -> Batch {
+    let noticed = Instant::now();
+    Batch { source: conf::NAME, events, diagnostics: Vec::new(), noticed, is_complete: true, answered: 0 }
 }
 
 // === impl Builtins ===

@@ -145,6 +145,8 @@ pub enum LogFormat {
 pub struct SourcesSpec {
     /// Kubernetes objects in files. Adding or leaving out a source needs a restart.
     pub files: Option<FilesSpec>,
+    /// Kubernetes objects of an API server. A change needs a restart.
+    pub kubernetes: Option<KubernetesSpec>,
 }
 
 /// Kubernetes objects in files.
@@ -156,6 +158,22 @@ pub struct FilesSpec {
     /// Whether changes are followed. If not, files are read at start, when the conf changes and on SIGHUP. Default true.
     #[serde(default = "yes")]
     pub watch: bool,
+}
+
+/// Kubernetes objects of an API server: Ingresses, IngressClasses, Services, EndpointSlices, and the Secrets that
+/// routes refer to.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct KubernetesSpec {
+    /// A kubeconfig file. Default: the Pod's ServiceAccount in a cluster, else `$KUBECONFIG`, else `~/.kube/config`.
+    pub kubeconfig: Option<String>,
+    /// A context of the kubeconfig. Default: its current one.
+    pub context: Option<String>,
+    /// Namespaces whose objects are read. Default: all.
+    pub namespaces: Vec<String>,
+    /// Only namespaces with these labels are read, written as for `kubectl -l`: `team=a,stage in (live,test)`. Not
+    /// together with `namespaces`.
+    pub namespace_selector: Option<String>,
 }
 
 /// How the process stops.
@@ -261,6 +279,7 @@ impl Process {
             ("telemetry", self.telemetry != new.telemetry),
             ("admin", self.admin != new.admin),
             ("sources.files", self.sources.files.is_some() != new.sources.files.is_some()),
+            ("sources.kubernetes", self.sources.kubernetes != new.sources.kubernetes),
             ("log.format", self.log.format != new.log.format),
         ];
         let fields = changed.into_iter().filter(|(_, is_changed)| *is_changed).map(|(field, _)| field);
@@ -270,8 +289,9 @@ impl Process {
     /// Takes back from `old` what needs a restart, so that the next change is compared with what is in force.
     pub fn keep_restart_needed(&mut self, old: Process) {
         if self.sources.files.is_some() != old.sources.files.is_some() {
-            self.sources = old.sources;
+            self.sources.files = old.sources.files;
         }
+        self.sources.kubernetes = old.sources.kubernetes;
         (self.listeners, self.threads) = (old.listeners, old.threads);
         (self.telemetry, self.admin, self.log.format) = (old.telemetry, old.admin, old.log.format);
     }

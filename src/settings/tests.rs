@@ -36,7 +36,9 @@ listeners:
 telemetry: off
 admin: { address: '[::1]:1' }
 accessLog: { path: stderr, format: { nginx: '$remote_addr' } }
-sources: { files: { paths: [manifests], watch: false } }
+sources:
+  files: { paths: [manifests], watch: false }
+  kubernetes: { kubeconfig: kube.yaml, context: test, namespaces: [a, b] }
 shutdown: { delay: 5s, timeout: 1m }
 log: { level: debug, format: json }
 trustedProxies: [10.0.0.0/8]
@@ -63,7 +65,15 @@ defaults: { tries: 2 }
             path: "stderr".into(),
             format: LogFormat::Nginx("$remote_addr".into()),
         }),
-        sources: SourcesSpec { files: Some(FilesSpec { paths: vec!["manifests".into()], watch: false }) },
+        sources: SourcesSpec {
+            files: Some(FilesSpec { paths: vec!["manifests".into()], watch: false }),
+            kubernetes: Some(KubernetesSpec {
+                kubeconfig: Some("kube.yaml".into()),
+                context: Some("test".into()),
+                namespaces: vec!["a".into(), "b".into()],
+                namespace_selector: None,
+            }),
+        },
         shutdown: ShutdownSpec { delay: "5s".parse().unwrap(), timeout: "1m".parse().unwrap() },
         log: LogSpec { level: LogLevel::Debug, format: LogStyle::Json },
     };
@@ -186,8 +196,9 @@ fn what_cannot_change_live_is_named() {
     let same =
         "listeners: [{ name: a, address: '127.0.0.1:1', protocol: https, tls: { certificateFile: a, keyFile: b } }]\n";
     assert_eq!(fields(&format!("{same}shutdown: {{ delay: 1s }}\naccessLog: off\nlog: {{ level: debug }}\n")), [""; 0]);
-    let all = "threads: 3\nadmin: off\ntelemetry: off\nsources: { files: { paths: [a] } }\nlog: { format: json }\n";
-    assert_eq!(fields(all), ["threads", "listeners", "telemetry", "admin", "sources.files", "log.format"]);
+    let all = "threads: 3\nadmin: off\ntelemetry: off\nsources: { files: { paths: [a] }, kubernetes: {} }\nlog: { format: json }\n";
+    let sources = ["sources.files", "sources.kubernetes"];
+    assert_eq!(fields(all), [&["threads", "listeners", "telemetry", "admin"], &sources[..], &["log.format"]].concat());
     for tls in ["minVersion: '1.3'", "alpn: [h2]"] {
         let listener = "name: a, address: '127.0.0.1:1', protocol: https";
         assert_eq!(fields(&format!("listeners: [{{ {listener}, tls: {{ {tls} }} }}]\n")), ["listeners"], "{tls}");

@@ -21,6 +21,7 @@ pub(super) fn faults(process: &Process, conf: &Conf) -> Vec<Fault> {
     addresses(process, &mut faults);
     process.listeners.iter().enumerate().for_each(|(index, listener)| tls(index, listener, &mut faults));
     files(process, &mut faults);
+    kubernetes(process, &mut faults);
     access_log(process, &mut faults);
     authorities(conf, &mut faults);
     faults
@@ -90,6 +91,19 @@ fn files(process: &Process, faults: &mut Vec<Fault>) {
     for (index, _) in paths.filter(|(_, path)| path.is_empty()) {
         let field = format!("sources.files.paths[{index}]");
         faults.push(Fault::new("InvalidConf", field, "the path is empty".to_owned(), "name a file or a folder"));
+    }
+}
+
+fn kubernetes(process: &Process, faults: &mut Vec<Fault>) {
+    let Some(spec) = &process.sources.kubernetes else { return };
+    for (index, _) in spec.namespaces.iter().enumerate().filter(|(_, name)| name.is_empty()) {
+        let field = format!("sources.kubernetes.namespaces[{index}]");
+        faults.push(Fault::new("InvalidConf", field, "the name is empty".to_owned(), "name a namespace"));
+    }
+    if !spec.namespaces.is_empty() && spec.namespace_selector.is_some() {
+        let message = "both `namespaces` and `namespaceSelector` are given".to_owned();
+        let field = "sources.kubernetes.namespaceSelector".to_owned();
+        faults.push(Fault::new("InvalidConf", field, message, "keep one of them"));
     }
 }
 

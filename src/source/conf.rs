@@ -124,7 +124,8 @@ impl ConfFile {
     fn batch(&mut self, events: Vec<Event>, mut diagnostics: Vec<Diagnostic>, noticed: Instant) -> Batch {
         diagnostics.sort();
         self.told.clone_from(&diagnostics);
-        Batch { source: NAME, events, diagnostics, noticed, is_complete: self.good.is_some() || self.told.is_empty() }
+        let is_complete = self.good.is_some() || self.told.is_empty();
+        Batch { source: NAME, events, diagnostics, noticed, is_complete, answered: 0 }
     }
 
     /// Folders of the conf file and of every file that it names.

@@ -154,6 +154,6 @@ impl Files {
 
     fn batch(&mut self, events: Vec<Event>, diagnostics: Vec<Diagnostic>, noticed: Instant) -> Batch {
         self.told.clone_from(&diagnostics);
-        Batch { source: NAME, events, diagnostics, noticed, is_complete: self.is_complete }
+        Batch { source: NAME, events, diagnostics, noticed, is_complete: self.is_complete, answered: 0 }
     }
 }

@@ -1,30 +1,39 @@
 //! Kubernetes objects of an API server.
 //!
-//! Takes a client and namespaces, gives batches of typed objects: first everything, at once, then what changes.
-//! A server that fails, is away or speaks nonsense keeps the last good state. What follows from a word of the
-//! server is decided in [`state`], with values only; here is what is *done*: listing and watching.
+//! Takes a client and a scope, gives batches of typed objects: first everything, at once, then what changes. A
+//! server that fails, is away or speaks nonsense keeps the last good state. What follows from a word of the server
+//! is decided in [`state`] and [`secrets`], with values only; here is what is *done*: listing, watching, fetching.
 
 pub mod client;
-mod object;
+mod demand;
+mod secrets;
 mod state;
+mod words;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures::stream::{BoxStream, SelectAll, StreamExt};
-use k8s_openapi::api::core::v1::Service;
+use futures::stream::{BoxStream, FuturesUnordered, SelectAll, StreamExt};
+use futures::{FutureExt, future::BoxFuture};
+use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
+use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::resources::Batch;
-use object::Watched;
-use state::{Seen, State};
+use crate::resources::{Batch, Object, ObjectName, Strings};
+use client::Contact;
+pub use demand::Demand;
+use secrets::{Fetched, Version};
+use state::{FeedId, Seen, State};
+use words::{Chosen, Watched};
 
 /// Name of this source in batches, logs and metrics.
 pub const NAME: &str = "kubernetes";
@@ -33,11 +42,64 @@ pub const NAME: &str = "kubernetes";
 const GATHER: Duration = Duration::from_millis(3);
 /// Changes in one batch, so that a burst without end is delivered too.
 const MAX_GATHERED: usize = 1024;
+/// How long a change waits for Secrets that it brings into use.
+const DEMAND_PATIENCE: Duration = Duration::from_secs(1);
+/// The same at start.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+/// How long one fetch may take.
+const FETCH_PATIENCE: Duration = Duration::from_secs(10);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+/// Whose objects are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of all namespaces.
+    #[default]
+    All,
+    /// Those of these namespaces.
+    Namespaces(Vec<String>),
+    /// Those of namespaces with these labels, as `kubectl -l` takes them.
+    Selector(String),
+}
 
 /// The source.
 pub struct Kubernetes {
-    feeds: SelectAll<BoxStream<'static, (usize, Seen)>>,
+    client: Client,
+    contact: Contact,
+    demand: Demand,
+    feeds: SelectAll<BoxStream<'static, Said>>,
+    fetches: FuturesUnordered<BoxFuture<'static, (ObjectName, Fetched)>>,
     state: State,
+    next_feed: FeedId,
+    /// Namespaces that the selector has chosen.
+    selected: BTreeMap<String, Selected>,
+    /// Namespaces that a list of the selected ones has named so far.
+    listing: Option<Vec<String>>,
+    /// The last demand, and until when a change waits for it.
+    asked: Option<(u64, Instant)>,
+}
+
+/// The feeds of one namespace; they end when this is dropped.
+struct Selected {
+    objects: Vec<FeedId>,
+    secrets: FeedId,
+    _end: watch::Sender<()>,
+}
+
+/// What is heard.
+enum Said {
+    Object(FeedId, Seen),
+    Secret(FeedId, Version),
+    Namespace(Chosen),
+}
+
+/// What woke the source up.
+enum Wake {
+    Said(Said),
+    Demand(demand::Pending),
+    Fetched(ObjectName, Fetched),
+    Contact(bool),
+    OutOfPatience,
 }
 
 /// A source that runs; it ends when this is dropped.
@@ -47,14 +109,39 @@ pub struct Running(JoinHandle<()>);
 // === impl Kubernetes ===
 
 impl Kubernetes {
-    /// Makes the source for these namespaces; none: all of the cluster. Nothing is asked of the server yet.
-    pub fn new(client: &Client, namespaces: &[String]) -> Self {
-        let mut source = Self { feeds: SelectAll::new(), state: State::default() };
-        source.follow::<IngressClass>(Api::all(client.clone()));
-        source.follow_in::<Ingress>(client, namespaces);
-        source.follow_in::<Service>(client, namespaces);
-        source.follow_in::<EndpointSlice>(client, namespaces);
+    /// Makes the source. Nothing is asked of the server yet.
+    pub fn new(client: Client, contact: Contact, scope: &Scope) -> Self {
+        let mut source = Self {
+            client,
+            contact,
+            demand: Demand::default(),
+            feeds: SelectAll::new(),
+            fetches: FuturesUnordered::new(),
+            state: State::default(),
+            next_feed: 0,
+            selected: BTreeMap::new(),
+            listing: None,
+            asked: None,
+        };
+        source.follow::<IngressClass>(Api::all(source.client.clone()), None);
+        match scope {
+            Scope::All => drop(source.follow_namespace(None, None)),
+            Scope::Namespaces(names) => {
+                names.iter().for_each(|name| drop(source.follow_namespace(Some(name), None)));
+            }
+            Scope::Selector(labels) => source.follow_namespaces(labels),
+        }
         source
+    }
+
+    /// Takes which Secrets are wanted.
+    pub fn demand(&self) -> Demand {
+        self.demand.clone()
+    }
+
+    /// Tells of the contact with the server.
+    pub fn contact(&self) -> Contact {
+        self.contact.clone()
     }
 
     /// Delivers batches until the result is dropped or nobody receives any more.
@@ -64,34 +151,66 @@ impl Kubernetes {
         Running(tokio::spawn(self.run(sender)))
     }
 
-    fn follow_in<K>(&mut self, client: &Client, namespaces: &[String])
-    where
-        K: Watched + Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-        K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-    {
-        if namespaces.is_empty() {
-            self.follow::<K>(Api::all(client.clone()));
-        }
-        for namespace in namespaces {
-            self.follow::<K>(Api::namespaced(client.clone(), namespace));
-        }
+    /// Follows the objects of one namespace, or of all.
+    fn follow_namespace(&mut self, name: Option<&str>, end: Option<&watch::Receiver<()>>) -> (Vec<FeedId>, FeedId) {
+        let client = self.client.clone();
+        let objects = vec![
+            self.follow(api::<DeserializeGuard<Ingress>>(&client, name), end),
+            self.follow(api::<DeserializeGuard<Service>>(&client, name), end),
+            self.follow(api::<DeserializeGuard<EndpointSlice>>(&client, name), end),
+        ];
+        (objects, self.follow_secrets(name, end))
     }
 
-    fn follow<K>(&mut self, api: Api<DeserializeGuard<K>>)
+    fn follow<K>(&mut self, api: Api<DeserializeGuard<K>>, end: Option<&watch::Receiver<()>>) -> FeedId
     where
         K: Watched + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
-        let feed = self.state.add_feed(K::KIND);
-        let words = watcher(api, watcher::Config::default()).default_backoff();
-        self.feeds.push(words.map(move |word| (feed, object::seen(word))).boxed());
+        let id = self.new_feed();
+        self.state.add_feed(id, K::KIND);
+        let mut seen = words::seen::<K>();
+        let words = words::follow(api, watcher::Config::default()).map(move |word| Said::Object(id, seen(word)));
+        self.push(words.boxed(), end);
+        id
+    }
+
+    fn follow_secrets(&mut self, namespace: Option<&str>, end: Option<&watch::Receiver<()>>) -> FeedId {
+        let id = self.new_feed();
+        self.state.secrets.add_feed(id, namespace);
+        let api = api::<PartialObjectMeta<Secret>>(&self.client, namespace);
+        let words = words::follow(api, watcher::Config::default());
+        self.push(words.map(move |word| Said::Secret(id, words::version(word))).boxed(), end);
+        id
+    }
+
+    fn follow_namespaces(&mut self, labels: &str) {
+        self.state.awaits_feeds = true;
+        let api = Api::<PartialObjectMeta<Namespace>>::all(self.client.clone());
+        let words = words::follow(api, watcher::Config::default().labels(labels));
+        self.push(words.map(|word| Said::Namespace(words::chosen(word))).boxed(), None);
+    }
+
+    fn push(&mut self, words: BoxStream<'static, Said>, end: Option<&watch::Receiver<()>>) {
+        let Some(mut end) = end.cloned() else { return self.feeds.push(words) };
+        self.feeds.push(words.take_until(async move { while end.changed().await.is_ok() {} }.boxed()).boxed());
+    }
+
+    fn new_feed(&mut self) -> FeedId {
+        self.next_feed += 1;
+        self.next_feed
     }
 
     async fn run(mut self, sender: Sender<Batch>) {
-        while let Some((feed, seen)) = self.feeds.next().await {
+        let mut contact = self.contact.changes();
+        let demand = self.demand.clone();
+        loop {
+            let wake = self.wake(&demand, &mut contact).await;
             let noticed = Instant::now();
-            self.state.take(feed, seen);
+            self.take(wake);
             self.gather(noticed).await;
-            if let Some(batch) = self.state.batch(noticed)
+            self.fetch();
+            self.answer();
+            if let Some(batch) = self.state.batch(noticed.into_std())
                 && sender.send(batch).await.is_err()
             {
                 return;
@@ -99,12 +218,115 @@ impl Kubernetes {
         }
     }
 
+    async fn wake(&mut self, demand: &Demand, contact: &mut watch::Receiver<bool>) -> Wake {
+        let patience = self.asked.map(|(_, until)| until);
+        tokio::select! {
+            Some(said) = self.feeds.next() => Wake::Said(said),
+            Some((name, fetched)) = self.fetches.next() => Wake::Fetched(name, fetched),
+            pending = demand.next() => Wake::Demand(pending),
+            Ok(()) = contact.changed() => Wake::Contact(*contact.borrow_and_update()),
+            () = tokio::time::sleep_until(patience.unwrap_or_else(Instant::now)), if patience.is_some() => {
+                Wake::OutOfPatience
+            }
+        }
+    }
+
     /// Takes in what comes within a moment.
     async fn gather(&mut self, noticed: Instant) {
-        let until = tokio::time::Instant::from_std(noticed + GATHER);
+        let until = noticed + GATHER;
         for _ in 1..MAX_GATHERED {
-            let Ok(Some((feed, seen))) = tokio::time::timeout_at(until, self.feeds.next()).await else { return };
-            self.state.take(feed, seen);
+            let Ok(Some(said)) = timeout_at(until, self.feeds.next()).await else { return };
+            self.hear(said);
+        }
+    }
+
+    fn take(&mut self, wake: Wake) {
+        match wake {
+            Wake::Said(said) => self.hear(said),
+            Wake::Fetched(name, fetched) => {
+                let event = self.state.secrets.fetched(&name, fetched);
+                self.state.extend(event);
+            }
+            Wake::Demand(demand::Pending { changes, number }) => {
+                let events = self.state.secrets.want(changes);
+                self.state.extend(events);
+                // The first demand is that of everything there is, and nobody is served yet.
+                let patience = if self.state.answered == 0 { START_PATIENCE } else { DEMAND_PATIENCE };
+                self.asked = Some((number, Instant::now() + patience));
+            }
+            Wake::Contact(is_lost) => self.state.is_lost = is_lost,
+            Wake::OutOfPatience => self.settle(),
+        }
+    }
+
+    fn hear(&mut self, said: Said) {
+        match said {
+            Said::Object(feed, seen) => {
+                if !matches!(seen, Seen::Failed(_)) {
+                    self.contact.note_heard();
+                }
+                self.state.take(feed, seen);
+            }
+            Said::Secret(feed, version) => {
+                let events = self.state.secrets.take(feed, version);
+                self.state.extend(events);
+            }
+            Said::Namespace(word) => self.hear_namespace(word),
+        }
+    }
+
+    fn hear_namespace(&mut self, word: Chosen) {
+        match word {
+            Chosen::Begin => self.listing = Some(Vec::new()),
+            Chosen::Listed(name) => self.listing.get_or_insert_default().push(name),
+            Chosen::End => {
+                let listed = self.listing.take().unwrap_or_default();
+                let gone = self.selected.keys().filter(|name| !listed.contains(name)).cloned().collect::<Vec<_>>();
+                gone.iter().for_each(|name| self.leave(name));
+                listed.into_iter().for_each(|name| self.enter(name));
+                self.state.awaits_feeds = false;
+                self.state.set_scope_fault(None);
+            }
+            Chosen::Entered(name) => self.enter(name),
+            Chosen::Left(name) => self.leave(&name),
+            Chosen::Failed(failure) => self.state.set_scope_fault(Some(&failure.error)),
+        }
+    }
+
+    fn enter(&mut self, name: String) {
+        if self.selected.contains_key(&name) {
+            return;
+        }
+        let (end, ended) = watch::channel(());
+        let (objects, secrets) = self.follow_namespace(Some(&name), Some(&ended));
+        self.selected.insert(name, Selected { objects, secrets, _end: end });
+    }
+
+    fn leave(&mut self, name: &str) {
+        let Some(selected) = self.selected.remove(name) else { return };
+        selected.objects.iter().for_each(|feed| self.state.remove_feed(*feed));
+        let events = self.state.secrets.remove_feed(selected.secrets);
+        self.state.extend(events);
+    }
+
+    /// Begins the fetches that may begin.
+    fn fetch(&mut self) {
+        while let Some((name, failures)) = self.state.secrets.next_fetch() {
+            let api = Api::<Secret>::namespaced(self.client.clone(), &name.namespace);
+            self.fetches.push(async move { (name.clone(), fetch(&api, &name.name, failures).await) }.boxed());
+        }
+    }
+
+    /// Settles the demand when everything that it wants is known.
+    fn answer(&mut self) {
+        if self.asked.is_some() && self.state.secrets.is_answered() {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        if let Some((number, _)) = self.asked.take() {
+            self.state.answered = number;
         }
     }
 }
@@ -112,6 +334,34 @@ impl Kubernetes {
 impl Debug for Kubernetes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Kubernetes").field("feeds", &self.feeds.len()).finish_non_exhaustive()
+    }
+}
+
+/// The objects of one namespace, or of all.
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(name) => Api::namespaced(client.clone(), name),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Fetches a Secret, later the more often that failed.
+async fn fetch(api: &Api<Secret>, name: &str, failures: u32) -> Fetched {
+    if failures > 0 {
+        let pause = Duration::from_millis(500) * 2_u32.saturating_pow(failures.min(8));
+        sleep(pause.min(LONGEST_RETRY).mul_f64(0.75 + 0.25 * fastrand::f64())).await;
+    }
+    match timeout(FETCH_PATIENCE, api.get_opt(name)).await {
+        Ok(Ok(Some(secret))) => {
+            let version = words::version_of(&secret.metadata);
+            Fetched::There(Box::new(Object::secret(secret, None, &mut Strings::default())), version)
+        }
+        Ok(Ok(None)) => Fetched::Missing,
+        Ok(Err(error)) => Fetched::Failed(words::chain(&error)),
+        Err(_) => Fetched::Failed(format!("no answer in {} s", FETCH_PATIENCE.as_secs())),
     }
 }
 

@@ -1,9 +1,12 @@
-//! An API server for tests: real HTTP over loopback, with lists in pages, watches, 410 and scripted faults.
+//! An API server for tests: real HTTP over loopback, with lists in pages and in streams, watches, selectors, 410 and
+//! scripted faults.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use futures::Stream;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
@@ -19,7 +22,9 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// The server; it ends with the runtime of the test.
 pub struct ApiServer {
     shared: Arc<Shared>,
-    uri: http::Uri,
+    address: SocketAddr,
+    /// Ends when it is replaced: the listener and all its connections.
+    serving: Mutex<watch::Sender<()>>,
 }
 
 struct Shared {
@@ -36,8 +41,14 @@ struct State {
     objects: BTreeMap<(String, String, String), Value>,
     history: Vec<(u64, &'static str, Value)>,
     calls: Vec<String>,
-    /// Answers to the next calls whose path ends so.
+    /// Answers to the next calls for these plurals.
     faults: VecDeque<(&'static str, StatusCode)>,
+    /// Answers to all calls for these plurals.
+    refused: BTreeMap<&'static str, StatusCode>,
+    /// Calls for these plurals wait.
+    held: BTreeSet<&'static str>,
+    /// Whether lists come in streams too.
+    streams: bool,
     /// Counts how often all watches were cut.
     cuts: u64,
 }
@@ -47,6 +58,9 @@ struct State {
 struct Call {
     plural: String,
     namespace: Option<String>,
+    name: Option<String>,
+    /// Whether only metadata is wanted.
+    is_partial: bool,
     query: BTreeMap<String, String>,
 }
 
@@ -55,26 +69,69 @@ struct Call {
 impl ApiServer {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared { state: Mutex::default(), changed: watch::Sender::new(()) });
-        let served = shared.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let shared = served.clone();
-                let service = service_fn(move |request| {
-                    let answer = answer(&shared, &request);
-                    async move { Ok::<_, Infallible>(answer) }
-                });
-                tokio::spawn(
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
-                );
-            }
-        });
-        Self { shared, uri }
+        let serving = Mutex::new(serve(listener, shared.clone()));
+        Self { shared, address, serving }
     }
 
-    pub fn client(&self) -> kube::Client {
-        kube::Client::try_from(kube::Config::new(self.uri.clone())).unwrap()
+    /// Is gone: nobody listens, and all connections end.
+    pub fn vanish(&self) {
+        *self.serving.lock().unwrap() = watch::Sender::new(());
+    }
+
+    /// Is there again.
+    pub async fn come_back(&self) {
+        let listener = loop {
+            // Connections that just ended may hold the port for a moment.
+            match TcpListener::bind(self.address).await {
+                Ok(listener) => break listener,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        *self.serving.lock().unwrap() = serve(listener, self.shared.clone());
+    }
+
+    /// Lets calls for a plural wait.
+    pub fn hold(&self, plural: &'static str) {
+        self.change(|state| _ = state.held.insert(plural));
+    }
+
+    /// Takes [`ApiServer::hold`] back.
+    pub fn release(&self, plural: &'static str) {
+        self.change(|state| _ = state.held.remove(plural));
+    }
+
+    pub fn config(&self) -> kube::Config {
+        kube::Config::new(self.uri().parse().unwrap())
+    }
+
+    pub fn uri(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Gives lists in streams from now on.
+    pub fn stream(&self) {
+        self.change(|state| state.streams = true);
+    }
+
+    /// Answers calls for a plural with a status from now on.
+    pub fn refuse(&self, plural: &'static str, status: StatusCode) {
+        self.change(|state| _ = state.refused.insert(plural, status));
+    }
+
+    /// Takes [`ApiServer::refuse`] back.
+    pub fn allow(&self, plural: &'static str) {
+        self.change(|state| _ = state.refused.remove(plural));
+    }
+
+    /// Tells watches of an object again as it is; `version` may be an old one.
+    pub fn repeat(&self, object: &Value) {
+        self.change(|state| {
+            let known = state.objects[&key(object)].clone();
+            state.version += 1;
+            state.history.push((state.version, "MODIFIED", known));
+        });
     }
 
     /// Adds or changes an object; watches are told.
@@ -107,7 +164,7 @@ impl ApiServer {
         self.change(|state| state.faults.extend(faults));
     }
 
-    /// Method, path and query of every call.
+    /// Method, path and query of every call, and `metadata` where only that was asked for.
     pub fn calls(&self) -> Vec<String> {
         self.shared.state.lock().unwrap().calls.clone()
     }
@@ -127,48 +184,107 @@ impl ApiServer {
     }
 }
 
-fn answer(shared: &Arc<Shared>, request: &Request<Incoming>) -> Response<Body> {
-    let call = Call::new(request.uri());
+/// Serves until the result is dropped.
+fn serve(listener: TcpListener, shared: Arc<Shared>) -> watch::Sender<()> {
+    let (serving, mut ended) = watch::channel(());
+    tokio::spawn(async move {
+        loop {
+            let stream = tokio::select! {
+                Ok((stream, _)) = listener.accept() => stream,
+                _ = ended.changed() => return,
+            };
+            let (shared, mut ended) = (shared.clone(), ended.clone());
+            let service = service_fn(move |request| {
+                let shared = shared.clone();
+                async move { Ok::<_, Infallible>(answer(&shared, &request).await) }
+            });
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service) => {}
+                    _ = ended.changed() => {}
+                }
+            });
+        }
+    });
+    serving
+}
+
+async fn answer(shared: &Arc<Shared>, request: &Request<Incoming>) -> Response<Body> {
+    let call = Call::new(request);
+    let mut changed = shared.changed.subscribe();
+    while shared.state.lock().unwrap().held.contains(&*call.plural) {
+        changed.changed().await.unwrap();
+    }
     let mut state = shared.state.lock().unwrap();
-    state.calls.push(format!("{} {}", request.method(), request.uri()));
+    let view = if call.is_partial { " metadata" } else { "" };
+    state.calls.push(format!("{} {}{view}", request.method(), request.uri()));
     shared.changed.send_replace(());
     if let Some(at) = state.faults.iter().position(|(plural, _)| *plural == call.plural)
         && let Some((_, status)) = state.faults.remove(at)
     {
         return whole(status, &failure(status));
     }
+    if let Some(status) = state.refused.get(&*call.plural) {
+        return whole(*status, &failure(*status));
+    }
+    if call.name.is_some() {
+        let found = state.objects.values().find(|object| call.is_for(object));
+        return found.map_or_else(
+            || whole(StatusCode::NOT_FOUND, &failure(StatusCode::NOT_FOUND)),
+            |object| whole(StatusCode::OK, object),
+        );
+    }
     if !call.query.contains_key("watch") {
         return whole(StatusCode::OK, &state.list(&call));
     }
-    let cuts = state.cuts;
-    let body = StreamBody::new(told(shared.clone(), call, cuts));
-    Response::new(body.boxed_unsync())
+    let is_list = call.query.contains_key("sendInitialEvents");
+    if is_list && !state.streams {
+        return whole(StatusCode::UNPROCESSABLE_ENTITY, &failure(StatusCode::UNPROCESSABLE_ENTITY));
+    }
+    let told = Told {
+        lines: if is_list { state.initial(&call) } else { VecDeque::new() },
+        from: if is_list { state.version } else { call.version() },
+        changed: shared.changed.subscribe(),
+        cuts: state.cuts,
+    };
+    Response::new(StreamBody::new(tell(shared.clone(), call, told)).boxed_unsync())
+}
+
+/// How far a watch has come.
+struct Told {
+    /// The list that comes first.
+    lines: VecDeque<Value>,
+    from: u64,
+    changed: watch::Receiver<()>,
+    cuts: u64,
 }
 
 /// The lines of a watch.
-fn told(shared: Arc<Shared>, call: Call, cuts: u64) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
-    let from: u64 = call.query.get("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or_default();
-    let changed = shared.changed.subscribe();
-    futures::stream::unfold(Some((from, changed)), move |position| {
+fn tell(shared: Arc<Shared>, call: Call, told: Told) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
+    futures::stream::unfold(Some(told), move |told| {
         let (shared, call) = (shared.clone(), call.clone());
         async move {
-            let (from, mut changed) = position?;
+            let mut told = told?;
+            if let Some(line) = told.lines.pop_front() {
+                return Some((frame(&line), Some(told)));
+            }
             loop {
-                changed.borrow_and_update();
+                told.changed.borrow_and_update();
                 {
                     let state = shared.state.lock().unwrap();
-                    if from < state.oldest {
+                    if told.from < state.oldest {
                         let line = json!({ "type": "ERROR", "object": failure(StatusCode::GONE) });
                         return Some((frame(&line), None));
                     }
-                    if let Some((version, line)) = state.next(from, &call) {
-                        return Some((frame(&line), Some((version, changed.clone()))));
+                    if let Some((version, line)) = state.next(told.from, &call) {
+                        told.from = version;
+                        return Some((frame(&line), Some(told)));
                     }
-                    if state.cuts != cuts {
+                    if state.cuts != told.cuts {
                         return None;
                     }
                 }
-                changed.changed().await.ok()?;
+                told.changed.changed().await.ok()?;
             }
         }
     })
@@ -205,6 +321,11 @@ impl State {
     fn apply(&mut self, mut object: Value) {
         self.version += 1;
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        if let Some(Value::Object(texts)) = object.as_object_mut().unwrap().remove("stringData") {
+            for (key, text) in texts {
+                object["data"][key] = BASE64_STANDARD.encode(text.as_str().unwrap()).into();
+            }
+        }
         let was = self.objects.insert(key(&object), object.clone());
         let word = if was.is_some() { "MODIFIED" } else { "ADDED" };
         self.history.push((self.version, word, object));
@@ -220,8 +341,18 @@ impl State {
     /// The next word of a watch after a version.
     fn next(&self, from: u64, call: &Call) -> Option<(u64, Value)> {
         let (version, word, object) =
-            self.history.iter().find(|(version, _, object)| *version > from && call.is_for(object))?;
-        Some((*version, json!({ "type": word, "object": object })))
+            self.history.iter().find(|(version, _, object)| *version > from && call.is_about(object))?;
+        // What leaves the selection is told as gone.
+        let word = if call.is_selected(object) { word } else { "DELETED" };
+        Some((*version, json!({ "type": word, "object": call.view(object) })))
+    }
+
+    /// A list as the beginning of a watch.
+    fn initial(&self, call: &Call) -> VecDeque<Value> {
+        let objects = self.objects.values().filter(|object| call.is_for(object));
+        let end = json!({ "type": "BOOKMARK", "object": { "kind": "Bookmark", "apiVersion": "v1", "metadata": {
+            "resourceVersion": self.version.to_string(), "annotations": { "k8s.io/initial-events-end": "true" } } } });
+        objects.map(|object| json!({ "type": "ADDED", "object": call.view(object) })).chain([end]).collect()
     }
 
     /// A page: the `continue` token is the number of objects before it.
@@ -229,7 +360,7 @@ impl State {
         let number = |key: &str| call.query.get(key).and_then(|text| text.parse::<usize>().ok());
         let (before, limit) = (number("continue").unwrap_or(0), number("limit").unwrap_or(usize::MAX));
         let all: Vec<&Value> = self.objects.values().filter(|object| call.is_for(object)).collect();
-        let items: Vec<&Value> = all.iter().skip(before).take(limit).copied().collect();
+        let items: Vec<Value> = all.iter().skip(before).take(limit).map(|object| call.view(object)).collect();
         let end = before + items.len();
         let next = if end < all.len() { end.to_string() } else { String::new() };
         let metadata = json!({ "resourceVersion": self.version.to_string(), "continue": next });
@@ -244,19 +375,56 @@ fn key(object: &Value) -> (String, String, String) {
 // === impl Call ===
 
 impl Call {
-    fn new(uri: &http::Uri) -> Self {
-        let segments: Vec<&str> = uri.path().split('/').collect();
-        let namespace = segments.iter().position(|&it| it == "namespaces").and_then(|at| segments.get(at + 1));
+    fn new(request: &Request<Incoming>) -> Self {
+        let uri = request.uri();
+        // After `/api/v1` or `/apis/group/version`.
+        let prefix = if uri.path().starts_with("/api/") { 3 } else { 4 };
+        let mut segments: VecDeque<&str> = uri.path().split('/').skip(prefix).collect();
+        let namespace = (segments.len() > 2 && segments[0] == "namespaces").then(|| segments[1].to_owned());
+        if namespace.is_some() {
+            segments.drain(..2);
+        }
         let pairs = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+        let accept = request.headers().get("accept").and_then(|value| value.to_str().ok()).unwrap_or_default();
         Self {
-            plural: (*segments.last().unwrap()).to_owned(),
-            namespace: namespace.map(|&it| it.to_owned()),
-            query: pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            plural: segments[0].to_owned(),
+            namespace,
+            name: segments.get(1).map(|&name| name.to_owned()),
+            is_partial: accept.contains("PartialObjectMetadata"),
+            query: pairs.map(|(key, value)| (key.to_owned(), value.replace("%3D", "="))).collect(),
         }
     }
 
+    /// The version that a watch begins after.
+    fn version(&self) -> u64 {
+        self.query.get("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or_default()
+    }
+
     fn is_for(&self, object: &Value) -> bool {
+        self.is_about(object) && self.is_selected(object)
+    }
+
+    fn is_about(&self, object: &Value) -> bool {
         let in_namespace = |namespace: &String| text(object, "/metadata/namespace") == *namespace;
-        plural(object) == self.plural && self.namespace.as_ref().is_none_or(in_namespace)
+        let has_name = |name: &String| text(object, "/metadata/name") == *name;
+        plural(object) == self.plural
+            && self.namespace.as_ref().is_none_or(in_namespace)
+            && self.name.as_ref().is_none_or(has_name)
+    }
+
+    /// Whether it has the one label that is asked for, if one is.
+    fn is_selected(&self, object: &Value) -> bool {
+        let Some((label, value)) = self.query.get("labelSelector").and_then(|text| text.split_once('=')) else {
+            return true;
+        };
+        object["metadata"]["labels"][label] == *value
+    }
+
+    /// The object as it is told to whoever calls.
+    fn view(&self, object: &Value) -> Value {
+        if !self.is_partial {
+            return object.clone();
+        }
+        json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"] })
     }
 }

@@ -1,10 +1,16 @@
 //! The connection to the API server.
 
+mod contact;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use kube::Client;
+use kube::client::ClientBuilder;
 use kube::config::{Config, InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+
+pub use contact::Contact;
+use contact::ContactLayer;
 
 /// Which API server, and as whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +36,8 @@ pub enum AccessError {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer may say nothing: longer than a watch is held open.
+const READ_TIMEOUT: Duration = Duration::from_secs(310);
 
 // === impl Access ===
 
@@ -38,10 +46,8 @@ impl Access {
     ///
     /// # Errors
     /// See [`AccessError`].
-    pub async fn client(&self) -> Result<Client, AccessError> {
-        let mut config = self.config().await?;
-        config.connect_timeout = Some(CONNECT_TIMEOUT);
-        Ok(Client::try_from(config)?)
+    pub async fn client(&self) -> Result<(Client, Contact), AccessError> {
+        connect(self.config().await?)
     }
 
     async fn config(&self) -> Result<Config, AccessError> {
@@ -52,4 +58,16 @@ impl Access {
             None => Ok(Config::infer().await?),
         }
     }
+}
+
+/// Makes a client, and what tells of its contact with the server.
+///
+/// # Errors
+/// See [`AccessError`].
+pub fn connect(mut config: Config) -> Result<(Client, Contact), AccessError> {
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
+    let contact = Contact::default();
+    let builder = ClientBuilder::try_from(config)?;
+    Ok((builder.with_layer(&ContactLayer(contact.clone())).build(), contact))
 }

@@ -10,9 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::NAME;
+use super::secrets::Secrets;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::{Batch, Event, Kind, Object, ObjectRef};
+
+/// Numbers feeds, of all kinds.
+pub(super) type FeedId = usize;
 
 /// A word of a feed.
 #[derive(Debug)]
@@ -27,10 +31,16 @@ pub(super) enum Seen {
     Applied(Word),
     /// Something is gone.
     Deleted(ObjectRef),
-    /// The list was refused or broke off; it is tried again.
-    ListFailed(String),
-    /// The watch was refused or broke off; it is tried again.
-    WatchFailed(String),
+    /// A list or a watch was refused or broke off; it is tried again.
+    Failed(Failure),
+}
+
+/// Why a list or a watch did not go on.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub(super) error: String,
+    /// The server will not do it: trying again helps when somebody changes its mind.
+    pub(super) is_forbidden: bool,
 }
 
 /// An object, or what is known of one that cannot be read.
@@ -43,10 +53,20 @@ pub(super) enum Word {
 /// What the source knows.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    feeds: Vec<Feed>,
+    feeds: BTreeMap<FeedId, Feed>,
+    pub(super) secrets: Secrets,
+    /// Whether it is not known yet which feeds there are to be.
+    pub(super) awaits_feeds: bool,
+    /// The last demand for Secrets that is settled.
+    pub(super) answered: u64,
+    /// Whether the server does not answer.
+    pub(super) is_lost: bool,
+    /// Why the selected namespaces are not known.
+    scope_fault: Option<Diagnostic>,
     /// What the next batch holds.
     events: Vec<Event>,
     told: Vec<Diagnostic>,
+    told_answer: u64,
     /// Whether a complete batch was delivered.
     was_complete: bool,
 }
@@ -60,6 +80,8 @@ struct Feed {
     broken: BTreeMap<ObjectRef, Diagnostic>,
     fault: Option<Diagnostic>,
     is_complete: bool,
+    /// Whether its first list was refused; others are not held up for it.
+    is_forbidden: bool,
 }
 
 #[derive(Debug, Default)]
@@ -72,43 +94,88 @@ struct List {
 // === impl State ===
 
 impl State {
-    /// Adds a feed and returns its number.
-    pub(super) fn add_feed(&mut self, kind: Kind) -> usize {
-        self.feeds.push(Feed {
-            kind,
-            present: BTreeSet::new(),
-            list: None,
-            broken: BTreeMap::new(),
-            fault: None,
-            is_complete: false,
-        });
-        self.feeds.len() - 1
+    /// Adds a feed.
+    pub(super) fn add_feed(&mut self, id: FeedId, kind: Kind) {
+        self.feeds.insert(id, Feed::new(kind));
+    }
+
+    /// Ends a feed: what came from it is gone.
+    pub(super) fn remove_feed(&mut self, id: FeedId) {
+        if let Some(feed) = self.feeds.remove(&id) {
+            self.events.extend(feed.present.into_iter().map(Event::Delete));
+        }
     }
 
     /// Takes a word in.
-    pub(super) fn take(&mut self, feed: usize, seen: Seen) {
-        if let Some(feed) = self.feeds.get_mut(feed) {
+    pub(super) fn take(&mut self, id: FeedId, seen: Seen) {
+        if let Some(feed) = self.feeds.get_mut(&id) {
             self.events.extend(feed.take(seen));
         }
     }
 
+    /// Takes in what follows for Secrets.
+    pub(super) fn extend(&mut self, events: impl IntoIterator<Item = Event>) {
+        self.events.extend(events);
+    }
+
+    /// Notes whether the selected namespaces are known.
+    pub(super) fn set_scope_fault(&mut self, error: Option<&str>) {
+        self.scope_fault = error.map(|error| fault(Kind::Namespace, error));
+    }
+
+    /// Whether every feed has said all that it had at start.
+    pub(super) fn is_complete(&self) -> bool {
+        let settled = |feed: &Feed| feed.is_complete || feed.is_forbidden;
+        // Where a kind is refused altogether there is nothing to serve, and nothing to be ready for.
+        let is_known = |kind| self.feeds.values().any(|feed| feed.kind == kind && feed.is_complete);
+        let feeds = self.feeds.values();
+        !self.awaits_feeds
+            && self.secrets.is_settled()
+            && feeds.clone().all(settled)
+            && feeds.map(|feed| feed.kind).collect::<BTreeSet<_>>().into_iter().all(is_known)
+    }
+
     /// What is to be delivered now, if anything.
     pub(super) fn batch(&mut self, noticed: Instant) -> Option<Batch> {
-        let is_partial = !self.feeds.iter().all(|feed| feed.is_complete);
-        let diagnostics: Vec<Diagnostic> = self.feeds.iter().flat_map(Feed::diagnostics).collect();
-        let events = if is_partial { Vec::new() } else { std::mem::take(&mut self.events) };
-        let was_complete = std::mem::replace(&mut self.was_complete, !is_partial);
-        if events.is_empty() && diagnostics == self.told && (is_partial || was_complete) {
+        // Once everything was there, a new feed holds up nothing.
+        let is_complete = self.was_complete || self.is_complete();
+        let diagnostics: Vec<Diagnostic> = self.diagnostics();
+        let events = if is_complete { std::mem::take(&mut self.events) } else { Vec::new() };
+        let is_news = is_complete && (!self.was_complete || self.answered != self.told_answer);
+        if events.is_empty() && diagnostics == self.told && !is_news {
             return None;
         }
         self.told.clone_from(&diagnostics);
-        Some(Batch { source: NAME, events, diagnostics, noticed, is_complete: !is_partial })
+        (self.was_complete, self.told_answer) = (is_complete, self.answered);
+        Some(Batch { source: NAME, events, diagnostics, noticed, is_complete, answered: self.answered })
+    }
+
+    fn diagnostics(&self) -> Vec<Diagnostic> {
+        let lost = self.is_lost.then(|| {
+            let origin = Origin::new("Kubernetes", "", "", None);
+            Diagnostic::warning("SourceUnavailable", &origin, "the API server does not answer")
+                .hint("the last good state stays in force")
+        });
+        let feeds = self.feeds.values().flat_map(Feed::diagnostics);
+        lost.into_iter().chain(self.scope_fault.clone()).chain(feeds).chain(self.secrets.diagnostics()).collect()
     }
 }
 
 // === impl Feed ===
 
 impl Feed {
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            present: BTreeSet::new(),
+            list: None,
+            broken: BTreeMap::new(),
+            fault: None,
+            is_complete: false,
+            is_forbidden: false,
+        }
+    }
+
     fn take(&mut self, seen: Seen) -> Vec<Event> {
         match seen {
             Seen::Begin => self.list = Some(List::default()),
@@ -128,13 +195,19 @@ impl Feed {
                 self.broken.remove(&name);
                 return self.present.take(&name).map(Event::Delete).into_iter().collect();
             }
-            Seen::ListFailed(error) => self.fault = Some(fault(self.kind, &error)),
-            // The watch goes on from where it was: nothing is lost, and no word would tell that it is well again.
-            Seen::WatchFailed(error) => {
-                tracing::warn!(source = NAME, kind = self.kind.as_str(), error, "watch interrupted");
-            }
+            Seen::Failed(failure) => self.fail(&failure),
         }
         Vec::new()
+    }
+
+    fn fail(&mut self, failure: &Failure) {
+        if self.is_complete && self.list.is_none() {
+            // The watch goes on from where it was: nothing is lost, and no word would tell that it is well again.
+            tracing::warn!(source = NAME, kind = self.kind.as_str(), error = failure.error, "watch interrupted");
+            return;
+        }
+        self.fault = Some(fault(self.kind, &failure.error));
+        self.is_forbidden |= failure.is_forbidden;
     }
 
     /// Puts the list in the place of what was known, all at once.
@@ -176,7 +249,8 @@ fn broken(name: &ObjectRef, error: &str) -> Diagnostic {
     Diagnostic::error("InvalidObject", &name.origin(None), error).hint("its last good content stays in force")
 }
 
-fn fault(kind: Kind, error: &str) -> Diagnostic {
+/// What is said of a kind that cannot be listed.
+pub(super) fn fault(kind: Kind, error: &str) -> Diagnostic {
     let message = format!("cannot be listed: {error}");
     Diagnostic::error("SourceUnavailable", &Origin::new(kind.as_str(), "", "", None), message)
         .hint("the last good state stays in force; see that the ServiceAccount may list and watch them")

@@ -144,6 +144,20 @@ pub static PLUGIN_WORK_REFUSED: Family = Family::total(
     "tidegate_plugin_work_refused_total",
     "Work of plugins that was refused because the queue was full; their requests got 503.",
 );
+/// Whether a source can be reached.
+pub static SOURCE_UP: Family = Family {
+    name: "tidegate_source_up",
+    help: "Whether the last call to the source was answered; what it said last stays in force while it is not.",
+    kind: Kind::Gauge,
+    labels: &["source"],
+};
+/// When a source was heard.
+pub static SOURCE_CONTACT: Family = Family {
+    name: "tidegate_source_last_contact_timestamp_seconds",
+    help: "When the source was heard last, in seconds since 1970; 0 when never.",
+    kind: Kind::Gauge,
+    labels: &["source"],
+};
 /// When a certificate expires.
 pub static CERTIFICATE_EXPIRY: Family = Family {
     name: "tidegate_certificate_expiry_timestamp_seconds",
@@ -215,6 +229,8 @@ pub(super) static OBSERVED: &[&Family] = &[
     &PLUGIN_EVENTS,
     &PLUGIN_WORK_QUEUE,
     &PLUGIN_WORK_REFUSED,
+    &SOURCE_UP,
+    &SOURCE_CONTACT,
     &BUILD_INFO,
     &ACCESS_LOG_DROPPED,
     &ACCESS_LOG_QUEUE_LENGTH,

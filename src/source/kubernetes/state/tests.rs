@@ -13,7 +13,7 @@ fn named(name: &str) -> ObjectRef {
     ObjectRef::new(Kind::Ingress, "a", name)
 }
 
-fn listed(state: &mut State, feed: usize, names: &[&str]) {
+fn listed(state: &mut State, feed: FeedId, names: &[&str]) {
     state.take(feed, Seen::Begin);
     for name in names {
         state.take(feed, Seen::Listed(Word::Object(ingress(name))));
@@ -33,8 +33,8 @@ fn told(state: &mut State) -> Option<(Vec<String>, bool)> {
 
 fn one_feed(names: &[&str]) -> State {
     let mut state = State::default();
-    let feed = state.add_feed(Kind::Ingress);
-    listed(&mut state, feed, names);
+    state.add_feed(0, Kind::Ingress);
+    listed(&mut state, 0, names);
     told(&mut state);
     state
 }
@@ -46,18 +46,19 @@ fn said(names: &[&str]) -> Option<(Vec<String>, bool)> {
 #[test]
 fn nothing_is_delivered_before_every_feed_has_ended_its_first_list() {
     let mut state = State::default();
-    let (first, second) = (state.add_feed(Kind::Ingress), state.add_feed(Kind::Ingress));
-    listed(&mut state, first, &["x"]);
+    state.add_feed(0, Kind::Ingress);
+    state.add_feed(1, Kind::Ingress);
+    listed(&mut state, 0, &["x"]);
     assert_eq!(told(&mut state), None);
-    listed(&mut state, second, &[]);
+    listed(&mut state, 1, &[]);
     assert_eq!(told(&mut state), said(&["+x"]));
 }
 
 #[test]
 fn an_empty_server_is_complete_once() {
     let mut state = State::default();
-    let feed = state.add_feed(Kind::Ingress);
-    listed(&mut state, feed, &[]);
+    state.add_feed(0, Kind::Ingress);
+    listed(&mut state, 0, &[]);
     assert_eq!(told(&mut state), said(&[]));
     assert_eq!(told(&mut state), None);
 }
@@ -108,10 +109,43 @@ fn a_delete_that_comes_twice_is_told_once() {
 #[test]
 fn a_list_that_fails_is_told_until_one_succeeds_and_removes_nothing() {
     let mut state = one_feed(&["x"]);
-    state.take(0, Seen::ListFailed("403".into()));
+    state.take(0, Seen::Begin);
+    state.take(0, failed(false));
     let batch = state.batch(Instant::now()).unwrap();
     assert_eq!((batch.events.len(), batch.diagnostics.len(), batch.is_complete), (0, 1, true));
     listed(&mut state, 0, &["x"]);
     let batch = state.batch(Instant::now()).unwrap();
     assert_eq!((batch.events.len(), batch.diagnostics.len()), (1, 0));
+}
+
+fn failed(is_forbidden: bool) -> Seen {
+    Seen::Failed(Failure { error: "no".into(), is_forbidden })
+}
+
+#[test]
+fn a_forbidden_feed_holds_up_no_other_of_its_kind_and_a_forbidden_kind_holds_up_all() {
+    let mut state = State::default();
+    state.add_feed(0, Kind::Ingress);
+    state.add_feed(1, Kind::Ingress);
+    state.take(1, failed(true));
+    assert!(!state.is_complete());
+    listed(&mut state, 0, &["x"]);
+    assert!(state.is_complete());
+    let mut state = State::default();
+    state.add_feed(0, Kind::Ingress);
+    state.take(0, failed(true));
+    assert!(!state.is_complete(), "a server that refuses every Ingress has said nothing");
+    let mut state = State::default();
+    state.add_feed(0, Kind::Ingress);
+    state.take(0, failed(false));
+    assert!(!state.is_complete(), "a server that fails may succeed in a moment");
+}
+
+#[test]
+fn what_came_from_a_feed_goes_with_it() {
+    let mut state = one_feed(&["x"]);
+    state.add_feed(1, Kind::Ingress);
+    assert_eq!(told(&mut state), None);
+    state.remove_feed(0);
+    assert_eq!(told(&mut state), said(&["-x"]));
 }

@@ -1,0 +1,342 @@
+//! The running proxy with the Kubernetes source: what clients see while the API server changes, fails and comes back.
+//! C1 to C11 name the faults of a control plane that each of these is about.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::Value;
+use tempfile::TempDir;
+use tidegate::{Running, Settings, Tidegate};
+
+use crate::server::ApiServer;
+use crate::support::{Echo, PATIENCE, get, ingress, presented, request, service, tls_secret};
+
+/// A proxy that follows an API server.
+struct Edge {
+    running: Running,
+    folder: TempDir,
+}
+
+impl Edge {
+    /// Starts one that is ready.
+    async fn start(server: &ApiServer) -> Self {
+        let edge = Self::begin(server, "").await;
+        tokio::time::timeout(PATIENCE, edge.running.ready()).await.expect("the proxy gets ready");
+        edge
+    }
+
+    async fn begin(server: &ApiServer, kubernetes: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let kubeconfig = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: test\nclusters: [{{ name: test, cluster: {{ server: '{}' }} }}]\ncontexts: [{{ name: test, context: {{ cluster: test, user: test }} }}]\nusers: [{{ name: test, user: {{}} }}]\n",
+            server.uri()
+        );
+        std::fs::write(folder.path().join("kube.yaml"), kubeconfig).unwrap();
+        let conf = format!(
+            "listeners:\n  - {{ name: http, address: '127.0.0.1:0', protocol: http }}\n  - {{ name: https, address: '127.0.0.1:0', protocol: https }}\ntelemetry: {{ address: '127.0.0.1:0' }}\nadmin: off\naccessLog: off\nsources: {{ kubernetes: {{ kubeconfig: kube.yaml{kubernetes} }} }}\n"
+        );
+        let file = folder.path().join("tidegate.yaml");
+        std::fs::write(&file, conf).unwrap();
+        let settings = Settings::load(&file).unwrap();
+        let running = Tidegate::builder().plugins(tidegate_plugins::ALL).start(settings).await.unwrap();
+        Self { running, folder }
+    }
+
+    fn http(&self) -> std::net::SocketAddr {
+        self.running.listener("http").unwrap()
+    }
+
+    fn https(&self) -> std::net::SocketAddr {
+        self.running.listener("https").unwrap()
+    }
+
+    /// Waits until a host is answered with this status.
+    async fn until(&self, host: &str, status: u16) {
+        let wait = async {
+            while get(self.http(), host, "/").await.status != status {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{host} was never answered {status}"));
+    }
+
+    /// Waits until the diagnostics have this code, or have it no more.
+    async fn until_told(&self, code: &str, is_there: bool) {
+        let wait = async {
+            let mut revision = self.running.revision();
+            while self.running.diagnostics().iter().any(|it| it.code == code) != is_there {
+                self.running.after(revision).await;
+                revision = self.running.revision();
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait)
+            .await
+            .unwrap_or_else(|_| panic!("{code}: {:?}", self.running.diagnostics()));
+    }
+
+    async fn metric(&self, name: &str) -> f64 {
+        let text = get(self.running.telemetry().unwrap(), "localhost", "/metrics").await.text();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}"));
+        line.rsplit_once(' ').unwrap().1.parse().unwrap()
+    }
+}
+
+/// Requests without end; see [`Load::end`].
+struct Load {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<Vec<String>>,
+}
+
+impl Load {
+    fn start(edge: &Edge, host: &str) -> Self {
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (address, host) = (edge.http(), host.to_owned());
+        let (stopped, counted) = (stop.clone(), done.clone());
+        let task = tokio::spawn(async move {
+            let mut failures = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let response = get(address, &host, "/").await;
+                if response.status != 200 {
+                    failures.push(response.first_line);
+                }
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+            failures
+        });
+        Self { stop, done, task }
+    }
+
+    /// Waits for so many more requests.
+    async fn pass(&self, requests: usize) {
+        let until = self.done.load(Ordering::Relaxed) + requests;
+        let wait = async {
+            while self.done.load(Ordering::Relaxed) < until {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("requests are answered");
+    }
+
+    /// Every request that failed.
+    async fn end(self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap()
+    }
+}
+
+/// The objects of manifests.
+fn objects(manifests: &str) -> Vec<Value> {
+    let text = format!("\n{manifests}");
+    let documents = text.split("\n---\n").filter(|text| !text.trim().is_empty());
+    documents.map(|text| serde_saphyr::from_str(text).unwrap()).collect()
+}
+
+fn put(server: &ApiServer, manifests: &str) {
+    objects(manifests).into_iter().for_each(|object| server.apply(object));
+}
+
+fn tls_route(name: &str, host: &str, secret: &str) -> String {
+    ingress(name, host, &[("/", "a")]) + &format!("  tls: [ {{ hosts: [\"{host}\"], secretName: {secret} }} ]\n")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ingress_with_a_certificate_is_served() {
+    let echo = Echo::start("a").await;
+    let server = ApiServer::start().await;
+    let (secret, der) = tls_secret("cert", &["a.test"]);
+    put(&server, &(tls_route("a", "a.test", "cert") + &service("a", &[echo.address]) + &secret));
+    let edge = Edge::start(&server).await;
+    assert_eq!(presented(edge.https(), "a.test").await, der);
+    assert_eq!(get(edge.http(), "a.test", "/").await.status, 308);
+    assert_eq!(edge.metric("tidegate_source_up{source=\"kubernetes\"}").await, 1.0);
+    assert!(edge.metric("tidegate_source_last_contact_timestamp_seconds").await > 1e9);
+}
+
+/// What is new goes live together with its Secret: no client ever meets the default certificate.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_never_lives_without_its_certificate() {
+    let echo = Echo::start("a").await;
+    let server = ApiServer::start().await;
+    put(&server, &service("a", &[echo.address]));
+    let edge = Edge::start(&server).await;
+    for number in 0..10 {
+        let host = format!("h{number}.test");
+        let (secret, der) = tls_secret(&format!("cert{number}"), &[&host]);
+        put(&server, &(secret + &tls_route(&format!("i{number}"), &host, &format!("cert{number}"))));
+        edge.until(&host, 308).await;
+        assert_eq!(presented(edge.https(), &host).await, der, "{host}");
+    }
+    let (other, other_der) = tls_secret("other", &["h0.test"]);
+    let before = presented(edge.https(), "h0.test").await;
+    put(&server, &(other + &tls_route("i0", "h0.test", "other")));
+    let wait = async {
+        loop {
+            let now = presented(edge.https(), "h0.test").await;
+            if now == other_der {
+                return;
+            }
+            assert_eq!(now, before, "neither the old nor the new certificate");
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("the other certificate");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_follow_the_readiness_of_endpoints() {
+    let (one, two) = (Echo::start("one").await, Echo::start("two").await);
+    let server = ApiServer::start().await;
+    put(&server, &(ingress("a", "a.test", &[("/", "a")]) + &service("a", &[one.address, two.address])));
+    let edge = Edge::start(&server).await;
+    let generation = edge.running.generation();
+    let mut slice = objects(&service("a", &[one.address, two.address])).remove(1);
+    slice["endpoints"][0]["conditions"]["ready"] = false.into();
+    let revision = edge.running.revision();
+    server.apply(slice);
+    edge.running.after(revision).await;
+    for _ in 0..10 {
+        assert_eq!(get(edge.http(), "a.test", "/").await.server(), "two");
+    }
+    assert_eq!(edge.running.generation(), generation, "endpoints need no new snapshot");
+}
+
+/// C1: nothing is refused at the socket, and readiness waits for the first complete state.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_server_at_start_it_waits_and_says_so() {
+    let echo = Echo::start("a").await;
+    let server = ApiServer::start().await;
+    put(&server, &(ingress("a", "a.test", &[("/", "a")]) + &service("a", &[echo.address])));
+    server.vanish();
+    let edge = Edge::begin(&server, "").await;
+    edge.until_told("SourceUnavailable", true).await;
+    assert_eq!(get(edge.http(), "a.test", "/").await.status, 503);
+    assert_eq!(get(edge.running.telemetry().unwrap(), "localhost", "/readyz").await.status, 503);
+    server.come_back().await;
+    edge.until("a.test", 200).await;
+    assert_eq!(get(edge.running.telemetry().unwrap(), "localhost", "/readyz").await.status, 200);
+    edge.until_told("SourceUnavailable", false).await;
+}
+
+/// C2: what was said last stays in force, and the process stays ready.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_goes_away_takes_no_route_with_it() {
+    let echo = Echo::start("a").await;
+    let server = ApiServer::start().await;
+    put(&server, &(ingress("a", "a.test", &[("/", "a")]) + &service("a", &[echo.address])));
+    let edge = Edge::start(&server).await;
+    let load = Load::start(&edge, "a.test");
+    server.vanish();
+    edge.until_told("SourceUnavailable", true).await;
+    assert_eq!(edge.metric("tidegate_source_up{source=\"kubernetes\"}").await, 0.0);
+    assert_eq!(get(edge.running.telemetry().unwrap(), "localhost", "/readyz").await.status, 200);
+    load.pass(100).await;
+    put(&server, &ingress("b", "b.test", &[("/", "a")]));
+    server.come_back().await;
+    edge.until("b.test", 200).await;
+    edge.until_told("SourceUnavailable", false).await;
+    assert_eq!(load.end().await, [""; 0]);
+}
+
+/// C3, C4: a new list lands in one swap, however slowly it comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_history_and_a_slow_list_cost_no_request() {
+    let echo = Echo::start("a").await;
+    let server = ApiServer::start().await;
+    let routes: String = (0..20).map(|number| ingress(&format!("i{number}"), "a.test", &[("/", "a")])).collect();
+    put(&server, &(routes + &ingress("gone", "gone.test", &[("/", "a")]) + &service("a", &[echo.address])));
+    let edge = Edge::start(&server).await;
+    let load = Load::start(&edge, "a.test");
+    server.watched("ingresses", 2).await;
+    server.hold("ingresses");
+    server.delete_unseen(&objects(&ingress("gone", "gone.test", &[("/", "a")])).remove(0));
+    load.pass(200).await;
+    assert_eq!(get(edge.http(), "gone.test", "/").await.status, 200, "the last good state is in force");
+    server.release("ingresses");
+    edge.until("gone.test", 404).await;
+    load.pass(50).await;
+    assert_eq!(load.end().await, [""; 0]);
+}
+
+/// C5: the same state is no new snapshot, however often and in whatever order it is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_told_again_changes_nothing() {
+    let echo = Echo::start("a").await;
+    let server = ApiServer::start().await;
+    let manifests = ingress("a", "a.test", &[("/", "a")]) + &service("a", &[echo.address]);
+    put(&server, &manifests);
+    let edge = Edge::start(&server).await;
+    server.watched("endpointslices", 2).await;
+    let generation = edge.running.generation();
+    for object in objects(&manifests).iter().rev() {
+        let revision = edge.running.revision();
+        server.repeat(object);
+        edge.running.after(revision).await;
+    }
+    assert_eq!(edge.running.generation(), generation);
+    let revision = edge.running.revision();
+    server.apply(objects(&ingress("b", "b.test", &[("/", "a")])).remove(0));
+    edge.running.after(revision).await;
+    assert_eq!(edge.running.generation(), generation + 1);
+}
+
+/// C6, C10: what one object or one permission does wrong stays its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_malformed_object_and_a_revoked_permission_hurt_no_other() {
+    let echo = Echo::start("a").await;
+    let server = ApiServer::start().await;
+    put(&server, &(ingress("a", "a.test", &[("/", "a")]) + &service("a", &[echo.address])));
+    let edge = Edge::start(&server).await;
+    let mut bad = objects(&ingress("bad", "bad.test", &[("/", "a")])).remove(0);
+    bad["spec"]["rules"] = 7.into();
+    bad["metadata"]["annotations"] = serde_json::json!({ "garbage": "x".repeat(1 << 20) });
+    server.apply(bad);
+    edge.until_told("InvalidObject", true).await;
+    for status in [StatusCode::FORBIDDEN, StatusCode::UNAUTHORIZED] {
+        server.refuse("endpointslices", status);
+        server.cut();
+        let host = format!("{status}.test").replace(' ', "-").to_lowercase();
+        put(&server, &ingress(&host.replace('.', "-"), &host, &[("/", "a")]));
+        edge.until(&host, 200).await;
+        assert_eq!(get(edge.http(), "a.test", "/").await.status, 200);
+    }
+}
+
+/// C7: the last good certificate stays; other hosts notice nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_certificate_keeps_the_last_good_one() {
+    let echo = Echo::start("a").await;
+    let server = ApiServer::start().await;
+    let (secret, der) = tls_secret("cert", &["a.test"]);
+    let (other, other_der) = tls_secret("other", &["b.test"]);
+    let routes = tls_route("a", "a.test", "cert") + &tls_route("b", "b.test", "other");
+    put(&server, &(routes + &service("a", &[echo.address]) + &secret + &other));
+    let edge = Edge::start(&server).await;
+    let mut broken = objects(&secret).remove(0);
+    broken["stringData"]["tls.key"] = "rubbish".into();
+    server.apply(broken);
+    edge.until_told("InvalidCertificate", true).await;
+    assert_eq!(presented(edge.https(), "a.test").await, der);
+    assert_eq!(presented(edge.https(), "b.test").await, other_der);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_the_source_needs_a_restart_and_says_so() {
+    let server = ApiServer::start().await;
+    let edge = Edge::start(&server).await;
+    let file = edge.folder.path().join("tidegate.yaml");
+    let conf = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, conf.replace("kube.yaml", "kube.yaml, namespaces: [a]")).unwrap();
+    edge.until_told("NeedsRestart", true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_namespace_sees_nothing_of_another() {
+    let echo = Echo::start("a").await;
+    let server = ApiServer::start().await;
+    put(&server, &(ingress("a", "a.test", &[("/", "a")]) + &service("a", &[echo.address])));
+    let edge = Edge::begin(&server, ", namespaces: [other]").await;
+    tokio::time::timeout(PATIENCE, edge.running.ready()).await.expect("ready");
+    assert_eq!(request(edge.http(), "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.status, 404);
+}
