@@ -3,6 +3,7 @@
 //! A program of one's own is `Tidegate::builder().plugins(…).run()`; a test starts a proxy with
 //! [`Builder::start`] and asks the [`Running`] for its addresses.
 
+mod cluster;
 mod control;
 mod echo;
 mod inspect;
@@ -102,12 +103,18 @@ impl Builder {
             stop.subscribe(),
         ));
         let (sender, inbox) = mpsc::channel(INBOX);
-        let sources = sources::start(settings, live.clone(), sender).await?;
-        let demand = sources.cluster().map(|cluster| {
+        let (kubernetes, status) = (settings.process.sources.kubernetes.clone(), settings.conf.ingress.status.clone());
+        let mut sources = sources::start(settings, live.clone(), sender).await?;
+        let mut control = Control::new(compiler, shared.clone(), sources.names());
+        if let (Some(cluster), Some(spec)) = (sources.cluster(), kubernetes) {
             observe::contact(shared.metrics(), cluster.contact.clone());
-            cluster.demand.clone()
-        });
-        let control = Control::new(compiler, shared.clone(), sources.names()).with_demand(demand);
+            control = control.with_demand(Some(cluster.demand.clone()));
+            if let Some((writing, outlet, counts)) = cluster.write(&spec, status.as_ref())? {
+                observe::writing(shared.metrics(), writing.leadership(), counts);
+                control = control.with_outlet(outlet);
+                sources.keep(writing);
+            }
+        }
         std::thread::Builder::new()
             .name("control".into())
             .spawn(move || control.run(inbox))

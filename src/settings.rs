@@ -19,9 +19,10 @@ use crate::origin::{Origin, Place};
 use crate::resources::conf::Conf;
 use crate::yaml::{self, Entry, FieldError, Node};
 
+pub(crate) use process::needs_restart;
 pub use process::{
-    AccessLogSpec, AddressSpec, Alpn, FilesSpec, KubernetesSpec, ListenerProtocol, ListenerSpec, LogFormat, LogLevel,
-    LogSpec, LogStyle, Process, ShutdownSpec, SourcesSpec, Switch, TlsSpec, TlsVersion,
+    AccessLogSpec, AddressSpec, Alpn, FilesSpec, KubernetesSpec, LeaderElectionSpec, ListenerProtocol, ListenerSpec,
+    LogFormat, LogLevel, LogSpec, LogStyle, Process, ShutdownSpec, SourcesSpec, Switch, TlsSpec, TlsVersion,
 };
 pub use schema::schema;
 

@@ -134,6 +134,14 @@ impl Translator {
         touched
     }
 
+    /// Ingresses that routes or a default backend were made of.
+    pub fn served(&self) -> impl Iterator<Item = &ObjectName> {
+        self.contributions.iter().filter_map(|(unit, contribution)| match unit {
+            Unit::Ingress(name) if contribution.adds_hosts() => Some(name),
+            _ => None,
+        })
+    }
+
     /// Which Secrets came into use since it was asked last, and which went out of it.
     pub fn take_demand(&mut self) -> Vec<(ObjectName, bool)> {
         let mut changes = Vec::new();

@@ -14,9 +14,11 @@ use super::shared::{Report, Shared};
 use crate::compile::Compiler;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::model::Touched;
-use crate::resources::{Batch, Resources};
-use crate::source::kubernetes::Demand;
+use crate::resources::{Batch, Changes, Kind, ObjectName, Resources};
+use crate::source::kubernetes::write::Outlet;
+use crate::source::kubernetes::{Demand, Note};
 use crate::translate::Translator;
+use crate::translate::annotations;
 
 /// Batches that are taken in at once, so that a flood of changes is compiled a few times and not once each.
 const MAX_BATCHES: usize = 256;
@@ -41,6 +43,10 @@ pub(crate) struct Control {
     /// between: a route goes live together with its Secrets.
     asked: u64,
     answered: u64,
+    /// Where that is told which is to be written to a cluster.
+    outlet: Option<Outlet>,
+    /// Changed Ingresses that want to be told when they are live.
+    to_tell: BTreeSet<ObjectName>,
 }
 
 /// How long each stage of a change took.
@@ -69,7 +75,16 @@ impl Control {
             demand: None,
             asked: 0,
             answered: 0,
+            outlet: None,
+            to_tell: BTreeSet::new(),
         }
+    }
+
+    /// Tells there what is to be written to a cluster.
+    #[must_use]
+    pub(crate) fn with_outlet(mut self, outlet: Outlet) -> Self {
+        self.outlet = Some(outlet);
+        self
     }
 
     /// Asks there for the Secrets that are in use.
@@ -109,6 +124,7 @@ impl Control {
         let changes = self.resources.apply(events);
         let touched = self.translator.apply(&self.resources, &changes);
         self.touched.merge(touched);
+        self.note_curious(&changes);
         let translate = started.elapsed();
         self.ask();
         if self.awaited.is_empty() && self.answered >= self.asked {
@@ -155,8 +171,41 @@ impl Control {
             }
         }
         let spent = Spent { translate, compile: started.elapsed() };
-        self.report(noticed, &spent, self.shared.snapshot.load().generation > previous.generation);
+        let is_new = self.shared.snapshot.load().generation > previous.generation;
+        self.report(noticed, &spent, is_new);
+        self.tell_cluster(noticed, is_new);
         self.shared.readiness.set_loaded();
+    }
+
+    /// Remembers which changed Ingresses want to be told when they are live.
+    fn note_curious(&mut self, changes: &Changes) {
+        for object in changes.objects.iter().filter(|object| object.kind == Kind::Ingress) {
+            let ingress = self.resources.ingresses.get(&object.name);
+            if ingress.is_some_and(|it| annotations::asks_when_live(&it.object.annotations)) {
+                self.to_tell.insert(object.name.clone());
+            }
+        }
+    }
+
+    /// Tells whoever writes to the cluster what is live now.
+    fn tell_cluster(&mut self, noticed: Instant, is_new: bool) {
+        let (generation, elapsed) = (self.shared.snapshot.load().generation, noticed.elapsed());
+        for name in std::mem::take(&mut self.to_tell) {
+            info!(object = format!("Ingress/{name}"), generation, elapsed_ms = millis(elapsed), "live");
+            if let Some(outlet) = &self.outlet {
+                outlet.note(Note::live(&name.namespace, &name.name, generation, elapsed));
+            }
+        }
+        let Some(outlet) = &self.outlet else { return };
+        outlet.findings(Arc::new(self.shared.report.load().diagnostics.clone()));
+        if is_new {
+            let served = self.translator.served().filter(|name| self.is_of_cluster(name));
+            outlet.served(Arc::new(served.cloned().collect()));
+        }
+    }
+
+    fn is_of_cluster(&self, ingress: &ObjectName) -> bool {
+        self.resources.ingresses.get(ingress).is_some_and(|it| it.origin.place.is_none())
     }
 
     /// Tells what sources have to say while something is still waited for.

@@ -12,6 +12,7 @@ use crate::diagnostic::Diagnostic;
 use crate::explain::ListenerFacts;
 use crate::front::{ListenerProtocol, ListenerSpec, TlsPolicy, TlsVersion};
 use crate::origin::Origin;
+use crate::resources::conf::StatusSpec;
 use crate::settings::{self, AccessLogSpec, Alpn, LogFormat, Process, Settings, ShutdownSpec, TlsSpec};
 use crate::snapshot::certificates::ServedCertificate;
 use crate::telemetry::AccessLog;
@@ -25,6 +26,8 @@ pub(super) struct Live {
     file: PathBuf,
     folder: PathBuf,
     log: OnceLock<ProcessLog>,
+    /// What was in force at start, and is until the end.
+    status: Option<StatusSpec>,
 }
 
 // === impl Live ===
@@ -42,8 +45,8 @@ impl Live {
             facts.certificate.store(certificate.with_context(|| format!("listener `{}`", listener.name))?);
         }
         shared.telemetry.set_access_log(process.access_log.on().map(|spec| access_log(spec, &folder)).transpose()?);
-        let file = settings.file.clone();
-        Ok(Self { shared, process: Mutex::new(process), file, folder, log: OnceLock::new() })
+        let (file, status) = (settings.file.clone(), settings.conf.ingress.status.clone());
+        Ok(Self { shared, process: Mutex::new(process), file, folder, log: OnceLock::new(), status })
     }
 
     /// Puts new settings in force as far as that can be done, and says what cannot.
@@ -51,6 +54,9 @@ impl Live {
         let new = &settings.process;
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = process.restart_needed(new);
+        if settings.conf.ingress.status != self.status && new.sources.kubernetes.is_some() {
+            found.push(settings::needs_restart("ingress.status"));
+        }
         for diagnostic in &mut found {
             let field = diagnostic.origin.field.clone();
             diagnostic.origin = settings::origin(&settings.file).at(field);

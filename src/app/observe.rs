@@ -9,8 +9,8 @@ use super::workers::Counts;
 use crate::front::{FrontMetrics, ListenerCounts};
 use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Instance;
-use crate::source::kubernetes;
 use crate::source::kubernetes::client::Contact;
+use crate::source::kubernetes::{self, Leadership, write};
 use crate::telemetry::metrics::{Metrics, Sample, family};
 
 /// Takes one sample.
@@ -79,6 +79,18 @@ pub(super) fn contact(metrics: &Metrics, contact: Contact) {
         let labels: &[&str] = &[kubernetes::NAME];
         emit(Sample { family: &family::SOURCE_UP, labels, value: f64::from(u8::from(!contact.is_lost())) });
         emit(Sample { family: &family::SOURCE_CONTACT, labels, value: contact.heard() });
+    }));
+}
+
+/// What is written to a cluster.
+pub(super) fn writing(metrics: &Metrics, leadership: Leadership, counts: Arc<write::Counts>) {
+    metrics.observe(Box::new(move |emit| {
+        let mut tell = |family, labels: &[&str], value: u64| emit(Sample { family, labels, value: value as f64 });
+        tell(&family::LEADER, &[], u64::from(leadership.is_held()));
+        tell(&family::STATUS_WRITES, &["written"], counts.status_writes.load(Ordering::Relaxed));
+        tell(&family::STATUS_WRITES, &["failed"], counts.status_failures.load(Ordering::Relaxed));
+        tell(&family::STATUS_QUEUE, &[], counts.status_waiting.load(Ordering::Relaxed));
+        tell(&family::EVENTS, &[], counts.events.load(Ordering::Relaxed));
     }));
 }
 

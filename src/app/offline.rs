@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::cluster::Cluster;
 use super::control::Control;
 use super::shared::Shared;
-use super::sources::{Cluster, NOT_STARTED};
+use super::sources::NOT_STARTED;
 use super::{Builder, parts};
 use crate::diagnostic::Diagnostic;
 use crate::explain::{self, Explanation, Question, RouteRow};
@@ -40,7 +41,7 @@ impl ClusterReader {
     fn start(spec: &KubernetesSpec, settings: &Settings) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (sender, inbox) = mpsc::channel(1);
-        let cluster = runtime.block_on(super::sources::cluster(spec, settings, sender))?;
+        let cluster = runtime.block_on(Cluster::follow(spec, settings, sender))?;
         Ok(Self { runtime, cluster, inbox })
     }
 

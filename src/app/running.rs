@@ -110,7 +110,8 @@ impl Running {
         let shutdown = self.live.shutdown();
         self.shared.readiness.begin_drain();
         info!(delay = %shutdown.delay, timeout = %shutdown.timeout, "stopping");
-        tokio::time::sleep(shutdown.delay.0).await;
+        // Others may lead while this process still serves.
+        tokio::join!(self.sources.stop_writing(), tokio::time::sleep(shutdown.delay.0));
         self.listeners.drain().await;
         let drain = self.listeners.drain_state();
         if tokio::time::timeout(shutdown.timeout.0, drain.idle()).await.is_err() {

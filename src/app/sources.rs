@@ -8,16 +8,16 @@ use std::time::Instant;
 use anyhow::Context;
 use tokio::sync::mpsc;
 
+use super::cluster::Cluster;
 use super::echo;
 use super::live::Live;
 use crate::diagnostic::Diagnostic;
 use crate::resources::conf::{Conf, EndpointSpec};
 use crate::resources::{Batch, Event, Object};
-use crate::settings::{self, KubernetesSpec, Settings};
+use crate::settings::{self, Settings};
 use crate::source::conf::ConfFile;
 use crate::source::files::{Files, Wanted};
-use crate::source::kubernetes::client::{Access, Contact};
-use crate::source::kubernetes::{Demand, Kubernetes, Scope};
+use crate::source::kubernetes::write::Writing;
 use crate::source::{Reload, Watching, conf, files, kubernetes};
 
 /// Name under which the process's own findings stand among those of sources.
@@ -30,15 +30,9 @@ pub(super) struct Sources {
     names: Vec<&'static str>,
     watching: Vec<Watching>,
     cluster: Option<Cluster>,
+    writing: Option<Writing>,
     // Keeps the control plane alive where nothing is watched.
     _sender: mpsc::Sender<Batch>,
-}
-
-/// The Kubernetes source, and what is told to it and by it.
-pub(super) struct Cluster {
-    pub(super) demand: Demand,
-    pub(super) contact: Contact,
-    _running: kubernetes::Running,
 }
 
 /// Built-in upstreams that run, by name.
@@ -69,10 +63,16 @@ pub(super) fn read_once(settings: &Settings) -> Vec<Batch> {
 /// # Errors
 /// A thread or a built-in upstream that cannot be started.
 pub(super) async fn start(settings: Settings, live: Arc<Live>, sender: mpsc::Sender<Batch>) -> anyhow::Result<Sources> {
-    let mut sources = Sources { names: vec![conf::NAME], watching: Vec::new(), cluster: None, _sender: sender.clone() };
+    let mut sources = Sources {
+        names: vec![conf::NAME],
+        watching: Vec::new(),
+        cluster: None,
+        writing: None,
+        _sender: sender.clone(),
+    };
     if let Some(spec) = &settings.process.sources.kubernetes {
         sources.names.push(kubernetes::NAME);
-        sources.cluster = Some(cluster(spec, &settings, sender.clone()).await?);
+        sources.cluster = Some(Cluster::follow(spec, &settings, sender.clone()).await?);
     }
     let mut builtins = Builtins::default();
     let mut follow = Follow::default();
@@ -110,28 +110,6 @@ pub(super) async fn start(settings: Settings, live: Arc<Live>, sender: mpsc::Sen
     Ok(sources)
 }
 
-/// Starts to follow a cluster.
-///
-/// # Errors
-/// There is no access to one. A server that does not answer is no error: it is tried again.
-pub(super) async fn cluster(
-    spec: &KubernetesSpec,
-    settings: &Settings,
-    sender: mpsc::Sender<Batch>,
-) -> anyhow::Result<Cluster> {
-    let kubeconfig = spec.kubeconfig.as_ref().map(|file| settings.folder.join(file));
-    let access = Access { kubeconfig, context: spec.context.clone() };
-    let (client, contact) = access.client().await.context("sources.kubernetes")?;
-    let scope = match (&spec.namespace_selector, &*spec.namespaces) {
-        (Some(labels), _) => Scope::Selector(labels.clone()),
-        (None, []) => Scope::All,
-        (None, names) => Scope::Namespaces(names.to_vec()),
-    };
-    let source = Kubernetes::new(client, contact, &scope);
-    let (demand, contact) = (source.demand(), source.contact());
-    Ok(Cluster { demand, contact, _running: source.watch(sender) })
-}
-
 // === impl Sources ===
 
 impl Sources {
@@ -148,6 +126,18 @@ impl Sources {
     /// The Kubernetes source, when there is one.
     pub(super) fn cluster(&self) -> Option<&Cluster> {
         self.cluster.as_ref()
+    }
+
+    /// Keeps what is written to the cluster going until [`Sources::stop_writing`].
+    pub(super) fn keep(&mut self, writing: Writing) {
+        self.writing = Some(writing);
+    }
+
+    /// Ends writing to the cluster and gives the Lease back.
+    pub(super) async fn stop_writing(&self) {
+        if let Some(writing) = &self.writing {
+            writing.stop().await;
+        }
     }
 
     /// Makes every source look again at once.

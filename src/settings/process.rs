@@ -162,7 +162,7 @@ pub struct FilesSpec {
 
 /// Kubernetes objects of an API server: Ingresses, IngressClasses, Services, EndpointSlices, and the Secrets that
 /// routes refer to.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct KubernetesSpec {
     /// A kubeconfig file. Default: the Pod's ServiceAccount in a cluster, else `$KUBECONFIG`, else `~/.kube/config`.
@@ -174,6 +174,20 @@ pub struct KubernetesSpec {
     /// Only namespaces with these labels are read, written as for `kubectl -l`: `team=a,stage in (live,test)`. Not
     /// together with `namespaces`.
     pub namespace_selector: Option<String>,
+    /// Which of several replicas writes to the cluster (status and events), or `off`: this process always does.
+    pub leader_election: Switch<LeaderElectionSpec>,
+    /// Whether events tell on the objects what there is to say about them. Default true.
+    pub events: bool,
+}
+
+/// A `coordination.k8s.io/v1` Lease, whose holder writes. Traffic never depends on it.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct LeaderElectionSpec {
+    /// The Lease: `name`, of the Pod's own namespace, or `namespace/name`. Default `tidegate-leader`.
+    pub lease: String,
+    /// How long a Lease that nobody renews keeps others away; at least 12s. Default 15s.
+    pub duration: Duration,
 }
 
 /// How the process stops.
@@ -297,7 +311,8 @@ impl Process {
     }
 }
 
-fn needs_restart(field: &str) -> Diagnostic {
+/// The word for a change that takes no effect yet.
+pub(crate) fn needs_restart(field: &str) -> Diagnostic {
     let origin = Origin::new("Conf", "", "", None);
     let message = format!("the change of `{field}` needs a restart; the old value stays in force");
     Diagnostic::warning("NeedsRestart", &origin.at(field), message).hint("restart tidegate when it suits")
@@ -308,6 +323,25 @@ fn needs_restart(field: &str) -> Diagnostic {
 impl Default for AccessLogSpec {
     fn default() -> Self {
         Self { path: "stdout".to_owned(), format: LogFormat::default() }
+    }
+}
+
+impl Default for KubernetesSpec {
+    fn default() -> Self {
+        Self {
+            kubeconfig: None,
+            context: None,
+            namespaces: Vec::new(),
+            namespace_selector: None,
+            leader_election: Switch::On(LeaderElectionSpec::default()),
+            events: true,
+        }
+    }
+}
+
+impl Default for LeaderElectionSpec {
+    fn default() -> Self {
+        Self { lease: "tidegate-leader".to_owned(), duration: Duration(std::time::Duration::from_secs(15)) }
     }
 }
 

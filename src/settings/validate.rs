@@ -1,10 +1,15 @@
 //! What types cannot say about the conf file.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::{ListenerProtocol, ListenerSpec, Process};
+use crate::host::HostPattern;
 use crate::resources::conf::Conf;
+
+/// A hold of two thirds of it, and a write of 4 s that was begun at its end, are over before others may write.
+const SHORTEST_LEASE: Duration = Duration::from_secs(12);
 
 /// Something that cannot be.
 pub(super) struct Fault {
@@ -22,6 +27,7 @@ pub(super) fn faults(process: &Process, conf: &Conf) -> Vec<Fault> {
     process.listeners.iter().enumerate().for_each(|(index, listener)| tls(index, listener, &mut faults));
     files(process, &mut faults);
     kubernetes(process, &mut faults);
+    status(conf, &mut faults);
     access_log(process, &mut faults);
     authorities(conf, &mut faults);
     faults
@@ -105,6 +111,44 @@ fn kubernetes(process: &Process, faults: &mut Vec<Fault>) {
         let field = "sources.kubernetes.namespaceSelector".to_owned();
         faults.push(Fault::new("InvalidConf", field, message, "keep one of them"));
     }
+    let Some(election) = spec.leader_election.on() else { return };
+    let field = |name: &str| format!("sources.kubernetes.leaderElection.{name}");
+    if !is_name(&election.lease, 1) && !is_name(&election.lease, 2) {
+        let message = format!("`{}` is not a Lease", election.lease);
+        faults.push(Fault::new("InvalidConf", field("lease"), message, "write `name` or `namespace/name`"));
+    }
+    if election.duration.0 < SHORTEST_LEASE {
+        let message = format!("{} is too short: a slow write might outlive it", election.duration);
+        faults.push(Fault::new("InvalidConf", field("duration"), message, "give it 12s or more"));
+    }
+}
+
+fn status(conf: &Conf, faults: &mut Vec<Fault>) {
+    let Some(spec) = &conf.ingress.status else { return };
+    let given = [spec.publish_service.is_some(), !spec.addresses.is_empty(), spec.node_addresses.is_some()];
+    if given.into_iter().filter(|is_given| *is_given).count() != 1 {
+        let message = "one of `publishService`, `addresses` and `nodeAddresses` is needed".to_owned();
+        faults.push(Fault::new("InvalidConf", "ingress.status".to_owned(), message, "give exactly one of them"));
+    }
+    if let Some(service) = spec.publish_service.as_ref().filter(|service| !is_name(service, 2)) {
+        let message = format!("`{service}` is not a Service");
+        let field = "ingress.status.publishService".to_owned();
+        faults.push(Fault::new("InvalidConf", field, message, "write `namespace/name`"));
+    }
+    for (index, address) in spec.addresses.iter().enumerate().filter(|(_, text)| !is_address(text)) {
+        let message = format!("`{address}` is neither an IP address nor a host name");
+        let field = format!("ingress.status.addresses[{index}]");
+        faults.push(Fault::new("InvalidConf", field, message, "write one, without a port"));
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok() || matches!(HostPattern::parse(text), Ok(HostPattern::Exact(_)))
+}
+
+/// Whether it is so many names with slashes between them.
+fn is_name(text: &str, parts: usize) -> bool {
+    text.split('/').count() == parts && text.split('/').all(|part| !part.is_empty())
 }
 
 fn access_log(process: &Process, faults: &mut Vec<Fault>) {

@@ -6,9 +6,16 @@
 
 pub mod client;
 mod demand;
+mod events;
+mod leader;
+mod pace;
 mod secrets;
 mod state;
+mod status;
+#[cfg(test)]
+mod testing;
 mod words;
+pub mod write;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -31,8 +38,11 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::resources::{Batch, Object, ObjectName, Strings};
 use client::Contact;
 pub use demand::Demand;
+pub use events::Note;
+pub use leader::{Election, Leadership, Timing};
 use secrets::{Fetched, Version};
 use state::{FeedId, Seen, State};
+pub use status::{Address, AddressSource, NodeAddress, Replicas, Served, StatusConfig};
 use words::{Chosen, Watched};
 
 /// Name of this source in batches, logs and metrics.

@@ -9,6 +9,7 @@ mod plugins;
 mod policy;
 mod redirect;
 mod security;
+mod tell;
 
 use super::contribution::Overrides;
 use super::policy::Wait;
@@ -19,6 +20,7 @@ use crate::origin::Origin;
 use crate::resources::object::Annotations;
 
 pub(super) use auth::plugin as auth_plugin;
+pub use tell::asks_when_live;
 
 /// Prefix of tidegate's own annotations, without the slash.
 pub const PREFIX: &str = "tidegate.io";
@@ -36,6 +38,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
     policy::PROXY_BODY_SIZE,
     policy::PROXY_NEXT_UPSTREAM_TRIES,
     plugins::PLUGINS,
+    tell::REPORT_LIVE,
     auth::AUTH_TYPE,
     auth::AUTH_SECRET,
     auth::AUTH_SECRET_TYPE,

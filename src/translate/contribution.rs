@@ -130,6 +130,11 @@ impl Contribution {
         Self { diagnostics: [diagnostic].into(), ..Self::default() }
     }
 
+    /// Whether requests reach it.
+    pub(super) fn adds_hosts(&self) -> bool {
+        self.hosts.keys().next().is_some()
+    }
+
     /// Whether it names plugin instances of the conf.
     pub(super) fn names_plugins(&self) -> bool {
         self.plugins.as_ref().is_some_and(|plugins| plugins.names_some)

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use futures::Stream;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
@@ -52,6 +53,9 @@ struct State {
     /// Counts how often all watches were cut.
     cuts: u64,
 }
+
+/// Kinds that are written.
+const KINDS: [(&str, &str); 3] = [("leases", "Lease"), ("ingresses", "Ingress"), ("events", "Event")];
 
 /// What is asked for.
 #[derive(Clone)]
@@ -154,6 +158,31 @@ impl ApiServer {
         });
     }
 
+    /// The object of a plural and a name, in whatever namespace.
+    pub fn object(&self, plural: &str, name: &str) -> Option<Value> {
+        let state = self.shared.state.lock().unwrap();
+        let found = state.objects.iter().find(|((of, _, named), _)| of == plural && named == name);
+        found.map(|(_, object)| object.clone())
+    }
+
+    /// All objects of a plural.
+    pub fn objects(&self, plural: &str) -> Vec<Value> {
+        let state = self.shared.state.lock().unwrap();
+        state.objects.iter().filter(|((of, ..), _)| of == plural).map(|(_, object)| object.clone()).collect()
+    }
+
+    /// Resolves when something holds of the server.
+    pub async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        let mut changed = self.shared.changed.subscribe();
+        let wait = async {
+            while !holds(self) {
+                changed.changed().await.unwrap();
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(60), wait).await;
+        assert!(waited.is_ok(), "it never held; calls: {:#?}", self.calls());
+    }
+
     /// Cuts all watches.
     pub fn cut(&self) {
         self.change(|state| state.cuts += 1);
@@ -171,11 +200,8 @@ impl ApiServer {
 
     /// Resolves when so many watches of a plural were asked for.
     pub async fn watched(&self, plural: &str, times: usize) {
-        let mut changed = self.shared.changed.subscribe();
         let is_watch = |call: &&String| call.contains(&format!("/{plural}?")) && call.contains("watch=true");
-        while self.calls().iter().filter(is_watch).count() < times {
-            changed.changed().await.unwrap();
-        }
+        self.until(|server| server.calls().iter().filter(is_watch).count() >= times).await;
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -196,7 +222,7 @@ fn serve(listener: TcpListener, shared: Arc<Shared>) -> watch::Sender<()> {
             let (shared, mut ended) = (shared.clone(), ended.clone());
             let service = service_fn(move |request| {
                 let shared = shared.clone();
-                async move { Ok::<_, Infallible>(answer(&shared, &request).await) }
+                async move { Ok::<_, Infallible>(answer(&shared, request).await) }
             });
             tokio::spawn(async move {
                 tokio::select! {
@@ -209,15 +235,17 @@ fn serve(listener: TcpListener, shared: Arc<Shared>) -> watch::Sender<()> {
     serving
 }
 
-async fn answer(shared: &Arc<Shared>, request: &Request<Incoming>) -> Response<Body> {
-    let call = Call::new(request);
+async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
+    let call = Call::new(&request);
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
     let mut changed = shared.changed.subscribe();
     while shared.state.lock().unwrap().held.contains(&*call.plural) {
         changed.changed().await.unwrap();
     }
     let mut state = shared.state.lock().unwrap();
     let view = if call.is_partial { " metadata" } else { "" };
-    state.calls.push(format!("{} {}{view}", request.method(), request.uri()));
+    state.calls.push(format!("{} {}{view}", parts.method, parts.uri));
     shared.changed.send_replace(());
     if let Some(at) = state.faults.iter().position(|(plural, _)| *plural == call.plural)
         && let Some((_, status)) = state.faults.remove(at)
@@ -226,6 +254,11 @@ async fn answer(shared: &Arc<Shared>, request: &Request<Incoming>) -> Response<B
     }
     if let Some(status) = state.refused.get(&*call.plural) {
         return whole(*status, &failure(*status));
+    }
+    if parts.method != Method::GET {
+        let (status, object) = state.write(&parts.method, &call, &serde_json::from_slice(&body).unwrap());
+        shared.changed.send_replace(());
+        return if status.is_success() { whole(status, &object) } else { whole(status, &failure(status)) };
     }
     if call.name.is_some() {
         let found = state.objects.values().find(|object| call.is_for(object));
@@ -300,7 +333,7 @@ fn whole(status: StatusCode, value: &Value) -> Response<Body> {
 }
 
 fn failure(status: StatusCode) -> Value {
-    let reason = status.canonical_reason().unwrap_or_default();
+    let reason = status.canonical_reason().unwrap_or_default().replace(' ', "");
     json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": reason, "reason": reason, "code": status.as_u16() })
 }
@@ -329,6 +362,33 @@ impl State {
         let was = self.objects.insert(key(&object), object.clone());
         let word = if was.is_some() { "MODIFIED" } else { "ADDED" };
         self.history.push((self.version, word, object));
+    }
+
+    /// POST, PUT with the version that was read, or a merge patch of the status.
+    fn write(&mut self, method: &Method, call: &Call, body: &Value) -> (StatusCode, Value) {
+        let mut object = body.clone();
+        object["metadata"]["namespace"] = call.namespace.clone().unwrap_or_default().into();
+        let kind = KINDS.iter().find(|(plural, _)| *plural == call.plural).unwrap().1;
+        object["kind"] = kind.into();
+        if method == Method::POST {
+            if self.objects.contains_key(&key(&object)) {
+                return (StatusCode::CONFLICT, Value::Null);
+            }
+            self.apply(object.clone());
+            return (StatusCode::CREATED, self.objects[&key(&object)].clone());
+        }
+        let Some(known) = self.objects.values().find(|object| call.is_for(object)).cloned() else {
+            return (StatusCode::NOT_FOUND, Value::Null);
+        };
+        if method == Method::PUT && known["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
+            return (StatusCode::CONFLICT, Value::Null);
+        }
+        if method == Method::PATCH {
+            object = known;
+            object["status"] = body["status"].clone();
+        }
+        self.apply(object.clone());
+        (StatusCode::OK, self.objects[&key(&object)].clone())
     }
 
     fn delete(&mut self, object: &Value) {

@@ -27,7 +27,18 @@ impl Edge {
         edge
     }
 
+    /// Starts one whose conf says this besides, in `sources.kubernetes` and at the end.
+    async fn start_with(server: &ApiServer, kubernetes: &str, conf: &str) -> Self {
+        let edge = Self::begin_with(server, kubernetes, conf).await;
+        tokio::time::timeout(PATIENCE, edge.running.ready()).await.expect("the proxy gets ready");
+        edge
+    }
+
     async fn begin(server: &ApiServer, kubernetes: &str) -> Self {
+        Self::begin_with(server, kubernetes, "").await
+    }
+
+    async fn begin_with(server: &ApiServer, kubernetes: &str, conf: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let kubeconfig = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: test\nclusters: [{{ name: test, cluster: {{ server: '{}' }} }}]\ncontexts: [{{ name: test, context: {{ cluster: test, user: test }} }}]\nusers: [{{ name: test, user: {{}} }}]\n",
@@ -35,7 +46,7 @@ impl Edge {
         );
         std::fs::write(folder.path().join("kube.yaml"), kubeconfig).unwrap();
         let conf = format!(
-            "listeners:\n  - {{ name: http, address: '127.0.0.1:0', protocol: http }}\n  - {{ name: https, address: '127.0.0.1:0', protocol: https }}\ntelemetry: {{ address: '127.0.0.1:0' }}\nadmin: off\naccessLog: off\nsources: {{ kubernetes: {{ kubeconfig: kube.yaml{kubernetes} }} }}\n"
+            "listeners:\n  - {{ name: http, address: '127.0.0.1:0', protocol: http }}\n  - {{ name: https, address: '127.0.0.1:0', protocol: https }}\ntelemetry: {{ address: '127.0.0.1:0' }}\nadmin: off\naccessLog: off\nsources: {{ kubernetes: {{ kubeconfig: kube.yaml{kubernetes} }} }}\n{conf}"
         );
         let file = folder.path().join("tidegate.yaml");
         std::fs::write(&file, conf).unwrap();
@@ -74,6 +85,15 @@ impl Edge {
         tokio::time::timeout(PATIENCE, wait)
             .await
             .unwrap_or_else(|_| panic!("{code}: {:?}", self.running.diagnostics()));
+    }
+
+    async fn until_metric(&self, name: &str, value: f64) {
+        let wait = async {
+            while self.metric(name).await != value {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{name} never was {value}"));
     }
 
     async fn metric(&self, name: &str) -> f64 {
@@ -229,7 +249,7 @@ async fn a_server_that_goes_away_takes_no_route_with_it() {
     let load = Load::start(&edge, "a.test");
     server.vanish();
     edge.until_told("SourceUnavailable", true).await;
-    assert_eq!(edge.metric("tidegate_source_up{source=\"kubernetes\"}").await, 0.0);
+    edge.until_metric("tidegate_source_up{source=\"kubernetes\"}", 0.0).await;
     assert_eq!(get(edge.running.telemetry().unwrap(), "localhost", "/readyz").await.status, 200);
     load.pass(100).await;
     put(&server, &ingress("b", "b.test", &[("/", "a")]));
@@ -339,4 +359,90 @@ async fn one_namespace_sees_nothing_of_another() {
     let edge = Edge::begin(&server, ", namespaces: [other]").await;
     tokio::time::timeout(PATIENCE, edge.running.ready()).await.expect("ready");
     assert_eq!(request(edge.http(), "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.status, 404);
+}
+
+const STATUS: &str = "ingress: { status: { addresses: [192.0.2.1, lb.example] } }\n";
+
+fn addresses(server: &ApiServer, ingress: &str) -> Value {
+    server.object("ingresses", ingress).unwrap()["status"]["loadBalancer"]["ingress"].clone()
+}
+
+fn holder(server: &ApiServer) -> String {
+    let lease = server.object("leases", "tidegate-leader").unwrap_or_default();
+    lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
+}
+
+/// C9: one of two writes, and traffic does not depend on it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_two_replicas_writes_and_the_other_takes_over() {
+    let echo = Echo::start("a").await;
+    let server = ApiServer::start().await;
+    let foreign = ingress("foreign", "f.test", &[("/", "a")]).replace("tidegate", "other");
+    put(&server, &(ingress("a", "a.test", &[("/", "a")]) + &foreign + &service("a", &[echo.address])));
+    let first = Edge::start_with(&server, "", STATUS).await;
+    let given = serde_json::json!([{ "ip": "192.0.2.1" }, { "hostname": "lb.example" }]);
+    server.until(|server| addresses(server, "a") == given).await;
+    let leader = holder(&server);
+    let second = Edge::start_with(&server, "", STATUS).await;
+    put(&server, &ingress("b", "b.test", &[("/", "a")]));
+    server.until(|server| addresses(server, "b") == given).await;
+    assert_eq!(holder(&server), leader);
+    first.until_metric("tidegate_leader", 1.0).await;
+    assert_eq!(second.metric("tidegate_leader").await, 0.0);
+    let load = Load::start(&second, "a.test");
+    first.running.stop().await;
+    server.until(|server| ![String::new(), leader.clone()].contains(&holder(server))).await;
+    put(&server, &ingress("c", "c.test", &[("/", "a")]));
+    server.until(|server| addresses(server, "c") == given).await;
+    assert_eq!(load.end().await, [""; 0]);
+    assert_eq!(addresses(&server, "foreign"), Value::Null);
+    let patches = server.calls().iter().filter(|call| call.starts_with("PATCH")).count();
+    assert_eq!(patches, 3, "one an Ingress: {:#?}", server.calls());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_there_is_to_say_stands_on_the_objects() {
+    let echo = Echo::start("a").await;
+    let server = ApiServer::start().await;
+    put(&server, &(ingress("a", "a.test", &[("/", "nowhere")]) + &service("a", &[echo.address])));
+    let edge = Edge::start_with(&server, "", "").await;
+    let told =
+        |server: &ApiServer, reason: &str| server.objects("events").into_iter().find(|event| event["reason"] == reason);
+    server.until(|server| told(server, "ServiceNotFound").is_some()).await;
+    let event = told(&server, "ServiceNotFound").unwrap();
+    assert_eq!((&event["type"], &event["regarding"]["name"]), (&"Warning".into(), &"a".into()));
+    let mut curious = objects(&ingress("live", "live.test", &[("/", "a")])).remove(0);
+    curious["metadata"]["annotations"] = serde_json::json!({ "tidegate.io/report-live": "true" });
+    server.apply(curious);
+    server.until(|server| told(server, "Live").is_some()).await;
+    let note = told(&server, "Live").unwrap()["note"].as_str().unwrap().to_owned();
+    assert!(
+        note.starts_with("live in ") && note.ends_with(&format!("generation {}", edge.running.generation())),
+        "{note}"
+    );
+    assert_eq!(told(&server, "Live").unwrap()["regarding"]["name"], "live");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nothing_is_to_be_written_nothing_is() {
+    let server = ApiServer::start().await;
+    put(&server, &ingress("a", "a.test", &[("/", "nowhere")]));
+    let edge = Edge::start_with(&server, ", events: false", "").await;
+    let revision = edge.running.revision();
+    put(&server, &ingress("b", "b.test", &[("/", "nowhere")]));
+    edge.running.after(revision).await;
+    edge.running.stop().await;
+    let writes: Vec<String> = server.calls().into_iter().filter(|call| !call.starts_with("GET")).collect();
+    assert_eq!(writes, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_an_election_one_process_writes_at_once() {
+    let server = ApiServer::start().await;
+    put(&server, &ingress("a", "a.test", &[("/", "nowhere")]));
+    let edge = Edge::start_with(&server, ", leaderElection: off", STATUS).await;
+    server.until(|server| addresses(server, "a") != Value::Null).await;
+    assert_eq!(edge.metric("tidegate_leader").await, 1.0);
+    edge.until_metric("tidegate_status_writes_total{result=\"written\"}", 1.0).await;
+    assert_eq!(server.objects("leases"), [Value::Null; 0]);
 }

@@ -158,6 +158,29 @@ pub static SOURCE_CONTACT: Family = Family {
     kind: Kind::Gauge,
     labels: &["source"],
 };
+/// Whether this process leads.
+pub static LEADER: Family = Family {
+    name: "tidegate_leader",
+    help: "Whether this process is the one that writes to the cluster; traffic does not depend on it.",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+/// Statuses written to a cluster.
+pub static STATUS_WRITES: Family = Family {
+    name: "tidegate_status_writes_total",
+    help: "Writes of the status of Ingresses, by result; failed ones are tried again.",
+    kind: Kind::Counter,
+    labels: &["result"],
+};
+/// Statuses to be written.
+pub static STATUS_QUEUE: Family = Family {
+    name: "tidegate_status_queue_length",
+    help: "Ingresses whose status is to be written.",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+/// Events written to a cluster.
+pub static EVENTS: Family = Family::total("tidegate_events_total", "Events written to the cluster.");
 /// When a certificate expires.
 pub static CERTIFICATE_EXPIRY: Family = Family {
     name: "tidegate_certificate_expiry_timestamp_seconds",
@@ -231,6 +254,10 @@ pub(super) static OBSERVED: &[&Family] = &[
     &PLUGIN_WORK_REFUSED,
     &SOURCE_UP,
     &SOURCE_CONTACT,
+    &LEADER,
+    &STATUS_WRITES,
+    &STATUS_QUEUE,
+    &EVENTS,
     &BUILD_INFO,
     &ACCESS_LOG_DROPPED,
     &ACCESS_LOG_QUEUE_LENGTH,

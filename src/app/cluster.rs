@@ -1,0 +1,122 @@
+//! Connects to a cluster: follows its objects, and writes status and events when that is this process's turn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use kube::Client;
+use tokio::sync::mpsc;
+
+use crate::resources::conf::{NodeAddressSpec, StatusSpec};
+use crate::resources::{Batch, ObjectName};
+use crate::settings::{KubernetesSpec, Settings};
+use crate::source::kubernetes::client::{Access, Contact};
+use crate::source::kubernetes::write::{Counts, Outlet, WriteConfig, Writing};
+use crate::source::kubernetes::{
+    Address, AddressSource, Demand, Election, Kubernetes, NodeAddress, Replicas, Running, Scope, StatusConfig, Timing,
+};
+
+/// Name of this process's own Pod.
+const POD_NAME: &str = "POD_NAME";
+/// Its namespace.
+const POD_NAMESPACE: &str = "POD_NAMESPACE";
+
+/// Status writes a second at most; an API server has others to serve.
+const STATUS_WRITES_PER_SECOND: u32 = 20;
+/// How often addresses are looked up again.
+const STATUS_REFRESH: Duration = Duration::from_secs(60);
+
+/// A cluster that is followed.
+pub(super) struct Cluster {
+    pub(super) demand: Demand,
+    pub(super) contact: Contact,
+    client: Client,
+    _running: Running,
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Starts to follow it.
+    ///
+    /// # Errors
+    /// There is no access to one. A server that does not answer is no error: it is tried again.
+    pub(super) async fn follow(
+        spec: &KubernetesSpec,
+        settings: &Settings,
+        sender: mpsc::Sender<Batch>,
+    ) -> anyhow::Result<Self> {
+        let kubeconfig = spec.kubeconfig.as_ref().map(|file| settings.folder.join(file));
+        let access = Access { kubeconfig, context: spec.context.clone() };
+        let (client, contact) = access.client().await.context("sources.kubernetes")?;
+        let scope = match (&spec.namespace_selector, &*spec.namespaces) {
+            (Some(labels), _) => Scope::Selector(labels.clone()),
+            (None, []) => Scope::All,
+            (None, names) => Scope::Namespaces(names.to_vec()),
+        };
+        let source = Kubernetes::new(client.clone(), contact.clone(), &scope);
+        let demand = source.demand();
+        Ok(Self { demand, contact, client, _running: source.watch(sender) })
+    }
+
+    /// Starts to write to it; `None`: there is nothing to write.
+    ///
+    /// # Errors
+    /// What is to be written cannot be known here.
+    pub(super) fn write(
+        &self,
+        spec: &KubernetesSpec,
+        status: Option<&StatusSpec>,
+    ) -> anyhow::Result<Option<(Writing, Outlet, Arc<Counts>)>> {
+        if status.is_none() && !spec.events {
+            return Ok(None);
+        }
+        let election = spec.leader_election.on().map(|it| Election {
+            namespace: self.lease_namespace(&it.lease),
+            name: it.lease.rsplit('/').next().unwrap_or_default().to_owned(),
+            timing: Timing::new(it.duration.0),
+        });
+        let status = status.map(|status| status_config(status, spec)).transpose().context("ingress.status")?;
+        let config = WriteConfig { election, identity: identity(), status, events: spec.events };
+        Ok(Some(Writing::start(self.client.clone(), config)))
+    }
+
+    fn lease_namespace(&self, lease: &str) -> String {
+        let own = || variable(POD_NAMESPACE).unwrap_or_else(|| self.client.default_namespace().to_owned());
+        lease.split_once('/').map_or_else(own, |(namespace, _)| namespace.to_owned())
+    }
+}
+
+fn status_config(status: &StatusSpec, spec: &KubernetesSpec) -> anyhow::Result<StatusConfig> {
+    let pods = variable(POD_NAME).zip(variable(POD_NAMESPACE)).map(|(own, namespace)| Replicas { namespace, own });
+    if pods.is_none() && (status.clear_on_stop || status.node_addresses.is_some()) {
+        bail!("the environment variables {POD_NAME} and {POD_NAMESPACE} are needed");
+    }
+    let from = match (&status.publish_service, status.node_addresses) {
+        (Some(service), _) => {
+            let (namespace, name) = service.split_once('/').context("publishService: write `namespace/name`")?;
+            AddressSource::Service(ObjectName::new(namespace, name))
+        }
+        (None, Some(NodeAddressSpec::External)) => AddressSource::Nodes(NodeAddress::External),
+        (None, Some(NodeAddressSpec::Internal)) => AddressSource::Nodes(NodeAddress::Internal),
+        (None, None) => AddressSource::Given(status.addresses.iter().filter_map(|it| Address::parse(it)).collect()),
+    };
+    Ok(StatusConfig {
+        from,
+        pods,
+        namespaces: spec.namespaces.clone(),
+        clear_on_stop: status.clear_on_stop,
+        writes_per_second: STATUS_WRITES_PER_SECOND,
+        refresh: STATUS_REFRESH,
+    })
+}
+
+/// Unique to this process.
+fn identity() -> String {
+    let host = variable(POD_NAME).or_else(|| variable("HOSTNAME")).unwrap_or_else(|| "tidegate".to_owned());
+    format!("{host}_{:016x}", fastrand::u64(..))
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,148 @@
+//! Everything that is written to a cluster, started and stopped together.
+//!
+//! Whoever publishes tells an [`Outlet`] what is served and what there is to say; telling never waits. At stop the
+//! writers end before the Lease is given back.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::diagnostic::Diagnostic;
+
+use super::events::{EventWriter, Findings, Note};
+use super::leader::{Election, Elector, Leadership};
+use super::status::{Served, StatusConfig, StatusWriter};
+
+/// What is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteConfig {
+    /// Who writes; `None`: this process, without asking.
+    pub election: Option<Election>,
+    /// Name of this process: unique, also among its restarts.
+    pub identity: String,
+    /// Status of Ingresses; `None`: none is written.
+    pub status: Option<StatusConfig>,
+    /// Whether events are written.
+    pub events: bool,
+}
+
+/// What was written, for metrics.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Statuses written.
+    pub status_writes: AtomicU64,
+    /// Attempts to write a status that failed; they are made again.
+    pub status_failures: AtomicU64,
+    /// Ingresses whose status is to be written.
+    pub status_waiting: AtomicU64,
+    /// Events written.
+    pub events: AtomicU64,
+}
+
+/// Takes what is to be written.
+#[derive(Clone, Debug)]
+pub struct Outlet {
+    served: watch::Sender<Served>,
+    findings: watch::Sender<Findings>,
+    notes: mpsc::Sender<Note>,
+}
+
+/// Writers that run. Dropping it stops them without waiting.
+#[derive(Debug)]
+pub struct Writing {
+    leadership: Leadership,
+    stop: watch::Sender<bool>,
+    done: watch::Receiver<bool>,
+}
+
+/// Notes that may wait.
+const MAX_NOTES: usize = 256;
+/// How long writers may take to end: time to take statuses back.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+// === impl Outlet ===
+
+impl Outlet {
+    /// Says which Ingresses are served.
+    pub fn served(&self, served: Served) {
+        self.served.send_if_modified(|now| {
+            let is_new = **now != *served;
+            *now = served;
+            is_new
+        });
+    }
+
+    /// Says what there is to say about the input.
+    pub fn findings(&self, findings: Arc<Vec<Diagnostic>>) {
+        self.findings.send_replace(findings);
+    }
+
+    /// Says something once. It is left out when too much waits.
+    pub fn note(&self, note: Note) {
+        // A full queue loses a courtesy, nothing more.
+        let _ = self.notes.try_send(note);
+    }
+}
+
+// === impl Writing ===
+
+impl Writing {
+    /// Starts to write as this process's turn comes.
+    pub fn start(client: Client, config: WriteConfig) -> (Self, Outlet, Arc<Counts>) {
+        let counts = Arc::new(Counts::default());
+        let (served, served_told) = watch::channel(Served::default());
+        let (findings, findings_told) = watch::channel(Findings::default());
+        let (notes, notes_told) = mpsc::channel(MAX_NOTES);
+        let (stop, stopped) = watch::channel(false);
+        let (done, is_done) = watch::channel(false);
+        let (yield_lease, yielded) = watch::channel(false);
+        let (leadership, elected) = match config.election {
+            Some(election) => {
+                let (elector, leadership) = Elector::new(client.clone(), election, config.identity.clone());
+                (leadership, Some(tokio::spawn(elector.run(yielded))))
+            }
+            None => (Leadership::unchallenged(), None),
+        };
+        let mut writers = Vec::new();
+        if let Some(status) = config.status {
+            let writer = StatusWriter::new(client.clone(), status, leadership.clone(), counts.clone());
+            writers.push(tokio::spawn(writer.run(served_told, stopped.clone())));
+        }
+        if config.events {
+            let writer = EventWriter::new(client, config.identity, leadership.clone(), counts.clone());
+            writers.push(tokio::spawn(writer.run(findings_told, notes_told, stopped.clone())));
+        }
+        tokio::spawn(async move {
+            let mut stopped = stopped;
+            // An error is the end too: nobody can ask for it any more.
+            let _ = stopped.wait_for(|stop| *stop).await;
+            let ended = async { futures::future::join_all(writers).await };
+            if timeout(PATIENCE, ended).await.is_err() {
+                warn!("writing to the cluster cut off");
+            }
+            yield_lease.send_replace(true);
+            if let Some(elected) = elected {
+                let _ = elected.await;
+            }
+            done.send_replace(true);
+        });
+        (Self { leadership, stop, done: is_done }, Outlet { served, findings, notes }, counts)
+    }
+
+    /// Tells whether this process leads.
+    pub fn leadership(&self) -> Leadership {
+        self.leadership.clone()
+    }
+
+    /// Ends writing and gives the Lease back.
+    pub async fn stop(&self) {
+        self.stop.send_replace(true);
+        // An error: the task is gone, so it is done.
+        let _ = self.done.clone().wait_for(|done| *done).await;
+    }
+}

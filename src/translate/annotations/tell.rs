@@ -1,0 +1,21 @@
+//! What an Ingress wants to be told about itself.
+
+use super::{Annotation, Support, parse_bool};
+use crate::resources::object::Annotations;
+
+const KEY: &str = "tidegate.io/report-live";
+
+pub(super) const REPORT_LIVE: Annotation = Annotation {
+    name: "report-live",
+    aliases: &[],
+    grammar: "`true` or `false`",
+    doc: "Whether each change of the Ingress that is live is told in the log and, in a cluster, by an event on it: how long it took, and the generation. Default false.",
+    support: Support::Own,
+    on_service: false,
+    read: |value, _| parse_bool(value.text).map(drop),
+};
+
+/// Whether an Ingress wants to be told when it is live.
+pub fn asks_when_live(annotations: &Annotations) -> bool {
+    annotations.get(KEY).is_some_and(|text| parse_bool(text).unwrap_or(false))
+}
