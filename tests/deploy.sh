@@ -1,0 +1,229 @@
+#!/usr/bin/env bash
+# Checks deploy/: lints, expected output of chart and overlays, refused values, and everything on a real API server.
+# Needs Go (builds helm once) or HELM, and kubectl or KUBEBOX_BIN; what is missing is skipped, loudly.
+#
+#   tests/deploy.sh                          # all that can be done here
+#   UPDATE_GOLDEN=1 tests/deploy.sh          # writes the expected output again; review the diff
+#   KUBEBOX_BIN=…/kubebox tests/deploy.sh    # starts an API server (root) and applies everything, as a dry run
+#   KUBECONFIG=… API_SERVER=1 tests/deploy.sh  # the same with an API server that is there already
+#   TIDEGATE=target/debug/tidegate tests/deploy.sh  # and asks tidegate about conf files and examples
+#
+# STRICT=1 makes every skip a failure. TOOLS: where helm and CRDs are kept (default ~/.cache/tidegate-tools).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+HELM_VERSION=v3.22.0            # built from its Go module
+PROMETHEUS_OPERATOR=v0.86.0     # its Go module has the CRDs of ServiceMonitor and PrometheusRule
+KUBE_VERSION=1.34.0             # what charts are rendered for without a server
+CHART=deploy/helm/tidegate
+TOOLS=${TOOLS:-$HOME/.cache/tidegate-tools}
+WORK=$(mktemp -d)
+BOX=
+passed=0 failed=0 skipped=0
+
+finish() {
+  [ -z "$BOX" ] || "$KUBEBOX_BIN" down --purge >/dev/null 2>&1 || true
+  rm -rf "$WORK"
+}
+trap finish EXIT
+
+ok()   { passed=$((passed + 1)); }
+fail() { failed=$((failed + 1)); printf 'FAIL %s\n' "$1"; [ ! -s "${2:-/dev/null}" ] || sed 's/^/     /' "$2" | head -n 40; }
+skip() { skipped=$((skipped + 1)); printf 'SKIP %s\n' "$1"; }
+try()  { # try NAME COMMAND…
+  local name=$1; shift
+  if "$@" >"$WORK/out" 2>&1; then ok; else fail "$name" "$WORK/out"; fi
+}
+step() { printf '== %s\n' "$1"; }
+
+# === tools ===
+
+helm_binary() {
+  if [ -n "${HELM:-}" ]; then echo "$HELM"; return; fi
+  local binary=$TOOLS/helm-$HELM_VERSION
+  if [ ! -x "$binary" ]; then
+    command -v go >/dev/null || return 1
+    mkdir -p "$TOOLS"
+    echo "building helm $HELM_VERSION" >&2
+    (cd / && GOBIN=$WORK/bin nice go install "helm.sh/helm/v3/cmd/helm@$HELM_VERSION") >&2 || return 1
+    mv "$WORK/bin/helm" "$binary"
+  fi
+  echo "$binary"
+}
+
+kubectl_() {
+  if [ -n "$BOX" ]; then "$KUBEBOX_BIN" kubectl "$@"; else kubectl "$@"; fi
+}
+
+render() { "$HELM_BINARY" template tidegate "$CHART" --namespace tidegate --kube-version "$KUBE_VERSION" -f "$1"; }
+
+# Compares with the expected file, or writes it.
+expect() { # expect NAME FOUND EXPECTED
+  if [ -n "${UPDATE_GOLDEN:-}" ]; then cp "$2" "$3"; ok; return; fi
+  if diff -u "$3" "$2" >"$WORK/diff"; then ok; else fail "$1: differs from $3 (UPDATE_GOLDEN=1 writes it)" "$WORK/diff"; fi
+}
+
+# === steps ===
+
+check_chart() {
+  step "chart"
+  HELM_BINARY=$(helm_binary) || { skip "chart: neither HELM nor Go is here"; return; }
+  try "helm lint" "$HELM_BINARY" lint --strict "$CHART"
+  local case refused reason
+  for case in tests/deploy/helm/*/; do
+    case=$(basename "$case")
+    try "helm lint: $case" "$HELM_BINARY" lint --strict --quiet "$CHART" -f "tests/deploy/helm/$case/values.yaml"
+    if render "tests/deploy/helm/$case/values.yaml" >"$WORK/$case.yaml" 2>"$WORK/out"; then
+      expect "helm template: $case" "$WORK/$case.yaml" "tests/deploy/helm/$case/expected.yaml"
+    else
+      fail "helm template: $case" "$WORK/out"
+    fi
+  done
+  for refused in tests/deploy/refused/*.yaml; do
+    reason=$(sed -n '1s/^# //p' "$refused")
+    if render "$refused" >"$WORK/out" 2>&1; then
+      fail "$refused is accepted"
+    elif grep -qF -- "$reason" "$WORK/out"; then ok; else fail "$refused: does not say \`$reason\`" "$WORK/out"; fi
+  done
+}
+
+check_overlays() {
+  step "overlays"
+  if [ -z "$BOX" ] && ! command -v kubectl >/dev/null; then skip "overlays: no kubectl"; return; fi
+  local overlay
+  for overlay in deploy/kustomize/overlays/*/; do
+    overlay=$(basename "$overlay")
+    if kubectl_ kustomize "deploy/kustomize/overlays/$overlay" >"$WORK/kustomize-$overlay.yaml" 2>"$WORK/out"; then
+      expect "kustomize: $overlay" "$WORK/kustomize-$overlay.yaml" "tests/deploy/kustomize/$overlay.yaml"
+    else
+      fail "kustomize: $overlay" "$WORK/out"
+    fi
+  done
+}
+
+# What a linter of Dockerfiles looks for, as far as it can be seen without a daemon.
+check_dockerfile() {
+  step "Dockerfile"
+  local file=deploy/Dockerfile image
+  if command -v hadolint >/dev/null; then try "hadolint" hadolint "$file"; else skip "hadolint is not here; the rules below are"; fi
+  while read -r image; do
+    case $image in
+      scratch | build | *@sha256:*) ok ;;
+      *:latest | *:*[!0-9a-z._-]*) fail "base image $image is not pinned" ;;
+      *:*[0-9]*) ok ;;
+      *) fail "base image $image is not pinned" ;;
+    esac
+  done < <(sed -nE 's/^FROM +(--[^ ]+ +)*\$\{RUST_IMAGE\}.*//; s/^ARG RUST_IMAGE=//p; s/^FROM +(--[^ ]+ +)*([^ ]+).*/\2/p' "$file")
+  try "the last stage runs as a numeric account that is not root" \
+    awk '/^FROM/ { user = "" } /^USER/ { user = $2 } END { exit user !~ /^[1-9][0-9]*:[1-9][0-9]*$/ }' "$file"
+  try "ENTRYPOINT and CMD are lists" awk '/^(ENTRYPOINT|CMD)/ && $2 !~ /^\[/ { bad = 1 } END { exit bad }' "$file"
+  try "nothing is fetched by ADD" awk '/^ADD / { bad = 1 } END { exit bad }' "$file"
+  try "dependencies are locked" grep -q 'cargo build --locked' "$file"
+  local version
+  version=$(sed -nE '/^\[workspace.package\]/,/^\[/ s/^version = "(.*)"/\1/p' Cargo.toml)
+  try "the image's version is the crate's, $version" grep -q "^ARG VERSION=$version\$" "$file"
+  local path
+  for path in $(sed -n 's/^!//p' deploy/Dockerfile.dockerignore); do
+    try "the build context has $path" test -e "$path"
+  done
+}
+
+check_conf() {
+  step "conf files and examples"
+  [ -n "${TIDEGATE:-}" ] || { skip "conf files: TIDEGATE names no binary"; return; }
+  local file name
+  for file in deploy/examples/*/tidegate.yaml; do
+    try "tidegate check: $file" "$TIDEGATE" check --deny-warnings --conf "$file"
+  done
+  if ! "$TIDEGATE" schema | grep -q '"kubernetes"'; then
+    skip "conf files of the chart: this tidegate has no sources.kubernetes"
+    return
+  fi
+  # A field that tidegate does not know is found before any cluster is asked.
+  for file in tests/deploy/helm/*/expected.yaml tests/deploy/kustomize/*.yaml; do
+    name=$(basename "$(dirname "$file")")-$(basename "$file")
+    awk '/^---/ { inside = 0 } inside && /^ ? ?[^ ]/ { inside = 0 } inside { sub(/^    /, ""); print } /^  tidegate.yaml: \|/ && !done { inside = 1; done = 1 }' \
+      "$file" >"$WORK/$name"
+    KUBECONFIG=/dev/null "$TIDEGATE" check --conf "$WORK/$name" >"$WORK/out" 2>&1 || true
+    if grep -qE 'InvalidConf|InvalidYaml' "$WORK/out" || [ ! -s "$WORK/$name" ]; then
+      fail "conf in $file" "$WORK/out"
+    else ok; fi
+  done
+}
+
+start_server() {
+  if [ -n "${API_SERVER:-}" ]; then return 0; fi
+  [ -n "${KUBEBOX_BIN:-}" ] || { skip "API server: neither KUBEBOX_BIN nor API_SERVER is given"; return 1; }
+  [ "$(id -u)" = 0 ] || { skip "API server: kubebox needs root"; return 1; }
+  export KUBEBOX=deploy$$ KUBEBOX_DIR=$WORK/kubebox
+  if "$KUBEBOX_BIN" up --name "$KUBEBOX" >"$WORK/env" 2>"$WORK/out"; then BOX=$KUBEBOX; return 0; fi
+  BOX=$KUBEBOX
+  fail "kubebox up" "$WORK/out"
+  return 1
+}
+
+# The CRDs that ServiceMonitor and PrometheusRule need.
+install_monitoring() {
+  command -v go >/dev/null || return 1
+  local folder kind
+  folder=$(cd / && go mod download -json "github.com/prometheus-operator/prometheus-operator@$PROMETHEUS_OPERATOR" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+  for kind in servicemonitors prometheusrules; do
+    kubectl_ apply --server-side -f "$folder/example/prometheus-operator-crd/monitoring.coreos.com_$kind.yaml" || return 1
+  done
+  kubectl_ wait --for=condition=Established --timeout=60s \
+    crd/servicemonitors.monitoring.coreos.com crd/prometheusrules.monitoring.coreos.com
+}
+
+apply() { kubectl_ apply --server-side --dry-run=server --validate=strict -f "$1"; }
+
+# A field that the server does not know is a failure too: its warnings are errors here.
+check_server() {
+  step "API server"
+  start_server || return 0
+  kubectl_ version 2>/dev/null | sed -n 's/^Server Version/server/p'
+  local namespace file
+  for namespace in tidegate team-a team-b; do
+    kubectl_ create namespace "$namespace" >"$WORK/out" 2>&1 || true
+  done
+  install_monitoring >"$WORK/out" 2>&1 || { skip "CRDs of monitoring"; sed 's/^/     /' "$WORK/out" | tail -n 3; }
+  for file in tests/deploy/helm/*/expected.yaml tests/deploy/kustomize/*.yaml deploy/default-backend/*.yaml deploy/examples/*/[!t]*.yaml; do
+    try "server takes $file" apply "$file"
+  done
+  check_rights
+}
+
+# The shipped account on the server: what it may, and what it must not.
+check_rights() {
+  step "rights"
+  try "apply the overlay" kubectl_ apply --server-side -f tests/deploy/kustomize/load-balancer.yaml
+  local account=system:serviceaccount:tidegate:tidegate
+  may() { try "may $*" kubectl_ auth can-i --as "$account" "$@"; }
+  must_not() {
+    if kubectl_ auth can-i --as "$account" "$@" >"$WORK/out" 2>&1; then fail "may $*, and must not"; else ok; fi
+  }
+  local resource verb
+  for resource in ingresses ingressclasses services endpointslices secrets configmaps namespaces; do
+    for verb in get list watch; do may "$verb" "$resource" -A; done
+    for verb in create update patch delete; do must_not "$verb" "$resource" -A; done
+  done
+  may patch ingresses --subresource=status -A
+  must_not update ingresses --subresource=status -A
+  may create events -A
+  may create leases -n tidegate
+  for verb in get update; do may "$verb" leases/tidegate-leader -n tidegate; done
+  must_not update leases/another -n tidegate
+  must_not get leases/tidegate-leader -n default
+  for resource in pods nodes deployments persistentvolumes serviceaccounts; do must_not list "$resource" -A; done
+  must_not create pods --subresource=exec -A
+  must_not create serviceaccounts --subresource=token -A
+  must_not '*' '*' -A
+}
+
+check_chart
+check_overlays
+check_dockerfile
+check_conf
+check_server
+
+printf '%s passed, %s failed, %s skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" = 0 ] && { [ -z "${STRICT:-}" ] || [ "$skipped" = 0 ]; }
