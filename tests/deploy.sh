@@ -6,19 +6,20 @@
 #   UPDATE_GOLDEN=1 tests/deploy.sh          # writes the expected output again; review the diff
 #   KUBEBOX_BIN=…/kubebox tests/deploy.sh    # starts an API server (root) and applies everything, as a dry run
 #   KUBECONFIG=… API_SERVER=1 tests/deploy.sh  # the same with an API server that is there already
-#   TIDEGATE=target/debug/tidegate tests/deploy.sh  # and asks tidegate about conf files and examples
+# What needs no tool is in tests/deploy.rs: conf files, RBAC, pod security, overlays against chart.
 #
 # STRICT=1 makes every skip a failure. TOOLS: where helm and CRDs are kept (default ~/.cache/tidegate-tools).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 HELM_VERSION=v3.22.0            # built from its Go module
-PROMETHEUS_OPERATOR=v0.86.0     # its Go module has the CRDs of ServiceMonitor and PrometheusRule
+PROMETHEUS_OPERATOR=v0.85.0     # its Go module has the CRDs of ServiceMonitor and PrometheusRule
 KUBE_VERSION=1.34.0             # what charts are rendered for without a server
 CHART=deploy/helm/tidegate
 TOOLS=${TOOLS:-$HOME/.cache/tidegate-tools}
 WORK=$(mktemp -d)
 BOX=
+NO_MONITORING=
 passed=0 failed=0 skipped=0
 
 finish() {
@@ -30,10 +31,13 @@ trap finish EXIT
 ok()   { passed=$((passed + 1)); }
 fail() { failed=$((failed + 1)); printf 'FAIL %s\n' "$1"; [ ! -s "${2:-/dev/null}" ] || sed 's/^/     /' "$2" | head -n 40; }
 skip() { skipped=$((skipped + 1)); printf 'SKIP %s\n' "$1"; }
+# Output is kept in $WORK/out until the next one.
 try()  { # try NAME COMMAND…
   local name=$1; shift
-  if "$@" >"$WORK/out" 2>&1; then ok; else fail "$name" "$WORK/out"; fi
+  if "$@" >"$WORK/tried" 2>&1; then ok; else fail "$name" "$WORK/tried"; fi
+  mv "$WORK/tried" "$WORK/out"
 }
+lacks() { if grep "$@"; then return 1; fi; }
 step() { printf '== %s\n' "$1"; }
 
 # === tools ===
@@ -78,6 +82,10 @@ check_chart() {
     else
       fail "helm template: $case" "$WORK/out"
     fi
+  done
+  for case in deploy/examples/*/values*.yaml; do
+    try "helm template: $case" render "$case"
+    cp "$WORK/out" "$WORK/example-$(echo "$case" | tr / -)"
   done
   for refused in tests/deploy/refused/*.yaml; do
     reason=$(sed -n '1s/^# //p' "$refused")
@@ -128,29 +136,6 @@ check_dockerfile() {
   done
 }
 
-check_conf() {
-  step "conf files and examples"
-  [ -n "${TIDEGATE:-}" ] || { skip "conf files: TIDEGATE names no binary"; return; }
-  local file name
-  for file in deploy/examples/*/tidegate.yaml; do
-    try "tidegate check: $file" "$TIDEGATE" check --deny-warnings --conf "$file"
-  done
-  if ! "$TIDEGATE" schema | grep -q '"kubernetes"'; then
-    skip "conf files of the chart: this tidegate has no sources.kubernetes"
-    return
-  fi
-  # A field that tidegate does not know is found before any cluster is asked.
-  for file in tests/deploy/helm/*/expected.yaml tests/deploy/kustomize/*.yaml; do
-    name=$(basename "$(dirname "$file")")-$(basename "$file")
-    awk '/^---/ { inside = 0 } inside && /^ ? ?[^ ]/ { inside = 0 } inside { sub(/^    /, ""); print } /^  tidegate.yaml: \|/ && !done { inside = 1; done = 1 }' \
-      "$file" >"$WORK/$name"
-    KUBECONFIG=/dev/null "$TIDEGATE" check --conf "$WORK/$name" >"$WORK/out" 2>&1 || true
-    if grep -qE 'InvalidConf|InvalidYaml' "$WORK/out" || [ ! -s "$WORK/$name" ]; then
-      fail "conf in $file" "$WORK/out"
-    else ok; fi
-  done
-}
-
 start_server() {
   if [ -n "${API_SERVER:-}" ]; then return 0; fi
   [ -n "${KUBEBOX_BIN:-}" ] || { skip "API server: neither KUBEBOX_BIN nor API_SERVER is given"; return 1; }
@@ -174,20 +159,38 @@ install_monitoring() {
     crd/servicemonitors.monitoring.coreos.com crd/prometheusrules.monitoring.coreos.com
 }
 
-apply() { kubectl_ apply --server-side --dry-run=server --validate=strict -f "$1"; }
+# Strict: a field that the server does not know is refused.
+apply() {
+  local file=$1
+  if [ -n "$NO_MONITORING" ]; then
+    awk 'BEGIN { RS = "---\n"; ORS = "---\n" } !/monitoring.coreos.com/' "$1" >"$WORK/applied.yaml"
+    file=$WORK/applied.yaml
+  fi
+  kubectl_ apply --server-side --dry-run=server --validate=strict -f "$file"
+}
 
-# A field that the server does not know is a failure too: its warnings are errors here.
 check_server() {
   step "API server"
   start_server || return 0
-  kubectl_ version 2>/dev/null | sed -n 's/^Server Version/server/p'
   local namespace file
   for namespace in tidegate team-a team-b; do
     kubectl_ create namespace "$namespace" >"$WORK/out" 2>&1 || true
   done
-  install_monitoring >"$WORK/out" 2>&1 || { skip "CRDs of monitoring"; sed 's/^/     /' "$WORK/out" | tail -n 3; }
-  for file in tests/deploy/helm/*/expected.yaml tests/deploy/kustomize/*.yaml deploy/default-backend/*.yaml deploy/examples/*/[!t]*.yaml; do
+  # The server warns of each pod that the level `restricted` would refuse.
+  try "pod security of the namespace" kubectl_ label namespace tidegate pod-security.kubernetes.io/warn=restricted
+  if ! install_monitoring >"$WORK/out" 2>&1; then
+    NO_MONITORING=1
+    skip "ServiceMonitor and PrometheusRule: no CRDs"
+    tail -n 3 "$WORK/out" | sed 's/^/     /'
+  fi
+  for file in tests/deploy/helm/*/expected.yaml tests/deploy/kustomize/*.yaml deploy/examples/*/manifests.yaml "$WORK"/example-*; do
+    [ -s "$file" ] || continue
     try "server takes $file" apply "$file"
+    case $file in
+      # The node's network and ports, and containers that are not the chart's.
+      *host-* | *everything*) try "pods of $file are not restricted" grep -q 'would violate PodSecurity' "$WORK/out" ;;
+      *) try "pods of $file are restricted" lacks 'would violate PodSecurity' "$WORK/out" ;;
+    esac
   done
   check_rights
 }
@@ -222,7 +225,6 @@ check_rights() {
 check_chart
 check_overlays
 check_dockerfile
-check_conf
 check_server
 
 printf '%s passed, %s failed, %s skipped\n' "$passed" "$failed" "$skipped"
