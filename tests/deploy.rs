@@ -43,6 +43,42 @@ fn the_chart_takes_every_section_of_the_conf_and_no_other() {
 }
 
 #[test]
+fn every_value_of_the_chart_is_set_in_a_case() {
+    let schema: Value = serde_json::from_str(&read("deploy/helm/tidegate/values.schema.json")).unwrap();
+    let cases: Vec<Value> = list("tests/deploy/helm")
+        .into_iter()
+        .filter_map(|case| parse(&std::fs::read_to_string(case.join("values.yaml")).unwrap()).pop())
+        .collect();
+    let mut leaves = Vec::new();
+    collect_leaves(&schema, "", &mut leaves);
+    assert!(leaves.len() > 100, "{} values", leaves.len());
+    // Helm's own, and the conf's sections: tidegate reads those.
+    leaves.retain(|path| path != "/global" && !path.starts_with("/controller/config/"));
+    leaves.retain(|path| cases.iter().all(|values| values.pointer(path).is_none()));
+    assert_eq!(leaves, [""; 0], "values that no case in tests/deploy/helm sets");
+}
+
+fn collect_leaves(schema: &Value, path: &str, leaves: &mut Vec<String>) {
+    match schema["properties"].as_object() {
+        Some(properties) => {
+            properties.iter().for_each(|(key, schema)| collect_leaves(schema, &format!("{path}/{key}"), leaves));
+        }
+        None => leaves.push(path.to_owned()),
+    }
+}
+
+#[test]
+fn the_schema_has_every_default_and_nothing_else() {
+    let schema: Value = serde_json::from_str(&read("deploy/helm/tidegate/values.schema.json")).unwrap();
+    let values = yaml("deploy/helm/tidegate/values.yaml");
+    let mut leaves = Vec::new();
+    collect_leaves(&schema, "", &mut leaves);
+    leaves.retain(|path| path != "/global" && !path.starts_with("/controller/config/"));
+    leaves.retain(|path| values.pointer(path).is_none());
+    assert_eq!(leaves, [""; 0], "in values.schema.json and not in values.yaml");
+}
+
+#[test]
 fn alerts_ask_for_metrics_that_exist() {
     let alerts = read("deploy/helm/tidegate/alerts.yaml");
     let sources = read("src/telemetry/metrics/family.rs") + &read("src/telemetry/metrics.rs");
@@ -262,13 +298,14 @@ fn the_manifests_of_the_examples_pass_check() {
 
 /// The expected output of every case of the chart and of every overlay.
 fn outputs() -> Vec<(PathBuf, Vec<Value>)> {
-    let list = |folder: &str| -> Vec<PathBuf> {
-        std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect()
-    };
     let cases = list("tests/deploy/helm").into_iter().map(|case| case.join("expected.yaml"));
     let files: Vec<PathBuf> = cases.chain(list("tests/deploy/kustomize")).collect();
     assert!(files.len() > 8, "{files:?}");
     files.into_iter().map(|file| (file.clone(), parse(&std::fs::read_to_string(&file).unwrap()))).collect()
+}
+
+fn list(folder: &str) -> Vec<PathBuf> {
+    std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
 /// Pods of Deployments and DaemonSets.

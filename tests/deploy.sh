@@ -71,7 +71,7 @@ expect() { # expect NAME FOUND EXPECTED
 
 check_chart() {
   step "chart"
-  HELM_BINARY=$(helm_binary) || { skip "chart: neither HELM nor Go is here"; return; }
+  HELM_BINARY=$(helm_binary) || { HELM_BINARY=; skip "chart: neither HELM nor Go is here"; return; }
   try "helm lint" "$HELM_BINARY" lint --strict "$CHART"
   local case refused reason
   for case in tests/deploy/helm/*/; do
@@ -192,13 +192,57 @@ check_server() {
       *) try "pods of $file are restricted" lacks 'would violate PodSecurity' "$WORK/out" ;;
     esac
   done
-  check_rights
+  check_life
 }
+
+helm_() {
+  if [ -n "$BOX" ]; then "$KUBEBOX_BIN" exec -- "$HELM_BINARY" "$@"; else "$HELM_BINARY" "$@"; fi
+}
+
+is_published() { kubectl_ -n tidegate get service tidegate-controller -o 'jsonpath={.status.loadBalancer.ingress}' | grep -q .; }
+
+wait_until() { # wait_until SECONDS COMMAND…
+  local end=$((SECONDS + $1)); shift
+  until "$@" 2>/dev/null; do [ $SECONDS -lt $end ] || return 1; sleep 0.2; done
+}
+
+# Installed for real, changed, and taken away; the overlay too.
+check_life() {
+  step "install, upgrade, uninstall"
+  if [ -n "${HELM_BINARY:-}" ]; then
+    # An API server built from its module does not know its version.
+    local chart=$WORK/chart
+    cp -r "$CHART" "$chart"
+    sed -i '/^kubeVersion:/d' "$chart/Chart.yaml"
+    try "helm install" helm_ install tidegate "$chart" --namespace tidegate
+    try "its notes name the class" grep -q 'ingressClassName: tidegate' "$WORK/out"
+    try "Deployment available" kubectl_ -n tidegate rollout status deployment/tidegate-controller --timeout=60s
+    [ -z "$BOX" ] || try "Service has an address" wait_until 30 is_published
+    check_rights
+    local before after
+    before=$(restarts_by || true)
+    try "helm upgrade: conf" helm_ upgrade tidegate "$chart" --namespace tidegate --set controller.config.defaults.tries=2
+    after=$(restarts_by || true)
+    try "a change of the conf restarts nothing" test "$before" = "$after"
+    try "helm upgrade: listeners" helm_ upgrade tidegate "$chart" --namespace tidegate --set controller.containerPort.http=8081
+    after=$(restarts_by || true)
+    try "a change of a listener restarts pods" test "$before" != "$after"
+    try "helm uninstall" helm_ uninstall tidegate --namespace tidegate --wait
+  else
+    skip "helm install: neither HELM nor Go is here"
+  fi
+  try "apply the overlay" kubectl_ apply --server-side -f tests/deploy/kustomize/load-balancer.yaml
+  try "Deployment of the overlay available" kubectl_ -n tidegate rollout status deployment/tidegate-controller --timeout=60s
+  [ -n "${HELM_BINARY:-}" ] || check_rights
+  try "delete the overlay" kubectl_ delete --wait=false -f tests/deploy/kustomize/load-balancer.yaml
+}
+
+# What, when changed, restarts the pods.
+restarts_by() { kubectl_ -n tidegate get deployment tidegate-controller -o 'jsonpath={.spec.template}'; }
 
 # The shipped account on the server: what it may, and what it must not.
 check_rights() {
   step "rights"
-  try "apply the overlay" kubectl_ apply --server-side -f tests/deploy/kustomize/load-balancer.yaml
   local account=system:serviceaccount:tidegate:tidegate
   may() { try "may $*" kubectl_ auth can-i --as "$account" "$@"; }
   must_not() {
