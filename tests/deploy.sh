@@ -71,7 +71,7 @@ expect() { # expect NAME FOUND EXPECTED
 
 check_chart() {
   step "chart"
-  HELM_BINARY=$(helm_binary) || { HELM_BINARY=; skip "chart: neither HELM nor Go is here"; return; }
+  HELM_BINARY=$(helm_binary) || { HELM_BINARY=; skip "chart: HELM is not given, and Go is not here or cannot build it"; return; }
   try "helm lint" "$HELM_BINARY" lint --strict "$CHART"
   local case refused reason
   for case in tests/deploy/helm/*/; do
@@ -131,9 +131,9 @@ check_dockerfile() {
   version=$(sed -nE '/^\[workspace.package\]/,/^\[/ s/^version = "(.*)"/\1/p' Cargo.toml)
   try "the image's version is the crate's, $version" grep -q "^ARG VERSION=$version\$" "$file"
   local path
-  for path in $(sed -n 's/^!//p' deploy/Dockerfile.dockerignore); do
+  while read -r path; do
     try "the build context has $path" test -e "$path"
-  done
+  done < <(sed -n 's/^!//p' deploy/Dockerfile.dockerignore)
 }
 
 start_server() {
