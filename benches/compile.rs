@@ -77,7 +77,7 @@ fn host(n: usize) -> VirtualHost {
         origin: Origin::new("Ingress", "shop", &format!("ingress-{n}"), None),
         matcher: Match::default(),
         rank: Rank::default(),
-        action: Action::Forward(vec![WeightedBackend { backend: backend_id(n), weight: 1 }]),
+        action: Action::Forward([WeightedBackend { backend: backend_id(n), weight: 1 }].into()),
         https_redirect: HttpsRedirect::Off,
         plugins: Vec::new(),
         policy: Arc::default(),
@@ -100,7 +100,8 @@ fn backend(n: usize) -> Backend {
 }
 
 fn endpoints() -> EndpointSet {
-    EndpointSet { endpoints: vec![Endpoint { address: ([10, 0, 0, 1], 8080).into(), weight: 1, zone: None }] }
+    let endpoint = Endpoint { address: ([10, 0, 0, 1], 8080).into(), weight: 1, zone: None };
+    EndpointSet { endpoints: [endpoint].into() }
 }
 
 fn certificate(n: usize) -> Certificate {
@@ -110,6 +111,7 @@ fn certificate(n: usize) -> Certificate {
         origin: Origin::default(),
         chain_pem: made.cert.pem().into_bytes().into(),
         key_pem: SecretBytes::new(made.signing_key.serialize_pem().into_bytes()),
+        is_invalid: false,
     }
 }
 

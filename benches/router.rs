@@ -74,7 +74,7 @@ fn route(path: PathMatch) -> Route {
         origin: Origin::default(),
         matcher: Match { path, ..Match::default() },
         rank: Rank::default(),
-        action: Action::Forward(vec![WeightedBackend { backend: BackendId::upstream("u"), weight: 1 }]),
+        action: Action::Forward([WeightedBackend { backend: BackendId::upstream("u"), weight: 1 }].into()),
         https_redirect: HttpsRedirect::Off,
         plugins: Vec::new(),
         policy: Arc::default(),

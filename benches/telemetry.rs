@@ -52,6 +52,7 @@ fn record<'a>(route: &'a RouteFacts, tries: &'a [Try]) -> RequestRecord<'a> {
         tls: None,
         error: None,
         identity: None,
+        plugins: &[],
     }
 }
 

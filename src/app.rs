@@ -14,12 +14,13 @@ mod servers;
 mod shared;
 mod sources;
 pub(crate) mod summary;
+mod workers;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use tidegate_plugin::{Define, Definition};
+use tidegate_plugin::{Blocking, Define, Definition};
 use tokio::sync::{mpsc, watch};
 
 use crate::compile::{Compiler, CompilerParts};
@@ -37,6 +38,9 @@ use shared::Shared;
 
 /// Batches that may wait for the control plane; a source that is faster waits.
 const INBOX: usize = 64;
+
+/// Threads at most for what plugins do that takes long: it must not crowd out serving.
+const MAX_WORKERS: usize = 4;
 
 /// A proxy to be: see [`Tidegate::builder`].
 #[derive(Debug)]
@@ -131,6 +135,9 @@ fn parts(builder: &Builder, settings: &Settings) -> anyhow::Result<(Compiler, Ar
         route_metrics: Box::new(move |facts| route_metrics.route(facts)),
         now: Box::new(unix_seconds),
     });
+    let workers = Arc::new(workers::Pool::start(settings.process.worker_threads().min(MAX_WORKERS))?);
+    observe::workers(&metrics, workers.counts());
+    let compiler = compiler.with_blocking(Blocking::new(workers));
     let listeners = settings.process.listeners.iter().map(live::facts).collect();
     let shared = Shared::new(compiler.empty(), table, Arc::new(Telemetry::new(metrics)), listeners);
     Ok((compiler, Arc::new(shared)))

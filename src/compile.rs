@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tidegate_plugin::{Definition, RouteFacts};
+use tidegate_plugin::{Blocking, Definition, RouteFacts};
 
 pub use self::certificate::load_certificate;
 
@@ -32,7 +32,6 @@ use crate::model::{Model, Touched};
 use crate::snapshot::Snapshot;
 use crate::snapshot::certificates::{Certificates, ServedCertificate};
 use crate::snapshot::host_map::HostMap;
-use crate::snapshot::route::Setting;
 use crate::snapshot::router::Router;
 use crate::telemetry::metrics::RouteMetrics;
 
@@ -63,7 +62,7 @@ pub struct Compiler {
     route_metrics: RouteMetricsSource,
     now: Clock,
     self_signed: Arc<ServedCertificate>,
-    no_settings: Arc<[Setting]>,
+    policies: route::Policies,
     diagnostics: BTreeMap<Piece, Vec<Diagnostic>>,
 }
 
@@ -88,9 +87,16 @@ impl Compiler {
             route_metrics: cx.route_metrics,
             now: cx.now,
             self_signed: certificate::self_signed(),
-            no_settings: Arc::new([]),
+            policies: route::Policies::default(),
             diagnostics: BTreeMap::new(),
         }
+    }
+
+    /// Gives plugins threads for what takes long; without, each piece of work has a thread of its own.
+    #[must_use]
+    pub fn with_blocking(mut self, blocking: Blocking) -> Self {
+        self.instances.set_blocking(blocking);
+        self
     }
 
     /// The snapshot before anything was loaded: generation 0, no routes, self-signed default certificate.
@@ -207,7 +213,7 @@ impl Compiler {
             upstreams: &mut self.upstreams,
             instances: &mut self.instances,
             route_metrics: &self.route_metrics,
-            no_settings: &self.no_settings,
+            policies: &mut self.policies,
         }
     }
 

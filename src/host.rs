@@ -82,6 +82,17 @@ impl HostPattern {
         Ok(Self::Exact(text.as_str().into()))
     }
 
+    /// Parses as [`HostPattern::parse`] does; a name that is canonical already is shared.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse_shared(text: &Arc<str>) -> Result<Self, HostError> {
+        match Self::parse(text)? {
+            Self::Exact(name) if name == *text => Ok(Self::Exact(Arc::clone(text))),
+            pattern => Ok(pattern),
+        }
+    }
+
     /// Says whether a canonical host matches.
     pub fn matches(&self, host: &str) -> bool {
         match self {

@@ -16,6 +16,7 @@ mod app;
 mod cli;
 pub mod compile;
 pub mod connection;
+mod dense;
 pub mod diagnostic;
 pub mod endpoint;
 pub mod explain;

@@ -16,12 +16,12 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub use backend::{
-    Backend, BackendId, Balance, CaBundle, Endpoint, EndpointSet, ExternalName, HealthCheck, Probe, Protocol,
-    UpstreamTls,
+    Backend, BackendId, BackendName, Balance, CaBundle, Endpoint, EndpointSet, ExternalName, HealthCheck, Probe,
+    Protocol, UpstreamTls,
 };
 pub use certificate::{Certificate, SecretBytes};
 pub use edge::{Edge, ForwardedHeader};
-pub use plugin::{PluginInstance, PluginUse};
+pub use plugin::{PluginInputs, PluginInstance, PluginUse, SecretKeys};
 pub use route::{
     Action, HeaderMatch, HttpsRedirect, Labels as RouteLabels, Limits, Match, PathMatch, Policy, QueryMatch, Rank,
     Redirect, RedirectPath, Respond, Route, Setting, TextMatch, Timeouts, VirtualHost, WeightedBackend,

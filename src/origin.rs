@@ -4,24 +4,32 @@
 //! A leaf module: it knows nothing of sources, models or requests.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 /// The object and field that a piece of configuration was read from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
+///
+/// Small, since every piece has one: all pieces of an object share what is known of the object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
+    object: Arc<ObjectOrigin>,
+    /// Path of the field inside the object: `spec.rules[0].http.paths[1].path`; may be empty.
+    pub field: Arc<str>,
+}
+
+/// The object that a piece of configuration was read from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectOrigin {
     /// Kind of the object: a Kubernetes kind, or `Conf` for the process's own file.
     pub kind: &'static str,
     /// Namespace; empty for cluster-scoped objects and conf.
     pub namespace: Arc<str>,
     /// Name of the object, or of the conf file.
     pub name: Arc<str>,
-    /// Path of the field inside the object: `spec.rules[0].http.paths[1].path`; may be empty.
-    pub field: Arc<str>,
     /// File and line, for objects that came from a file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
 }
 
@@ -45,13 +53,13 @@ pub struct Place {
 impl Origin {
     /// Makes the origin of a whole object.
     pub fn new(kind: &'static str, namespace: &str, name: &str, place: Option<Place>) -> Self {
-        Self { kind, namespace: namespace.into(), name: name.into(), field: "".into(), place }
+        ObjectOrigin { kind, namespace: namespace.into(), name: name.into(), place }.into()
     }
 
     /// The same object, at a field.
     #[must_use]
     pub fn at(&self, field: impl Into<Arc<str>>) -> Self {
-        Self { field: field.into(), ..self.clone() }
+        Self { object: Arc::clone(&self.object), field: field.into() }
     }
 
     /// `Kind/namespace/name`, without field and place.
@@ -61,6 +69,42 @@ impl Origin {
             ("", name) => format!("{}/{name}", self.kind),
             (namespace, name) => format!("{}/{namespace}/{name}", self.kind),
         }
+    }
+}
+
+impl From<ObjectOrigin> for Origin {
+    fn from(object: ObjectOrigin) -> Self {
+        Arc::new(object).into()
+    }
+}
+
+impl From<Arc<ObjectOrigin>> for Origin {
+    fn from(object: Arc<ObjectOrigin>) -> Self {
+        Self { object, field: Arc::default() }
+    }
+}
+
+impl Deref for Origin {
+    type Target = ObjectOrigin;
+
+    fn deref(&self) -> &ObjectOrigin {
+        &self.object
+    }
+}
+
+impl Serialize for Origin {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let len = 4 + usize::from(self.place.is_some());
+        let mut fields = serializer.serialize_struct("Origin", len)?;
+        fields.serialize_field("kind", self.kind)?;
+        fields.serialize_field("namespace", &self.namespace)?;
+        fields.serialize_field("name", &self.name)?;
+        fields.serialize_field("field", &self.field)?;
+        match &self.place {
+            Some(place) => fields.serialize_field("place", place)?,
+            None => fields.skip_field("place")?,
+        }
+        fields.end()
     }
 }
 

@@ -13,7 +13,8 @@ mod failure;
 mod fields;
 mod finish;
 mod forwarded;
-mod guard;
+#[doc(hidden)]
+pub mod guard;
 mod host;
 mod ready;
 pub(crate) mod redirect;

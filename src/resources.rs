@@ -4,18 +4,19 @@
 //! It must not know what objects mean: no class, no route, no port is looked at here.
 
 pub mod conf;
+pub mod object;
+mod strings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Secret, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
-use crate::origin::{Origin, Place};
+use crate::dense;
+use crate::origin::{ObjectOrigin, Origin, Place};
 use conf::Conf;
+use object::{ConfigMap, EndpointSlice, Endpoints, Ingress, IngressClass, Namespace, Secret, Service};
+
+pub use strings::Strings;
 
 /// Kinds of input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,17 +59,17 @@ pub struct ObjectName {
     pub name: Arc<str>,
 }
 
-/// An object with the place that it was read from.
-#[derive(Clone, Debug)]
+/// An object with its name and the place that it was read from.
+#[derive(Debug, PartialEq)]
 pub struct Sourced<T> {
     /// The object.
     pub object: Arc<T>,
-    /// File and line, when it came from a file.
-    pub place: Option<Place>,
+    /// Its kind and name; file and line, when it came from a file. Everything made of the object shares it.
+    pub origin: Arc<ObjectOrigin>,
 }
 
 /// One object of any kind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the variants are the kinds")]
 pub enum Object {
     Ingress(Sourced<Ingress>),
@@ -119,11 +120,8 @@ pub struct Resources {
     pub config_maps: BTreeMap<ObjectName, Sourced<ConfigMap>>,
     pub namespaces: BTreeMap<ObjectName, Sourced<Namespace>>,
     pub conf: Option<Sourced<Conf>>,
-    slices_by_service: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+    slices_by_service: BTreeMap<ObjectName, Box<[Sourced<EndpointSlice>]>>,
 }
-
-/// Label of an EndpointSlice that names its Service.
-const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
 // === impl Resources ===
 
@@ -140,12 +138,16 @@ impl Resources {
                 Event::Delete(name) => self.remove(name, &mut changes),
             }
         }
+        let objects = self.ingresses.len() + self.services.len() + self.endpoint_slices.len() + self.endpoints.len();
+        if changes.objects.len() > objects / 2 {
+            self.pack();
+        }
         changes
     }
 
     /// The slices of a Service, in order of their names.
-    pub fn slices_of<'a>(&'a self, service: &ObjectName) -> impl Iterator<Item = &'a Sourced<EndpointSlice>> {
-        self.slices_by_service.get(service).into_iter().flatten().filter_map(|name| self.endpoint_slices.get(name))
+    pub fn slices_of(&self, service: &ObjectName) -> &[Sourced<EndpointSlice>] {
+        self.slices_by_service.get(service).map(|slices| &**slices).unwrap_or_default()
     }
 
     /// Names of everything there is: what a first translation is told.
@@ -165,6 +167,15 @@ impl Resources {
         self.conf.iter().for_each(|_| add(Kind::Conf, &ObjectName::default()));
         changes.services.extend(self.slices_by_service.keys().cloned());
         changes
+    }
+
+    fn pack(&mut self) {
+        dense::pack(&mut self.ingresses);
+        dense::pack(&mut self.services);
+        dense::pack(&mut self.endpoint_slices);
+        dense::pack(&mut self.endpoints);
+        dense::pack(&mut self.secrets);
+        dense::pack(&mut self.slices_by_service);
     }
 
     fn insert(&mut self, object: Object, changes: &mut Changes) {
@@ -202,8 +213,12 @@ impl Resources {
 
     fn insert_slice(&mut self, name: ObjectName, slice: Sourced<EndpointSlice>, changes: &mut Changes) {
         self.remove_slice(&name, changes);
-        if let Some(service) = service_of(&slice.object) {
-            self.slices_by_service.entry(service.clone()).or_default().insert(name.clone());
+        if let Some(service) = service_of(&slice) {
+            let slices = self.slices_by_service.entry(service.clone()).or_default();
+            let mut list = std::mem::take(slices).into_vec();
+            let at = list.partition_point(|known| known.origin.name < slice.origin.name);
+            list.insert(at, slice.clone());
+            *slices = list.into();
             changes.services.insert(service);
         }
         self.endpoint_slices.insert(name, slice);
@@ -211,9 +226,11 @@ impl Resources {
 
     fn remove_slice(&mut self, name: &ObjectName, changes: &mut Changes) -> bool {
         let Some(old) = self.endpoint_slices.remove(name) else { return false };
-        if let Some(service) = service_of(&old.object) {
+        if let Some(service) = service_of(&old) {
             if let Some(slices) = self.slices_by_service.get_mut(&service) {
-                slices.remove(name);
+                let mut list = std::mem::take(slices).into_vec();
+                list.retain(|known| known.origin.name != name.name);
+                *slices = list.into();
                 if slices.is_empty() {
                     self.slices_by_service.remove(&service);
                 }
@@ -251,18 +268,11 @@ impl Object {
         }
     }
 
-    /// Its namespace and name; a namespaced object without namespace is in `default`.
+    /// Its namespace and name, both empty for the conf.
     pub fn name(&self) -> ObjectName {
         match self {
-            Self::Ingress(it) => namespaced(&it.object.metadata),
-            Self::IngressClass(it) => cluster_scoped(&it.object.metadata),
-            Self::Service(it) => namespaced(&it.object.metadata),
-            Self::EndpointSlice(it) => namespaced(&it.object.metadata),
-            Self::Endpoints(it) => namespaced(&it.object.metadata),
-            Self::Secret(it) => namespaced(&it.object.metadata),
-            Self::ConfigMap(it) => namespaced(&it.object.metadata),
-            Self::Namespace(it) => cluster_scoped(&it.object.metadata),
             Self::Conf(_) => ObjectName::default(),
+            _ => ObjectName { namespace: Arc::clone(&self.origin().namespace), name: Arc::clone(&self.origin().name) },
         }
     }
 
@@ -273,16 +283,21 @@ impl Object {
 
     /// Where it was read from.
     pub fn place(&self) -> Option<&Place> {
+        self.origin().place.as_ref()
+    }
+
+    /// Its kind and name, and where it was read from.
+    pub fn origin(&self) -> &Arc<ObjectOrigin> {
         match self {
-            Self::Ingress(it) => it.place.as_ref(),
-            Self::IngressClass(it) => it.place.as_ref(),
-            Self::Service(it) => it.place.as_ref(),
-            Self::EndpointSlice(it) => it.place.as_ref(),
-            Self::Endpoints(it) => it.place.as_ref(),
-            Self::Secret(it) => it.place.as_ref(),
-            Self::ConfigMap(it) => it.place.as_ref(),
-            Self::Namespace(it) => it.place.as_ref(),
-            Self::Conf(it) => it.place.as_ref(),
+            Self::Ingress(it) => &it.origin,
+            Self::IngressClass(it) => &it.origin,
+            Self::Service(it) => &it.origin,
+            Self::EndpointSlice(it) => &it.origin,
+            Self::Endpoints(it) => &it.origin,
+            Self::Secret(it) => &it.origin,
+            Self::ConfigMap(it) => &it.origin,
+            Self::Namespace(it) => &it.origin,
+            Self::Conf(it) => &it.origin,
         }
     }
 }
@@ -334,21 +349,19 @@ impl fmt::Display for ObjectName {
 }
 
 impl<T> Sourced<T> {
-    /// An object from nowhere in particular: an API server, or a test.
-    pub fn new(object: T) -> Self {
-        Self { object: Arc::new(object), place: None }
+    /// The origin of the whole object.
+    pub fn origin(&self) -> Origin {
+        Arc::clone(&self.origin).into()
     }
 }
 
-fn namespaced(metadata: &ObjectMeta) -> ObjectName {
-    ObjectName::new(metadata.namespace.as_deref().unwrap_or("default"), metadata.name.as_deref().unwrap_or_default())
+impl<T> Clone for Sourced<T> {
+    fn clone(&self) -> Self {
+        Self { object: Arc::clone(&self.object), origin: Arc::clone(&self.origin) }
+    }
 }
 
-fn cluster_scoped(metadata: &ObjectMeta) -> ObjectName {
-    ObjectName::new("", metadata.name.as_deref().unwrap_or_default())
-}
-
-fn service_of(slice: &EndpointSlice) -> Option<ObjectName> {
-    let service = slice.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL)?;
-    Some(ObjectName { name: service.as_str().into(), ..namespaced(&slice.metadata) })
+fn service_of(slice: &Sourced<EndpointSlice>) -> Option<ObjectName> {
+    let service = slice.object.service.as_ref()?;
+    Some(ObjectName { namespace: Arc::clone(&slice.origin.namespace), name: Arc::clone(service) })
 }

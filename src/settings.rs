@@ -95,7 +95,7 @@ impl Settings {
 pub fn origin(file: &Path) -> Origin {
     let name: Arc<str> = file.to_string_lossy().into();
     let place = Place { file: name.clone(), line: 1, document: 0, item: None };
-    Origin { name, ..Origin::new("Conf", "", "", Some(place)) }
+    Origin::new("Conf", "", &name, Some(place))
 }
 
 /// The one document of the file; an empty file is an empty mapping.

@@ -11,7 +11,9 @@ mod certificate;
 mod class;
 mod conf;
 mod contribution;
+mod field;
 mod host;
+mod index;
 mod ingress;
 mod policy;
 mod suggest;
@@ -19,14 +21,16 @@ mod suggest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::dense;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
-use crate::model::{BackendId, Certificate, Model, Touched};
+use crate::model::{BackendId, BackendName, Certificate, Model, Touched};
 use crate::origin::Origin;
 use crate::resources::{Changes, Kind, ObjectName, Resources};
 use backend::Target;
 use conf::Options;
-use contribution::{Contribution, HostPart, Unit};
+use contribution::{ConfPart, Contribution, HostPart, Unit};
+use index::Index;
 
 /// A model and what there is to say about its input.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,11 +53,10 @@ pub fn translate(resources: &Resources) -> Translation {
 #[derive(Debug)]
 pub struct Translator {
     options: Options,
-    contributions: BTreeMap<Unit, Contribution>,
-    hosts: BTreeMap<HostPattern, BTreeSet<Unit>>,
-    backends: BTreeMap<BackendId, BTreeSet<Unit>>,
-    backends_by_service: BTreeMap<ObjectName, BTreeSet<BackendId>>,
-    secrets: BTreeMap<ObjectName, BTreeSet<Unit>>,
+    contributions: BTreeMap<Unit, Arc<Contribution>>,
+    hosts: Index<HostPattern>,
+    backends: Index<BackendId>,
+    secrets: Index<ObjectName>,
     certificates: BTreeMap<ObjectName, Arc<Certificate>>,
     plugin_users: BTreeSet<Unit>,
     host_diagnostics: BTreeMap<HostPattern, Vec<Diagnostic>>,
@@ -87,10 +90,9 @@ impl Translator {
             model: Model { edge: Arc::clone(&options.edge), ..Model::default() },
             options,
             contributions: BTreeMap::new(),
-            hosts: BTreeMap::new(),
-            backends: BTreeMap::new(),
-            backends_by_service: BTreeMap::new(),
-            secrets: BTreeMap::new(),
+            hosts: Index::default(),
+            backends: Index::default(),
+            secrets: Index::default(),
             certificates: BTreeMap::new(),
             plugin_users: BTreeSet::new(),
             host_diagnostics: BTreeMap::new(),
@@ -117,6 +119,9 @@ impl Translator {
             self.refresh_host(pattern, &mut touched);
         }
         self.refresh_defaults(&mut touched);
+        if touched.hosts.len() > self.model.hosts.len() / 2 {
+            self.pack();
+        }
         touched
     }
 
@@ -127,12 +132,22 @@ impl Translator {
 
     /// Findings about the input, sorted, each once.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        let units = self.contributions.values().flat_map(|each| &each.diagnostics);
+        let units = self.contributions.values().flat_map(|each| each.diagnostics.iter());
         let hosts = self.host_diagnostics.values().flatten();
         let backends = self.backend_diagnostics.values().flatten();
         let secrets = self.secret_diagnostics.values().flatten();
         let all: BTreeSet<&Diagnostic> = units.chain(hosts).chain(backends).chain(secrets).collect();
         all.into_iter().cloned().collect()
+    }
+
+    /// Gives up empty room after much was changed.
+    fn pack(&mut self) {
+        dense::pack(&mut self.contributions);
+        dense::pack(&mut self.model.hosts);
+        dense::pack(&mut self.model.backends);
+        dense::pack(&mut self.model.endpoints);
+        self.hosts.pack();
+        self.backends.pack();
     }
 
     /// What the changed objects are part of.
@@ -143,7 +158,12 @@ impl Translator {
                 Kind::Ingress => drop(dirty.units.insert(Unit::Ingress(object.name.clone()))),
                 Kind::IngressClass => self.add_all_ingresses(resources, &mut dirty),
                 Kind::Service | Kind::Endpoints => self.add_service(&object.name, &mut dirty),
-                Kind::Secret => drop(dirty.secrets.insert(object.name.clone())),
+                Kind::Secret => {
+                    dirty.secrets.insert(object.name.clone());
+                    if self.options.plugin_secrets.contains(&object.name) {
+                        self.gather_conf(resources, &mut dirty, touched);
+                    }
+                }
                 Kind::Conf => self.gather_conf(resources, &mut dirty, touched),
                 // Slices are told by their Services.
                 Kind::EndpointSlice | Kind::ConfigMap | Kind::Namespace => {}
@@ -177,7 +197,17 @@ impl Translator {
     }
 
     fn add_service(&self, service: &ObjectName, dirty: &mut Dirty) {
-        dirty.backends.extend(self.backends_by_service.get(service).into_iter().flatten().cloned());
+        let first = BackendName::Service {
+            namespace: Arc::clone(&service.namespace),
+            name: Arc::clone(&service.name),
+            port: Arc::default(),
+            variant: Arc::default(),
+        };
+        let is_its = |id: &&BackendId| match &***id {
+            BackendName::Service { namespace, name, .. } => (namespace, name) == (&service.namespace, &service.name),
+            BackendName::Upstream(_) => false,
+        };
+        dirty.backends.extend(self.backends.keys_from(first.into()).take_while(is_its).cloned());
     }
 
     fn read(&self, unit: &Unit, resources: &Resources) -> Contribution {
@@ -192,35 +222,32 @@ impl Translator {
 
     /// Puts a contribution in the place of the unit's old one and notes what the two name.
     fn replace(&mut self, unit: Unit, new: Contribution, dirty: &mut Dirty) {
-        let old = self.contributions.remove(&unit).unwrap_or_default();
-        if old == new {
-            self.keep(unit, new);
+        let old = self.contributions.get(&unit).cloned().unwrap_or_default();
+        if *old == new {
             return;
         }
+        let new = Arc::new(new);
         for part in [&old, &new] {
             dirty.hosts.extend(part.hosts.keys().cloned());
-            dirty.backends.extend(part.backends.keys().cloned());
-            dirty.backends.extend(part.upstreams.keys().cloned());
+            dirty.backends.extend(part.backend_ids().cloned());
             dirty.secrets.extend(part.secrets.keys().cloned());
         }
-        unlink(&mut self.hosts, old.hosts.keys(), &unit);
-        unlink(&mut self.backends, old.backends.keys().chain(old.upstreams.keys()), &unit);
-        unlink(&mut self.secrets, old.secrets.keys(), &unit);
-        link(&mut self.hosts, new.hosts.keys(), &unit);
-        link(&mut self.backends, new.backends.keys().chain(new.upstreams.keys()), &unit);
-        link(&mut self.secrets, new.secrets.keys(), &unit);
+        self.hosts.unlink(old.hosts.keys(), &old);
+        self.backends.unlink(old.backend_ids(), &old);
+        self.secrets.unlink(old.secrets.keys(), &old);
+        self.hosts.link(new.hosts.keys(), &new);
+        self.backends.link(new.backend_ids(), &new);
+        self.secrets.link(new.secrets.keys(), &new);
         if new.uses_plugins {
             self.plugin_users.insert(unit.clone());
         } else {
             self.plugin_users.remove(&unit);
         }
-        self.keep(unit, new);
-    }
-
-    /// An Ingress that is not ours leaves nothing behind.
-    fn keep(&mut self, unit: Unit, contribution: Contribution) {
-        if contribution != Contribution::default() {
-            self.contributions.insert(unit, contribution);
+        // An Ingress that is not ours leaves nothing behind.
+        if *new == Contribution::default() {
+            self.contributions.remove(&unit);
+        } else {
+            self.contributions.insert(unit, new);
         }
     }
 
@@ -237,24 +264,19 @@ impl Translator {
     }
 
     fn host_parts(&self, pattern: &HostPattern) -> Vec<&HostPart> {
-        let units = self.hosts.get(pattern).into_iter().flatten();
-        units.filter_map(|unit| self.contributions.get(unit)?.hosts.get(pattern)).collect()
+        self.hosts.users(pattern).iter().filter_map(|user| user.hosts.get(pattern)).collect()
     }
 
     fn refresh_backend(&mut self, id: &BackendId, resources: &Resources, touched: &mut Touched) {
-        let (backend, endpoints, diagnostics) = match id {
-            BackendId::Service { namespace, name, port, .. } => {
+        let (backend, endpoints, diagnostics) = match &**id {
+            BackendName::Service { namespace, name, port, .. } => {
                 let service = ObjectName { namespace: Arc::clone(namespace), name: Arc::clone(name) };
-                self.index_service(id, &service);
                 self.evaluate(Target { id, service: &service, port }, resources)
             }
-            BackendId::Upstream(_) => {
-                let conf = self.contributions.get(&Unit::Conf);
-                match conf.and_then(|conf| conf.upstreams.get(id)) {
-                    Some((backend, endpoints)) => (Some(Arc::clone(backend)), Some(Arc::clone(endpoints)), Vec::new()),
-                    None => (None, None, Vec::new()),
-                }
-            }
+            BackendName::Upstream(_) => match self.conf_part().and_then(|conf| conf.upstreams.get(id)) {
+                Some((backend, endpoints)) => (Some(Arc::clone(backend)), Some(Arc::clone(endpoints)), Vec::new()),
+                None => (None, None, Vec::new()),
+            },
         };
         if set(&mut self.model.backends, id, backend) {
             touched.backends.insert(id.clone());
@@ -266,10 +288,11 @@ impl Translator {
     }
 
     fn evaluate(&self, target: Target<'_>, resources: &Resources) -> Parts {
-        let Some(units) = self.backends.get(target.id) else { return (None, None, Vec::new()) };
-        let mut uses = units.iter().filter_map(|unit| self.contributions.get(unit)?.backends.get(target.id)).peekable();
+        let mut uses = self.backends.users(target.id).iter().filter_map(|user| user.backends.get(target.id)).peekable();
         // The variant is part of the id, so all uses ask for the same.
-        let overrides = uses.peek().map(|first| first.overrides.clone()).unwrap_or_default();
+        let Some(overrides) = uses.peek().map(|first| Arc::clone(&first.overrides)) else {
+            return (None, None, Vec::new());
+        };
         let evaluated = backend::evaluate(target, &overrides, resources, self.options.backend);
         let mut diagnostics = evaluated.diagnostics;
         if let Some(problem) = evaluated.problem {
@@ -278,43 +301,30 @@ impl Translator {
         (Some(Arc::new(evaluated.backend)), Some(Arc::new(evaluated.endpoints)), diagnostics)
     }
 
-    fn index_service(&mut self, id: &BackendId, service: &ObjectName) {
-        let is_named = self.backends.contains_key(id);
-        let ids = self.backends_by_service.entry(service.clone()).or_default();
-        if is_named {
-            ids.insert(id.clone());
-        } else {
-            ids.remove(id);
-        }
-        if ids.is_empty() {
-            self.backends_by_service.remove(service);
-        }
+    fn conf_part(&self) -> Option<&ConfPart> {
+        self.contributions.get(&Unit::Conf)?.conf.as_deref()
     }
 
     fn refresh_secret(&mut self, name: &ObjectName, resources: &Resources, hosts: &mut BTreeSet<HostPattern>) {
-        let Some(units) = self.secrets.get(name) else {
+        let users = self.secrets.users(name);
+        if users.is_empty() {
             self.certificates.remove(name);
             self.secret_diagnostics.remove(name);
             return;
-        };
-        let contributions: Vec<&Contribution> = units.iter().filter_map(|unit| self.contributions.get(unit)).collect();
+        }
         let named = |part: &HostPart| part.certificate.as_ref().is_some_and(|usage| usage.secret == *name);
-        let parts = contributions.iter().flat_map(|each| &each.hosts);
+        let parts = users.iter().flat_map(|user| user.hosts.iter());
         hosts.extend(parts.filter(|(_, part)| named(part)).map(|(pattern, _)| pattern.clone()));
-        let origins = contributions.iter().filter_map(|each| each.secrets.get(name)).flatten();
-        let (certificate, diagnostics) = match certificate::read(name, resources) {
-            Ok(certificate) => (Some(certificate), Vec::new()),
-            Err(problem) => {
-                let diagnose = |origin: &Origin| certificate::diagnose(&problem, name, origin);
-                (None, origins.map(diagnose).collect())
-            }
-        };
+        let origins = users.iter().filter_map(|user| user.secrets.get(name)).flatten();
+        let (certificate, problem) = certificate::read(name, resources);
+        let diagnose = |problem| origins.map(move |origin: &Origin| certificate::diagnose(&problem, name, origin));
+        let diagnostics = problem.map(|problem| diagnose(problem).collect()).unwrap_or_default();
         set(&mut self.certificates, name, certificate);
         put_list(&mut self.secret_diagnostics, name, diagnostics);
     }
 
     fn refresh_defaults(&mut self, touched: &mut Touched) {
-        let conf = self.contributions.get(&Unit::Conf);
+        let conf = self.conf_part();
         let default = conf.and_then(|conf| conf.default.clone());
         let secret = conf.and_then(|conf| conf.default_certificate.as_ref());
         let certificate = secret.and_then(|secret| self.certificates.get(secret).cloned());
@@ -349,31 +359,6 @@ fn put_list<K: Ord + Clone>(map: &mut BTreeMap<K, Vec<Diagnostic>>, key: &K, lis
         map.remove(key);
     } else {
         map.insert(key.clone(), list);
-    }
-}
-
-fn link<'a, K: Ord + Clone + 'a>(
-    index: &mut BTreeMap<K, BTreeSet<Unit>>,
-    keys: impl Iterator<Item = &'a K>,
-    unit: &Unit,
-) {
-    for key in keys {
-        index.entry(key.clone()).or_default().insert(unit.clone());
-    }
-}
-
-fn unlink<'a, K: Ord + Clone + 'a>(
-    index: &mut BTreeMap<K, BTreeSet<Unit>>,
-    keys: impl Iterator<Item = &'a K>,
-    unit: &Unit,
-) {
-    for key in keys {
-        if let Some(units) = index.get_mut(key) {
-            units.remove(unit);
-            if units.is_empty() {
-                index.remove(key);
-            }
-        }
     }
 }
 

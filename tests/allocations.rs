@@ -15,7 +15,7 @@ use tidegate::endpoint::{Table, Tried};
 use tidegate::model::Touched;
 use tidegate::path::canonical_path;
 use tidegate::resources::conf::Conf;
-use tidegate::resources::{Event, Object, Resources, Sourced};
+use tidegate::resources::{Event, Object, Resources};
 use tidegate::snapshot::Snapshot;
 use tidegate::snapshot::router::{RequestView, Via};
 use tidegate::translate::translate;
@@ -32,7 +32,7 @@ fn allocations(mut work: impl FnMut()) -> u64 {
 fn compile(conf: serde_json::Value, table: &Arc<Table>, route_metrics: RouteMetricsSource) -> Snapshot {
     let conf: Conf = serde_json::from_value(conf).unwrap();
     let mut resources = Resources::default();
-    resources.apply([Event::Apply(Object::Conf(Sourced::new(conf)))]);
+    resources.apply([Event::Apply(Object::conf(conf, None))]);
     let model = translate(&resources).model;
     let mut compiler = Compiler::new(CompilerParts {
         table: table.clone(),

@@ -9,10 +9,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tidegate::model::{Model, SecretBytes};
-use tidegate::resources::{Event, Object, Resources, Sourced};
+use tidegate::resources::{Event, Kind, Object, Resources};
 use tidegate::translate::annotations::ANNOTATIONS;
 use tidegate::translate::{Translation, translate};
 
@@ -81,21 +80,18 @@ fn read(path: &Path) -> Resources {
 }
 
 fn object(path: &Path, document: Value) -> Object {
-    let kind = document["kind"].as_str().unwrap_or_default().to_owned();
-    match kind.as_str() {
-        "Ingress" => Object::Ingress(typed(path, document)),
-        "IngressClass" => Object::IngressClass(typed(path, document)),
-        "Service" => Object::Service(typed(path, document)),
-        "EndpointSlice" => Object::EndpointSlice(typed(path, document)),
-        "Endpoints" => Object::Endpoints(typed(path, document)),
-        "Secret" => Object::Secret(typed(path, document)),
-        "Conf" => Object::Conf(typed(path, document["spec"].clone())),
+    let kind = document["kind"].as_str().unwrap_or_default();
+    let (kind, document) = match kind {
+        "Ingress" => (Kind::Ingress, document),
+        "IngressClass" => (Kind::IngressClass, document),
+        "Service" => (Kind::Service, document),
+        "EndpointSlice" => (Kind::EndpointSlice, document),
+        "Endpoints" => (Kind::Endpoints, document),
+        "Secret" => (Kind::Secret, document),
+        "Conf" => (Kind::Conf, document["spec"].clone()),
         other => panic!("{}: kind `{other}` is not known here", path.display()),
-    }
-}
-
-fn typed<T: DeserializeOwned>(path: &Path, document: Value) -> Sourced<T> {
-    Sourced::new(serde_json::from_value(document).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    };
+    Object::from_json(kind, document).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The model without what every case would repeat: edge settings and policies that nobody set.

@@ -13,6 +13,8 @@
 
 #[path = "serve/answers.rs"]
 mod answers;
+#[path = "serve/auth.rs"]
+mod auth;
 #[path = "serve/clients.rs"]
 mod clients;
 #[path = "serve/faults.rs"]
@@ -27,6 +29,8 @@ mod plugins;
 mod reload;
 #[path = "serve/routing.rs"]
 mod routing;
+#[path = "serve/stages.rs"]
+mod stages;
 #[path = "serve/stop.rs"]
 mod stop;
 #[path = "serve/support.rs"]

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::shared::Shared;
+use super::workers::Counts;
 use crate::front::{FrontMetrics, ListenerCounts};
 use crate::snapshot::Snapshot;
-use crate::telemetry::metrics::{Sample, family};
+use crate::snapshot::pipeline::Instance;
+use crate::telemetry::metrics::{Metrics, Sample, family};
 
 /// Takes one sample.
 type Emit<'a> = &'a mut dyn FnMut(Sample<'_>);
@@ -39,6 +41,10 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
     }));
     let plugins_of = shared.snapshot.clone();
     shared.metrics().observe(Box::new(move |emit| plugins(&plugins_of.load(), emit)));
+    let times_of = shared.snapshot.clone();
+    shared.metrics().observe_plugins(Box::new(move |tell| {
+        instances(&times_of.load()).for_each(|instance| tell(&instance.name, &instance.times));
+    }));
     let snapshot = shared.snapshot.clone();
     shared.metrics().observe(Box::new(move |emit| {
         let snapshot = snapshot.load();
@@ -56,15 +62,27 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
     }));
 }
 
-/// Counters of every instance that a route uses, each once; instances of one name are summed.
-fn plugins(snapshot: &Snapshot, emit: Emit<'_>) {
+/// The threads that plugins hand long work to.
+pub(super) fn workers(metrics: &Metrics, counts: Arc<Counts>) {
+    metrics.observe(Box::new(move |emit| {
+        let (waiting, refused) = (counts.waiting.load(Ordering::Relaxed), counts.refused.load(Ordering::Relaxed));
+        emit(Sample { family: &family::PLUGIN_WORK_QUEUE, labels: &[], value: waiting as f64 });
+        emit(Sample { family: &family::PLUGIN_WORK_REFUSED, labels: &[], value: refused as f64 });
+    }));
+}
+
+/// Every instance that a route uses, each once.
+fn instances(snapshot: &Snapshot) -> impl Iterator<Item = &Arc<Instance>> {
     let mut seen = BTreeSet::new();
-    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let routes = snapshot.router.hosts().flat_map(|(_, routes)| routes.routes()).chain(&snapshot.default);
-    for instance in routes.flat_map(|route| route.pipeline.instances()) {
-        if !seen.insert(Arc::as_ptr(instance)) {
-            continue;
-        }
+    let all = routes.flat_map(|route| route.pipeline.instances());
+    all.filter(move |instance| seen.insert(Arc::as_ptr(instance)))
+}
+
+/// Counters of every instance that a route uses; instances of one name are summed.
+fn plugins(snapshot: &Snapshot, emit: Emit<'_>) {
+    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for instance in instances(snapshot) {
         let counters = instance.counters();
         for (event, count) in [
             ("reply", counters.replies),

@@ -12,7 +12,7 @@ use super::echo;
 use super::live::Live;
 use crate::diagnostic::Diagnostic;
 use crate::resources::conf::{Conf, EndpointSpec};
-use crate::resources::{Batch, Event, Object, Sourced};
+use crate::resources::{Batch, Event, Object};
 use crate::settings::{self, Settings};
 use crate::source::conf::ConfFile;
 use crate::source::files::{Files, Wanted};
@@ -139,9 +139,8 @@ fn report(sender: &mpsc::Sender<Batch>, diagnostics: Vec<Diagnostic>) {
 
 /// The conf of settings that came from no file.
 fn first_batch(settings: &Settings) -> Batch {
-    let place = settings::origin(&settings.file).place;
-    let conf = Sourced { object: Arc::new(settings.conf.clone()), place };
-    let events = vec![Event::Apply(Object::Conf(conf))];
+    let place = settings::origin(&settings.file).place.clone();
+    let events = vec![Event::Apply(Object::conf(settings.conf.clone(), place))];
     Batch { source: conf::NAME, events, diagnostics: Vec::new(), noticed: Instant::now(), is_complete: true }
 }
 

@@ -53,13 +53,18 @@ impl Loader {
         previous: Option<&Arc<ServedCertificate>>,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Option<Arc<ServedCertificate>> {
+        let last_good = || previous.filter(|served| served.name == certificate.name).cloned();
+        if certificate.is_invalid {
+            // Whoever found that out has said so.
+            return last_good();
+        }
         match self.read(certificate) {
             Ok(read) => {
                 diagnostics.extend(self.judge(&read, host));
                 Some(read.served)
             }
             Err(message) => {
-                let last_good = previous.filter(|served| served.name == certificate.name).cloned();
+                let last_good = last_good();
                 let hint = match &last_good {
                     Some(_) => "the last good certificate stays in use",
                     None => "the default certificate is presented",
@@ -120,6 +125,7 @@ pub fn load_certificate(
         origin: origin.clone(),
         chain_pem: chain_pem.into(),
         key_pem: SecretBytes::new(key_pem),
+        is_invalid: false,
     };
     read(&certificate).map(|read| read.served)
 }

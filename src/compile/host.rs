@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::RouteMetricsSource;
 use super::matcher::Matchers;
 use super::pipeline::Instances;
+use super::route::Policies;
 use super::upstream::Upstreams;
 use crate::diagnostic::Diagnostic;
 use crate::model;
-use crate::snapshot::route::{Route, Setting};
+use crate::snapshot::route::Route;
 use crate::snapshot::router::{Entry, HostRoutes};
 
 /// What the routes of hosts are compiled with.
@@ -16,7 +17,7 @@ pub(super) struct HostCompiler<'c> {
     pub(super) upstreams: &'c mut Upstreams,
     pub(super) instances: &'c mut Instances,
     pub(super) route_metrics: &'c RouteMetricsSource,
-    pub(super) no_settings: &'c Arc<[Setting]>,
+    pub(super) policies: &'c mut Policies,
 }
 
 impl HostCompiler<'_> {

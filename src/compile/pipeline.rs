@@ -7,29 +7,41 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use tidegate_plugin::{BuildContext, BuildError, Definition};
+use tidegate_plugin::{Blocking, BuildContext, BuildError, Definition, Inputs};
 
 use crate::diagnostic::Diagnostic;
-use crate::model::{PluginInstance, PluginUse};
+use crate::model::{PluginInputs, PluginInstance, PluginUse};
 use crate::snapshot::pipeline::{Instance, Mode, Pipeline};
 
 /// The plugins that can be built, and the instances that were.
 pub struct Instances {
     registry: Vec<Definition>,
     folder: PathBuf,
+    blocking: Blocking,
     built: HashMap<Key, Weak<Instance>>,
     chains: HashMap<Vec<Key>, Weak<Pipeline>>,
 }
 
-/// Name, type, namespace and configuration as JSON text, whose keys are sorted.
-type Key = [Arc<str>; 4];
+/// What an instance is built from. While it is equal the instance lives on, and its state with it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    /// Name, type, namespace and configuration as JSON text, whose keys are sorted.
+    texts: [Arc<str>; 4],
+    inputs: Inputs,
+}
 
 // === impl Instances ===
 
 impl Instances {
     /// Starts with no instance. `folder`: where relative file names in configurations start.
     pub fn new(registry: Vec<Definition>, folder: PathBuf) -> Self {
-        Self { registry, folder, built: HashMap::new(), chains: HashMap::new() }
+        let blocking = Blocking::default();
+        Self { registry, folder, blocking, built: HashMap::new(), chains: HashMap::new() }
+    }
+
+    /// Gives plugins threads for what takes long.
+    pub fn set_blocking(&mut self, blocking: Blocking) {
+        self.blocking = blocking;
     }
 
     /// Builds the chain of a route, or takes the equal one that lives.
@@ -70,7 +82,10 @@ impl Instances {
         let Some(definition) = self.registry.iter().find(|known| known.name == &*wanted.kind) else {
             return Err(Box::new(self.unknown(wanted)));
         };
-        let instance = build(definition, wanted, &self.folder).map_err(|error| Box::new(invalid(wanted, &error)))?;
+        let cx = BuildContext::new(&wanted.name, &wanted.origin.namespace, &self.folder)
+            .with_inputs(key.inputs.clone())
+            .with_blocking(self.blocking.clone());
+        let instance = build(definition, wanted, &cx).map_err(|error| Box::new(invalid(wanted, &error)))?;
         let instance = Arc::new(instance);
         self.built.insert(key.clone(), Arc::downgrade(&instance));
         Ok(instance)
@@ -97,18 +112,28 @@ impl std::fmt::Debug for Instances {
 
 fn key(instance: &PluginInstance) -> Key {
     let config = instance.config.to_string();
-    [instance.name.clone(), instance.kind.clone(), instance.origin.namespace.clone(), config.into()]
+    let texts = [instance.name.clone(), instance.kind.clone(), instance.origin.namespace.clone(), config.into()];
+    Key { texts, inputs: inputs(&instance.inputs) }
 }
 
-fn build(definition: &Definition, wanted: &PluginInstance, folder: &std::path::Path) -> Result<Instance, BuildError> {
+fn inputs(given: &PluginInputs) -> Inputs {
+    let mut inputs = Inputs::default();
+    for ((namespace, name), keys) in &given.secrets {
+        let data = keys.iter().map(|(key, value)| (key.clone(), value.expose().clone()));
+        inputs.add_secret(namespace, name, data.collect());
+    }
+    given.files.iter().for_each(|(path, contents)| inputs.add_file(path, contents.expose().clone()));
+    inputs
+}
+
+fn build(definition: &Definition, wanted: &PluginInstance, cx: &BuildContext<'_>) -> Result<Instance, BuildError> {
     let mut config = wanted.config.clone();
     // `mode` belongs to the instance, so that every plugin has it and none can forget it.
     let mode = match config.as_object_mut().and_then(|fields| fields.remove("mode")) {
         Some(mode) => serde_json::from_value::<Mode>(mode).map_err(|error| BuildError::invalid("mode", error))?,
         None => Mode::default(),
     };
-    let cx = BuildContext::new(&wanted.name, &wanted.origin.namespace, folder);
-    let plugin = (definition.build)(&config, &cx)?;
+    let plugin = (definition.build)(&config, cx)?;
     let instance = Instance::new(&wanted.name, definition.stage, mode, plugin);
     Ok(instance.configured(&wanted.kind, wanted.config.clone(), &wanted.origin))
 }

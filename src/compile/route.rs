@@ -9,7 +9,13 @@ use super::host::HostCompiler;
 use crate::diagnostic::Diagnostic;
 use crate::model::{self, HttpsRedirect, PathMatch};
 use crate::reason::Reason;
-use crate::snapshot::route::{Action, Forward, Redirect, RedirectPath, Respond, Route, Setting, Timeouts};
+use crate::snapshot::route::{Action, Forward, Policy, Redirect, RedirectPath, Respond, Route, Setting, Timeouts};
+
+/// Policies that were compiled: neighbours mostly have the same one.
+#[derive(Debug, Default)]
+pub(super) struct Policies {
+    last: Option<(Arc<model::Policy>, Arc<Policy>)>,
+}
 
 /// Compiles a route; what cannot be built closes it.
 pub(super) fn compile(
@@ -27,8 +33,6 @@ pub(super) fn compile(
             Arc::default()
         }
     };
-    let policy = &route.policy;
-    let model::Timeouts { connect, read, send, idle } = policy.timeouts;
     Arc::new(Route {
         metrics: (cx.route_metrics)(&facts),
         facts,
@@ -36,11 +40,27 @@ pub(super) fn compile(
         action,
         https_redirect: route.https_redirect == HttpsRedirect::On,
         pipeline,
-        timeouts: Timeouts { connect, read, send, idle },
-        max_body: policy.limits.body_bytes,
-        tries: policy.tries.max(1),
-        settings: settings(cx, &policy.settings),
+        policy: cx.policies.compile(&route.policy),
     })
+}
+
+// === impl Policies ===
+
+impl Policies {
+    fn compile(&mut self, policy: &Arc<model::Policy>) -> Arc<Policy> {
+        if let Some((_, compiled)) = self.last.as_ref().filter(|(known, _)| Arc::ptr_eq(known, policy)) {
+            return Arc::clone(compiled);
+        }
+        let model::Timeouts { connect, read, send, idle } = policy.timeouts;
+        let compiled = Arc::new(Policy {
+            timeouts: Timeouts { connect, read, send, idle },
+            max_body: policy.limits.body_bytes,
+            tries: policy.tries.max(1),
+            settings: settings(&policy.settings),
+        });
+        self.last = Some((Arc::clone(policy), Arc::clone(&compiled)));
+        compiled
+    }
 }
 
 fn facts(route: &model::Route) -> RouteFacts {
@@ -53,12 +73,9 @@ fn facts(route: &model::Route) -> RouteFacts {
     }
 }
 
-fn settings(cx: &HostCompiler<'_>, settings: &[model::Setting]) -> Arc<[Setting]> {
-    if settings.is_empty() {
-        return Arc::clone(cx.no_settings);
-    }
+fn settings(settings: &[model::Setting]) -> Box<[Setting]> {
     let settings = settings.iter().map(|setting| Setting {
-        name: Arc::clone(&setting.name),
+        name: setting.name,
         value: Arc::clone(&setting.value),
         origin: setting.origin.clone(),
     });
@@ -88,13 +105,13 @@ fn redirect(redirect: &model::Redirect, path: &PathMatch) -> Result<Action, Stri
             RedirectPath::Prefix { replacement: Arc::clone(replacement), matched: matched_len(path) }
         }
     });
-    Ok(Action::Redirect(Redirect {
+    Ok(Action::Redirect(Box::new(Redirect {
         status: read_status(redirect.status)?,
         scheme: redirect.scheme.clone(),
         host: redirect.host.clone(),
         port: redirect.port,
         path,
-    }))
+    })))
 }
 
 /// Bytes of a matching path that the match covers: all of an exact one, a prefix without closing slash, nothing
@@ -109,11 +126,11 @@ fn matched_len(path: &PathMatch) -> usize {
 
 fn respond(respond: &model::Respond) -> Result<Action, String> {
     let content_type = HeaderValue::from_str(&respond.content_type);
-    Ok(Action::Respond(Respond {
+    Ok(Action::Respond(Box::new(Respond {
         status: read_status(respond.status)?,
         body: bytes::Bytes::copy_from_slice(respond.body.as_bytes()),
         content_type: content_type.map_err(|_| format!("`{}` is not a media type", respond.content_type))?,
-    }))
+    })))
 }
 
 fn read_status(status: u16) -> Result<StatusCode, String> {

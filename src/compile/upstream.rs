@@ -125,12 +125,12 @@ fn config(backend: &Backend) -> UpstreamConfig {
             Protocol::H2c => endpoint::Protocol::H2c,
             Protocol::H2 => endpoint::Protocol::H2,
         },
-        tls: backend.tls.as_ref().map(tls),
+        tls: backend.tls.as_deref().map(tls),
         balance: match backend.balance {
             Balance::RoundRobin => endpoint::Balance::RoundRobin,
             Balance::LeastRequest => endpoint::Balance::LeastRequest,
         },
-        health_check: backend.health_check.as_ref().map(health_check),
+        health_check: backend.health_check.as_deref().map(health_check),
         external: backend.external.as_ref().map(|external| (Arc::clone(&external.name), external.port)),
         is_invalid: backend.is_invalid,
     }

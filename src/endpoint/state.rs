@@ -4,8 +4,8 @@
 //! It must not know where endpoints come from or how their health is found out.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use super::balance::Schedule;
 use super::health::{Health, Spec};
@@ -48,11 +48,11 @@ pub(super) struct Member {
 
 impl State {
     pub(super) fn empty(shared: Arc<Shared>) -> Self {
-        let config = Arc::new(UpstreamConfig::default());
+        let config = UpstreamConfig::default();
         Self {
             core: Arc::new(Core { turn: AtomicUsize::new(0), shared }),
             group_key: config.group_key(),
-            config,
+            config: shared_config(config),
             spec: None,
             members: Box::default(),
             schedule: Schedule::new(&[]),
@@ -71,7 +71,7 @@ impl State {
         Self {
             core: Arc::clone(&self.core),
             group_key: config.group_key(),
-            config: Arc::new(config),
+            config: shared_config(config),
             schedule: schedule(&members),
             members,
             spec,
@@ -152,7 +152,7 @@ impl State {
         &self.members
     }
 
-    fn addresses(&self) -> impl Iterator<Item = Address> {
+    pub(super) fn addresses(&self) -> impl Iterator<Item = Address> {
         self.members.iter().map(|member| Address { address: member.endpoint.address(), weight: member.weight })
     }
 
@@ -210,6 +210,12 @@ impl State {
         let (before, after) = self.members.split_at_checked(index())?;
         after.iter().chain(before).find(|member| accepts(member))
     }
+}
+
+/// Most upstreams have the default settings, and share them.
+fn shared_config(config: UpstreamConfig) -> Arc<UpstreamConfig> {
+    static DEFAULT: LazyLock<Arc<UpstreamConfig>> = LazyLock::new(Arc::default);
+    if config == **DEFAULT { Arc::clone(&DEFAULT) } else { Arc::new(config) }
 }
 
 fn schedule(members: &[Member]) -> Schedule {

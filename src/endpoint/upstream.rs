@@ -53,8 +53,8 @@ pub struct EndpointView {
 /// What changes need to know of earlier changes.
 #[derive(Debug, Default)]
 struct Change {
-    /// The endpoints given last, which hold while no DNS name stands in their place.
-    given: Vec<Address>,
+    /// The endpoints given last, while a DNS name stands in their place.
+    given: Box<[Address]>,
     is_retired: bool,
 }
 
@@ -84,7 +84,7 @@ impl Upstream {
     /// Puts new settings in place. A DNS name that is new keeps the present endpoints until it is resolved
     /// or its first resolution failed.
     pub fn set_config(&self, config: UpstreamConfig) {
-        let change = self.lock();
+        let mut change = self.lock();
         let old = self.state.load_full();
         if **old.config() == config {
             return;
@@ -94,7 +94,9 @@ impl Upstream {
         let config = if change.is_retired { UpstreamConfig { health_check: None, ..config } } else { config };
         let mut state = old.with_config(config);
         if is_external_changed && !is_external {
-            state = state.with_addresses(&change.given).unwrap_or(state);
+            state = state.with_addresses(&std::mem::take(&mut change.given)).unwrap_or(state);
+        } else if is_external && old.config().external.is_none() {
+            change.given = old.addresses().collect();
         }
         self.state.store(Arc::new(state));
         if is_external_changed {
@@ -108,9 +110,11 @@ impl Upstream {
     /// While the settings have a DNS name, they are kept for later.
     pub fn set_endpoints(&self, addresses: &[Address]) {
         let mut change = self.lock();
-        change.given = normalised(addresses);
-        if self.state.load().config().external.is_none() {
-            self.replace(&change.given);
+        let addresses = normalised(addresses);
+        if self.state.load().config().external.is_some() {
+            change.given = addresses.into();
+        } else {
+            self.replace(&addresses);
         }
     }
 

@@ -256,7 +256,7 @@ fn balance(balance: Balance) -> &'static str {
 
 /// The route that takes a request.
 pub(super) fn route_view(route: &Route) -> RouteView {
-    let settings = route.settings.iter().map(|setting| SettingView {
+    let settings = route.policy.settings.iter().map(|setting| SettingView {
         name: setting.name.to_string(),
         value: setting.value.to_string(),
         origin: setting.origin.to_string(),

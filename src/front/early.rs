@@ -60,6 +60,7 @@ impl Early {
             tls: info.tls.as_ref(),
             error: None,
             identity: None,
+            plugins: &[],
         });
     }
 }

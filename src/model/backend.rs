@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,13 @@ use serde::{Serialize, Serializer};
 
 use crate::origin::Origin;
 
-/// Names a backend.
+/// Names a backend. A pointer: a name stands at many places.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum BackendId {
+pub struct BackendId(Arc<BackendName>);
+
+/// What a backend is called.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BackendName {
     /// A port of a Kubernetes Service; the port as the route names it (`80` or `http`).
     Service {
         /// Namespace of the Service.
@@ -39,12 +44,12 @@ pub struct Backend {
     pub protocol: Protocol,
     /// How TLS to it is made, for [`Protocol::Https`] and [`Protocol::H2`].
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<UpstreamTls>,
+    pub tls: Option<Box<UpstreamTls>>,
     /// How an endpoint is picked.
     pub balance: Balance,
     /// Active health checks.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub health_check: Option<HealthCheck>,
+    pub health_check: Option<Box<HealthCheck>>,
     /// The DNS name that stands for the endpoints (ExternalName), resolved while serving.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalName>,
@@ -142,7 +147,7 @@ pub struct ExternalName {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EndpointSet {
     /// Those that may get requests, sorted by address, each once.
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Box<[Endpoint]>,
 }
 
 /// One address that may get requests.
@@ -167,30 +172,47 @@ impl BackendId {
 
     /// Names a port of a Service under settings of its own; an empty variant is the Service's own settings.
     pub fn service_variant(namespace: &str, name: &str, port: &str, variant: &str) -> Self {
-        Self::Service { namespace: namespace.into(), name: name.into(), port: port.into(), variant: variant.into() }
+        let [namespace, name, port, variant] = [namespace, name, port, variant].map(Arc::from);
+        BackendName::Service { namespace, name, port, variant }.into()
     }
 
     /// Names an upstream of the conf.
     pub fn upstream(name: &str) -> Self {
-        Self::Upstream(name.into())
+        BackendName::Upstream(name.into()).into()
     }
 
     /// The Service's or upstream's own name.
     pub fn name(&self) -> &Arc<str> {
-        match self {
-            Self::Service { name, .. } | Self::Upstream(name) => name,
+        match &**self {
+            BackendName::Service { name, .. } | BackendName::Upstream(name) => name,
         }
+    }
+}
+
+impl From<BackendName> for BackendId {
+    fn from(name: BackendName) -> Self {
+        Self(Arc::new(name))
+    }
+}
+
+impl Deref for BackendId {
+    type Target = BackendName;
+
+    fn deref(&self) -> &BackendName {
+        &self.0
     }
 }
 
 impl fmt::Display for BackendId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Service { namespace, name, port, variant } if variant.is_empty() => {
+        match &**self {
+            BackendName::Service { namespace, name, port, variant } if variant.is_empty() => {
                 write!(f, "{namespace}/{name}:{port}")
             }
-            Self::Service { namespace, name, port, variant } => write!(f, "{namespace}/{name}:{port}+{variant}"),
-            Self::Upstream(name) => write!(f, "upstream/{name}"),
+            BackendName::Service { namespace, name, port, variant } => {
+                write!(f, "{namespace}/{name}:{port}+{variant}")
+            }
+            BackendName::Upstream(name) => write!(f, "upstream/{name}"),
         }
     }
 }

@@ -21,6 +21,9 @@ pub struct Certificate {
     /// PEM of the private key.
     #[serde(skip)]
     pub key_pem: SecretBytes,
+    /// Whether it is known to be unusable: the last good one of its name stays, else the default is presented.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_invalid: bool,
 }
 
 /// Bytes that are never shown.
@@ -36,7 +39,7 @@ impl SecretBytes {
     }
 
     /// The bytes; the one place where they can be read.
-    pub fn expose(&self) -> &[u8] {
+    pub fn expose(&self) -> &Arc<[u8]> {
         &self.0
     }
 }

@@ -1,9 +1,11 @@
 //! Plugins as configuration names them; the compiler builds them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::certificate::SecretBytes;
 use crate::origin::Origin;
 
 /// One plugin on one route.
@@ -29,4 +31,19 @@ pub struct PluginInstance {
     pub config: serde_json::Value,
     /// Where it is defined.
     pub origin: Origin,
+    /// Contents of the Secrets and files that its configuration names, as far as they are there.
+    #[serde(skip)]
+    pub inputs: PluginInputs,
+}
+
+/// The keys of a Secret and what they hold.
+pub type SecretKeys = Vec<(Arc<str>, SecretBytes)>;
+
+/// Contents of Secrets, by namespace and name, and of files, by their path as written. Never shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PluginInputs {
+    /// Keys of Secrets.
+    pub secrets: BTreeMap<(Arc<str>, Arc<str>), SecretKeys>,
+    /// Files.
+    pub files: BTreeMap<Arc<str>, SecretBytes>,
 }

@@ -1,6 +1,6 @@
 //! Virtual hosts and routes: which requests, and what happens to them.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -126,11 +126,11 @@ pub struct Rank {
 #[serde(rename_all = "camelCase")]
 pub enum Action {
     /// Goes to one of these backends, by weight.
-    Forward(Vec<WeightedBackend>),
+    Forward(Box<[WeightedBackend]>),
     /// Is answered with a redirect.
-    Redirect(Redirect),
+    Redirect(Box<Redirect>),
     /// Is answered with a fixed response.
-    Respond(Respond),
+    Respond(Box<Respond>),
     /// Cannot be served; the reason was given in a diagnostic. Always answered 503, never passed on.
     Refuse {
         /// Which reason code the client's answer is logged under.
@@ -215,7 +215,7 @@ pub struct Policy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Setting {
     /// Name as users write it: `timeouts.connect`.
-    pub name: Arc<str>,
+    pub name: &'static str,
     /// Value as users write it.
     pub value: Arc<str>,
     /// The object and field, or annotation.
@@ -261,13 +261,19 @@ pub struct Labels {
 
 impl Default for PathMatch {
     fn default() -> Self {
-        Self::Prefix("/".into())
+        static ROOT: LazyLock<Arc<str>> = LazyLock::new(|| "/".into());
+        Self::Prefix(Arc::clone(&ROOT))
     }
 }
 
 impl PathMatch {
     /// The path, prefix or pattern.
     pub fn as_str(&self) -> &str {
+        self.text()
+    }
+
+    /// The path, prefix or pattern, to be shared.
+    pub fn text(&self) -> &Arc<str> {
         match self {
             Self::Exact(text) | Self::Prefix(text) | Self::Regex(text) => text,
         }

@@ -13,6 +13,7 @@ use crate::connection::ConnectionInfo;
 use crate::endpoint::{Pick, Tried, Upstream};
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
+use crate::snapshot::pipeline::Times;
 use crate::snapshot::route::Route;
 use crate::telemetry::record::Try;
 
@@ -22,6 +23,8 @@ pub struct Context {
     pub(super) route: Option<Arc<Route>>,
     pub(super) known: Known,
     pub(super) shared: Shared,
+    /// How long plugins took.
+    pub(super) times: Times,
     /// Why tidegate ended the request itself; the first reason stays.
     pub(super) reason: Option<Reason>,
     /// Why the guard refuses it.
@@ -81,6 +84,7 @@ impl Context {
             route: None,
             known: Known::default(),
             shared: Shared::default(),
+            times: Times::default(),
             reason: None,
             refusal: None,
             started: Instant::now(),

@@ -12,7 +12,9 @@ use super::failure;
 use super::reply::Answer;
 use super::response;
 use crate::reason::Reason;
-use crate::telemetry::record::{Recorder, RequestRecord};
+use crate::snapshot::pipeline::Times;
+use crate::snapshot::route::Route;
+use crate::telemetry::record::{PluginTime, Recorder, RequestRecord};
 
 /// Answers a request that failed, when there is still somebody to answer.
 pub(super) async fn fail(session: &mut Session, error: &Error, cx: &mut Context) -> FailToProxy {
@@ -90,6 +92,8 @@ fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: &End<'_>
     let End { status, reason, detail, duration } = *end;
     let logged = recorder.is_logging().then_some(request);
     let field = |name| logged.and_then(|request| request.headers.get(name)).map(http::HeaderValue::as_bytes);
+    let mut plugins = [PluginTime::default(); Times::KEPT];
+    let plugins = plugin_times(cx.route.as_deref().filter(|_| logged.is_some()), &cx.times, &mut plugins);
     recorder.record(&RequestRecord {
         time: logged.map_or(SystemTime::UNIX_EPOCH, |_| begin(duration)),
         duration,
@@ -115,8 +119,19 @@ fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: &End<'_>
         upstream: cx.upstream.upstream.as_ref().map(|upstream| &**upstream.id()),
         tls: facts.tls,
         error: detail,
+        plugins,
         identity: cx.shared.identity.as_ref().map(|identity| &*identity.name),
     });
+}
+
+/// What the plugins of a route took, written into `room`.
+fn plugin_times<'a>(route: Option<&'a Route>, times: &Times, room: &'a mut [PluginTime<'a>]) -> &'a [PluginTime<'a>] {
+    let instances = route.map(|route| route.pipeline.instances()).unwrap_or_default();
+    let count = instances.len().min(room.len());
+    for ((slot, instance), took) in room.iter_mut().zip(instances).zip(times.iter()) {
+        *slot = PluginTime { name: &instance.name, took };
+    }
+    room.get(..count).unwrap_or_default()
 }
 
 /// When a request began that ends now.
@@ -127,14 +142,15 @@ fn begin(duration: Duration) -> SystemTime {
 
 fn tell_plugins(session: &Session, cx: &Context, end: &End<'_>) {
     if let Some(route) = cx.route_with(Hooks::LOG) {
-        route.pipeline.on_log(&LogRecord {
+        let record = LogRecord {
             facts: cx.known.facts(session.req_header()),
             route: &route.facts,
             shared: &cx.shared,
             status: end.status,
             reason: end.reason.as_str(),
             duration: end.duration,
-        });
+        };
+        route.pipeline.on_log(&record, &cx.times);
     }
 }
 

@@ -18,61 +18,68 @@ use crate::snapshot::edge::Edge;
 const MAX_METHOD_BYTES: usize = 32;
 
 /// A head as it arrived.
-pub(super) struct Head<'a> {
-    pub(super) method: &'a Method,
-    pub(super) uri: &'a Uri,
+#[derive(Debug)]
+pub struct Head<'a> {
+    /// Method.
+    pub method: &'a Method,
+    /// Target as the engine read it.
+    pub uri: &'a Uri,
     /// The request target's bytes.
-    pub(super) target: &'a [u8],
-    pub(super) headers: &'a HeaderMap,
+    pub target: &'a [u8],
+    /// Fields.
+    pub headers: &'a HeaderMap,
     /// Whether the protocol lets a request change it (`Upgrade`): HTTP/1.1 only.
-    pub(super) can_upgrade: bool,
+    pub can_upgrade: bool,
     /// Whether the head had both lengths, `Content-Length` and `Transfer-Encoding`.
-    pub(super) has_both_lengths: bool,
+    pub has_both_lengths: bool,
     /// Whether the peer's word about clients is believed.
-    pub(super) is_trusted: bool,
+    pub is_trusted: bool,
 }
 
 /// What heads may measure.
-#[derive(Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) header_bytes: usize,
-    pub(super) header_count: usize,
-    pub(super) uri_bytes: usize,
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of all fields, with `: ` and line ends.
+    pub header_bytes: usize,
+    /// Fields.
+    pub header_count: usize,
+    /// Bytes of the target.
+    pub uri_bytes: usize,
 }
 
 // === impl Limits ===
 
 impl Limits {
     /// The limits of the edge.
-    pub(super) fn of(edge: &Edge) -> Self {
+    pub fn of(edge: &Edge) -> Self {
         Self { header_bytes: edge.max_header_bytes, header_count: edge.max_header_count, uri_bytes: edge.max_uri_bytes }
     }
 }
 
 /// What must change for a head to be canonical.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Changes {
+pub struct Changes {
     /// Bytes of the host at the start of `Host`.
-    pub(super) host_len: usize,
+    pub host_len: usize,
     /// The port that the client named.
-    pub(super) port: Option<u16>,
+    pub port: Option<u16>,
     /// The new value of `Host`.
-    pub(super) host: Option<HeaderValue>,
+    pub host: Option<HeaderValue>,
     /// The new target, in origin form.
-    pub(super) target: Option<Uri>,
+    pub target: Option<Uri>,
     /// Fields to drop.
-    pub(super) drop: Vec<HeaderName>,
+    pub drop: Vec<HeaderName>,
     /// Bytes of the head, its first line included.
-    pub(super) head_bytes: usize,
+    pub head_bytes: usize,
     /// Whether the target is `*`.
-    pub(super) is_asterisk: bool,
+    pub is_asterisk: bool,
 }
 
 /// Checks a head and says what makes it canonical.
 ///
 /// # Errors
 /// The reason for which it is refused.
-pub(super) fn check(head: &Head<'_>, limits: Limits) -> Result<Changes, Reason> {
+pub fn check(head: &Head<'_>, limits: Limits) -> Result<Changes, Reason> {
     let present = fields::scan(head.headers, limits)?;
     if head.target.len() > limits.uri_bytes {
         return Err(Reason::UriTooLong);

@@ -185,7 +185,7 @@ fn ask_plugins(session: &Session, cx: &mut Context, route: &Route) -> Decision {
     let request = session.req_header();
     let facts = cx.known.facts(request);
     let mut plugin_cx = RequestContext::new(facts, &request.headers, &route.facts, &mut cx.shared);
-    let outcome = route.pipeline.on_request(&mut plugin_cx);
+    let outcome = route.pipeline.on_request(&mut plugin_cx, &cx.times);
     heed(outcome, &request.headers, &cx.known)
 }
 
@@ -195,7 +195,7 @@ pub(super) async fn wait(index: usize, session: &mut Session, cx: &mut Context) 
     let request = session.req_header();
     let facts = cx.known.facts(request);
     let mut plugin_cx = RequestContext::new(facts, &request.headers, &route.facts, &mut cx.shared);
-    let outcome = route.pipeline.wait(index, &mut plugin_cx).await;
+    let outcome = route.pipeline.wait(index, &mut plugin_cx, &cx.times).await;
     match heed(outcome, &request.headers, &cx.known) {
         Decision::Forward => act(session, cx, &route),
         // The pipeline never waits twice; if it did, going on would skip a plugin.
@@ -214,7 +214,7 @@ fn heed(outcome: Outcome, headers: &HeaderMap, known: &Known) -> Decision {
 
 fn act(session: &Session, cx: &mut Context, route: &Route) -> Decision {
     let request = session.req_header();
-    if route.max_body.is_some_and(|max| content_length(&request.headers) > max) {
+    if route.policy.max_body.is_some_and(|max| content_length(&request.headers) > max) {
         return refuse(Reason::BodyTooLarge, &request.headers, &cx.known);
     }
     match &route.action {

@@ -40,11 +40,12 @@ pub(super) fn on_upstream(session: &Session, head: &mut ResponseHeader, cx: &mut
     if head.status.is_informational() && !is_switch {
         return count_informational(cx);
     }
-    let status = head.status;
+    let mut status = head.status;
     edit_response(head, cx.snapshot.edge.preserve_header_case, |fields| {
         strip_hop_by_hop(fields, is_switch);
-        finish_head(session, fields, status, cx);
+        status = finish_head(session, fields, status, cx);
     });
+    set_status(head, status)?;
     if cx.shared.has_failed() {
         cx.reason = Some(Reason::Internal);
         let status = ErrorType::HTTPStatus(Reason::Internal.status());
@@ -106,8 +107,17 @@ fn is_kept(name: &HeaderName) -> bool {
     KEPT.contains(name)
 }
 
-/// `Server`, and what plugins make of the head.
-fn finish_head(session: &Session, fields: &mut dyn Headers, status: StatusCode, cx: &Context) {
+/// Takes a plugin's status, where both leave the framing as it is: a body, or none, stays one.
+fn set_status(head: &mut ResponseHeader, status: StatusCode) -> Result<()> {
+    let keeps_framing = reply::has_body(status) && reply::has_body(head.status);
+    match status != head.status && keeps_framing {
+        true => head.set_status(status),
+        false => Ok(()),
+    }
+}
+
+/// `Server`, and what plugins make of the head: the status is returned.
+fn finish_head(session: &Session, fields: &mut dyn Headers, status: StatusCode, cx: &Context) -> StatusCode {
     if let Some(server) = &cx.snapshot.edge.server_header
         && !fields.map().contains_key(header::SERVER)
     {
@@ -117,8 +127,10 @@ fn finish_head(session: &Session, fields: &mut dyn Headers, status: StatusCode, 
     if let Some(route) = cx.route_with(Hooks::RESPONSE).filter(|_| !cx.shared.has_failed()) {
         let facts = cx.known.facts(session.req_header());
         let mut plugin_cx = ResponseContext::new(facts, &route.facts, &cx.shared, status, fields);
-        route.pipeline.on_response(&mut plugin_cx);
+        route.pipeline.on_response(&mut plugin_cx, &cx.times);
+        return plugin_cx.status;
     }
+    status
 }
 
 /// Sends an answer of tidegate's own.
@@ -165,9 +177,11 @@ fn head(session: &Session, answer: &Answer, cx: &Context) -> Result<ResponseHead
         head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(answer.body.len()))?;
     }
     head.insert_header(REQUEST_ID, cx.known.request_id.as_str())?;
+    let mut status = answer.status;
     edit_response(&mut head, cx.snapshot.edge.preserve_header_case, |fields| {
-        finish_head(session, fields, answer.status, cx);
+        status = finish_head(session, fields, status, cx);
     });
+    set_status(&mut head, status)?;
     Ok(head)
 }
 

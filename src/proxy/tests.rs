@@ -146,7 +146,7 @@ async fn broken_answers_of_upstreams_have_reasons() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_upstream_is_a_timeout() {
     let mut route = route(target(&[gate::silent().await]));
-    route.timeouts.read = std::time::Duration::from_millis(50);
+    std::sync::Arc::make_mut(&mut route.policy).timeouts.read = std::time::Duration::from_millis(50);
     let gate = Gate::start(route).await;
     assert!(gate.send(GET).await.starts_with("http/1.1 504 "));
     assert_eq!(gate.seen().await.reason, Reason::UpstreamTimeout);
@@ -155,7 +155,7 @@ async fn a_silent_upstream_is_a_timeout() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_over_the_limit_are_refused_announced_or_not() {
     let mut route = route(target(&[echo().await]));
-    route.max_body = Some(4);
+    std::sync::Arc::make_mut(&mut route.policy).max_body = Some(4);
     let gate = Gate::start(route).await;
     for request in [
         "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello",
@@ -190,8 +190,8 @@ async fn redirects_fixed_answers_and_refusals_come_from_the_route() {
     let content_type = http::HeaderValue::from_static("text/x");
     let respond = Respond { status: StatusCode::IM_A_TEAPOT, body: "tea".into(), content_type };
     for (action, status, part, reason) in [
-        (Action::Redirect(redirect), 302, "location: http://b/\r\n", Reason::Redirect),
-        (Action::Respond(respond), 418, "content-type: text/x\r\n", Reason::DirectResponse),
+        (Action::Redirect(Box::new(redirect)), 302, "location: http://b/\r\n", Reason::Redirect),
+        (Action::Respond(Box::new(respond)), 418, "content-type: text/x\r\n", Reason::DirectResponse),
         (Action::Refuse(Reason::BrokenPolicy), 503, "request id", Reason::BrokenPolicy),
     ] {
         let gate = Gate::start(Route { action, ..route(target(&[])) }).await;

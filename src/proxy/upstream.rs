@@ -60,7 +60,7 @@ pub(super) fn peer(authorities: &Authorities, session: &Session, cx: &mut Contex
     cx.upstream.begin_try(address);
     let mut peer = HttpPeer::new(address, false, String::new());
     set_protocol(&mut peer, &config);
-    set_timeouts(&mut peer, &route.timeouts, cx.known.may_fill_socket);
+    set_timeouts(&mut peer, &route.policy.timeouts, cx.known.may_fill_socket);
     if session.is_upgrade_req() {
         tunnel::set(&mut peer);
     }
@@ -144,7 +144,7 @@ pub(super) fn connected(is_reused: bool, digest: Option<&Digest>, cx: &mut Conte
 /// A try found no connection: the next endpoint may be better, and nothing was sent.
 pub(super) fn not_connected(mut error: Box<Error>, cx: &mut Context) -> Box<Error> {
     cx.upstream.end_try(failure::connecting(error.etype()), Instant::now());
-    let allowed = cx.route.as_ref().map_or(1, |route| usize::try_from(route.tries).unwrap_or(1));
+    let allowed = cx.route.as_ref().map_or(1, |route| usize::try_from(route.policy.tries).unwrap_or(1));
     error.set_retry(cx.upstream.tries.len() < allowed);
     error
 }
@@ -153,7 +153,7 @@ pub(super) fn not_connected(mut error: Box<Error>, cx: &mut Context) -> Box<Erro
 pub(super) fn lost(session: &Session, mut error: Box<Error>, is_reused: bool, cx: &mut Context) -> Box<Error> {
     let reason = failure::reason(&error, cx);
     cx.upstream.end_try(reason, Instant::now());
-    let allowed = cx.route.as_ref().map_or(1, |route| usize::try_from(route.tries).unwrap_or(1));
+    let allowed = cx.route.as_ref().map_or(1, |route| usize::try_from(route.policy.tries).unwrap_or(1));
     let may_retry = failure::may_retry(Lost {
         method: &session.req_header().method,
         reason,
@@ -195,7 +195,7 @@ fn edit(session: &Session, fields: &mut dyn Headers, cx: &Context) {
     if let Some(route) = cx.route_with(Hooks::UPSTREAM_REQUEST) {
         let facts = cx.known.facts(session.req_header());
         let mut head = UpstreamRequest::new(facts, &route.facts, fields);
-        route.pipeline.on_upstream_request(&mut head, &cx.shared);
+        route.pipeline.on_upstream_request(&mut head, &cx.shared, &cx.times);
     }
 }
 

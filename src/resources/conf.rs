@@ -4,6 +4,8 @@
 //! Unknown fields are errors. camelCase keys; durations `30s`, sizes `64KiB`.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,10 @@ pub struct Conf {
     pub defaults: Defaults,
     /// Named plugin instances: each has `type` and the plugin's own fields.
     pub plugins: BTreeMap<String, PluginSpec>,
+    /// Contents of the files that plugins name, by path as written; read by the source.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub plugin_files: PluginFiles,
     /// Named upstreams.
     pub upstreams: BTreeMap<String, UpstreamSpec>,
     /// Routes.
@@ -149,6 +155,64 @@ pub struct PluginSpec {
     /// The plugin's own fields; `tidegate schema PLUGIN` tells them.
     #[serde(flatten)]
     pub config: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Contents of files. They may be secret, so they are never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct PluginFiles(pub BTreeMap<String, Arc<[u8]>>);
+
+impl fmt::Debug for PluginFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Conf {
+    /// Every plugin that it configures, those in routes too.
+    pub fn plugin_specs(&self) -> impl Iterator<Item = &PluginSpec> {
+        let inline = self.routes.iter().flat_map(|route| &route.plugins).filter_map(|plugin| match plugin {
+            PluginRef::Inline(spec) => Some(spec),
+            PluginRef::Named(_) => None,
+        });
+        self.plugins.values().chain(inline)
+    }
+}
+
+impl PluginSpec {
+    /// Files that its configuration names: each object with a text field `file`.
+    pub fn files(&self) -> Vec<&str> {
+        let mut found = Vec::new();
+        self.config.values().for_each(|value| objects(value, &mut |object| found.extend(text(object, "file"))));
+        found
+    }
+
+    /// Secrets that its configuration names, namespace and name: each object with a text field `secretName`.
+    /// `own` is the namespace where none is said.
+    pub fn secrets<'a>(&'a self, own: &'a str) -> Vec<(&'a str, &'a str)> {
+        let mut found = Vec::new();
+        self.config.values().for_each(|value| {
+            objects(value, &mut |object| {
+                let namespace = text(object, "namespace").unwrap_or(own);
+                found.extend(text(object, "secretName").map(|name| (namespace, name)));
+            });
+        });
+        found
+    }
+}
+
+fn text<'a>(object: &'a serde_json::Map<String, serde_json::Value>, field: &str) -> Option<&'a str> {
+    object.get(field).and_then(serde_json::Value::as_str)
+}
+
+fn objects<'a>(value: &'a serde_json::Value, visit: &mut impl FnMut(&'a serde_json::Map<String, serde_json::Value>)) {
+    match value {
+        serde_json::Value::Object(object) => {
+            visit(object);
+            object.values().for_each(|value| objects(value, visit));
+        }
+        serde_json::Value::Array(values) => values.iter().for_each(|value| objects(value, visit)),
+        _ => {}
+    }
 }
 
 /// A plugin on a route: the name of an instance, or one written in place.

@@ -48,14 +48,14 @@ fn route(route: &Route) -> Value {
         "action": action(&route.action),
         "httpsRedirect": route.https_redirect,
         "timeouts": {
-            "connect": seconds(route.timeouts.connect),
-            "read": seconds(route.timeouts.read),
-            "send": seconds(route.timeouts.send),
-            "idle": seconds(route.timeouts.idle),
+            "connect": seconds(route.policy.timeouts.connect),
+            "read": seconds(route.policy.timeouts.read),
+            "send": seconds(route.policy.timeouts.send),
+            "idle": seconds(route.policy.timeouts.idle),
         },
-        "maxBody": route.max_body,
-        "tries": route.tries,
-        "settings": route.settings.iter()
+        "maxBody": route.policy.max_body,
+        "tries": route.policy.tries,
+        "settings": route.policy.settings.iter()
             .map(|setting| json!({ "name": setting.name, "value": setting.value, "origin": setting.origin }))
             .collect::<Vec<_>>(),
     })

@@ -16,13 +16,17 @@ use tidegate_plugin::{
 };
 
 pub use self::instance::{Counters, Description, Instance, Mode};
+pub use self::times::Times;
+use self::times::Watch;
+use crate::telemetry::metrics::Phase;
 
 mod instance;
+mod times;
 
 /// The plugins of a route, sorted by stage and position, a list a hook.
 #[derive(Debug, Default)]
 pub struct Pipeline {
-    chain: List,
+    chain: Box<[Arc<Instance>]>,
     hooks: Hooks,
     authenticates: bool,
     request: List,
@@ -44,7 +48,8 @@ pub enum Outcome {
     Reply(Reply),
 }
 
-type List = Box<[Arc<Instance>]>;
+/// Instances with their positions in the chain.
+type List = Box<[(usize, Arc<Instance>)]>;
 
 // === impl Pipeline ===
 
@@ -52,17 +57,17 @@ impl Pipeline {
     /// Sorts the instances by stage; within a stage the given order holds.
     pub fn new(mut chain: Vec<Arc<Instance>>) -> Self {
         chain.sort_by_key(|instance| instance.stage);
-        let wanting = |hook| chain.iter().filter(|i| i.hooks.contains(hook)).cloned().collect::<List>();
-        let reversed = |hook| chain.iter().rev().filter(|i| i.hooks.contains(hook)).cloned().collect::<List>();
+        let wanting = |hook| chain.iter().cloned().enumerate().filter(move |(_, i)| i.hooks.contains(hook));
+        let reversed = |hook| wanting(hook).collect::<Vec<_>>().into_iter().rev().collect();
         Self {
             hooks: chain.iter().fold(Hooks::NONE, |all, instance| all | instance.hooks),
             authenticates: chain.iter().any(|instance| instance.stage == Stage::Authenticate),
-            request: wanting(Hooks::REQUEST),
-            upstream_request: wanting(Hooks::UPSTREAM_REQUEST),
-            request_body: wanting(Hooks::REQUEST_BODY),
+            request: wanting(Hooks::REQUEST).collect(),
+            upstream_request: wanting(Hooks::UPSTREAM_REQUEST).collect(),
+            request_body: wanting(Hooks::REQUEST_BODY).collect(),
             response: reversed(Hooks::RESPONSE),
             response_body: reversed(Hooks::RESPONSE_BODY),
-            log: wanting(Hooks::LOG),
+            log: wanting(Hooks::LOG).collect(),
             chain: chain.into(),
         }
     }
@@ -83,18 +88,21 @@ impl Pipeline {
     }
 
     /// Runs the request hooks until one answers or must wait.
-    pub fn on_request(&self, cx: &mut RequestContext<'_>) -> Outcome {
-        self.run_from(0, cx)
+    pub fn on_request(&self, cx: &mut RequestContext<'_>, times: &Times) -> Outcome {
+        self.run_from(0, cx, times)
     }
 
     /// Lets the plugin that must wait do so, then runs the rest. Never returns [`Outcome::Wait`].
-    pub async fn wait(&self, index: usize, cx: &mut RequestContext<'_>) -> Outcome {
+    pub async fn wait(&self, index: usize, cx: &mut RequestContext<'_>, times: &Times) -> Outcome {
         let mut index = index;
         loop {
-            let Some(instance) = self.request.get(index) else {
+            let Some((position, instance)) = self.request.get(index) else {
                 return Outcome::Reply(failed());
             };
-            match wait_guarded(instance, cx).await {
+            let mut watch = Watch::start(times, Phase::Wait);
+            let waited = wait_guarded(instance, cx).await;
+            watch.done(*position, instance);
+            match waited {
                 None => return Outcome::Reply(failed()),
                 Some(Verdict::Continue) => {}
                 Some(Verdict::Reply(reply)) => {
@@ -103,7 +111,7 @@ impl Pipeline {
                     }
                 }
             }
-            match self.run_from(index + 1, cx) {
+            match self.run_from(index + 1, cx, times) {
                 Outcome::Wait(next) => index = next,
                 outcome => return outcome,
             }
@@ -111,23 +119,30 @@ impl Pipeline {
     }
 
     /// Runs the upstream request hooks. A panic marks the request as failed, see [`Shared::has_failed`].
-    pub fn on_upstream_request(&self, head: &mut UpstreamRequest<'_>, shared: &Shared) {
-        for instance in &self.upstream_request {
-            if guarded(instance, |plugin| plugin.on_upstream_request(head, shared)).is_none() {
+    pub fn on_upstream_request(&self, head: &mut UpstreamRequest<'_>, shared: &Shared, times: &Times) {
+        let mut watch = Watch::start(times, Phase::UpstreamRequest);
+        for (position, instance) in &self.upstream_request {
+            let done = guarded(instance, |plugin| plugin.on_upstream_request(head, shared));
+            watch.done(*position, instance);
+            if done.is_none() {
                 return shared.fail();
             }
         }
     }
 
     /// Runs the request body hooks.
-    pub fn on_request_body(&self, chunk: &mut BodyChunk<'_>, shared: &Shared) -> BodyFlow {
-        body(&self.request_body, |plugin| plugin.on_request_body(chunk, shared))
+    pub fn on_request_body(&self, chunk: &mut BodyChunk<'_>, shared: &Shared, times: &Times) -> BodyFlow {
+        let watch = Watch::start(times, Phase::RequestBody);
+        body(&self.request_body, watch, |plugin| plugin.on_request_body(chunk, shared))
     }
 
     /// Runs the response hooks, last plugin first. A panic makes the status 500 and marks the request as failed.
-    pub fn on_response(&self, cx: &mut ResponseContext<'_>) {
-        for instance in &self.response {
-            if guarded(instance, |plugin| plugin.on_response(cx)).is_none() {
+    pub fn on_response(&self, cx: &mut ResponseContext<'_>, times: &Times) {
+        let mut watch = Watch::start(times, Phase::Response);
+        for (position, instance) in &self.response {
+            let done = guarded(instance, |plugin| plugin.on_response(cx));
+            watch.done(*position, instance);
+            if done.is_none() {
                 cx.status = StatusCode::INTERNAL_SERVER_ERROR;
                 cx.shared().fail();
             }
@@ -135,20 +150,26 @@ impl Pipeline {
     }
 
     /// Runs the response body hooks, last plugin first.
-    pub fn on_response_body(&self, chunk: &mut BodyChunk<'_>, shared: &Shared) -> BodyFlow {
-        body(&self.response_body, |plugin| plugin.on_response_body(chunk, shared))
+    pub fn on_response_body(&self, chunk: &mut BodyChunk<'_>, shared: &Shared, times: &Times) -> BodyFlow {
+        let watch = Watch::start(times, Phase::ResponseBody);
+        body(&self.response_body, watch, |plugin| plugin.on_response_body(chunk, shared))
     }
 
     /// Runs the log hooks.
-    pub fn on_log(&self, record: &LogRecord<'_>) {
-        for instance in &self.log {
+    pub fn on_log(&self, record: &LogRecord<'_>, times: &Times) {
+        let mut watch = Watch::start(times, Phase::Log);
+        for (position, instance) in &self.log {
             let _ = guarded(instance, |plugin| plugin.on_log(record));
+            watch.done(*position, instance);
         }
     }
 
-    fn run_from(&self, start: usize, cx: &mut RequestContext<'_>) -> Outcome {
-        for (index, instance) in self.request.iter().enumerate().skip(start) {
-            match guarded(instance, |plugin| plugin.on_request(cx)) {
+    fn run_from(&self, start: usize, cx: &mut RequestContext<'_>, times: &Times) -> Outcome {
+        let mut watch = Watch::start(times, Phase::Request);
+        for (index, (position, instance)) in self.request.iter().enumerate().skip(start) {
+            let done = guarded(instance, |plugin| plugin.on_request(cx));
+            watch.done(*position, instance);
+            match done {
                 Some(Flow::Continue) => {}
                 Some(Flow::Wait) => return Outcome::Wait(index),
                 Some(Flow::Reply(reply)) => match self.judge(instance, reply, cx) {
@@ -219,9 +240,15 @@ async fn wait_guarded(instance: &Instance, cx: &mut RequestContext<'_>) -> Optio
     .await
 }
 
-fn body(list: &[Arc<Instance>], mut hook: impl FnMut(&dyn Plugin) -> BodyFlow) -> BodyFlow {
-    for instance in list {
-        match guarded(instance, &mut hook) {
+fn body(
+    list: &[(usize, Arc<Instance>)],
+    mut watch: Watch<'_>,
+    mut hook: impl FnMut(&dyn Plugin) -> BodyFlow,
+) -> BodyFlow {
+    for (position, instance) in list {
+        let done = guarded(instance, &mut hook);
+        watch.done(*position, instance);
+        match done {
             Some(BodyFlow::Continue) => {}
             Some(abort @ BodyFlow::Abort(_)) => return abort,
             None => return BodyFlow::Abort(StatusCode::INTERNAL_SERVER_ERROR),

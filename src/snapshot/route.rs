@@ -25,6 +25,15 @@ pub struct Route {
     pub https_redirect: bool,
     /// The plugins.
     pub pipeline: Arc<Pipeline>,
+    /// Waits and limits; routes for which nobody set any share them.
+    pub policy: Arc<Policy>,
+    /// Its counters.
+    pub metrics: Arc<RouteMetrics>,
+}
+
+/// Waits and limits of a route.
+#[derive(Clone, Debug)]
+pub struct Policy {
     /// Waits for the upstream.
     pub timeouts: Timeouts,
     /// Largest request body in bytes.
@@ -32,9 +41,7 @@ pub struct Route {
     /// Connections tried at most, the first included.
     pub tries: u32,
     /// Who set which value; read by explain only.
-    pub settings: Arc<[Setting]>,
-    /// Its counters.
-    pub metrics: Arc<RouteMetrics>,
+    pub settings: Box<[Setting]>,
 }
 
 /// What happens.
@@ -43,9 +50,9 @@ pub enum Action {
     /// Goes to an upstream.
     Forward(Forward),
     /// Is redirected.
-    Redirect(Redirect),
+    Redirect(Box<Redirect>),
     /// Gets a fixed answer.
-    Respond(Respond),
+    Respond(Box<Respond>),
     /// Is refused with 503.
     Refuse(Reason),
 }
@@ -114,7 +121,7 @@ pub struct Timeouts {
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "documented at the model's type of the same fields")]
 pub struct Setting {
-    pub name: Arc<str>,
+    pub name: &'static str,
     pub value: Arc<str>,
     pub origin: Origin,
 }

@@ -291,8 +291,12 @@ impl Entry {
 
 impl PathTest {
     /// A prefix; closing slashes are dropped.
-    pub fn prefix(text: &str) -> Self {
-        Self::Prefix(text.trim_end_matches('/').into())
+    pub fn prefix(text: &Arc<str>) -> Self {
+        match text.trim_end_matches('/') {
+            "" => Self::Prefix(Arc::default()),
+            trimmed if trimmed.len() == text.len() => Self::Prefix(Arc::clone(text)),
+            trimmed => Self::Prefix(trimmed.into()),
+        }
     }
 
     fn text(&self) -> &str {

@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc::Sender;
@@ -18,13 +17,15 @@ use tokio::sync::mpsc::Sender;
 use super::watch::{self, Signal, Watching};
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
-use crate::resources::conf::Conf;
-use crate::resources::{Batch, Event, Object, Sourced};
+use crate::resources::{Batch, Event, Object};
 use crate::settings::{self, Settings};
 use crate::yaml::MAX_BYTES;
 
 /// Name of this source in batches, logs and metrics.
 pub const NAME: &str = "conf";
+
+/// Bytes that a file may have which a plugin names.
+const MAX_PLUGIN_FILE: usize = 1024 * 1024;
 
 /// The source.
 #[derive(Debug)]
@@ -159,15 +160,41 @@ fn read(path: &Path, good: Option<&Settings>) -> Result<(Settings, Vec<Diagnosti
             }
         }
     }
+    read_plugin_files(&mut settings, good, &origin, &mut diagnostics);
     Ok((settings, diagnostics))
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if size > MAX_BYTES as u64 {
-        return Err(format!("it has {size} bytes, more than {MAX_BYTES}"));
+fn read_plugin_files(
+    settings: &mut Settings,
+    good: Option<&Settings>,
+    origin: &Origin,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let names: BTreeSet<String> =
+        settings.conf.plugin_specs().flat_map(|spec| spec.files()).map(ToOwned::to_owned).collect();
+    for name in names {
+        match read_bytes(&settings.resolve(&name), MAX_PLUGIN_FILE) {
+            Ok(contents) => drop(settings.conf.plugin_files.0.insert(name, contents.into())),
+            Err(why) => {
+                let old = good.and_then(|good| good.conf.plugin_files.0.get(&name).cloned());
+                let message = format!("`{name}`, which a plugin names, cannot be read: {why}");
+                diagnostics.push(Diagnostic::error("FileUnreadable", &origin.at("plugins"), message));
+                settings.conf.plugin_files.0.extend(old.map(|contents| (name, contents)));
+            }
+        }
     }
-    std::fs::read_to_string(path).map_err(|error| error.to_string())
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    String::from_utf8(read_bytes(path, MAX_BYTES)?).map_err(|error| error.to_string())
+}
+
+fn read_bytes(path: &Path, max: usize) -> Result<Vec<u8>, String> {
+    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if size > max as u64 {
+        return Err(format!("it has {size} bytes, more than {max}"));
+    }
+    std::fs::read(path).map_err(|error| error.to_string())
 }
 
 fn unreadable(origin: &Origin, upstream: &str, file: &str, why: &str) -> Diagnostic {
@@ -177,8 +204,9 @@ fn unreadable(origin: &Origin, upstream: &str, file: &str, why: &str) -> Diagnos
 }
 
 fn named_files(settings: &Settings) -> Vec<PathBuf> {
-    let upstreams = settings.conf.upstreams.values().filter_map(|upstream| upstream.tls.ca_file.as_ref());
-    upstreams.map(|file| settings.resolve(file)).collect()
+    let upstreams = settings.conf.upstreams.values().filter_map(|upstream| upstream.tls.ca_file.as_deref());
+    let plugins = settings.conf.plugin_specs().flat_map(|spec| spec.files());
+    upstreams.chain(plugins).map(|file| settings.resolve(file)).collect()
 }
 
 fn parent(file: &Path) -> Option<PathBuf> {
@@ -187,7 +215,6 @@ fn parent(file: &Path) -> Option<PathBuf> {
 }
 
 fn apply(settings: &Settings) -> Event {
-    let place = settings::origin(&settings.file).place;
-    let object: Arc<Conf> = Arc::new(settings.conf.clone());
-    Event::Apply(Object::Conf(Sourced { object, place }))
+    let place = settings::origin(&settings.file).place.clone();
+    Event::Apply(Object::conf(settings.conf.clone(), place))
 }

@@ -7,14 +7,12 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::diagnostic::Diagnostic;
 use crate::origin::{Origin, Place};
-use crate::resources::{Kind, Object, ObjectRef, Sourced};
+use crate::resources::{Kind, Object, ObjectRef, Strings};
 use crate::yaml::{self, Node, YamlError};
 
 /// What one file holds.
@@ -36,22 +34,30 @@ pub(super) struct Content {
 /// The text is no YAML; single objects that are wrong lose only themselves.
 pub(super) fn read(bytes: &[u8], file: &Arc<str>) -> Result<Content, YamlError> {
     let documents = yaml::documents(bytes)?;
-    let mut content = Content::default();
+    let mut reader = Reader { file, content: Content::default(), strings: Strings::default() };
     for (index, document) in documents.iter().enumerate().filter(|(_, document)| !document.is_null()) {
-        content.take_document(document, file, u32::try_from(index).unwrap_or(u32::MAX));
+        reader.take_document(document, u32::try_from(index).unwrap_or(u32::MAX));
     }
-    Ok(content)
+    Ok(reader.content)
 }
 
-/// Parts of an object that nothing reads; they would only cost memory and look like changes.
+/// Parts of an object that nothing reads: they are not even looked at.
 const UNUSED_METADATA: [&str; 7] =
     ["managedFields", "ownerReferences", "resourceVersion", "generation", "selfLink", "finalizers", "generateName"];
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-// === impl Content ===
+/// A file that is being read.
+struct Reader<'f> {
+    file: &'f Arc<str>,
+    content: Content,
+    strings: Strings,
+}
 
-impl Content {
-    fn take_document(&mut self, document: &Node, file: &Arc<str>, index: u32) {
+// === impl Reader ===
+
+impl Reader<'_> {
+    fn take_document(&mut self, document: &Node, index: u32) {
+        let file = self.file;
         let place = |node: &Node, item| Place { file: file.clone(), line: node.position.line, document: index, item };
         let Some(items) = document.get("items").filter(|_| is_list(document)) else {
             return self.take_object(document, place(document, None), None);
@@ -70,11 +76,13 @@ impl Content {
             let origin = Origin::new("", "", "", Some(place));
             let diagnostic =
                 Diagnostic::error("InvalidObject", &origin, "the document has no `kind`").at(node.position);
-            return self.diagnostics.push(diagnostic.hint("every object begins with `apiVersion` and `kind`"));
+            return self.content.diagnostics.push(diagnostic.hint("every object begins with `apiVersion` and `kind`"));
         };
         match Form::of(api_version, kind) {
             Some(form) => self.take_known(node, &form, api_version, place),
-            None => drop(self.unknown.entry(format!("{api_version} {kind}").trim().to_owned()).or_insert(place)),
+            None => {
+                self.content.unknown.entry(format!("{api_version} {kind}").trim().to_owned()).or_insert(place);
+            }
         }
     }
 
@@ -84,23 +92,27 @@ impl Content {
         if form.is_deprecated {
             let message = format!("{api_version} is served no more by Kubernetes; it is read as {}", form.api_version);
             let hint = format!("write `apiVersion: {}`", form.api_version);
-            self.diagnostics
+            self.content
+                .diagnostics
                 .push(Diagnostic::warning("DeprecatedApiVersion", &origin.at("apiVersion"), message).hint(hint));
         }
         if name.name.name.is_empty() {
             let message = "the object has no `metadata.name`";
             let diagnostic = Diagnostic::error("InvalidObject", &origin.at("metadata.name"), message);
-            return self.diagnostics.push(diagnostic.at(yaml::locate_in(node, "metadata")).hint("give it a name"));
+            return self
+                .content
+                .diagnostics
+                .push(diagnostic.at(yaml::locate_in(node, "metadata")).hint("give it a name"));
         }
-        if let Some(first) = self.objects.get(&name) {
-            return self.diagnostics.push(duplicate(&origin, first));
+        if let Some(first) = self.content.objects.get(&name) {
+            return self.content.diagnostics.push(duplicate(&origin, first));
         }
-        match form.read(node, place) {
-            Ok(object) => drop(self.objects.insert(name, object)),
+        match form.read(node, place, &mut self.strings) {
+            Ok(object) => drop(self.content.objects.insert(name, object)),
             Err(fault) => {
                 let diagnostic = Diagnostic::error("InvalidObject", &origin.at(fault.field), fault.message);
-                self.diagnostics.push(Diagnostic { hint: fault.hint, ..diagnostic.at(fault.position) });
-                self.broken.insert(name);
+                self.content.diagnostics.push(Diagnostic { hint: fault.hint, ..diagnostic.at(fault.position) });
+                self.content.broken.insert(name);
             }
         }
     }
@@ -143,7 +155,7 @@ impl Form {
         Some(Self { kind, api_version: target, is_deprecated })
     }
 
-    fn read(&self, node: &Node, place: Place) -> Result<Object, yaml::FieldError> {
+    fn read(&self, node: &Node, place: Place, strings: &mut Strings) -> Result<Object, yaml::FieldError> {
         let mut value = node.to_json();
         trim(&mut value);
         if self.is_deprecated && self.kind == Kind::Ingress {
@@ -155,29 +167,20 @@ impl Form {
         }
         let place = Some(place);
         Ok(match self.kind {
-            Kind::Ingress => Object::Ingress(sourced(node, value, place)?),
-            Kind::IngressClass => Object::IngressClass(sourced(node, value, place)?),
-            Kind::Service => Object::Service(sourced(node, value, place)?),
-            Kind::EndpointSlice => Object::EndpointSlice(sourced(node, value, place)?),
-            Kind::Endpoints => Object::Endpoints(sourced(node, value, place)?),
-            Kind::ConfigMap => Object::ConfigMap(sourced(node, value, place)?),
-            Kind::Namespace => Object::Namespace(sourced(node, value, place)?),
-            Kind::Secret | Kind::Conf => Object::Secret(Sourced { object: Arc::new(secret(node, value)?), place }),
+            Kind::Ingress => Object::ingress(yaml::typed(node, value)?, place, strings),
+            Kind::IngressClass => Object::ingress_class(yaml::typed(node, value)?, place, strings),
+            Kind::Service => Object::service(yaml::typed(node, value)?, place, strings),
+            Kind::EndpointSlice => Object::endpoint_slice(yaml::typed(node, value)?, place, strings),
+            Kind::Endpoints => Object::endpoints(yaml::typed(node, value)?, place, strings),
+            Kind::ConfigMap => Object::config_map(&yaml::typed(node, value)?, place, strings),
+            Kind::Namespace => Object::namespace(&yaml::typed(node, value)?, place, strings),
+            Kind::Secret | Kind::Conf => Object::secret(secret(node, value)?, place, strings),
         })
     }
 }
 
-fn sourced<T: DeserializeOwned>(
-    node: &Node,
-    value: Value,
-    place: Option<Place>,
-) -> Result<Sourced<T>, yaml::FieldError> {
-    Ok(Sourced { object: Arc::new(yaml::typed(node, value)?), place })
-}
-
-/// `stringData` is for writing only: an API server moves it into `data`, so a file's reader has to.
 fn secret(node: &Node, value: Value) -> Result<Secret, yaml::FieldError> {
-    let mut secret: Secret = yaml::typed(node, value).map_err(|mut fault: yaml::FieldError| {
+    yaml::typed(node, value).map_err(|mut fault: yaml::FieldError| {
         // Serde quotes the value that does not fit, which nobody may read here.
         if fault.field.starts_with("data") {
             fault.message = "the value is no base64 text".to_owned();
@@ -186,12 +189,7 @@ fn secret(node: &Node, value: Value) -> Result<Secret, yaml::FieldError> {
             fault.hint = Some("put it in quotes".to_owned());
         }
         fault
-    })?;
-    if let Some(texts) = secret.string_data.take() {
-        let data = secret.data.get_or_insert_default();
-        data.extend(texts.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))));
-    }
-    Ok(secret)
+    })
 }
 
 fn trim(value: &mut Value) {

@@ -11,6 +11,7 @@
 pub mod family;
 mod histogram;
 mod observed;
+mod plugin;
 mod process;
 mod route;
 mod status_table;
@@ -24,6 +25,7 @@ use tidegate_plugin::RouteFacts;
 
 pub use self::family::{Family, Sample};
 pub use self::observed::Source;
+pub use self::plugin::{Phase, PluginSource, PluginTimes};
 pub use self::route::RouteMetrics;
 
 use self::observed::Observed;
@@ -37,6 +39,7 @@ pub struct Metrics {
     routes: Arc<Routes>,
     unmatched: Arc<RouteMetrics>,
     observed: Arc<Observed>,
+    plugins: Arc<plugin::Plugins>,
     config: ConfigMetrics,
 }
 
@@ -81,10 +84,12 @@ impl Metrics {
         let observed = Arc::new(Observed::default());
         registry.register(Box::new(RouteCollector::new(Arc::clone(&routes))?))?;
         registry.register(Box::new(observed::ObservedCollector::new(Arc::clone(&observed))?))?;
+        let plugins = Arc::new(plugin::Plugins::default());
+        registry.register(Box::new(plugin::PluginCollector::new(Arc::clone(&plugins))?))?;
         let config = ConfigMetrics::register(&registry)?;
         observed.add(Box::new(process::sample));
         observed.add(Box::new(build_info));
-        Ok(Self { registry, routes, unmatched, observed, config })
+        Ok(Self { registry, routes, unmatched, observed, plugins, config })
     }
 
     /// The handle of a route: the same one for equal labels (namespace, ingress, service, path).
@@ -98,6 +103,11 @@ impl Metrics {
     /// Adds what another stage counts; it is asked at each scrape, on the telemetry server's thread.
     pub fn observe(&self, source: Source) {
         self.observed.add(source);
+    }
+
+    /// Says where the times of plugins are; asked at each scrape.
+    pub fn observe_plugins(&self, source: PluginSource) {
+        self.plugins.set(source);
     }
 
     /// Counts a request.

@@ -63,6 +63,17 @@ pub struct RequestRecord<'a> {
     pub error: Option<&'a str>,
     /// Who the client is, when a plugin has found out.
     pub identity: Option<&'a str>,
+    /// What each plugin of the route took, in the order of the chain; empty when nobody logs.
+    pub plugins: &'a [PluginTime<'a>],
+}
+
+/// What a plugin took of one request, all its hooks together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PluginTime<'a> {
+    /// Name of the instance.
+    pub name: &'a str,
+    /// Time.
+    pub took: Duration,
 }
 
 /// One try at an endpoint.
@@ -126,6 +137,7 @@ pub(crate) mod testing {
             tls: None,
             error: None,
             identity: None,
+            plugins: &[],
         }
     }
 }

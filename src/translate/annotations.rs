@@ -9,14 +9,13 @@ mod policy;
 mod redirect;
 mod security;
 
-use std::collections::BTreeMap;
-
 use super::contribution::Overrides;
 use super::policy::Wait;
-use super::suggest;
+use super::{field, suggest};
 use crate::diagnostic::Diagnostic;
 use crate::model::HealthCheck;
 use crate::origin::Origin;
+use crate::resources::object::Annotations;
 
 /// Prefix of tidegate's own annotations, without the slash.
 pub const PREFIX: &str = "tidegate.io";
@@ -101,13 +100,12 @@ pub(super) struct Reading {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Annotations of an object, as Kubernetes keeps them.
-pub(super) type Annotations = BTreeMap<String, String>;
-
 /// Reads the annotations of an Ingress.
-pub(super) fn read_ingress(annotations: Option<&Annotations>, foreign: &str, object: &Origin) -> Reading {
+pub(super) fn read_ingress(annotations: &Annotations, foreign: &str, object: &Origin) -> Reading {
     let mut reading = Reading::default();
-    let Some(annotations) = annotations else { return reading };
+    if annotations.is_empty() {
+        return reading;
+    }
     for annotation in ANNOTATIONS {
         if let Some((key, text, dialect)) = find(annotation, annotations, foreign) {
             read_one(annotation, key, text, dialect, object, &mut reading);
@@ -121,11 +119,13 @@ pub(super) fn read_ingress(annotations: Option<&Annotations>, foreign: &str, obj
 
 /// Reads the annotations of a Service: its health check.
 pub(super) fn read_service(
-    annotations: Option<&Annotations>,
+    annotations: &Annotations,
     object: &Origin,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<HealthCheck> {
-    let annotations = annotations?;
+    if annotations.is_empty() {
+        return None;
+    }
     let mut reading = Reading::default();
     for annotation in ANNOTATIONS.iter().filter(|annotation| annotation.on_service) {
         // No foreign annotation is read on Services.
@@ -143,10 +143,10 @@ fn find<'a>(
     annotation: &Annotation,
     annotations: &'a Annotations,
     foreign: &str,
-) -> Option<(&'a String, &'a str, Dialect)> {
+) -> Option<(&'a str, &'a str, Dialect)> {
     let get = |prefix: &str, name: &str, dialect| {
-        let (key, text) = annotations.get_key_value(&format!("{prefix}/{name}"))?;
-        Some((key, text.as_str(), dialect))
+        let (key, text) = annotations.iter().find(|(key, _)| name_under(prefix, key) == Some(name))?;
+        Some((key, text, dialect))
     };
     let names = std::iter::once(&annotation.name).chain(annotation.aliases);
     let own = names.into_iter().find_map(|name| get(PREFIX, name, Dialect::Own));
@@ -154,6 +154,11 @@ fn find<'a>(
         let is_read = annotation.support == Support::Both && foreign != PREFIX;
         is_read.then(|| get(foreign, annotation.name, Dialect::Nginx)).flatten()
     })
+}
+
+/// What of a key follows the prefix and its slash.
+fn name_under<'a>(prefix: &str, key: &'a str) -> Option<&'a str> {
+    key.strip_prefix(prefix)?.strip_prefix('/')
 }
 
 fn read_one(annotation: &Annotation, key: &str, text: &str, dialect: Dialect, object: &Origin, reading: &mut Reading) {
@@ -172,7 +177,7 @@ fn report_unknown(
     diagnostics: &mut Vec<Diagnostic>,
 ) {
     for key in annotations.keys() {
-        let Some(name) = key.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('/')) else { continue };
+        let Some(name) = name_under(PREFIX, key) else { continue };
         let known = || {
             let read = ANNOTATIONS.iter().filter(|each| is_read(each));
             read.flat_map(|each| std::iter::once(each.name).chain(each.aliases.iter().copied()))
@@ -199,11 +204,8 @@ fn report_unsupported(annotations: &Annotations, foreign: &str, object: &Origin,
     let is_known = |name: &str| {
         security::is_listed(name) || ANNOTATIONS.iter().any(|each| each.support == Support::Both && each.name == name)
     };
-    let unsupported: Vec<&str> = annotations
-        .keys()
-        .filter_map(|key| key.strip_prefix(foreign)?.strip_prefix('/'))
-        .filter(|name| !is_known(name))
-        .collect();
+    let unsupported: Vec<&str> =
+        annotations.keys().filter_map(|key| name_under(foreign, key)).filter(|name| !is_known(name)).collect();
     if !unsupported.is_empty() {
         let message = format!("annotations under `{foreign}/` without effect: {}", unsupported.join(", "));
         diagnostics.push(Diagnostic::info("UnsupportedAnnotation", &object.at("metadata.annotations"), message));
@@ -211,7 +213,7 @@ fn report_unsupported(annotations: &Annotations, foreign: &str, object: &Origin,
 }
 
 fn at(object: &Origin, key: &str) -> Origin {
-    object.at(format!("metadata.annotations[{key}]"))
+    object.at(field::of_annotation(key))
 }
 
 /// A boolean as Go's `strconv.ParseBool` reads it: what users of ingress-nginx know.

@@ -3,18 +3,16 @@
 //! Source: Service v1 `spec.ports`, EndpointSlice v1, Endpoints v1.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-
-use k8s_openapi::api::core::v1::{Service, ServicePort};
-use k8s_openapi::api::discovery::v1::{Endpoint as SliceEndpoint, EndpointSlice};
 
 use super::annotations;
 use super::contribution::Overrides;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Backend, BackendId, Balance, Endpoint, EndpointSet, ExternalName, Protocol, UpstreamTls};
 use crate::origin::Origin;
-use crate::resources::{Kind, ObjectName, ObjectRef, Resources, Sourced};
+use crate::resources::object::{EndpointPort, EndpointSlice, Endpoints, Service, ServicePort};
+use crate::resources::{Kind, ObjectName, ObjectRef, Resources};
 
 /// What a backend of a Service is at present.
 #[derive(Debug)]
@@ -58,12 +56,12 @@ pub(super) fn evaluate(
     options: BackendOptions,
 ) -> Evaluated {
     let Some(sourced) = resources.services.get(target.service) else {
-        let origin = service_ref(target.service).origin(None);
+        let origin = ObjectRef { kind: Kind::Service, name: target.service.clone() }.origin(None);
         return invalid(target.id, origin, not_found(target.service));
     };
-    let origin = service_ref(target.service).origin(sourced.place.clone());
+    let origin = sourced.origin();
     let service = &*sourced.object;
-    let mut evaluated = match external_name(service) {
+    let mut evaluated = match service.external_name.as_deref() {
         Some(_) if !options.allow_external_name => {
             return invalid(target.id, origin, external_name_disabled(target.service));
         }
@@ -76,9 +74,8 @@ pub(super) fn evaluate(
             None => return invalid(target.id, origin, port_not_found(target, service)),
         },
     };
-    let annotations = service.metadata.annotations.as_ref();
-    let health_check = annotations::read_service(annotations, &origin, &mut evaluated.diagnostics);
-    evaluated.backend.health_check = overrides.health_check.clone().or(health_check);
+    let health_check = annotations::read_service(&service.annotations, &origin, &mut evaluated.diagnostics);
+    evaluated.backend.health_check = overrides.health_check.clone().or(health_check).map(Box::new);
     evaluated
 }
 
@@ -90,7 +87,7 @@ fn evaluate_port(
     overrides: &Overrides,
     options: BackendOptions,
 ) -> Evaluated {
-    let endpoints = endpoints_of(target.service, port.name.as_deref().unwrap_or_default(), resources);
+    let endpoints = endpoints_of(target.service, &port.name, resources);
     let mut diagnostics = Vec::new();
     if endpoints.endpoints.is_empty() {
         let message = format!("port `{}` has no ready endpoint", target.port);
@@ -142,8 +139,8 @@ fn blank(id: &BackendId, origin: Origin) -> Backend {
 }
 
 /// Pods have certificates of their own making, if any: as ingress-nginx does, they are not verified unless told to.
-fn tls_of(protocol: Protocol) -> Option<UpstreamTls> {
-    matches!(protocol, Protocol::Https | Protocol::H2).then(UpstreamTls::default)
+fn tls_of(protocol: Protocol) -> Option<Box<UpstreamTls>> {
+    matches!(protocol, Protocol::Https | Protocol::H2).then(Box::<UpstreamTls>::default)
 }
 
 /// KEP-3726, and `https` of the IANA registry.
@@ -155,20 +152,11 @@ fn app_protocol(port: &ServicePort) -> Protocol {
     }
 }
 
-fn ports(service: &Service) -> &[ServicePort] {
-    service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default()
-}
-
 fn find_port<'a>(service: &'a Service, wanted: &str) -> Option<&'a ServicePort> {
     match wanted.parse::<i32>() {
-        Ok(number) => ports(service).iter().find(|port| port.port == number),
-        Err(_) => ports(service).iter().find(|port| port.name.as_deref() == Some(wanted)),
+        Ok(number) => service.ports.iter().find(|port| port.port == number),
+        Err(_) => service.ports.iter().find(|port| *port.name == *wanted),
     }
-}
-
-fn external_name(service: &Service) -> Option<&str> {
-    let spec = service.spec.as_ref().filter(|spec| spec.type_.as_deref() == Some("ExternalName"))?;
-    Some(spec.external_name.as_deref().unwrap_or_default())
 }
 
 /// An ExternalName Service need not list ports: a number stands for itself.
@@ -197,11 +185,12 @@ fn not_found(service: &ObjectName) -> Problem {
 }
 
 fn port_not_found(target: Target<'_>, service: &Service) -> Problem {
-    let list: Vec<String> = ports(service)
+    let list: Vec<String> = service
+        .ports
         .iter()
-        .map(|port| match &port.name {
-            Some(name) => format!("`{name}` ({})", port.port),
-            None => format!("{}", port.port),
+        .map(|port| match &*port.name {
+            "" => port.port.to_string(),
+            name => format!("`{name}` ({})", port.port),
         })
         .collect();
     Problem {
@@ -219,10 +208,6 @@ fn external_name_disabled(service: &ObjectName) -> Problem {
     }
 }
 
-fn service_ref(name: &ObjectName) -> ObjectRef {
-    ObjectRef { kind: Kind::Service, name: name.clone() }
-}
-
 // === endpoints ===
 
 #[derive(Clone, Debug, Default)]
@@ -234,13 +219,12 @@ struct Seen {
 
 fn endpoints_of(service: &ObjectName, port: &str, resources: &Resources) -> EndpointSet {
     let mut seen: BTreeMap<SocketAddr, Seen> = BTreeMap::new();
-    let mut has_slices = false;
-    for slice in resources.slices_of(service) {
-        has_slices = true;
-        add_slice(&slice.object, port, &mut seen);
-    }
-    if !has_slices && let Some(endpoints) = resources.endpoints.get(service) {
-        add_endpoints(endpoints, port, &mut seen);
+    let slices = resources.slices_of(service);
+    slices.iter().for_each(|slice| add_slice(&slice.object, port, &mut seen));
+    if slices.is_empty()
+        && let Some(endpoints) = resources.endpoints.get(service)
+    {
+        add_endpoints(&endpoints.object, port, &mut seen);
     }
     let any_ready = seen.values().any(|each| each.is_ready);
     let endpoints = seen
@@ -252,47 +236,27 @@ fn endpoints_of(service: &ObjectName, port: &str, resources: &Resources) -> Endp
 }
 
 fn add_slice(slice: &EndpointSlice, wanted: &str, seen: &mut BTreeMap<SocketAddr, Seen>) {
-    if !matches!(slice.address_type.as_str(), "IPv4" | "IPv6") {
-        return;
-    }
-    let ports = slice.ports.iter().flatten();
-    let ports = ports.filter(|port| port.name.as_deref().unwrap_or_default() == wanted);
-    for port in ports.filter_map(|port| port.port).filter_map(|port| u16::try_from(port).ok()) {
-        for endpoint in slice.endpoints.iter().flatten() {
-            // Only the first address has a meaning (EndpointSlice v1, `endpoints[].addresses`).
-            let Some(address) = endpoint.addresses.first().and_then(|text| text.parse::<IpAddr>().ok()) else {
-                continue;
-            };
-            note(seen, SocketAddr::new(address, port), state(endpoint));
+    for port in numbers(&slice.ports, wanted) {
+        for endpoint in &slice.endpoints {
+            let state =
+                Seen { is_ready: endpoint.is_ready, is_draining: endpoint.is_draining, zone: endpoint.zone.clone() };
+            note(seen, SocketAddr::new(endpoint.address, port), state);
         }
     }
 }
 
-fn state(endpoint: &SliceEndpoint) -> Seen {
-    let conditions = endpoint.conditions.as_ref();
-    let serving = conditions.and_then(|all| all.serving).unwrap_or(true);
-    let terminating = conditions.and_then(|all| all.terminating).unwrap_or(false);
-    Seen {
-        is_ready: conditions.and_then(|all| all.ready).unwrap_or(true),
-        is_draining: serving && terminating,
-        zone: endpoint.zone.as_deref().map(Arc::from),
-    }
-}
-
-fn add_endpoints(
-    endpoints: &Sourced<k8s_openapi::api::core::v1::Endpoints>,
-    wanted: &str,
-    seen: &mut BTreeMap<SocketAddr, Seen>,
-) {
-    for subset in endpoints.object.subsets.iter().flatten() {
-        let ports = subset.ports.iter().flatten();
-        let ports = ports.filter(|port| port.name.as_deref().unwrap_or_default() == wanted);
-        for port in ports.filter_map(|port| u16::try_from(port.port).ok()) {
-            for address in subset.addresses.iter().flatten().filter_map(|each| each.ip.parse::<IpAddr>().ok()) {
-                note(seen, SocketAddr::new(address, port), Seen { is_ready: true, ..Seen::default() });
+fn add_endpoints(endpoints: &Endpoints, wanted: &str, seen: &mut BTreeMap<SocketAddr, Seen>) {
+    for subset in &endpoints.subsets {
+        for port in numbers(&subset.ports, wanted) {
+            for address in &subset.addresses {
+                note(seen, SocketAddr::new(*address, port), Seen { is_ready: true, ..Seen::default() });
             }
         }
     }
+}
+
+fn numbers(ports: &[EndpointPort], wanted: &str) -> impl Iterator<Item = u16> {
+    ports.iter().filter(move |port| *port.name == *wanted).map(|port| port.port)
 }
 
 /// While a pod moves between slices it may stand in both: the ready copy counts.

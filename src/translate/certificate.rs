@@ -3,42 +3,37 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret;
-
 use crate::diagnostic::Diagnostic;
 use crate::model::{Certificate, SecretBytes};
 use crate::origin::Origin;
-use crate::resources::{Kind, ObjectName, ObjectRef, Resources};
+use crate::resources::object::{Secret, SharedBytes};
+use crate::resources::{ObjectName, Resources};
 
 const TYPE: &str = "kubernetes.io/tls";
 
-/// Why a Secret gives no certificate.
+/// Why a Secret gives no certificate that can be used.
 #[derive(Debug)]
 pub(super) enum Problem {
     Missing,
     Invalid(String),
 }
 
-/// Reads a certificate.
-///
-/// # Errors
-/// The Secret is missing, has another type, or lacks a key.
-pub(super) fn read(name: &ObjectName, resources: &Resources) -> Result<Arc<Certificate>, Problem> {
-    let sourced = resources.secrets.get(name).ok_or(Problem::Missing)?;
-    let secret = &*sourced.object;
-    let type_ = secret.type_.as_deref().unwrap_or("Opaque");
-    if type_ != TYPE {
-        return Err(Problem::Invalid(format!("Secret `{name}` has type `{type_}`, not `{TYPE}`")));
-    }
-    let missing = |key: &str| Problem::Invalid(format!("Secret `{name}` has no `{key}`"));
-    let chain = value(secret, "tls.crt").ok_or_else(|| missing("tls.crt"))?;
-    let key = value(secret, "tls.key").ok_or_else(|| missing("tls.key"))?;
-    Ok(Arc::new(Certificate {
+/// Reads a certificate. One that is of another type or lacks a part is invalid, but keeps its place: what it was
+/// before may still be presented. Only a Secret that is missing gives none.
+pub(super) fn read(name: &ObjectName, resources: &Resources) -> (Option<Arc<Certificate>>, Option<Problem>) {
+    let Some(sourced) = resources.secrets.get(name) else { return (None, Some(Problem::Missing)) };
+    let (chain, key, problem) = match parts(&sourced.object) {
+        Ok((chain, key)) => (Arc::clone(chain), Arc::clone(key), None),
+        Err(why) => (Arc::default(), Arc::default(), Some(Problem::Invalid(format!("Secret `{name}` {why}")))),
+    };
+    let certificate = Certificate {
         name: name.to_string().into(),
-        origin: ObjectRef { kind: Kind::Secret, name: name.clone() }.origin(sourced.place.clone()),
-        chain_pem: chain.into(),
+        origin: sourced.origin(),
+        chain_pem: chain,
         key_pem: SecretBytes::new(key),
-    }))
+        is_invalid: problem.is_some(),
+    };
+    (Some(Arc::new(certificate)), problem)
 }
 
 /// What a problem means at a place that names the Secret.
@@ -46,14 +41,19 @@ pub(super) fn diagnose(problem: &Problem, name: &ObjectName, origin: &Origin) ->
     match problem {
         Problem::Missing => Diagnostic::warning("SecretNotFound", origin, format!("there is no Secret `{name}`"))
             .hint("clients get the default certificate until it exists"),
-        Problem::Invalid(message) => Diagnostic::error("InvalidSecret", origin, message.clone())
-            .hint(format!("make a Secret of type `{TYPE}` with `tls.crt` and `tls.key`")),
+        Problem::Invalid(message) => Diagnostic::error("InvalidSecret", origin, message.clone()).hint(format!(
+            "make it one of type `{TYPE}` with `tls.crt` and `tls.key`; its last good certificate, else the default one, \
+             is presented until then"
+        )),
     }
 }
 
-fn value<'a>(secret: &'a Secret, key: &str) -> Option<&'a [u8]> {
-    let text = || secret.string_data.as_ref()?.get(key).map(String::as_bytes);
-    let data = || secret.data.as_ref()?.get(key).map(|bytes| bytes.0.as_slice());
-    // The API server lets `stringData` win when both are given.
-    text().or_else(data).filter(|bytes| !bytes.is_empty())
+/// Chain and key, or why they are not there.
+fn parts(secret: &Secret) -> Result<(&SharedBytes, &SharedBytes), String> {
+    let type_ = secret.kind.as_deref().unwrap_or("Opaque");
+    if type_ != TYPE {
+        return Err(format!("has type `{type_}`, not `{TYPE}`"));
+    }
+    let part = |key| secret.get(key).filter(|value| !value.is_empty()).ok_or_else(|| format!("has no `{key}`"));
+    Ok((part("tls.crt")?, part("tls.key")?))
 }

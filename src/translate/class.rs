@@ -2,13 +2,11 @@
 //!
 //! Source: Ingress v1 `spec.ingressClassName`, IngressClass v1 `spec.controller`.
 
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
-
 use crate::resources::conf::IngressOptions;
+use crate::resources::object::{Ingress, IngressClass};
 use crate::resources::{ObjectName, Resources};
 
 const LEGACY_ANNOTATION: &str = "kubernetes.io/ingress.class";
-const DEFAULT_ANNOTATION: &str = "ingressclass.kubernetes.io/is-default-class";
 
 /// Whose an Ingress is.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,21 +23,17 @@ pub(super) enum Ownership {
 /// Decides whose an Ingress is.
 pub(super) fn ownership(ingress: &Ingress, resources: &Resources, options: &IngressOptions) -> Ownership {
     let named = |class: &str, field: String| by_name(class, resources, options, field);
-    if let Some(class) = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_deref()) {
+    if let Some(class) = ingress.class.as_deref() {
         return named(class, "spec.ingressClassName".to_owned());
     }
-    let annotations = ingress.metadata.annotations.as_ref();
-    let legacy = annotations.and_then(|all| all.get(LEGACY_ANNOTATION)).filter(|class| !class.is_empty());
+    let legacy = ingress.annotations.get(LEGACY_ANNOTATION).filter(|class| !class.is_empty());
     if let Some(class) = legacy {
-        if *class == options.class_name {
+        if class == options.class_name {
             return Ownership::Ours;
         }
         return named(class, format!("metadata.annotations[{LEGACY_ANNOTATION}]"));
     }
-    let is_default = |class: &IngressClass| {
-        let annotation = class.metadata.annotations.as_ref().and_then(|all| all.get(DEFAULT_ANNOTATION));
-        annotation.is_some_and(|value| value == "true") && is_ours(class, options)
-    };
+    let is_default = |class: &IngressClass| class.is_default && is_ours(class, options);
     let has_default = resources.ingress_classes.values().any(|class| is_default(&class.object));
     if has_default || options.watch_without_class { Ownership::Ours } else { Ownership::Foreign }
 }
@@ -55,6 +49,5 @@ fn by_name(class: &str, resources: &Resources, options: &IngressOptions, field: 
 }
 
 fn is_ours(class: &IngressClass, options: &IngressOptions) -> bool {
-    let controller = class.spec.as_ref().and_then(|spec| spec.controller.as_ref());
-    controller.is_some_and(|controller| options.controllers.contains(controller))
+    class.controller.as_ref().is_some_and(|ours| options.controllers.iter().any(|known| **known == **ours))
 }

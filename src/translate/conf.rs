@@ -3,21 +3,21 @@
 mod route;
 mod upstream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::backend::BackendOptions;
-use super::contribution::{Contribution, Overrides};
+use super::contribution::{Contribution, Draft};
 use super::{policy, suggest};
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    Action, BackendId, Balance, Edge, HttpsRedirect, Match, PluginInstance, Policy, Rank, Route, RouteLabels,
-    WeightedBackend,
+    Action, BackendId, Balance, Edge, HttpsRedirect, Match, PluginInputs, PluginInstance, Policy, Rank, Route,
+    RouteLabels, SecretBytes, WeightedBackend,
 };
 use crate::origin::Origin;
 use crate::quantity;
 use crate::resources::conf::{BalanceSpec, Conf, Defaults, IngressOptions, LimitsSpec, PluginSpec};
-use crate::resources::{Kind, ObjectName, ObjectRef, Resources};
+use crate::resources::{Kind, ObjectName, Resources, Sourced};
 
 /// What the conf says that holds for more than one route.
 #[derive(Debug, PartialEq)]
@@ -27,6 +27,8 @@ pub(super) struct Options {
     pub policy: Arc<Policy>,
     pub backend: BackendOptions,
     pub plugins: BTreeMap<String, Arc<PluginInstance>>,
+    /// Secrets that plugins name: their changes are changes of the plugins.
+    pub plugin_secrets: BTreeSet<ObjectName>,
     pub edge: Arc<Edge>,
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -39,10 +41,11 @@ pub(super) fn read_options(resources: &Resources) -> Options {
     let mut diagnostics = Vec::new();
     let plugins = conf.plugins.iter().map(|(name, spec)| {
         let origin = origin.at(format!("plugins.{name}"));
-        (name.clone(), Arc::new(instance(name, spec, origin)))
+        (name.clone(), Arc::new(instance(name, spec, origin, resources)))
     });
     Options {
         plugins: plugins.collect(),
+        plugin_secrets: conf.plugin_specs().flat_map(|spec| spec.secrets("")).map(secret_name).collect(),
         policy: Arc::new(default_policy(&conf.defaults, &origin, &mut diagnostics)),
         backend: BackendOptions {
             balance: balance(conf.defaults.load_balancing),
@@ -56,17 +59,17 @@ pub(super) fn read_options(resources: &Resources) -> Options {
 
 /// Translates routes, upstreams and the global defaults of the conf.
 pub(super) fn contribute(resources: &Resources, options: &Options) -> Contribution {
-    let mut out = Contribution { diagnostics: options.diagnostics.clone(), ..Contribution::default() };
-    let Some(sourced) = &resources.conf else { return out };
+    let mut out = Draft { diagnostics: options.diagnostics.clone(), ..Draft::default() };
+    let Some(sourced) = &resources.conf else { return out.finish() };
     let (conf, origin) = (&*sourced.object, origin(resources));
     for (name, spec) in &conf.upstreams {
         let (backend, endpoints) = upstream::translate(name, spec, options, &origin, &mut out.diagnostics);
-        out.upstreams.insert(backend.id.clone(), (Arc::new(backend), Arc::new(endpoints)));
+        out.conf().upstreams.insert(backend.id.clone(), (Arc::new(backend), Arc::new(endpoints)));
     }
-    route::translate_all(conf, options, &origin, &mut out);
+    route::translate_all(conf, resources, options, &mut out);
     default_backend(conf, options, &origin, &mut out);
     default_certificate(conf, &origin, &mut out);
-    out
+    out.finish()
 }
 
 /// Says that the conf has no such plugin.
@@ -87,21 +90,33 @@ pub(super) fn first_backend(action: &Action) -> Arc<str> {
 }
 
 fn origin(resources: &Resources) -> Origin {
-    let place = resources.conf.as_ref().and_then(|sourced| sourced.place.clone());
-    let mut origin = ObjectRef { kind: Kind::Conf, name: ObjectName::default() }.origin(place.clone());
-    if let Some(place) = place {
-        origin.name = place.file;
-    }
-    origin
+    resources.conf.as_ref().map_or_else(|| Origin::new(Kind::Conf.as_str(), "", "", None), Sourced::origin)
 }
 
-fn instance(name: &str, spec: &PluginSpec, origin: Origin) -> PluginInstance {
+fn instance(name: &str, spec: &PluginSpec, origin: Origin, resources: &Resources) -> PluginInstance {
     PluginInstance {
+        inputs: plugin_inputs(spec, resources),
         name: name.into(),
         kind: spec.kind.as_str().into(),
         config: serde_json::Value::Object(spec.config.clone()),
         origin,
     }
+}
+
+/// What is there of the Secrets and files that a plugin names; the plugin says what it misses.
+fn plugin_inputs(spec: &PluginSpec, resources: &Resources) -> PluginInputs {
+    let secrets = spec.secrets("").into_iter().map(secret_name).filter_map(|name| {
+        let secret = &resources.secrets.get(&name)?.object;
+        let keys = secret.data.iter().map(|(key, value)| (Arc::clone(key), SecretBytes::new(Arc::clone(value))));
+        Some(((name.namespace, name.name), keys.collect()))
+    });
+    let files = resources.conf.as_ref().map(|conf| &conf.object.plugin_files.0);
+    let contents = |file: &str| Some((file.into(), SecretBytes::new(Arc::clone(files?.get(file)?))));
+    PluginInputs { secrets: secrets.collect(), files: spec.files().into_iter().filter_map(contents).collect() }
+}
+
+fn secret_name((namespace, name): (&str, &str)) -> ObjectName {
+    ObjectName { namespace: namespace.into(), name: name.into() }
 }
 
 fn balance(spec: BalanceSpec) -> Balance {
@@ -199,7 +214,7 @@ fn parse_object(text: &str) -> Option<ObjectName> {
     is_good.then(|| ObjectName::new(namespace, name))
 }
 
-fn default_backend(conf: &Conf, options: &Options, origin: &Origin, out: &mut Contribution) {
+fn default_backend(conf: &Conf, options: &Options, origin: &Origin, out: &mut Draft) {
     let Some(text) = &conf.ingress.default_backend else { return };
     let origin = origin.at("ingress.defaultBackend");
     let Some(id) = parse_service(text) else {
@@ -208,10 +223,10 @@ fn default_backend(conf: &Conf, options: &Options, origin: &Origin, out: &mut Co
         out.diagnostics.push(diagnostic.hint("write `namespace/name:port`"));
         return;
     };
-    let backend = out.backend(id, &Overrides::default(), origin.clone());
-    let action = Action::Forward(vec![WeightedBackend { backend, weight: 1 }]);
+    let backend = out.backend(id, &Arc::default(), origin.clone());
+    let action = Action::Forward([WeightedBackend { backend, weight: 1 }].into());
     let labels = RouteLabels { service: first_backend(&action), path: "/".into(), ..RouteLabels::default() };
-    out.default = Some(Arc::new(Route {
+    out.conf().default = Some(Arc::new(Route {
         name: "default-backend".into(),
         origin,
         matcher: Match::default(),
@@ -224,13 +239,13 @@ fn default_backend(conf: &Conf, options: &Options, origin: &Origin, out: &mut Co
     }));
 }
 
-fn default_certificate(conf: &Conf, origin: &Origin, out: &mut Contribution) {
+fn default_certificate(conf: &Conf, origin: &Origin, out: &mut Draft) {
     let Some(text) = &conf.ingress.default_certificate else { return };
     let origin = origin.at("ingress.defaultCertificate");
     match parse_object(text) {
         Some(name) => {
             out.secrets.entry(name.clone()).or_default().push(origin);
-            out.default_certificate = Some(name);
+            out.conf().default_certificate = Some(name);
         }
         None => {
             let message = format!("`{text}` is not a Secret");

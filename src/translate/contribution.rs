@@ -21,26 +21,48 @@ pub(super) enum Unit {
     Ingress(ObjectName),
 }
 
-/// Everything that one unit adds.
+/// Everything that one unit adds. There is one for each Ingress, so it is kept in lists of exactly what there is.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Contribution {
     /// What it adds to each host.
-    pub hosts: BTreeMap<HostPattern, HostPart>,
+    pub hosts: Sorted<HostPattern, HostPart>,
     /// Backends that it names.
-    pub backends: BTreeMap<BackendId, BackendUse>,
+    pub backends: Sorted<BackendId, BackendUse>,
     /// Secrets that it names, and where.
-    pub secrets: BTreeMap<ObjectName, Vec<Origin>>,
+    pub secrets: Sorted<ObjectName, Vec<Origin>>,
     /// What is wrong with it, as far as it can be told without other objects.
-    pub diagnostics: Vec<Diagnostic>,
-    /// Upstreams that it defines; conf only.
-    pub upstreams: BTreeMap<BackendId, (Arc<Backend>, Arc<EndpointSet>)>,
-    /// The global default route; conf only.
-    pub default: Option<Arc<Route>>,
-    /// The Secret of the default certificate; conf only.
-    pub default_certificate: Option<ObjectName>,
+    pub diagnostics: Box<[Diagnostic]>,
+    /// What only the conf adds.
+    pub conf: Option<Box<ConfPart>>,
     /// Whether it names plugin instances of the conf.
     pub uses_plugins: bool,
 }
+
+/// A contribution that is being made.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub hosts: BTreeMap<HostPattern, HostPart>,
+    pub backends: BTreeMap<BackendId, BackendUse>,
+    pub secrets: BTreeMap<ObjectName, Vec<Origin>>,
+    pub diagnostics: Vec<Diagnostic>,
+    pub conf: Option<Box<ConfPart>>,
+    pub uses_plugins: bool,
+}
+
+/// What only the conf adds.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct ConfPart {
+    /// Upstreams that it defines.
+    pub upstreams: BTreeMap<BackendId, (Arc<Backend>, Arc<EndpointSet>)>,
+    /// The global default route.
+    pub default: Option<Arc<Route>>,
+    /// The Secret of the default certificate.
+    pub default_certificate: Option<ObjectName>,
+}
+
+/// A map that does not change.
+#[derive(Debug, PartialEq)]
+pub(super) struct Sorted<K, V>(Box<[(K, V)]>);
 
 /// What one unit adds to one host.
 #[derive(Debug, Default, PartialEq)]
@@ -49,7 +71,7 @@ pub(super) struct HostPart {
     pub fallback: Option<Candidate>,
     /// Whether it has a `tls` entry for the host.
     pub has_tls: bool,
-    pub certificate: Option<CertificateUse>,
+    pub certificate: Option<Box<CertificateUse>>,
 }
 
 /// A route that stands for a host, unless another one has its place.
@@ -79,7 +101,7 @@ pub(super) struct CertificateUse {
 /// How and where a backend is named.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct BackendUse {
-    pub overrides: Overrides,
+    pub overrides: Arc<Overrides>,
     pub origins: Vec<Origin>,
 }
 
@@ -94,16 +116,79 @@ pub(super) struct Overrides {
 // === impl Contribution ===
 
 impl Contribution {
+    /// Nothing but something to say.
+    pub(super) fn only(diagnostic: Diagnostic) -> Self {
+        Self { diagnostics: [diagnostic].into(), ..Self::default() }
+    }
+
+    /// Ids of the backends that it names, and of those that it defines.
+    pub(super) fn backend_ids(&self) -> impl Iterator<Item = &BackendId> {
+        self.backends.keys().chain(self.conf.iter().flat_map(|conf| conf.upstreams.keys()))
+    }
+}
+
+// === impl Draft ===
+
+impl Draft {
     pub(super) fn host(&mut self, pattern: &HostPattern) -> &mut HostPart {
         self.hosts.entry(pattern.clone()).or_default()
     }
 
     /// Notes that a backend is named here, and returns its id.
-    pub(super) fn backend(&mut self, id: BackendId, overrides: &Overrides, origin: Origin) -> BackendId {
+    pub(super) fn backend(&mut self, id: BackendId, overrides: &Arc<Overrides>, origin: Origin) -> BackendId {
         let entry = self.backends.entry(id.clone()).or_default();
-        entry.overrides = overrides.clone();
+        entry.overrides = Arc::clone(overrides);
         entry.origins.push(origin);
         id
+    }
+
+    /// What only the conf adds.
+    pub(super) fn conf(&mut self) -> &mut ConfPart {
+        self.conf.get_or_insert_default()
+    }
+
+    /// Brings it into the form in which it is kept.
+    pub(super) fn finish(mut self) -> Contribution {
+        self.hosts.values_mut().for_each(|part| part.routes.shrink_to_fit());
+        self.backends.values_mut().for_each(|used| used.origins.shrink_to_fit());
+        self.secrets.values_mut().for_each(Vec::shrink_to_fit);
+        Contribution {
+            hosts: self.hosts.into(),
+            backends: self.backends.into(),
+            secrets: self.secrets.into(),
+            diagnostics: self.diagnostics.into(),
+            conf: self.conf,
+            uses_plugins: self.uses_plugins,
+        }
+    }
+}
+
+// === impl Sorted ===
+
+impl<K, V> Default for Sorted<K, V> {
+    fn default() -> Self {
+        Self(Box::default())
+    }
+}
+
+impl<K: Ord, V> Sorted<K, V> {
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
+        let index = self.0.binary_search_by(|(known, _)| known.cmp(key)).ok()?;
+        self.0.get(index).map(|(_, value)| value)
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.0.iter().map(|(key, _)| key)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(K, V)> {
+        self.0.iter()
+    }
+}
+
+impl<K, V> From<BTreeMap<K, V>> for Sorted<K, V> {
+    fn from(map: BTreeMap<K, V>) -> Self {
+        Self(map.into_iter().collect())
     }
 }
 

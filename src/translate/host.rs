@@ -78,7 +78,7 @@ fn merge_certificate(
     parts: &[&HostPart],
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<ObjectName> {
-    let mut uses: Vec<&CertificateUse> = parts.iter().filter_map(|part| part.certificate.as_ref()).collect();
+    let mut uses: Vec<&CertificateUse> = parts.iter().filter_map(|part| part.certificate.as_deref()).collect();
     uses.sort_by(|a, b| a.rank.cmp(&b.rank));
     let (winner, losers) = uses.split_first()?;
     for loser in losers.iter().filter(|loser| loser.secret != winner.secret) {

@@ -3,24 +3,25 @@
 //! Looks at one Ingress, its class and the options, never at Services, Secrets or other Ingresses: what depends on
 //! those is decided where they meet. Source: Ingress v1 API documentation.
 
-use std::sync::Arc;
-
-use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressRule, IngressTLS};
+use std::sync::{Arc, LazyLock};
 
 use super::annotations::{self, Reading};
 use super::class::{self, Ownership};
 use super::conf::{self, Options};
-use super::contribution::{Candidate, CertificateUse, Contribution, Redirection};
+use super::contribution::{Candidate, CertificateUse, Contribution, Draft, Overrides, Redirection};
+use super::field::{self, PathField};
 use super::{host, policy};
 use crate::diagnostic::Diagnostic;
 use crate::host::{HostPattern, Labels};
 use crate::model::{
-    Action, BackendId, HttpsRedirect, Match, PathMatch, PluginUse, Policy, Rank, Route, RouteLabels, WeightedBackend,
+    Action, BackendId, BackendName, HttpsRedirect, Match, PathMatch, PluginUse, Policy, Rank, Route, RouteLabels,
+    WeightedBackend,
 };
 use crate::origin::Origin;
 use crate::path::canonical_path;
 use crate::reason::Reason;
-use crate::resources::{Kind, ObjectName, ObjectRef, Resources, Sourced};
+use crate::resources::object::{Ingress, IngressBackend, IngressPath, IngressRule, IngressTls};
+use crate::resources::{ObjectName, Resources, Sourced};
 
 /// Translates one Ingress; nothing when it is not ours.
 pub(super) fn contribute(
@@ -30,15 +31,14 @@ pub(super) fn contribute(
     options: &Options,
 ) -> Contribution {
     let ingress = &*sourced.object;
-    let origin = ObjectRef { kind: Kind::Ingress, name: name.clone() }.origin(sourced.place.clone());
+    let origin = sourced.origin();
     match class::ownership(ingress, resources, &options.ingress) {
         Ownership::Ours => Reader::new(name, ingress, origin, options).read(ingress),
         Ownership::Foreign => Contribution::default(),
         Ownership::Unknown { class, field } => {
             let message = format!("there is no IngressClass `{class}`, so this Ingress is not served");
             let hint = format!("make the class, or use `{}`", options.ingress.class_name);
-            let diagnostic = Diagnostic::info("ForeignClass", &origin.at(field), message).hint(hint);
-            Contribution { diagnostics: vec![diagnostic], ..Contribution::default() }
+            Contribution::only(Diagnostic::info("ForeignClass", &origin.at(field), message).hint(hint))
         }
     }
 }
@@ -53,21 +53,23 @@ struct Reader<'a> {
     policy: Arc<Policy>,
     plugins: Vec<PluginUse>,
     redirect: Redirection,
+    overrides: Arc<Overrides>,
+    /// The text that tells the overrides from others, in the ids of backends.
+    variant: Arc<str>,
     next_index: u32,
-    out: Contribution,
+    out: Draft,
 }
 
 // === impl Reader ===
 
 impl<'a> Reader<'a> {
     fn new(name: &'a ObjectName, ingress: &Ingress, origin: Origin, options: &Options) -> Self {
-        let annotations = ingress.metadata.annotations.as_ref();
-        let mut reading = annotations::read_ingress(annotations, &options.ingress.annotations_prefix, &origin);
-        let mut out = Contribution { diagnostics: std::mem::take(&mut reading.diagnostics), ..Contribution::default() };
+        let mut reading = annotations::read_ingress(&ingress.annotations, &options.ingress.annotations_prefix, &origin);
+        let mut out = Draft { diagnostics: std::mem::take(&mut reading.diagnostics), ..Draft::default() };
         out.uses_plugins = !reading.plugins.is_empty();
         let plugins = named_plugins(&mut reading, options, &mut out.diagnostics);
         // Without a time an object counts as the youngest.
-        let created = ingress.metadata.creation_timestamp.as_ref().map_or(i64::MAX, |time| time.0.as_second());
+        let created = ingress.created.unwrap_or(i64::MAX);
         Self {
             name,
             route_name: name.to_string().into(),
@@ -76,6 +78,8 @@ impl<'a> Reader<'a> {
             policy: effective_policy(&mut reading, &options.policy),
             plugins,
             redirect: redirection(&reading, options.ingress.ssl_redirect),
+            variant: reading.overrides.variant().into(),
+            overrides: shared(std::mem::take(&mut reading.overrides)),
             reading,
             next_index: 0,
             out,
@@ -83,9 +87,7 @@ impl<'a> Reader<'a> {
     }
 
     fn read(mut self, ingress: &Ingress) -> Contribution {
-        let spec = ingress.spec.as_ref();
-        let rules = spec.and_then(|spec| spec.rules.as_deref()).unwrap_or_default();
-        let default_backend = spec.and_then(|spec| spec.default_backend.as_ref());
+        let (rules, default_backend) = (&*ingress.rules, ingress.default_backend.as_deref());
         if rules.is_empty() && default_backend.is_none() {
             let message = "has neither rules nor a default backend";
             let hint = "add `spec.rules` or `spec.defaultBackend`";
@@ -102,16 +104,15 @@ impl<'a> Reader<'a> {
             self.out.host(&HostPattern::Any).fallback = Some(fallback);
             hosts.push(HostPattern::Any);
         }
-        for (index, tls) in spec.and_then(|spec| spec.tls.as_deref()).unwrap_or_default().iter().enumerate() {
+        for (index, tls) in ingress.tls.iter().enumerate() {
             self.tls(index, tls, &hosts);
         }
-        self.out
+        self.out.finish()
     }
 
     fn rule(&mut self, index: usize, rule: &IngressRule, fallback: Option<&Candidate>) -> Option<HostPattern> {
-        let text = rule.host.as_deref().unwrap_or_default();
-        let pattern = self.host_pattern(text, &format!("spec.rules[{index}].host"))?;
-        let paths = rule.http.as_ref().map(|http| http.paths.as_slice()).unwrap_or_default();
+        let pattern = self.host_pattern(&rule.host, || format!("spec.rules[{index}].host"))?;
+        let paths = &*rule.paths;
         if paths.is_empty() && fallback.is_none() {
             let origin = self.origin.at(format!("spec.rules[{index}]"));
             let message = "has no paths, and the Ingress has no default backend";
@@ -119,8 +120,7 @@ impl<'a> Reader<'a> {
             self.out.diagnostics.push(Diagnostic::warning("EmptyRule", &origin, message).hint(hint));
         }
         for (position, path) in paths.iter().enumerate() {
-            let field = format!("spec.rules[{index}].http.paths[{position}]");
-            if let Some(candidate) = self.path(path, &field) {
+            if let Some(candidate) = self.path(path, &field::of_path(index, position)) {
                 self.out.host(&pattern).routes.push(candidate);
             }
         }
@@ -130,14 +130,14 @@ impl<'a> Reader<'a> {
         Some(pattern)
     }
 
-    fn path(&mut self, path: &HTTPIngressPath, field: &str) -> Option<Candidate> {
+    fn path(&mut self, path: &IngressPath, field: &PathField) -> Option<Candidate> {
         match path_match(path) {
             Ok(matcher) => {
-                let action = self.action(&path.backend, &format!("{field}.backend"));
-                Some(self.candidate(matcher, action, self.origin.at(format!("{field}.path"))))
+                let action = self.action(&path.backend, &field.service);
+                Some(self.candidate(matcher, action, self.origin.at(Arc::clone(&field.path))))
             }
             Err((code, part, message)) => {
-                let origin = self.origin.at(format!("{field}.{part}"));
+                let origin = self.origin.at(format!("{}.{part}", field::parent(&field.path)));
                 let hint = match code {
                     "InvalidPath" => "write an absolute path such as `/shop`",
                     _ => "write `Exact`, `Prefix` or `ImplementationSpecific`",
@@ -149,7 +149,7 @@ impl<'a> Reader<'a> {
     }
 
     fn fallback(&mut self, backend: &IngressBackend) -> Candidate {
-        let action = self.action(backend, "spec.defaultBackend");
+        let action = self.action(backend, &"spec.defaultBackend.service".into());
         self.candidate(PathMatch::default(), action, self.origin.at("spec.defaultBackend"))
     }
 
@@ -160,7 +160,7 @@ impl<'a> Reader<'a> {
             namespace: Arc::clone(&self.name.namespace),
             ingress: Arc::clone(&self.name.name),
             service: conf::first_backend(&action),
-            path: path.as_str().into(),
+            path: Arc::clone(path.text()),
         };
         let rank = Rank {
             created: self.created,
@@ -182,8 +182,9 @@ impl<'a> Reader<'a> {
         Candidate { route: Arc::new(route), redirect: self.redirect }
     }
 
-    fn action(&mut self, backend: &IngressBackend, field: &str) -> Action {
-        let id = match self.backend_id(backend, field) {
+    /// `service`: the field of the Service.
+    fn action(&mut self, backend: &IngressBackend, service: &Arc<str>) -> Action {
+        let id = match self.backend_id(backend, field::parent(service)) {
             Ok(id) => id,
             Err(diagnostic) => {
                 self.out.diagnostics.push(*diagnostic);
@@ -193,57 +194,54 @@ impl<'a> Reader<'a> {
         if self.reading.is_broken {
             return Action::Refuse { reason: Reason::BrokenPolicy };
         }
-        let origin = self.origin.at(format!("{field}.service"));
-        let backend = self.out.backend(id, &self.reading.overrides, origin);
-        Action::Forward(vec![WeightedBackend { backend, weight: 1 }])
+        let origin = self.origin.at(Arc::clone(service));
+        let backend = self.out.backend(id, &self.overrides, origin);
+        Action::Forward([WeightedBackend { backend, weight: 1 }].into())
     }
 
     fn backend_id(&self, backend: &IngressBackend, field: &str) -> Result<BackendId, Box<Diagnostic>> {
-        let service = match (&backend.service, &backend.resource) {
-            (Some(service), None) => service,
-            (None, Some(resource)) => {
+        let (name, port) = match backend {
+            IngressBackend::Service { name, port } => (name, port),
+            IngressBackend::Resource { kind, name } => {
                 let origin = self.origin.at(format!("{field}.resource"));
-                let message = format!("{} `{}`: resource backends are not served", resource.kind, resource.name);
+                let message = format!("{kind} `{name}`: resource backends are not served");
                 let diagnostic = Diagnostic::error("ResourceBackend", &origin, message);
                 return Err(Box::new(diagnostic.hint("use a `service` backend")));
             }
-            _ => {
+            IngressBackend::Unclear => {
                 let message = "needs exactly one of `service` and `resource`";
                 return Err(Box::new(Diagnostic::error("InvalidBackend", &self.origin.at(field), message)));
             }
         };
-        let port = service.port.as_ref();
-        let number = port.and_then(|port| port.number).filter(|number| *number != 0);
-        let name = port.and_then(|port| port.name.as_deref()).filter(|name| !name.is_empty());
-        let port = match (number, name) {
-            (Some(number), None) => number.to_string(),
-            (None, Some(name)) => name.to_owned(),
-            _ => {
-                let origin = self.origin.at(format!("{field}.service.port"));
-                let message = "needs exactly one of `number` and `name`";
-                return Err(Box::new(Diagnostic::error("InvalidBackend", &origin, message)));
-            }
+        let Some(port) = port else {
+            let origin = self.origin.at(format!("{field}.service.port"));
+            let message = "needs exactly one of `number` and `name`";
+            return Err(Box::new(Diagnostic::error("InvalidBackend", &origin, message)));
         };
-        let variant = self.reading.overrides.variant();
-        Ok(BackendId::service_variant(&self.name.namespace, &service.name, &port, &variant))
+        Ok(BackendId::from(BackendName::Service {
+            namespace: Arc::clone(&self.name.namespace),
+            name: Arc::clone(name),
+            port: Arc::clone(port),
+            variant: Arc::clone(&self.variant),
+        }))
     }
 
-    fn tls(&mut self, index: usize, tls: &IngressTLS, rule_hosts: &[HostPattern]) {
+    fn tls(&mut self, index: usize, tls: &IngressTls, rule_hosts: &[HostPattern]) {
         let field = format!("spec.tls[{index}]");
-        let listed = tls.hosts.as_deref().unwrap_or_default();
+        let listed = &*tls.hosts;
         let mut hosts: Vec<HostPattern> = Vec::new();
         if listed.is_empty() {
             hosts.extend_from_slice(rule_hosts);
         }
         for (position, text) in listed.iter().enumerate() {
-            hosts.extend(self.host_pattern(text, &format!("{field}.hosts[{position}]")));
+            hosts.extend(self.host_pattern(text, || format!("{field}.hosts[{position}]")));
         }
         // A wildcard entry means the hosts of this Ingress under it too.
         for host in rule_hosts.iter().filter(|host| hosts.iter().any(|entry| covers(entry, host))) {
             self.out.host(host).has_tls = true;
         }
-        let secret = tls.secret_name.as_deref().filter(|name| !name.is_empty());
-        let secret = secret.map(|secret| ObjectName::new(&self.name.namespace, secret));
+        let secret = (!tls.secret.is_empty())
+            .then(|| ObjectName { namespace: Arc::clone(&self.name.namespace), name: Arc::clone(&tls.secret) });
         let origin = self.origin.at(format!("{field}.secretName"));
         if let Some(secret) = &secret {
             self.out.secrets.entry(secret.clone()).or_default().push(origin.clone());
@@ -265,7 +263,7 @@ impl<'a> Reader<'a> {
         let Some(secret) = secret else { return };
         let usage = CertificateUse { secret: secret.clone(), origin: origin.clone(), rank };
         match &part.certificate {
-            None => part.certificate = Some(usage),
+            None => part.certificate = Some(Box::new(usage)),
             Some(first) if first.secret != usage.secret => {
                 let diagnostic = host::certificate_conflict(pattern, &usage, first);
                 self.out.diagnostics.push(diagnostic);
@@ -274,15 +272,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn host_pattern(&mut self, text: &str, field: &str) -> Option<HostPattern> {
-        let message = match HostPattern::parse(text) {
+    fn host_pattern(&mut self, text: &Arc<str>, field: impl FnOnce() -> String) -> Option<HostPattern> {
+        let message = match HostPattern::parse_shared(text) {
             Ok(HostPattern::Wildcard { labels: Labels::Many, .. }) => {
                 format!("`{text}`: a wildcard of an Ingress is one label, as in `*.example`")
             }
             Ok(pattern) => return Some(pattern),
             Err(error) => format!("`{text}`: {error}"),
         };
-        let diagnostic = Diagnostic::error("InvalidHost", &self.origin.at(field), message);
+        let diagnostic = Diagnostic::error("InvalidHost", &self.origin.at(field()), message);
         self.out.diagnostics.push(diagnostic.hint("write a DNS name such as `shop.example`"));
         None
     }
@@ -321,7 +319,14 @@ fn effective_policy(reading: &mut Reading, base: &Arc<Policy>) -> Arc<Policy> {
     if let Some((tries, origin)) = reading.tries.take() {
         policy::set_tries(&mut effective, tries, origin);
     }
+    effective.settings.shrink_to_fit();
     Arc::new(effective)
+}
+
+/// Most Ingresses ask for nothing, and share that.
+fn shared(overrides: Overrides) -> Arc<Overrides> {
+    static NONE: LazyLock<Arc<Overrides>> = LazyLock::new(Arc::default);
+    if overrides == Overrides::default() { Arc::clone(&NONE) } else { Arc::new(overrides) }
 }
 
 fn redirection(reading: &Reading, default: bool) -> Redirection {
@@ -335,14 +340,14 @@ fn redirection(reading: &Reading, default: bool) -> Redirection {
 }
 
 /// The match of a path, or the reason code, field and message of what is wrong with it.
-fn path_match(path: &HTTPIngressPath) -> Result<PathMatch, (&'static str, &'static str, String)> {
-    let is_exact = match path.path_type.as_str() {
+fn path_match(path: &IngressPath) -> Result<PathMatch, (&'static str, &'static str, String)> {
+    let is_exact = match &*path.path_type {
         "Exact" => true,
         "Prefix" | "ImplementationSpecific" => false,
         other => return Err(("InvalidPathType", "pathType", format!("`{other}` is not a path type"))),
     };
-    let text = path.path.as_deref().unwrap_or_default();
-    let text = if text.is_empty() && path.path_type == "ImplementationSpecific" { "/" } else { text };
+    let text = &*path.path;
+    let text = if text.is_empty() && &*path.path_type == "ImplementationSpecific" { "/" } else { text };
     let invalid = |why: String| ("InvalidPath", "path", format!("`{text}` {why}"));
     // The API server refuses these too (`ValidatePathType`), so an object that has them came round it.
     let has_odd_segment = text.contains("//") || text.split('/').any(|segment| matches!(segment, "." | ".."));
@@ -356,5 +361,5 @@ fn path_match(path: &HTTPIngressPath) -> Result<PathMatch, (&'static str, &'stat
 /// A prefix without closing slash; `/` is everything.
 pub(super) fn prefix(canonical: &str) -> PathMatch {
     let trimmed = canonical.trim_end_matches('/');
-    PathMatch::Prefix(if trimmed.is_empty() { "/".into() } else { trimmed.into() })
+    if trimmed.is_empty() { PathMatch::default() } else { PathMatch::Prefix(trimmed.into()) }
 }

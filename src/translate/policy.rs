@@ -1,6 +1,5 @@
 //! Timeouts, tries and limits of routes, each with the place that set it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::diagnostic::Diagnostic;
@@ -95,8 +94,8 @@ pub(super) fn invalid_value(origin: &Origin, message: impl Into<String>) -> Diag
     Diagnostic::error("InvalidValue", origin, message).hint("the default stays in force")
 }
 
-fn record(policy: &mut Policy, name: &str, value: String, origin: Origin) {
-    policy.settings.retain(|setting| &*setting.name != name);
-    policy.settings.push(Setting { name: Arc::from(name), value: value.into(), origin });
-    policy.settings.sort_by(|a, b| a.name.cmp(&b.name));
+fn record(policy: &mut Policy, name: &'static str, value: String, origin: Origin) {
+    policy.settings.retain(|setting| setting.name != name);
+    policy.settings.push(Setting { name, value: value.into(), origin });
+    policy.settings.sort_by_key(|setting| setting.name);
 }

@@ -1,19 +1,18 @@
 //! Whatever the order of events, the incremental result is the full one, and what differs is told.
 
 use proptest::prelude::*;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::resources::{Event, Object, ObjectRef, Sourced};
+use crate::resources::{Event, Object, ObjectRef};
 
 const HOSTS: [&str; 5] = ["a.test", "b.test", "*.test", "", "bad host"];
 const NAMES: [&str; 3] = ["one", "two", "three"];
 const SERVICES: [&str; 2] = ["web", "api"];
 const CLASSES: [&str; 3] = ["tidegate", "edge", "other"];
 
-fn sourced<T: DeserializeOwned>(value: Value) -> Sourced<T> {
-    Sourced::new(serde_json::from_value(value).unwrap())
+fn object(kind: Kind, value: Value) -> Object {
+    Object::from_json(kind, value).unwrap()
 }
 
 fn pick<T: Clone + std::fmt::Debug + 'static>(from: &[T]) -> impl Strategy<Value = T> + use<T> {
@@ -58,13 +57,16 @@ fn ingress() -> impl Strategy<Value = Event> {
             .into_iter()
             .map(|(host, secret)| json!({"hosts": host.map(|host| vec![host]), "secretName": secret}))
             .collect();
-        Event::Apply(Object::Ingress(sourced(json!({
-            "metadata": {"name": name, "namespace": "ns", "creationTimestamp": created, "annotations": annotations},
-            "spec": {
-                "ingressClassName": class, "rules": rules, "tls": tls,
-                "defaultBackend": default.map(|service| backend(service, 80)),
-            },
-        }))))
+        Event::Apply(object(
+            Kind::Ingress,
+            json!({
+                "metadata": {"name": name, "namespace": "ns", "creationTimestamp": created, "annotations": annotations},
+                "spec": {
+                    "ingressClassName": class, "rules": rules, "tls": tls,
+                    "defaultBackend": default.map(|service| backend(service, 80)),
+                },
+            }),
+        ))
     })
 }
 
@@ -75,39 +77,48 @@ fn service() -> impl Strategy<Value = Event> {
         json!({"type": "ExternalName", "externalName": "x.test"}),
     ]);
     (pick(&SERVICES), spec).prop_map(|(name, spec)| {
-        Event::Apply(Object::Service(sourced(json!({"metadata": {"name": name, "namespace": "ns"}, "spec": spec}))))
+        Event::Apply(object(Kind::Service, json!({"metadata": {"name": name, "namespace": "ns"}, "spec": spec})))
     })
 }
 
 fn slice() -> impl Strategy<Value = Event> {
     (pick(&NAMES), pick(&SERVICES), 1..4u8, any::<bool>(), pick(&[json!(null), json!("http")])).prop_map(
         |(name, service, address, ready, port)| {
-            Event::Apply(Object::EndpointSlice(sourced(json!({
-                "metadata": {"name": name, "namespace": "ns", "labels": {"kubernetes.io/service-name": service}},
-                "addressType": "IPv4",
-                "ports": [{"name": port, "port": 8080}],
-                "endpoints": [{"addresses": [format!("10.0.0.{address}")], "conditions": {"ready": ready}}],
-            }))))
+            Event::Apply(object(
+                Kind::EndpointSlice,
+                json!({
+                    "metadata": {"name": name, "namespace": "ns", "labels": {"kubernetes.io/service-name": service}},
+                    "addressType": "IPv4",
+                    "ports": [{"name": port, "port": 8080}],
+                    "endpoints": [{"addresses": [format!("10.0.0.{address}")], "conditions": {"ready": ready}}],
+                }),
+            ))
         },
     )
 }
 
 fn endpoints() -> impl Strategy<Value = Event> {
     (pick(&SERVICES), 1..4u8).prop_map(|(name, address)| {
-        Event::Apply(Object::Endpoints(sourced(json!({
-            "metadata": {"name": name, "namespace": "ns"},
-            "subsets": [{"addresses": [{"ip": format!("10.1.0.{address}")}], "ports": [{"port": 8080}]}],
-        }))))
+        Event::Apply(object(
+            Kind::Endpoints,
+            json!({
+                "metadata": {"name": name, "namespace": "ns"},
+                "subsets": [{"addresses": [{"ip": format!("10.1.0.{address}")}], "ports": [{"port": 8080}]}],
+            }),
+        ))
     })
 }
 
 fn secret() -> impl Strategy<Value = Event> {
     (pick(&["cert", "other"]), pick(&["kubernetes.io/tls", "Opaque"]), pick(&["QQ==", "Qg=="])).prop_map(
         |(name, kind, bytes)| {
-            Event::Apply(Object::Secret(sourced(json!({
-                "metadata": {"name": name, "namespace": "ns"}, "type": kind,
-                "data": {"tls.crt": bytes, "tls.key": bytes},
-            }))))
+            Event::Apply(object(
+                Kind::Secret,
+                json!({
+                    "metadata": {"name": name, "namespace": "ns"}, "type": kind,
+                    "data": {"tls.crt": bytes, "tls.key": bytes},
+                }),
+            ))
         },
     )
 }
@@ -118,9 +129,12 @@ fn class() -> impl Strategy<Value = Event> {
     (pick(&["edge", "edge", "other", "other", "tidegate"]), controller, any::<bool>()).prop_map(
         |(name, controller, is_default)| {
             let annotation = json!({"ingressclass.kubernetes.io/is-default-class": is_default.to_string()});
-            Event::Apply(Object::IngressClass(sourced(json!({
-                "metadata": {"name": name, "annotations": annotation}, "spec": {"controller": controller},
-            }))))
+            Event::Apply(object(
+                Kind::IngressClass,
+                json!({
+                    "metadata": {"name": name, "annotations": annotation}, "spec": {"controller": controller},
+                }),
+            ))
         },
     )
 }
@@ -136,7 +150,7 @@ fn conf() -> impl Strategy<Value = Event> {
                "routes": [{"hosts": ["a.test"], "paths": [{"prefix": "/x"}], "backends": [{"upstream": "up"}]}]}),
         json!({"routes": [{"backends": [{"service": "ns/web:80"}], "plugins": ["limit"]}]}),
     ]);
-    part.prop_map(|conf| Event::Apply(Object::Conf(sourced(conf))))
+    part.prop_map(|conf| Event::Apply(object(Kind::Conf, conf)))
 }
 
 fn delete() -> impl Strategy<Value = Event> {
@@ -208,19 +222,25 @@ fn apply(resources: &mut Resources, translator: &mut Translator, object: Object)
 }
 
 fn simple_ingress(name: &str) -> Object {
-    Object::Ingress(sourced(json!({
-        "metadata": {"name": name, "namespace": "ns"},
-        "spec": {"ingressClassName": "tidegate", "rules": [{"host": format!("{name}.test"), "http": {"paths": [
-            {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}},
-        ]}}]},
-    })))
+    object(
+        Kind::Ingress,
+        json!({
+            "metadata": {"name": name, "namespace": "ns"},
+            "spec": {"ingressClassName": "tidegate", "rules": [{"host": format!("{name}.test"), "http": {"paths": [
+                {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}},
+            ]}}]},
+        }),
+    )
 }
 
 fn simple_slice(address: &str) -> Object {
-    Object::EndpointSlice(sourced(json!({
-        "metadata": {"name": "web-1", "namespace": "ns", "labels": {"kubernetes.io/service-name": "web"}},
-        "addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": [{"addresses": [address]}],
-    })))
+    object(
+        Kind::EndpointSlice,
+        json!({
+            "metadata": {"name": "web-1", "namespace": "ns", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": [{"addresses": [address]}],
+        }),
+    )
 }
 
 #[test]
@@ -230,7 +250,7 @@ fn a_service_that_appears_touches_its_backend_and_no_host() {
     let id = BackendId::service("ns", "web", "80");
     assert!(translator.model().backends[&id].is_invalid);
     let service = json!({"metadata": {"name": "web", "namespace": "ns"}, "spec": {"ports": [{"port": 80}]}});
-    let touched = apply(&mut resources, &mut translator, Object::Service(sourced(service)));
+    let touched = apply(&mut resources, &mut translator, object(Kind::Service, service));
     assert_eq!(touched, Touched { backends: [id.clone()].into(), ..Touched::default() });
     assert!(!translator.model().backends[&id].is_invalid);
 }
@@ -240,7 +260,7 @@ fn a_change_of_endpoints_touches_endpoints_only() {
     let (mut resources, mut translator) = (Resources::default(), Translator::new());
     apply(&mut resources, &mut translator, simple_ingress("a"));
     let service = json!({"metadata": {"name": "web", "namespace": "ns"}, "spec": {"ports": [{"port": 80}]}});
-    apply(&mut resources, &mut translator, Object::Service(sourced(service)));
+    apply(&mut resources, &mut translator, object(Kind::Service, service));
     let touched = apply(&mut resources, &mut translator, simple_slice("10.0.0.1"));
     assert!(touched.is_endpoints_only() && !touched.is_empty(), "{touched:?}");
     assert!(apply(&mut resources, &mut translator, simple_slice("10.0.0.1")).is_empty());

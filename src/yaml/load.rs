@@ -9,6 +9,9 @@ use serde_saphyr::granit_parser::{Event, Marker, Options, Parser, ScalarStyle, T
 use super::{Content, Entry, MAX_DEPTH, MAX_DOCUMENTS, MAX_EXPANDED_BYTES, MAX_NODES, Node, YamlError, scalar};
 use crate::diagnostic::Position;
 
+/// Keys of a mapping that are compared one by one.
+const FEW_KEYS: usize = 16;
+
 /// Reads all documents.
 pub(super) fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
     let mut loader = Loader::default();
@@ -40,7 +43,13 @@ struct Open {
 
 enum OpenContent {
     Sequence(Vec<Node>),
-    Mapping { entries: Vec<Entry>, keys: HashSet<String>, key: Option<Key>, merged: Vec<Node> },
+    Mapping { entries: Vec<Entry>, keys: Keys, key: Option<Key>, merged: Vec<Node> },
+}
+
+/// Keys of a mapping, once it has so many that looking at each would take long.
+#[derive(Default)]
+struct Keys {
+    many: HashSet<String>,
 }
 
 struct Key {
@@ -204,12 +213,12 @@ impl Loader {
 
 impl OpenContent {
     fn mapping() -> Self {
-        Self::Mapping { entries: Vec::new(), keys: HashSet::new(), key: None, merged: Vec::new() }
+        Self::Mapping { entries: Vec::new(), keys: Keys::default(), key: None, merged: Vec::new() }
     }
 }
 
-fn insert(key: Key, value: Node, entries: &mut Vec<Entry>, keys: &mut HashSet<String>) -> Result<(), YamlError> {
-    if !keys.insert(key.text.clone()) {
+fn insert(key: Key, value: Node, entries: &mut Vec<Entry>, keys: &mut Keys) -> Result<(), YamlError> {
+    if !keys.add(&key.text, entries) {
         let error = YamlError::new(format!("the key `{}` is there twice", key.text), key.position);
         return Err(error.hint("keep one of them"));
     }
@@ -218,11 +227,32 @@ fn insert(key: Key, value: Node, entries: &mut Vec<Entry>, keys: &mut HashSet<St
 }
 
 /// `<<`: adds what the mapping does not have itself; a sequence of mappings one after the other.
-fn merge(node: Node, entries: &mut Vec<Entry>, keys: &mut HashSet<String>) {
+fn merge(node: Node, entries: &mut Vec<Entry>, keys: &mut Keys) {
     match node.content {
-        Content::Mapping(more) => entries.extend(more.into_iter().filter(|entry| keys.insert(entry.key.clone()))),
+        Content::Mapping(more) => {
+            for entry in more {
+                if keys.add(&entry.key, entries) {
+                    entries.push(entry);
+                }
+            }
+        }
         Content::Sequence(nodes) => nodes.into_iter().for_each(|node| merge(node, entries, keys)),
         Content::Scalar(_) => {}
+    }
+}
+
+// === impl Keys ===
+
+impl Keys {
+    /// Adds a key that `entries` are about to get; says whether it is new.
+    fn add(&mut self, key: &str, entries: &[Entry]) -> bool {
+        if entries.len() < FEW_KEYS {
+            return entries.iter().all(|entry| entry.key != key);
+        }
+        if self.many.is_empty() {
+            self.many = entries.iter().map(|entry| entry.key.clone()).collect();
+        }
+        self.many.insert(key.to_owned())
     }
 }
 

@@ -203,3 +203,17 @@ fn the_nearest_name_ignores_case_and_is_silent_when_nothing_is_near() {
     assert_eq!(nearest("listener", ["listeners", "log"]), Some("listeners"));
     assert_eq!(nearest("zebra", ["listeners", "log"]), None);
 }
+
+#[test]
+fn a_key_that_is_there_twice_is_found_among_many() {
+    let many: String = (0..100).map(|n| format!("k{n}: 1\n")).collect();
+    assert_eq!(documents(many.as_bytes()).unwrap()[0].entries().len(), 100);
+    for (key, line) in [("k0", 101), ("k15", 101), ("k16", 101), ("k99", 101)] {
+        let error = documents(format!("{many}{key}: 2\n").as_bytes()).unwrap_err();
+        assert_eq!((error.message, error.position.line), (format!("the key `{key}` is there twice"), line));
+    }
+    let merged = format!("a: &a\n  k1: x\n  new: x\nb:\n  <<: *a\n{}", many.replace('k', "  k"));
+    let merged = documents(merged.as_bytes()).unwrap();
+    let b = merged[0].get("b").unwrap();
+    assert_eq!((b.entries().len(), b.get("k1").unwrap().to_json()), (101, serde_json::json!(1)));
+}

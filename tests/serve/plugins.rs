@@ -86,8 +86,6 @@ impl Plugin for Panics {
     }
 }
 
-const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-
 fn conf(echo: &Echo, plugin: &str) -> String {
     format!(
         "plugins: {{ p: {plugin} }}\nupstreams: {{ a: {{ endpoints: [ {{ address: \"{}\" }} ] }} }}\nroutes:\n  - {{ hosts: [p.test], backends: [ {{ upstream: a }} ], plugins: [p] }}\n  - {{ hosts: [free.test], backends: [ {{ upstream: a }} ] }}\n",
@@ -254,4 +252,46 @@ async fn grpc_requests_meet_plugins_and_get_their_refusals_as_grpc_says() {
     let (answer, _) = client.send_request(ask.body(()).unwrap(), true).unwrap();
     let answer = answer.await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.headers().get("grpc-status")), (200, Some(&HeaderValue::from(14))));
+}
+
+/// Turns 404 into 410, and tries what it may not.
+struct Gone;
+
+#[derive(Deserialize, JsonSchema)]
+struct GoneConfig {}
+
+impl Define for Gone {
+    const NAME: &'static str = "gone";
+    const STAGE: Stage = Stage::Transform;
+    type Config = GoneConfig;
+
+    fn build(_: GoneConfig, _: &BuildContext<'_>) -> Result<Self, BuildError> {
+        Ok(Self)
+    }
+}
+
+impl Plugin for Gone {
+    fn hooks(&self) -> Hooks {
+        Hooks::RESPONSE
+    }
+
+    fn on_response(&self, cx: &mut ResponseContext<'_>) {
+        cx.status = match cx.facts().path {
+            "/none" => http::StatusCode::NO_CONTENT,
+            _ => http::StatusCode::GONE,
+        };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_may_change_a_status_that_keeps_its_body() {
+    let echo = Echo::start("a").await;
+    let respond = "  - { hosts: [own.test], respond: { status: 404, body: nothing }, plugins: [p] }\n";
+    let conf = conf(&echo, "{ type: gone }") + respond;
+    let proxy = Proxy::start_with(Tidegate::builder().plugin::<Gone>(), &conf, &[]).await;
+    let upstream = get(proxy.http(), "p.test", "/").await;
+    assert_eq!((upstream.status, upstream.is_whole), (410, true));
+    assert_eq!(get(proxy.http(), "own.test", "/").await.first_line, "HTTP/1.1 410 Gone");
+    let kept = get(proxy.http(), "p.test", "/none").await;
+    assert_eq!((kept.status, kept.is_whole), (200, true), "a body cannot become none");
 }

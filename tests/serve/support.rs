@@ -378,6 +378,9 @@ async fn fill(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>, lengt
 
 // === clients ===
 
+/// Fields that ask for a WebSocket.
+pub const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
 /// A kept client connection.
 pub struct Connection<S = TcpStream> {
     pub stream: S,

@@ -44,16 +44,29 @@ async fn a_new_certificate_serves_the_next_handshake_and_spares_open_connections
     proxy.put("cert.yaml", &second);
     until_presented(&proxy, "c.test", &second_der).await;
     assert_eq!(open.get("c.test", "/").await.unwrap().status, 200, "the open connection goes on");
-    let broken = "apiVersion: v1\nkind: Secret\nmetadata: { name: cert, namespace: default }\ntype: kubernetes.io/tls\nstringData: { tls.crt: rubbish, tls.key: rubbish }\n";
+    let bad = [
+        ("kubernetes.io/tls", "tls.crt: rubbish, tls.key: rubbish", "InvalidCertificate"),
+        ("kubernetes.io/tls", "tls.crt: only", "InvalidSecret"),
+        ("Opaque", "tls.crt: a, tls.key: b", "InvalidSecret"),
+    ];
+    for (kind, data, code) in bad {
+        let before = proxy.running.revision();
+        proxy.put("cert.yaml", &secret(kind, data));
+        proxy.running.after(before).await;
+        let found = proxy.running.diagnostics();
+        assert_eq!(presented(proxy.https(), "c.test").await, second_der, "{kind} with {data} keeps the last good one");
+        assert!(found.iter().any(|diagnostic| diagnostic.code == code), "{code} is not in {found:?}");
+    }
     let before = proxy.running.revision();
-    proxy.put("cert.yaml", broken);
+    proxy.remove("cert.yaml");
     proxy.running.after(before).await;
-    assert_eq!(presented(proxy.https(), "c.test").await, second_der, "a bad Secret keeps the last good certificate");
-    assert!(
-        proxy.running.diagnostics().iter().any(|d| d.code == "InvalidCertificate"),
-        "{:?}",
-        proxy.running.diagnostics()
-    );
+    let default = presented(proxy.https(), "unknown.test").await;
+    assert_eq!(presented(proxy.https(), "c.test").await, default, "a Secret that is gone leaves the default one");
+}
+
+fn secret(kind: &str, data: &str) -> String {
+    let head = "apiVersion: v1\nkind: Secret\nmetadata: { name: cert, namespace: default }\n";
+    format!("{head}type: {kind}\nstringData: {{ {data} }}\n")
 }
 
 async fn until_presented(proxy: &Proxy, name: &str, expected: &[u8]) {

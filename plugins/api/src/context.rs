@@ -30,7 +30,7 @@ pub struct ResponseContext<'a> {
     facts: RequestFacts<'a>,
     route: &'a RouteFacts,
     shared: &'a Shared,
-    /// Status of the answer.
+    /// Status of the answer. May be changed, from and to one that has a body: 101, 204 and 304 stay what they are.
     pub status: StatusCode,
     /// The fields that the client will get; may be edited.
     pub headers: &'a mut dyn Headers,

@@ -50,19 +50,23 @@
 //! assert!(matches!(Request::get("/").run(&closed), Outcome::Continue));
 //! ```
 
+mod blocking;
 mod build;
 mod context;
 mod flow;
 mod headers;
 mod hooks;
+mod inputs;
 mod shared;
 pub mod testing;
 
+pub use blocking::{Blocking, NotDone, Work, Workers};
 pub use build::{BuildContext, BuildError};
 pub use context::{LogRecord, RequestContext, ResponseContext, UpstreamRequest};
 pub use flow::{BodyChunk, BodyFlow, BoxFuture, Flow, Reply, Verdict};
 pub use headers::Headers;
 pub use hooks::{Hooks, Stage};
+pub use inputs::{Data, FileSource, Inputs, SecretSource, Source};
 pub use shared::{Identity, RequestFacts, RouteFacts, Shared, TlsFacts};
 
 use std::sync::Arc;

@@ -1,18 +1,48 @@
 //! Testing a plugin without a proxy.
 //!
 //! A [`Request`] is made in one line and handed to a plugin's hooks; what the plugin did is a value.
+//!
+//! ```
+//! # use bytes::Bytes;
+//! # use http::StatusCode;
+//! # use tidegate_plugin::testing::{Body, Request};
+//! # use tidegate_plugin::*;
+//! struct Shout;
+//! impl Plugin for Shout {
+//!     fn hooks(&self) -> Hooks {
+//!         Hooks::REQUEST_BODY | Hooks::RESPONSE_BODY
+//!     }
+//!     fn on_request_body(&self, chunk: &mut BodyChunk<'_>, _: &Shared) -> BodyFlow {
+//!         match chunk.bytes.as_ref().is_some_and(|bytes| bytes.contains(&b'!')) {
+//!             true => BodyFlow::Abort(StatusCode::BAD_REQUEST),
+//!             false => BodyFlow::Continue,
+//!         }
+//!     }
+//!     fn on_response_body(&self, chunk: &mut BodyChunk<'_>, _: &Shared) -> BodyFlow {
+//!         *chunk.bytes = chunk.bytes.take().map(|bytes| Bytes::from(bytes.to_ascii_uppercase()));
+//!         BodyFlow::Continue
+//!     }
+//! }
+//!
+//! let request = Request::get("/");
+//! assert_eq!(request.request_body(&Shout, &["calm"]), Body::Passed("calm".into()));
+//! assert_eq!(request.request_body(&Shout, &["a", "b!", "c"]), Body::Aborted(StatusCode::BAD_REQUEST, "a".into()));
+//! assert_eq!(request.response_body(&Shout, &["hel", "lo"]), Body::Passed("HELLO".into()));
+//! ```
 
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::{
-    Flow, Identity, Plugin, Reply, RequestContext, RequestFacts, ResponseContext, RouteFacts, Shared, TlsFacts,
-    UpstreamRequest, Verdict,
+    BodyChunk, BodyFlow, Flow, Identity, LogRecord, Plugin, Reply, RequestContext, RequestFacts, ResponseContext,
+    RouteFacts, Shared, TlsFacts, UpstreamRequest, Verdict,
 };
 
 /// A request as the proxy would show it to a plugin.
@@ -43,6 +73,15 @@ pub enum Outcome {
     Continue,
     /// This answer.
     Reply(Reply),
+}
+
+/// What a body became on its way through a plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// All of it, as it went on.
+    Passed(Bytes),
+    /// The status it was ended with, and what had gone on before.
+    Aborted(StatusCode, Bytes),
 }
 
 // === impl Request ===
@@ -129,9 +168,39 @@ impl Request {
         plugin.on_response(&mut cx);
         (cx.status, headers)
     }
+
+    /// A request body in these pieces, the last of which is marked so, as the upstream would get it.
+    pub fn request_body(&self, plugin: &dyn Plugin, pieces: &[&str]) -> Body {
+        body(pieces, |chunk| plugin.on_request_body(chunk, &self.shared))
+    }
+
+    /// The body of an answer in these pieces, as the client would get it.
+    pub fn response_body(&self, plugin: &dyn Plugin, pieces: &[&str]) -> Body {
+        body(pieces, |chunk| plugin.on_response_body(chunk, &self.shared))
+    }
+
+    /// Tells a plugin that the request ended so, after a millisecond.
+    pub fn log(&self, plugin: &dyn Plugin, status: u16, reason: &'static str) {
+        let facts = facts(&self.method, &self.host, &self.path, self.client, self.tls.as_ref());
+        let (route, shared, duration) = (&self.route, &self.shared, Duration::from_millis(1));
+        plugin.on_log(&LogRecord { facts, route, shared, status, reason, duration });
+    }
 }
 
 // === private functions ===
+
+fn body(pieces: &[&str], mut hook: impl FnMut(&mut BodyChunk<'_>) -> BodyFlow) -> Body {
+    let mut passed = Vec::new();
+    for (index, piece) in pieces.iter().enumerate() {
+        let mut bytes = Some(Bytes::copy_from_slice(piece.as_bytes()));
+        let flow = hook(&mut BodyChunk { bytes: &mut bytes, is_last: index + 1 == pieces.len() });
+        if let BodyFlow::Abort(status) = flow {
+            return Body::Aborted(status, passed.into());
+        }
+        passed.extend(bytes.unwrap_or_default());
+    }
+    Body::Passed(passed.into())
+}
 
 fn facts<'a>(
     method: &'a Method,
@@ -152,7 +221,8 @@ impl Wake for Unpark {
     }
 }
 
-fn block_on<T>(mut future: crate::BoxFuture<'_, T>) -> T {
+/// Runs a future to its end on this thread.
+pub fn block_on<T>(mut future: crate::BoxFuture<'_, T>) -> T {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     loop {
         match Future::poll(future.as_mut(), &mut Context::from_waker(&waker)) {

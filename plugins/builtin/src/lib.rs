@@ -2,10 +2,12 @@
 //!
 //! They see only the plugin API, which proves that it is enough.
 
+pub mod basic_auth;
 pub mod headers;
 pub mod rate_limit;
 
 use tidegate_plugin::{Definition, define};
 
 /// Every built-in plugin.
-pub const ALL: &[Definition] = &[define::<rate_limit::RateLimit>(), define::<headers::Headers>()];
+pub const ALL: &[Definition] =
+    &[define::<basic_auth::BasicAuth>(), define::<rate_limit::RateLimit>(), define::<headers::Headers>()];

@@ -19,7 +19,8 @@ use tidegate_plugin::{BuildContext, BuildError, Define, Flow, Hooks, Plugin, Rep
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Config {
-    /// Requests in a second, minute or hour: `100/s`, `30/m`, `1000/h`.
+    /// Requests in a second, minute or hour: `100/s`, `30/m`, `1000/h`; up to `1000000/s`. The time between two is kept in
+    /// whole microseconds, so that rates above `100000/s` may be up to a tenth and more too low.
     pub rate: String,
     /// Requests that may come at once, at least 1.
     #[serde(default = "one")]
@@ -77,7 +78,7 @@ impl Define for RateLimit {
 
     fn build(config: Config, _: &BuildContext<'_>) -> Result<Self, BuildError> {
         let (count, seconds) = rate(&config.rate).ok_or_else(|| {
-            BuildError::invalid("rate", format!("`{}` is not a rate from 1/h to 100000/s (try `100/s`)", config.rate))
+            BuildError::invalid("rate", format!("`{}` is not a rate from 1/h to 1000000/s (try `100/s`)", config.rate))
         })?;
         if !(1..=1_000_000).contains(&config.burst) {
             return Err(BuildError::invalid("burst", "must be from 1 to 1000000"));
@@ -199,7 +200,7 @@ fn rate(text: &str) -> Option<(u64, u64)> {
         "h" => 3600,
         _ => return None,
     };
-    let count = count.parse().ok().filter(|count| (1..=100_000 * seconds).contains(count))?;
+    let count = count.parse().ok().filter(|count| (1..=1_000_000 * seconds).contains(count))?;
     Some((count, seconds))
 }
 

@@ -30,7 +30,13 @@ impl Define for Noop {
 
 fn used(kind: &str, config: Value) -> PluginUse {
     let origin = Origin::new("Conf", "", "tidegate.yaml", None).at("plugins.one");
-    let instance = PluginInstance { name: "one".into(), kind: kind.into(), config, origin: origin.clone() };
+    let instance = PluginInstance {
+        name: "one".into(),
+        kind: kind.into(),
+        config,
+        origin: origin.clone(),
+        inputs: PluginInputs::default(),
+    };
     PluginUse { instance: Arc::new(instance), origin }
 }
 

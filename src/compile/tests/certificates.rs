@@ -23,6 +23,7 @@ fn certificate(name: &str, chain: &str, key: &str) -> Arc<Certificate> {
         origin: Origin::new("Secret", "ns", name, None),
         chain_pem: chain.as_bytes().into(),
         key_pem: SecretBytes::new(key.as_bytes()),
+        is_invalid: false,
     })
 }
 

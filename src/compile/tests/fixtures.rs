@@ -38,7 +38,7 @@ pub(super) fn route(name: &str, path: PathMatch) -> Route {
         origin: Origin::new("Conf", "", name, None),
         matcher: Match { path, ..Match::default() },
         rank: Rank { name: name.into(), ..Rank::default() },
-        action: Action::Forward(vec![WeightedBackend { backend: BackendId::upstream("u"), weight: 1 }]),
+        action: Action::Forward([WeightedBackend { backend: BackendId::upstream("u"), weight: 1 }].into()),
         https_redirect: HttpsRedirect::Off,
         plugins: Vec::new(),
         policy: Arc::default(),

@@ -36,7 +36,7 @@ fn any_change() -> impl Strategy<Value = Change> {
 
 fn route_to(path: u8, to: u8) -> Route {
     let mut route = route(&format!("r{path}{to}"), prefix(&format!("/{path}")));
-    route.action = Action::Forward(vec![WeightedBackend { backend: backend_id(to), weight: 1 }]);
+    route.action = Action::Forward([WeightedBackend { backend: backend_id(to), weight: 1 }].into());
     if path == 3 {
         route.matcher.path = PathMatch::Regex("(".into());
     }
@@ -160,7 +160,13 @@ fn a_plugin_that_cannot_be_built_closes_its_route() {
     let mut closed = route("closed", prefix("/"));
     let origin = Origin::new("Conf", "", "x", None);
     let config = serde_json::Value::Null;
-    let instance = PluginInstance { name: "x".into(), kind: "no-such".into(), config, origin: origin.clone() };
+    let instance = PluginInstance {
+        name: "x".into(),
+        kind: "no-such".into(),
+        config,
+        origin: origin.clone(),
+        inputs: PluginInputs::default(),
+    };
     closed.plugins = vec![PluginUse { instance: instance.into(), origin }];
     let (snapshot, compiler) = full(&model(vec![host("", vec![closed])]));
     assert_eq!(codes(&compiler).len(), 1);

@@ -20,7 +20,7 @@ use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::snapshot::certificates::{Certificates, ServedCertificate};
 use crate::snapshot::edge::Edge;
-use crate::snapshot::route::{Action, Forward, Route, Timeouts};
+use crate::snapshot::route::{Action, Forward, Policy, Route, Timeouts};
 use crate::telemetry::record::{Recorder, RequestRecord};
 
 /// Longer than any test takes on the busiest machine.
@@ -161,10 +161,12 @@ pub(super) fn route(upstream: Arc<Upstream>) -> Route {
         action: Action::Forward(Forward::new([(upstream, 1)])),
         https_redirect: false,
         pipeline: Arc::default(),
-        timeouts: Timeouts { connect: long, read: long, send: long, idle: long },
-        max_body: None,
-        tries: 3,
-        settings: Arc::new([]),
+        policy: Arc::new(Policy {
+            timeouts: Timeouts { connect: long, read: long, send: long, idle: long },
+            max_body: None,
+            tries: 3,
+            settings: Box::default(),
+        }),
         metrics: Arc::default(),
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_plugin::{Hooks, Plugin, Stage};
 
 use crate::origin::Origin;
+use crate::telemetry::metrics::PluginTimes;
 
 /// Whether a plugin's refusals hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,8 @@ pub struct Instance {
     pub config: serde_json::Value,
     /// Where it is defined.
     pub origin: Origin,
+    /// How long its hooks take.
+    pub times: PluginTimes,
     replies: AtomicU64,
     would_refuse: AtomicU64,
     panics: AtomicU64,
@@ -113,6 +116,7 @@ impl Instance {
             plugin,
             config: serde_json::Value::Null,
             origin: Origin::default(),
+            times: PluginTimes::default(),
             replies: AtomicU64::new(0),
             would_refuse: AtomicU64::new(0),
             panics: AtomicU64::new(0),

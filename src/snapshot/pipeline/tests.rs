@@ -67,8 +67,8 @@ fn run(pipeline: &Pipeline, method: &Method) -> Option<u16> {
     let (headers, route, mut shared) = (HeaderMap::new(), RouteFacts::default(), Shared::default());
     let mut cx = RequestContext::new(facts(method), &headers, &route, &mut shared);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let outcome = match pipeline.on_request(&mut cx) {
-        Outcome::Wait(index) => runtime.block_on(pipeline.wait(index, &mut cx)),
+    let outcome = match pipeline.on_request(&mut cx, &Times::default()) {
+        Outcome::Wait(index) => runtime.block_on(pipeline.wait(index, &mut cx, &Times::default())),
         outcome => outcome,
     };
     match outcome {
@@ -137,8 +137,13 @@ fn a_panic_in_hooks_without_answer_ends_the_request_too() {
     let pipeline = Pipeline::new(vec![instance(Stage::Transform, Mode::Enforce, Act::Continue)]);
     let (mut headers, route, shared) = (HeaderMap::new(), RouteFacts::default(), Shared::default());
     let mut bytes = None;
-    let flow = pipeline.on_request_body(&mut BodyChunk { bytes: &mut bytes, is_last: true }, &shared);
+    let flow =
+        pipeline.on_request_body(&mut BodyChunk { bytes: &mut bytes, is_last: true }, &shared, &Times::default());
     assert_eq!(flow, BodyFlow::Abort(StatusCode::INTERNAL_SERVER_ERROR));
-    pipeline.on_upstream_request(&mut UpstreamRequest::new(facts(&Method::GET), &route, &mut headers), &shared);
+    pipeline.on_upstream_request(
+        &mut UpstreamRequest::new(facts(&Method::GET), &route, &mut headers),
+        &shared,
+        &Times::default(),
+    );
     assert!(shared.has_failed());
 }

@@ -3,6 +3,7 @@ use std::fs;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::resources::conf::Conf;
 
 const ROUTE: &str = "routes: [{ respond: { status: 204 } }]\n";
 

@@ -1,14 +1,16 @@
-//! Looks at the file system: which files there are, and the bytes of those that may have changed.
+//! Looks at the file system: which files there are, and what is in those that may have changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::read;
 use super::state::State;
-use crate::yaml::MAX_BYTES;
+use crate::source::object::Content;
+use crate::yaml::YamlError;
 
 /// What the file system looks like now.
 #[derive(Debug, Default)]
@@ -33,8 +35,15 @@ pub(super) struct Seen {
 pub(super) enum Text {
     /// The stamp says that it is what it was.
     Same,
-    /// Read anew; one byte more than allowed when it is too large.
-    Read(Vec<u8>),
+    /// Read anew, and the bytes are what they were.
+    Known,
+    /// Read anew.
+    Read {
+        /// Of the bytes.
+        hash: u64,
+        is_empty: bool,
+        content: Result<Content, YamlError>,
+    },
     /// Cannot be read, for this reason.
     Unreadable(String),
 }
@@ -57,7 +66,8 @@ const MAX_FOLDER_DEPTH: usize = 32;
 
 /// Looks at all roots; files that `state` knows with the same stamp are not read again.
 pub(super) fn scan(roots: &[PathBuf], state: &State) -> Scan {
-    let mut walk = Walk { scan: Scan::default(), seen: BTreeSet::new(), state, now: SystemTime::now() };
+    let mut walk =
+        Walk { scan: Scan::default(), seen: BTreeSet::new(), unread: Vec::new(), state, now: SystemTime::now() };
     for root in roots {
         // The folder above notices that the path itself is replaced, removed or made.
         walk.scan.folders.extend(root.ancestors().skip(1).find(|folder| folder.is_dir()).map(Path::to_owned));
@@ -67,9 +77,7 @@ pub(super) fn scan(roots: &[PathBuf], state: &State) -> Scan {
             Err(error) => drop(walk.scan.gone.insert(root.clone(), reason(&error))),
         }
     }
-    walk.scan.folders.sort();
-    walk.scan.folders.dedup();
-    walk.scan
+    walk.finish()
 }
 
 /// A path without `.` parts, so that it reads well and compares.
@@ -82,6 +90,8 @@ struct Walk<'a> {
     scan: Scan,
     /// Device and inode of what was visited: links must not make anything appear twice, or forever.
     seen: BTreeSet<(u64, u64)>,
+    /// Files that have to be read.
+    unread: Vec<(PathBuf, Stamp)>,
     state: &'a State,
     now: SystemTime,
 }
@@ -122,12 +132,21 @@ impl Walk<'_> {
         }
         let stamp = Stamp::of(metadata, self.now);
         let is_same = !stamp.is_fresh && self.state.stamp(path).is_some_and(|known| known == stamp);
-        let text = if is_same {
-            Text::Same
+        if is_same {
+            self.scan.files.insert(path.to_owned(), Seen { stamp, text: Text::Same });
         } else {
-            read(path, metadata).map_or_else(|error| Text::Unreadable(reason(&error)), Text::Read)
-        };
-        self.scan.files.insert(path.to_owned(), Seen { stamp, text });
+            self.unread.push((path.to_owned(), stamp));
+        }
+    }
+
+    fn finish(mut self) -> Scan {
+        let (paths, stamps): (Vec<PathBuf>, Vec<Stamp>) = self.unread.into_iter().unzip();
+        let texts = read::all(&paths, self.state);
+        let read = stamps.into_iter().zip(texts).map(|(stamp, text)| Seen { stamp, text });
+        self.scan.files.extend(paths.into_iter().zip(read));
+        self.scan.folders.sort();
+        self.scan.folders.dedup();
+        self.scan
     }
 }
 
@@ -150,16 +169,8 @@ fn is_manifest(path: &Path) -> bool {
     extension.is_some_and(|it| ["yaml", "yml", "json"].iter().any(|known| it.eq_ignore_ascii_case(known)))
 }
 
-fn read(path: &Path, metadata: &Metadata) -> io::Result<Vec<u8>> {
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let mut bytes = Vec::new();
-    fs::File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn reason(error: &io::Error) -> String {
+/// Why something cannot be read, as it is told.
+pub(super) fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "it is not there".to_owned(),
         _ => error.to_string(),

@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::diagnostic::Severity;
 
-fn config_map(name: &str, value: &str) -> String {
-    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{ name: {name} }}\ndata: {{ x: '{value}' }}\n")
+fn object(name: &str, value: &str) -> String {
+    format!("apiVersion: v1\nkind: Secret\nmetadata: {{ name: {name} }}\nstringData: {{ x: '{value}' }}\n")
 }
 
 /// Events as `+name value` and `-name`, sorted.
@@ -17,9 +17,9 @@ fn told(batch: &Batch) -> Vec<String> {
         .events
         .iter()
         .map(|event| match event {
-            Event::Apply(crate::resources::Object::ConfigMap(map)) => {
-                let value = map.object.data.as_ref().and_then(|data| data.get("x")).cloned().unwrap_or_default();
-                format!("+{} {value}", map.object.metadata.name.as_deref().unwrap())
+            Event::Apply(crate::resources::Object::Secret(secret)) => {
+                let value = secret.object.get("x").map(|value| String::from_utf8_lossy(value)).unwrap_or_default();
+                format!("+{} {value}", secret.origin.name)
             }
             Event::Apply(object) => format!("+{}", object.name()),
             Event::Delete(name) => format!("-{}", name.name.name),
@@ -70,10 +70,10 @@ fn expect(events: &[&str], codes: &[&'static str]) -> (Vec<String>, Vec<&'static
 
 #[test]
 fn folders_are_read_with_their_subfolders_and_without_hidden_and_other_files() {
-    let mut it = Folder::new(&[("a.yaml", &config_map("a", "1")), ("sub/deep/b.JSON", &config_map("b", "1"))]);
-    it.write("c.yml", config_map("c", "1"));
-    it.write(".hidden.yaml", config_map("x", "1"));
-    it.write(".git/x.yaml", config_map("x", "1"));
+    let mut it = Folder::new(&[("a.yaml", &object("a", "1")), ("sub/deep/b.JSON", &object("b", "1"))]);
+    it.write("c.yml", object("c", "1"));
+    it.write(".hidden.yaml", object("x", "1"));
+    it.write(".git/x.yaml", object("x", "1"));
     it.write("README.md", "x: [");
     symlink(it.path(""), it.path("loop")).unwrap();
     assert_eq!(it.load(), expect(&["+a 1", "+b 1", "+c 1"], &[]));
@@ -82,14 +82,14 @@ fn folders_are_read_with_their_subfolders_and_without_hidden_and_other_files() {
 
 #[test]
 fn only_what_changed_is_told() {
-    let mut it = Folder::new(&[("a.yaml", &format!("{}---\n{}", config_map("a", "1"), config_map("b", "1")))]);
+    let mut it = Folder::new(&[("a.yaml", &format!("{}---\n{}", object("a", "1"), object("b", "1")))]);
     assert_eq!(it.load(), expect(&["+a 1", "+b 1"], &[]));
     assert_eq!(it.load(), expect(&[], &[]));
-    it.write("a.yaml", format!("{}---\n{}", config_map("a", "1"), config_map("b", "2")));
+    it.write("a.yaml", format!("{}---\n{}", object("a", "1"), object("b", "2")));
     assert_eq!(it.load(), expect(&["+b 2"], &[]));
-    it.write("a.yaml", format!("{}---\n{}# end", config_map("a", "1"), config_map("b", "2")));
+    it.write("a.yaml", format!("{}---\n{}# end", object("a", "1"), object("b", "2")));
     assert_eq!(it.load(), expect(&[], &[]));
-    it.write("a.yaml", config_map("a", "1"));
+    it.write("a.yaml", object("a", "1"));
     assert_eq!(it.load(), expect(&["-b"], &[]));
     fs::remove_file(it.path("a.yaml")).unwrap();
     assert_eq!(it.load(), expect(&["-a"], &[]));
@@ -97,16 +97,16 @@ fn only_what_changed_is_told() {
 
 #[test]
 fn an_atomic_rename_is_seen() {
-    let mut it = Folder::new(&[("a.yaml", &config_map("a", "1"))]);
+    let mut it = Folder::new(&[("a.yaml", &object("a", "1"))]);
     it.load();
-    it.write(".tmp", config_map("a", "2"));
+    it.write(".tmp", object("a", "2"));
     fs::rename(it.path(".tmp"), it.path("a.yaml")).unwrap();
     assert_eq!(it.load(), expect(&["+a 2"], &[]));
 }
 
 #[test]
 fn a_half_written_file_keeps_its_last_good_content_and_says_where_it_breaks() {
-    let mut it = Folder::new(&[("a.yaml", &config_map("a", "1"))]);
+    let mut it = Folder::new(&[("a.yaml", &object("a", "1"))]);
     it.load();
     it.write("a.yaml", "apiVersion: v1\nkind: [");
     let batch = it.files.load();
@@ -115,31 +115,31 @@ fn a_half_written_file_keeps_its_last_good_content_and_says_where_it_breaks() {
     assert!(batch.diagnostics[0].message.ends_with("; its last good content is kept"), "{}", batch.diagnostics[0]);
     it.write("a.yaml", "");
     assert_eq!(it.load(), expect(&[], &["FileEmpty"]));
-    it.write("a.yaml", config_map("a", "2"));
+    it.write("a.yaml", object("a", "2"));
     assert_eq!(it.load(), expect(&["+a 2"], &[]));
 }
 
 #[test]
 fn a_file_that_returns_to_its_last_good_content_is_no_longer_faulty() {
-    let mut it = Folder::new(&[("a.yaml", &config_map("a", "1"))]);
+    let mut it = Folder::new(&[("a.yaml", &object("a", "1"))]);
     it.load();
     it.write("a.yaml", "kind: [");
     it.load();
-    it.write("a.yaml", config_map("a", "1"));
+    it.write("a.yaml", object("a", "1"));
     assert_eq!(it.load(), expect(&[], &[]));
 }
 
 #[test]
 fn an_object_that_breaks_keeps_its_last_good_form() {
-    let mut it = Folder::new(&[("a.yaml", &config_map("a", "1"))]);
+    let mut it = Folder::new(&[("a.yaml", &object("a", "1"))]);
     it.load();
-    it.write("a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: a }\ndata: [x]\n");
+    it.write("a.yaml", "apiVersion: v1\nkind: Secret\nmetadata: { name: a }\nstringData: [x]\n");
     assert_eq!(it.load(), expect(&[], &["InvalidObject"]));
 }
 
 #[test]
 fn what_cannot_be_text_is_refused_and_hurts_nothing_else() {
-    let mut it = Folder::new(&[("a.yaml", &config_map("a", "1"))]);
+    let mut it = Folder::new(&[("a.yaml", &object("a", "1"))]);
     it.write("binary.yaml", b"a: \xff\xfe");
     it.write("huge.yaml", vec![b'#'; 10 << 20]);
     let batch = it.files.load();
@@ -150,7 +150,7 @@ fn what_cannot_be_text_is_refused_and_hurts_nothing_else() {
 
 #[test]
 fn of_duplicates_the_first_in_path_order_counts() {
-    let mut it = Folder::new(&[("b.yaml", &config_map("a", "b")), ("a.yaml", &config_map("a", "a"))]);
+    let mut it = Folder::new(&[("b.yaml", &object("a", "b")), ("a.yaml", &object("a", "a"))]);
     let batch = it.files.load();
     assert_eq!((told(&batch), codes(&batch)), expect(&["+a a"], &["DuplicateObject"]));
     assert!(batch.diagnostics[0].origin.place.as_ref().unwrap().file.ends_with("/b.yaml"));
@@ -160,7 +160,7 @@ fn of_duplicates_the_first_in_path_order_counts() {
 
 #[test]
 fn an_object_may_move_from_file_to_file() {
-    let mut it = Folder::new(&[("a.yaml", &config_map("a", "1"))]);
+    let mut it = Folder::new(&[("a.yaml", &object("a", "1"))]);
     it.load();
     fs::rename(it.path("a.yaml"), it.path("z.yaml")).unwrap();
     assert_eq!(it.load(), expect(&["+a 1"], &[]));
@@ -184,27 +184,27 @@ fn config_map_volume(it: &Folder, generation: &str, text: &str) {
 #[test]
 fn a_config_map_volume_is_read_once_and_its_swap_is_seen() {
     let mut it = Folder::new(&[]);
-    config_map_volume(&it, "2026_1", &config_map("a", "1"));
+    config_map_volume(&it, "2026_1", &object("a", "1"));
     symlink("..data/a.yaml", it.path("a.yaml")).unwrap();
     assert_eq!(it.load(), expect(&["+a 1"], &[]));
-    config_map_volume(&it, "2026_2", &config_map("a", "2"));
+    config_map_volume(&it, "2026_2", &object("a", "2"));
     fs::remove_dir_all(it.path("..2026_1")).unwrap();
     assert_eq!(it.load(), expect(&["+a 2"], &[]));
 }
 
 #[test]
 fn a_path_that_vanishes_as_a_whole_keeps_its_last_good_content() {
-    let mut it = Folder::new(&[("a.yaml", &config_map("a", "1")), ("sub/b.yaml", &config_map("b", "1"))]);
+    let mut it = Folder::new(&[("a.yaml", &object("a", "1")), ("sub/b.yaml", &object("b", "1"))]);
     it.load();
     fs::remove_dir_all(it.path("")).unwrap();
     assert_eq!(it.load(), expect(&[], &["SourceGone"]));
-    it.write("a.yaml", config_map("a", "1"));
+    it.write("a.yaml", object("a", "1"));
     assert_eq!(it.load(), expect(&["-b"], &[]));
 }
 
 #[test]
 fn a_subfolder_that_is_deleted_takes_its_objects_along() {
-    let mut it = Folder::new(&[("a.yaml", &config_map("a", "1")), ("sub/b.yaml", &config_map("b", "1"))]);
+    let mut it = Folder::new(&[("a.yaml", &object("a", "1")), ("sub/b.yaml", &object("b", "1"))]);
     it.load();
     fs::remove_dir_all(it.path("sub")).unwrap();
     assert_eq!(it.load(), expect(&["-b"], &[]));
@@ -213,7 +213,7 @@ fn a_subfolder_that_is_deleted_takes_its_objects_along() {
 #[test]
 fn a_path_that_was_never_there_is_told_and_leaves_the_batch_incomplete() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("a.yaml"), config_map("a", "1")).unwrap();
+    fs::write(folder.path().join("a.yaml"), object("a", "1")).unwrap();
     let mut files = Files::new(["a.yaml", "./missing"], folder.path());
     let batch = files.load();
     assert_eq!((told(&batch), codes(&batch)), expect(&["+a 1"], &["SourceGone"]));
@@ -226,7 +226,7 @@ fn a_path_that_was_never_there_is_told_and_leaves_the_batch_incomplete() {
 fn paths_that_are_left_out_take_their_objects_along() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["a", "b"] {
-        fs::write(folder.path().join(format!("{name}.yaml")), config_map(name, "1")).unwrap();
+        fs::write(folder.path().join(format!("{name}.yaml")), object(name, "1")).unwrap();
     }
     let mut files = Files::new(["a.yaml", "missing"], folder.path());
     let batch = files.load();
@@ -238,17 +238,17 @@ fn paths_that_are_left_out_take_their_objects_along() {
 
 #[test]
 fn changes_that_are_not_followed_are_read_when_asked() {
-    let mut it = Folder::new(&[("a.yaml", &config_map("a", "1"))]);
+    let mut it = Folder::new(&[("a.yaml", &object("a", "1"))]);
     it.load();
     it.files.wanted().set([it.path("")], false);
     let (sender, mut receiver) = mpsc::channel(4);
     let files = std::mem::replace(&mut it.files, Files::new([""; 0], Path::new(".")));
-    it.write("a.yaml", config_map("a", "2"));
+    it.write("a.yaml", object("a", "2"));
     let watching = files.watch(sender).unwrap();
     let mut next = || receiver.blocking_recv().map(|batch| (told(&batch), codes(&batch)));
     assert_eq!(next(), Some(expect(&["+a 2"], &[])), "what changed before the watch");
-    it.write("a.yaml", config_map("a", "3"));
-    it.write("a.yaml", config_map("a", "4"));
+    it.write("a.yaml", object("a", "3"));
+    it.write("a.yaml", object("a", "4"));
     watching.reload();
     assert_eq!(next(), Some(expect(&["+a 4"], &[])));
 }
@@ -266,19 +266,19 @@ fn real_world_files_are_read_without_errors() {
 
 #[test]
 fn changes_are_followed_until_the_watch_is_dropped() {
-    let mut it = Folder::new(&[("a.yaml", &config_map("a", "1"))]);
+    let mut it = Folder::new(&[("a.yaml", &object("a", "1"))]);
     it.load();
     let (sender, mut receiver) = mpsc::channel(4);
     let files = std::mem::replace(&mut it.files, Files::new([""; 0], Path::new(".")));
     let watching = files.watch(sender).unwrap();
     let mut next = || receiver.blocking_recv().map(|batch| (told(&batch), codes(&batch)));
 
-    it.write(".tmp", config_map("a", "2"));
+    it.write(".tmp", object("a", "2"));
     fs::rename(it.path(".tmp"), it.path("a.yaml")).unwrap();
     assert_eq!(next(), Some(expect(&["+a 2"], &[])));
 
     // A folder that is new, with a file in it, has no watch of its own yet.
-    it.write("new/b.yaml", config_map("b", "1"));
+    it.write("new/b.yaml", object("b", "1"));
     assert_eq!(next(), Some(expect(&["+b 1"], &[])));
 
     fs::rename(it.path(""), it.folder.path().join("away")).unwrap();
@@ -286,7 +286,7 @@ fn changes_are_followed_until_the_watch_is_dropped() {
     fs::rename(it.folder.path().join("away"), it.path("")).unwrap();
     assert_eq!(next(), Some(expect(&[], &[])));
 
-    it.write("a.yaml", config_map("a", "3"));
+    it.write("a.yaml", object("a", "3"));
     assert_eq!(next(), Some(expect(&["+a 3"], &[])));
 
     drop(watching);

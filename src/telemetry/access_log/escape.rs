@@ -47,8 +47,11 @@ fn cap(field: &[u8]) -> (&[u8], bool) {
     (head.get(..end).unwrap_or(head), true)
 }
 
+/// Which bytes need no escape, a bit each: printable ASCII but `"` and `\`. Every byte of every line is asked.
+const PLAIN: [u64; 4] = [!0 << 32 & !(1 << b'"'), !(1 << 63) & !(1 << (b'\\' - 64)), 0, 0];
+
 fn is_plain(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
+    PLAIN.get(usize::from(byte >> 6)).is_some_and(|bits| bits >> (byte & 63) & 1 == 1)
 }
 
 fn json_special(line: &mut Vec<u8>, special: &[u8]) {
@@ -84,6 +87,14 @@ mod tests {
         let mut line = Vec::new();
         escape(&mut line, field);
         String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn plain_is_printable_ascii_without_quote_and_backslash() {
+        for byte in 0..=255 {
+            let expected = matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+            assert_eq!(is_plain(byte), expected, "{byte}");
+        }
     }
 
     #[test]

@@ -3,12 +3,13 @@
 //! Names are OpenTelemetry's semantic conventions for HTTP, network, TLS and user agent where they have one;
 //! the others are tidegate's: `duration` and the times of tries are seconds.
 
+use std::io::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::timestamp::rfc3339;
 use super::{decimal, escape};
-use crate::telemetry::record::{RequestRecord, Try};
+use crate::telemetry::record::{PluginTime, RequestRecord, Try};
 
 /// Writes one object, without the line's end. Fields without a value are left out.
 pub(super) fn write(line: &mut Vec<u8>, record: &RequestRecord<'_>) {
@@ -19,6 +20,7 @@ pub(super) fn write(line: &mut Vec<u8>, record: &RequestRecord<'_>) {
     answer(line, record);
     connection(line, record);
     tries(line, record.tries);
+    plugins(line, record.plugins);
     optional(line, "error", record.error.map(str::as_bytes));
     line.push(b'}');
 }
@@ -88,6 +90,22 @@ fn tries(line: &mut Vec<u8>, tries: &[Try]) {
         line.extend_from_slice(if attempt.is_reused { b"true" } else { b"false" });
         text(line, "outcome", attempt.outcome.as_str());
         line.push(b'}');
+    }
+    line.push(b']');
+}
+
+fn plugins(line: &mut Vec<u8>, plugins: &[PluginTime<'_>]) {
+    if plugins.is_empty() {
+        return;
+    }
+    key(line, "plugins");
+    for (position, plugin) in plugins.iter().enumerate() {
+        line.extend_from_slice(if position == 0 { b"[" } else { b"," });
+        line.extend_from_slice(b"{\"name\":\"");
+        escape::json(line, plugin.name.as_bytes());
+        line.extend_from_slice(b"\",\"duration\":");
+        // Hooks take less than the microseconds that other times are told in.
+        let _ = write!(line, "{:.9}}}", plugin.took.as_secs_f64());
     }
     line.push(b']');
 }

@@ -126,6 +126,24 @@ pub static PLUGIN_EVENTS: Family = Family {
     kind: Kind::Counter,
     labels: &["plugin", "event"],
 };
+pub(super) static PLUGIN_DURATION: Family = Family {
+    name: "tidegate_plugin_duration_seconds",
+    help: "Time that hooks of plugins took, in seconds, by instance and phase.",
+    kind: Kind::Histogram,
+    labels: &["plugin", "phase"],
+};
+/// Work of plugins that waits or is done.
+pub static PLUGIN_WORK_QUEUE: Family = Family {
+    name: "tidegate_plugin_work_queue_length",
+    help: "Work of plugins beside the serving threads, password hashes for instance, that waits or is being done.",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+/// Work of plugins that was refused.
+pub static PLUGIN_WORK_REFUSED: Family = Family::total(
+    "tidegate_plugin_work_refused_total",
+    "Work of plugins that was refused because the queue was full; their requests got 503.",
+);
 /// When a certificate expires.
 pub static CERTIFICATE_EXPIRY: Family = Family {
     name: "tidegate_certificate_expiry_timestamp_seconds",
@@ -195,6 +213,8 @@ pub(super) static OBSERVED: &[&Family] = &[
     &UPSTREAM_HEALTHY,
     &CERTIFICATE_EXPIRY,
     &PLUGIN_EVENTS,
+    &PLUGIN_WORK_QUEUE,
+    &PLUGIN_WORK_REFUSED,
     &BUILD_INFO,
     &ACCESS_LOG_DROPPED,
     &ACCESS_LOG_QUEUE_LENGTH,

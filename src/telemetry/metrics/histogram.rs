@@ -28,6 +28,24 @@ pub(super) static SECONDS: Buckets = Buckets {
     scale: 1e6,
 };
 
+/// 250 ns to 10 s, in nanoseconds: hooks of plugins.
+pub(super) static HOOKS: Buckets = Buckets {
+    bounds: [
+        250,
+        1_000,
+        4_000,
+        16_000,
+        64_000,
+        250_000,
+        1_000_000,
+        10_000_000,
+        100_000_000,
+        1_000_000_000,
+        10_000_000_000,
+    ],
+    scale: 1e9,
+};
+
 /// 64 bytes to 64 MiB, each four times the one before.
 pub(super) static BYTES: Buckets = Buckets {
     bounds: [64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216, 67_108_864],

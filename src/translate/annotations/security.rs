@@ -2,7 +2,7 @@
 //!
 //! An Ingress whose access rule cannot be kept is closed rather than served to everybody.
 
-use super::{Annotations, PREFIX, Reading, at};
+use super::{Annotations, PREFIX, Reading, at, name_under};
 use crate::diagnostic::Diagnostic;
 
 /// Decide who may pass: without them the routes stay closed.
@@ -30,7 +30,7 @@ pub(super) fn check(annotations: &Annotations, foreign: &str, object: &super::Or
         return;
     }
     for key in annotations.keys() {
-        let Some(name) = key.strip_prefix(foreign).and_then(|rest| rest.strip_prefix('/')) else { continue };
+        let Some(name) = name_under(foreign, key) else { continue };
         let origin = at(object, key);
         if CLOSING.contains(&name) {
             reading.is_broken = true;

@@ -6,16 +6,17 @@ use super::{Options, first_backend, instance, parse_service, plugin_not_found};
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{
-    Action, BackendId, HeaderMatch, HttpsRedirect, Match, PathMatch, PluginUse, Policy, QueryMatch, Rank, Redirect,
-    RedirectPath, Respond, Route, RouteLabels, TextMatch, WeightedBackend,
+    Action, BackendId, BackendName, HeaderMatch, HttpsRedirect, Match, PathMatch, PluginUse, Policy, QueryMatch, Rank,
+    Redirect, RedirectPath, Respond, Route, RouteLabels, TextMatch, WeightedBackend,
 };
 use crate::origin::Origin;
 use crate::path::canonical_path;
 use crate::reason::Reason;
+use crate::resources::Resources;
 use crate::resources::conf::{
     BackendSpec, ConditionSpec, Conf, PathSpec, PluginRef, RedirectSpec, RespondSpec, RouteSpec,
 };
-use crate::translate::contribution::{Candidate, Contribution, Overrides, Redirection};
+use crate::translate::contribution::{Candidate, Draft, Redirection};
 use crate::translate::ingress::prefix;
 use crate::translate::{policy, suggest};
 
@@ -23,23 +24,25 @@ use crate::translate::{policy, suggest};
 const MAX_REGEX: usize = 1024;
 
 /// Translates all routes, in order.
-pub(super) fn translate_all(conf: &Conf, options: &Options, origin: &Origin, out: &mut Contribution) {
+pub(super) fn translate_all(conf: &Conf, resources: &Resources, options: &Options, out: &mut Draft) {
+    let origin = super::origin(resources);
     let mut next_index = 0;
     for (index, spec) in conf.routes.iter().enumerate() {
         let origin = origin.at(format!("routes[{index}]"));
         let name = spec.name.clone().unwrap_or_else(|| format!("route-{index}"));
-        let mut reader = Reader { conf, options, spec, name, origin, out: &mut *out };
+        let mut reader = Reader { conf, resources, options, spec, name, origin, out: &mut *out };
         reader.read(&mut next_index);
     }
 }
 
 struct Reader<'a> {
     conf: &'a Conf,
+    resources: &'a Resources,
     options: &'a Options,
     spec: &'a RouteSpec,
     name: String,
     origin: Origin,
-    out: &'a mut Contribution,
+    out: &'a mut Draft,
 }
 
 // === impl Reader ===
@@ -70,7 +73,7 @@ impl Reader<'_> {
                         namespace: "".into(),
                         ingress: self.name.as_str().into(),
                         service: first_backend(&action),
-                        path: path.as_str().into(),
+                        path: Arc::clone(path.text()),
                     },
                 };
                 *next_index += 1;
@@ -181,7 +184,7 @@ impl Reader<'_> {
             let found = match plugin {
                 PluginRef::Named(name) => self.options.plugins.get(name).cloned(),
                 PluginRef::Inline(spec) => {
-                    Some(Arc::new(instance(&format!("{}#{index}", self.name), spec, origin.clone())))
+                    Some(Arc::new(instance(&format!("{}#{index}", self.name), spec, origin.clone(), self.resources)))
                 }
             };
             match (found, plugin) {
@@ -233,12 +236,12 @@ impl Reader<'_> {
         }
         let found: Vec<_> = found.into_iter().collect::<Option<_>>()?;
         let weighted = found.into_iter().map(|(id, weight, field)| {
-            let backend = match id {
-                BackendId::Service { .. } => {
+            let backend = match &*id {
+                BackendName::Service { .. } => {
                     let origin = self.at(&format!("{field}.service"));
-                    self.out.backend(id, &Overrides::default(), origin)
+                    self.out.backend(id, &Arc::default(), origin)
                 }
-                BackendId::Upstream(_) => id,
+                BackendName::Upstream(_) => id,
             };
             WeightedBackend { backend, weight }
         });
@@ -303,13 +306,13 @@ impl Reader<'_> {
         }
         let full = spec.path.as_deref().map(|path| RedirectPath::Full(path.into()));
         let prefix = spec.prefix.as_deref().map(|path| RedirectPath::Prefix(path.into()));
-        Some(Action::Redirect(Redirect {
+        Some(Action::Redirect(Box::new(Redirect {
             status,
             scheme: spec.scheme.as_deref().map(Arc::from),
             host: spec.host.as_deref().map(|host| host.to_ascii_lowercase().into()),
             port: spec.port,
             path: full.or(prefix),
-        }))
+        })))
     }
 
     fn respond(&mut self, spec: &RespondSpec) -> Option<Action> {
@@ -323,7 +326,8 @@ impl Reader<'_> {
             self.error("InvalidRespond", "respond.contentType", "is not a media type");
             return None;
         }
-        Some(Action::Respond(Respond { status, body: spec.body.as_str().into(), content_type: content_type.into() }))
+        let (body, content_type) = (spec.body.as_str().into(), content_type.into());
+        Some(Action::Respond(Box::new(Respond { status, body, content_type })))
     }
 }
 

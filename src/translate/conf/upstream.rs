@@ -42,9 +42,13 @@ pub(super) fn translate(
     let backend = Backend {
         id: BackendId::upstream(name),
         protocol,
-        tls: tls.filter(|_| matches!(protocol, Protocol::Https | Protocol::H2)),
+        tls: tls.filter(|_| matches!(protocol, Protocol::Https | Protocol::H2)).map(Box::new),
         balance: spec.load_balancing.map_or(options.backend.balance, super::balance),
-        health_check: spec.health_check.as_ref().and_then(|check| health_check(check, &origin, diagnostics)),
+        health_check: spec
+            .health_check
+            .as_ref()
+            .and_then(|check| health_check(check, &origin, diagnostics))
+            .map(Box::new),
         external: external.flatten(),
         is_invalid,
         origin,

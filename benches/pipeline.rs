@@ -1,0 +1,99 @@
+//! What plugins cost a request: `cargo bench --bench pipeline`. Request, upstream request and response hooks each.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
+
+use std::hint::black_box;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde_json::{Value, json};
+use tidegate::snapshot::pipeline::{Instance, Mode, Outcome, Pipeline, Times};
+use tidegate_plugin::{
+    BuildContext, Flow, Hooks, Plugin, RequestContext, RequestFacts, ResponseContext, RouteFacts, Shared, Stage,
+    UpstreamRequest,
+};
+
+/// Wants the hooks and does nothing.
+struct Noop(Hooks);
+
+impl Plugin for Noop {
+    fn hooks(&self) -> Hooks {
+        self.0
+    }
+
+    fn on_request(&self, _: &mut RequestContext<'_>) -> Flow {
+        Flow::Continue
+    }
+}
+
+fn builtin(kind: &str, config: &Value) -> Arc<Instance> {
+    let definition = tidegate_plugins::ALL.iter().find(|known| known.name == kind).unwrap();
+    let plugin = (definition.build)(config, &BuildContext::new(kind, "", Path::new("."))).unwrap();
+    Arc::new(Instance::new(kind, definition.stage, Mode::Enforce, plugin))
+}
+
+fn noops(count: usize, hooks: Hooks) -> Pipeline {
+    let instance = |_| Arc::new(Instance::new("noop", Stage::Transform, Mode::Enforce, Arc::new(Noop(hooks))));
+    Pipeline::new((0..count).map(instance).collect())
+}
+
+/// One request through a chain: the work of the proxy around it is not in the figure.
+fn pass(pipeline: &Pipeline, headers: &HeaderMap, route: &RouteFacts, client: u32) {
+    let times = Times::default();
+    let mut shared = Shared::default();
+    let facts = RequestFacts {
+        method: &Method::GET,
+        scheme: "https",
+        host: "shop.example",
+        path: "/api/products",
+        query: None,
+        // A million clients, so that nobody is over the rate.
+        client: Ipv4Addr::from(0x0a00_0000 | client & 0xf_ffff).into(),
+        request_id: "0123456789abcdef0123456789abcdef",
+        tls: None,
+    };
+    let outcome = pipeline.on_request(&mut RequestContext::new(facts, headers, route, &mut shared), &times);
+    assert!(matches!(outcome, Outcome::Continue));
+    let mut upstream = headers.clone();
+    pipeline.on_upstream_request(&mut UpstreamRequest::new(facts, route, &mut upstream), &shared, &times);
+    let mut answer = HeaderMap::with_capacity(8);
+    pipeline.on_response(&mut ResponseContext::new(facts, route, &shared, StatusCode::OK, &mut answer), &times);
+    black_box((upstream, answer));
+}
+
+fn chains(c: &mut Criterion) {
+    let all = Hooks::REQUEST | Hooks::UPSTREAM_REQUEST | Hooks::RESPONSE;
+    let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("shop.example"))]);
+    let route = RouteFacts::default();
+    let rewrite = builtin(
+        "headers",
+        &json!({"request": {"set": {"X-Env": "bench", "X-Client": "${client.ip}"}, "remove": ["X-Debug"]},
+                "response": {"set": {"X-Frame-Options": "DENY"}}}),
+    );
+    let limit = builtin("rate-limit", &json!({"rate": "100000/s", "burst": 1000, "maxKeys": 1_048_576}));
+    let mut group = c.benchmark_group("pipeline");
+    for (name, pipeline) in [
+        ("none", Pipeline::default()),
+        ("noop", noops(1, all)),
+        ("ten_noops", noops(10, all)),
+        ("ten_that_want_nothing", noops(10, Hooks::NONE)),
+        ("headers", Pipeline::new(vec![rewrite.clone()])),
+        ("rate_limit", Pipeline::new(vec![limit.clone()])),
+        ("both", Pipeline::new(vec![rewrite, limit])),
+    ] {
+        group.bench_function(name, |b| {
+            let mut turn = 0;
+            b.iter(|| {
+                turn += 1;
+                pass(black_box(&pipeline), &headers, &route, turn);
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, chains);
+criterion_main!(benches);

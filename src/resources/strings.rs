@@ -1,0 +1,42 @@
+//! Equal texts as one: names of namespaces and Services stand in many objects.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use ahash::RandomState;
+
+/// Texts that were met while objects were read. It is dropped after that: what shares a text keeps it.
+#[derive(Debug, Default)]
+pub struct Strings {
+    known: HashSet<Arc<str>, RandomState>,
+}
+
+// === impl Strings ===
+
+impl Strings {
+    /// The one text that is equal to this one.
+    pub fn share(&mut self, text: &str) -> Arc<str> {
+        if text.is_empty() {
+            return Arc::default();
+        }
+        if let Some(known) = self.known.get(text) {
+            return Arc::clone(known);
+        }
+        let text: Arc<str> = text.into();
+        self.known.insert(Arc::clone(&text));
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_texts_are_one() {
+        let mut strings = Strings::default();
+        let (one, same, other) = (strings.share("a"), strings.share("a"), strings.share("b"));
+        assert!(Arc::ptr_eq(&one, &same));
+        assert_eq!((&*one, &*other, &*strings.share("")), ("a", "b", ""));
+    }
+}
