@@ -212,6 +212,13 @@ fn the_rights_are_those_of_the_table_in_the_manual() {
 }
 
 #[test]
+fn nodes_and_pods_are_read_only_where_status_needs_them() {
+    let documents = documents("tests/deploy/helm/host-network/expected.yaml");
+    assert_eq!(rights(&documents, "ClusterRole", None)["nodes"], "get");
+    assert_eq!(rights(&documents, "Role", Some("tidegate"))["pods"], "list");
+}
+
+#[test]
 fn in_a_namespace_the_cluster_gives_nothing_but_classes() {
     let documents = documents("tests/deploy/helm/scoped/expected.yaml");
     assert_eq!(rights(&documents, "ClusterRole", None), table(&[("ingressclasses", "get list watch")]));

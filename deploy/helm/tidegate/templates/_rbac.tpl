@@ -46,12 +46,12 @@
 {{- if not $published }}
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list]
 {{- else if and .Values.rbac.scope (not .Values.controller.publishService.pathOverride) }}
 - apiGroups: [""]
   resources: [services]
   resourceNames: [{{ splitList "/" $published | last }}]
-  verbs: [get, list, watch]
+  verbs: [get]
 {{- end }}
 {{- end -}}
 
