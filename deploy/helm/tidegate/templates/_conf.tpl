@@ -1,0 +1,52 @@
+{{/* The conf file: what the values say, with controller.config merged over it. */}}
+
+{{- define "tidegate.address" -}}
+{{- if contains ":" .address }}[{{ .address }}]:{{ .port }}{{ else }}{{ .address }}:{{ .port }}{{ end -}}
+{{- end -}}
+
+{{- define "tidegate.conf" -}}
+{{- $c := .Values.controller -}}
+{{- if and $c.scope.enabled $c.scope.namespaceSelector -}}
+{{- fail "controller.scope: `enabled` names one namespace and `namespaceSelector` picks several; give one of them" -}}
+{{- end -}}
+{{- $http := dict "name" "http" "protocol" "http" "address" (include "tidegate.address" (dict "address" $c.listenAddress "port" $c.containerPort.http)) -}}
+{{- $https := dict "name" "https" "protocol" "https" "address" (include "tidegate.address" (dict "address" $c.listenAddress "port" $c.containerPort.https)) -}}
+{{- $telemetry := dict "address" (include "tidegate.address" (dict "address" $c.listenAddress "port" $c.metrics.port)) -}}
+{{- $admin := ternary (dict "address" (printf "127.0.0.1:%v" $c.admin.port)) "off" $c.admin.enabled -}}
+{{- $kubernetes := dict "leaderElection" (dict "lease" $c.electionID) -}}
+{{- if $c.scope.enabled -}}
+{{- $_ := set $kubernetes "namespaces" (list (include "tidegate.watchedNamespace" .)) -}}
+{{- else if $c.scope.namespaceSelector -}}
+{{- $_ := set $kubernetes "namespaceSelector" $c.scope.namespaceSelector -}}
+{{- end -}}
+{{- $ingress := dict "className" $c.ingressClass "controllers" (list $c.ingressClassResource.controllerValue) -}}
+{{- if $c.watchIngressWithoutClass -}}{{- $_ := set $ingress "watchWithoutClass" true -}}{{- end -}}
+{{- with get $c.extraArgs "default-ssl-certificate" -}}{{- $_ := set $ingress "defaultCertificate" . -}}{{- end -}}
+{{- with get $c.extraArgs "annotations-prefix" -}}{{- $_ := set $ingress "annotationsPrefix" . -}}{{- end -}}
+{{- if .Values.defaultBackend.enabled -}}
+{{- $_ := set $ingress "defaultBackend" (printf "%s/%s:%v" .Release.Namespace (include "tidegate.defaultBackend" .) .Values.defaultBackend.service.servicePort) -}}
+{{- end -}}
+{{- $status := dict -}}
+{{- with include "tidegate.publishService" . -}}
+{{- $_ := set $status "publishService" . -}}
+{{- else -}}
+{{- $_ := set $status "nodeAddresses" (ternary "internal" "external" $c.reportNodeInternalIp) -}}
+{{- end -}}
+{{- $_ := set $ingress "status" $status -}}
+{{- $timeout := sub (int $c.terminationGracePeriodSeconds) 15 -}}
+{{- $shutdown := dict "delay" "10s" "timeout" (printf "%ds" (max 1 $timeout)) -}}
+{{- $conf := dict "listeners" (list $http $https) "telemetry" $telemetry "admin" $admin "sources" (dict "kubernetes" $kubernetes) "ingress" $ingress "shutdown" $shutdown -}}
+{{- toYaml (mustMergeOverwrite $conf (deepCopy $c.config)) -}}
+{{- end -}}
+
+{{/* Whether a port of the container needs a capability; empty: no. */}}
+{{- define "tidegate.lowPorts" -}}
+{{- $ports := .Values.controller.containerPort -}}
+{{- if or (lt (int $ports.http) 1024) (lt (int $ports.https) 1024) }}true{{ end -}}
+{{- end -}}
+
+{{/* Changes with what tidegate reads at start only, so that nothing else restarts pods. */}}
+{{- define "tidegate.restartChecksum" -}}
+{{- $conf := include "tidegate.conf" . | fromYaml -}}
+{{- pick $conf "threads" "listeners" "telemetry" "admin" "sources" "log" | toJson | sha256sum -}}
+{{- end -}}
