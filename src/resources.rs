@@ -128,7 +128,7 @@ pub struct Resources {
 // === impl Resources ===
 
 impl Resources {
-    /// Takes events in and returns the names of what changed, each once.
+    /// Takes events in and returns the names of what changed, each once; what is told again as it is has not.
     ///
     /// An EndpointSlice that moves from one Service to another reports the slice only; ask
     /// [`Changes::services`] for the Services whose endpoints are affected.
@@ -180,8 +180,26 @@ impl Resources {
         dense::pack(&mut self.slices_by_service);
     }
 
+    /// Whether this very object is known. Much of what is told is nothing new: status, managed fields, a new list.
+    fn has(&self, name: &ObjectName, object: &Object) -> bool {
+        match object {
+            Object::Ingress(it) => self.ingresses.get(name) == Some(it),
+            Object::IngressClass(it) => self.ingress_classes.get(name) == Some(it),
+            Object::Service(it) => self.services.get(name) == Some(it),
+            Object::EndpointSlice(it) => self.endpoint_slices.get(name) == Some(it),
+            Object::Endpoints(it) => self.endpoints.get(name) == Some(it),
+            Object::Secret(it) => self.secrets.get(name) == Some(it),
+            Object::ConfigMap(it) => self.config_maps.get(name) == Some(it),
+            Object::Namespace(it) => self.namespaces.get(name) == Some(it),
+            Object::Conf(it) => self.conf.as_ref() == Some(it),
+        }
+    }
+
     fn insert(&mut self, object: Object, changes: &mut Changes) {
         let name = object.name();
+        if self.has(&name, &object) {
+            return;
+        }
         changes.objects.insert(ObjectRef { kind: object.kind(), name: name.clone() });
         match object {
             Object::Ingress(it) => drop(self.ingresses.insert(name, it)),

@@ -188,13 +188,11 @@ fn every_pod_of_ours_is_restricted() {
 fn the_rights_are_those_of_the_table_in_the_manual() {
     let read = "get list watch";
     let cluster = [
-        ("configmaps", read),
-        ("endpointslices", read),
-        ("events", "create patch"),
+        ("endpointslices", "list watch"),
+        ("events", "create"),
         ("ingressclasses", read),
         ("ingresses", read),
         ("ingresses/status", "patch"),
-        ("namespaces", read),
         ("secrets", read),
         ("services", read),
     ];
@@ -216,6 +214,12 @@ fn nodes_and_pods_are_read_only_where_status_needs_them() {
     let documents = documents("tests/deploy/helm/host-network/expected.yaml");
     assert_eq!(rights(&documents, "ClusterRole", None)["nodes"], "get");
     assert_eq!(rights(&documents, "Role", Some("tidegate"))["pods"], "list");
+}
+
+#[test]
+fn namespaces_are_read_only_where_labels_choose_them() {
+    let documents = documents("tests/deploy/helm/selected/expected.yaml");
+    assert_eq!(rights(&documents, "ClusterRole", None)["namespaces"], "list watch");
 }
 
 #[test]

@@ -10,6 +10,12 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[path = "kubernetes/conformance.rs"]
+mod conformance;
+#[path = "kubernetes/real.rs"]
+mod real;
+#[path = "kubernetes/rights.rs"]
+mod rights;
 #[path = "kubernetes/server.rs"]
 mod server;
 #[path = "kubernetes/serving.rs"]
@@ -25,7 +31,7 @@ use serde_json::{Value, json};
 use server::ApiServer;
 use tidegate::resources::{Batch, ObjectName, Resources};
 use tidegate::source::kubernetes::client::connect;
-use tidegate::source::kubernetes::{Demand, Kubernetes, Running, Scope};
+use tidegate::source::kubernetes::{Demand, Kubernetes, Reads, Running, Scope};
 use tokio::sync::mpsc;
 
 /// Only ends a test that would hang.
@@ -51,9 +57,13 @@ impl Follower {
     }
 
     fn follow(server: &ApiServer, scope: &Scope) -> Self {
+        Self::read(server, &Reads { scope: scope.clone(), ..Reads::default() })
+    }
+
+    fn read(server: &ApiServer, reads: &Reads) -> Self {
         let (sender, batches) = mpsc::channel(16);
         let (client, contact) = connect(server.config()).unwrap();
-        let source = Kubernetes::new(client, contact, scope);
+        let source = Kubernetes::new(client, contact, reads);
         let demand = source.demand();
         let _running = source.watch(sender);
         let resources = Resources::default();
@@ -282,6 +292,22 @@ async fn only_wanted_secrets_are_fetched_and_followed() {
     let fetched = |call: &String| call.contains("/secrets/");
     let calls: Vec<String> = server.calls().into_iter().filter(fetched).collect();
     assert!(calls.iter().all(|call| call.contains("/namespaces/a/secrets/x")), "{calls:?}");
+}
+
+#[tokio::test]
+async fn secrets_are_read_in_their_own_namespaces_only() {
+    let server = ApiServer::start().await;
+    server.apply(ingress("b", "x"));
+    ["a", "b"].iter().for_each(|namespace| server.apply(secret(namespace, "x", "b25l")));
+    let mut follower = Follower::read(&server, &Reads { scope: Scope::All, secrets: vec!["a".into()] });
+    follower.until(|it| it.is_complete).await;
+    let number =
+        follower.demand.tell([("a", true), ("b", true)].map(|(it, wanted)| (ObjectName::new(it, "x"), wanted)));
+    follower.until(|it| it.answered == number).await;
+    assert!(follower.has("b", "x") && follower.secret("x").is_some());
+    assert_eq!(follower.resources.secrets.len(), 1);
+    let outside = |call: &String| call.contains("/secrets") && !call.contains("/namespaces/a/");
+    assert!(!server.calls().iter().any(outside), "{:?}", server.calls());
 }
 
 #[tokio::test]

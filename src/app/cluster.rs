@@ -13,7 +13,8 @@ use crate::settings::{KubernetesSpec, Settings};
 use crate::source::kubernetes::client::{Access, Contact};
 use crate::source::kubernetes::write::{Counts, Outlet, WriteConfig, Writing};
 use crate::source::kubernetes::{
-    Address, AddressSource, Demand, Election, Kubernetes, NodeAddress, Replicas, Running, Scope, StatusConfig, Timing,
+    Address, AddressSource, Demand, Election, Kubernetes, NodeAddress, Reads, Replicas, Running, Scope, StatusConfig,
+    Timing,
 };
 
 /// Name of this process's own Pod.
@@ -54,7 +55,8 @@ impl Cluster {
             (None, []) => Scope::All,
             (None, names) => Scope::Namespaces(names.to_vec()),
         };
-        let source = Kubernetes::new(client.clone(), contact.clone(), &scope);
+        let reads = Reads { scope, secrets: spec.secret_namespaces.clone() };
+        let source = Kubernetes::new(client.clone(), contact.clone(), &reads);
         let demand = source.demand();
         Ok(Self { demand, contact, client, _running: source.watch(sender) })
     }

@@ -174,6 +174,9 @@ pub struct KubernetesSpec {
     /// Only namespaces with these labels are read, written as for `kubectl -l`: `team=a,stage in (live,test)`. Not
     /// together with `namespaces`.
     pub namespace_selector: Option<String>,
+    /// Namespaces whose Secrets may be read, where the account may not read those of all. Default: those whose
+    /// objects are read.
+    pub secret_namespaces: Vec<String>,
     /// Which of several replicas writes to the cluster (status and events), or `off`: this process always does.
     pub leader_election: Switch<LeaderElectionSpec>,
     /// Whether events tell on the objects what there is to say about them. Default true.
@@ -333,6 +336,7 @@ impl Default for KubernetesSpec {
             context: None,
             namespaces: Vec::new(),
             namespace_selector: None,
+            secret_namespaces: Vec::new(),
             leader_election: Switch::On(LeaderElectionSpec::default()),
             events: true,
         }

@@ -38,7 +38,7 @@ admin: { address: '[::1]:1' }
 accessLog: { path: stderr, format: { nginx: '$remote_addr' } }
 sources:
   files: { paths: [manifests], watch: false }
-  kubernetes: { kubeconfig: kube.yaml, context: test, namespaces: [a, b], leaderElection: { lease: a/b, duration: 20s }, events: false }
+  kubernetes: { kubeconfig: kube.yaml, context: test, namespaces: [a, b], secretNamespaces: [c], leaderElection: { lease: a/b, duration: 20s }, events: false }
 shutdown: { delay: 5s, timeout: 1m }
 log: { level: debug, format: json }
 trustedProxies: [10.0.0.0/8]
@@ -72,6 +72,7 @@ defaults: { tries: 2 }
                 context: Some("test".into()),
                 namespaces: vec!["a".into(), "b".into()],
                 namespace_selector: None,
+                secret_namespaces: vec!["c".into()],
                 leader_election: Switch::On(LeaderElectionSpec {
                     lease: "a/b".into(),
                     duration: "20s".parse().unwrap(),

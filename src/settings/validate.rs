@@ -102,9 +102,11 @@ fn files(process: &Process, faults: &mut Vec<Fault>) {
 
 fn kubernetes(process: &Process, faults: &mut Vec<Fault>) {
     let Some(spec) = &process.sources.kubernetes else { return };
-    for (index, _) in spec.namespaces.iter().enumerate().filter(|(_, name)| name.is_empty()) {
-        let field = format!("sources.kubernetes.namespaces[{index}]");
-        faults.push(Fault::new("InvalidConf", field, "the name is empty".to_owned(), "name a namespace"));
+    for (field, names) in [("namespaces", &spec.namespaces), ("secretNamespaces", &spec.secret_namespaces)] {
+        for (index, _) in names.iter().enumerate().filter(|(_, name)| name.is_empty()) {
+            let field = format!("sources.kubernetes.{field}[{index}]");
+            faults.push(Fault::new("InvalidConf", field, "the name is empty".to_owned(), "name a namespace"));
+        }
     }
     if !spec.namespaces.is_empty() && spec.namespace_selector.is_some() {
         let message = "both `namespaces` and `namespaceSelector` are given".to_owned();

@@ -60,6 +60,15 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 const FETCH_PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
+/// What is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// Whose objects are.
+    pub scope: Scope,
+    /// Whose Secrets are; empty: those of the scope.
+    pub secrets: Vec<String>,
+}
+
 /// Whose objects are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
@@ -81,6 +90,8 @@ pub struct Kubernetes {
     fetches: FuturesUnordered<BoxFuture<'static, (ObjectName, Fetched)>>,
     state: State,
     next_feed: FeedId,
+    /// Whether Secrets are followed by a list of namespaces of their own.
+    has_own_secrets: bool,
     /// Namespaces that the selector has chosen.
     selected: BTreeMap<String, Selected>,
     /// Namespaces that a list of the selected ones has named so far.
@@ -89,10 +100,15 @@ pub struct Kubernetes {
     asked: Option<(u64, Instant)>,
 }
 
-/// The feeds of one namespace; they end when this is dropped.
-struct Selected {
+/// The feeds of one namespace.
+struct Selection {
     objects: Vec<FeedId>,
-    secrets: FeedId,
+    secrets: Option<FeedId>,
+}
+
+/// A chosen namespace; its feeds end when this is dropped.
+struct Selected {
+    feeds: Selection,
     _end: watch::Sender<()>,
 }
 
@@ -120,7 +136,7 @@ pub struct Running(JoinHandle<()>);
 
 impl Kubernetes {
     /// Makes the source. Nothing is asked of the server yet.
-    pub fn new(client: Client, contact: Contact, scope: &Scope) -> Self {
+    pub fn new(client: Client, contact: Contact, reads: &Reads) -> Self {
         let mut source = Self {
             client,
             contact,
@@ -129,12 +145,16 @@ impl Kubernetes {
             fetches: FuturesUnordered::new(),
             state: State::default(),
             next_feed: 0,
+            has_own_secrets: !reads.secrets.is_empty(),
             selected: BTreeMap::new(),
             listing: None,
             asked: None,
         };
         source.follow::<IngressClass>(Api::all(source.client.clone()), None);
-        match scope {
+        for namespace in &reads.secrets {
+            source.follow_secrets(Some(namespace), None);
+        }
+        match &reads.scope {
             Scope::All => drop(source.follow_namespace(None, None)),
             Scope::Namespaces(names) => {
                 names.iter().for_each(|name| drop(source.follow_namespace(Some(name), None)));
@@ -162,14 +182,14 @@ impl Kubernetes {
     }
 
     /// Follows the objects of one namespace, or of all.
-    fn follow_namespace(&mut self, name: Option<&str>, end: Option<&watch::Receiver<()>>) -> (Vec<FeedId>, FeedId) {
+    fn follow_namespace(&mut self, name: Option<&str>, end: Option<&watch::Receiver<()>>) -> Selection {
         let client = self.client.clone();
         let objects = vec![
             self.follow(api::<DeserializeGuard<Ingress>>(&client, name), end),
             self.follow(api::<DeserializeGuard<Service>>(&client, name), end),
             self.follow(api::<DeserializeGuard<EndpointSlice>>(&client, name), end),
         ];
-        (objects, self.follow_secrets(name, end))
+        Selection { objects, secrets: (!self.has_own_secrets).then(|| self.follow_secrets(name, end)) }
     }
 
     fn follow<K>(&mut self, api: Api<DeserializeGuard<K>>, end: Option<&watch::Receiver<()>>) -> FeedId
@@ -308,15 +328,17 @@ impl Kubernetes {
             return;
         }
         let (end, ended) = watch::channel(());
-        let (objects, secrets) = self.follow_namespace(Some(&name), Some(&ended));
-        self.selected.insert(name, Selected { objects, secrets, _end: end });
+        let feeds = self.follow_namespace(Some(&name), Some(&ended));
+        self.selected.insert(name, Selected { feeds, _end: end });
     }
 
     fn leave(&mut self, name: &str) {
-        let Some(selected) = self.selected.remove(name) else { return };
-        selected.objects.iter().for_each(|feed| self.state.remove_feed(*feed));
-        let events = self.state.secrets.remove_feed(selected.secrets);
-        self.state.extend(events);
+        let Some(Selected { feeds, .. }) = self.selected.remove(name) else { return };
+        feeds.objects.iter().for_each(|feed| self.state.remove_feed(*feed));
+        if let Some(feed) = feeds.secrets {
+            let events = self.state.secrets.remove_feed(feed);
+            self.state.extend(events);
+        }
     }
 
     /// Begins the fetches that may begin.

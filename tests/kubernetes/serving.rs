@@ -14,8 +14,8 @@ use crate::server::ApiServer;
 use crate::support::{Echo, PATIENCE, get, ingress, presented, request, service, tls_secret};
 
 /// A proxy that follows an API server.
-struct Edge {
-    running: Running,
+pub struct Edge {
+    pub running: Running,
     folder: TempDir,
 }
 
@@ -39,11 +39,12 @@ impl Edge {
     }
 
     async fn begin_with(server: &ApiServer, kubernetes: &str, conf: &str) -> Self {
+        Self::begin_as(&kubeconfig(server), kubernetes, conf).await
+    }
+
+    /// Starts one with a kubeconfig.
+    pub async fn begin_as(kubeconfig: &str, kubernetes: &str, conf: &str) -> Self {
         let folder = TempDir::new().unwrap();
-        let kubeconfig = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: test\nclusters: [{{ name: test, cluster: {{ server: '{}' }} }}]\ncontexts: [{{ name: test, context: {{ cluster: test, user: test }} }}]\nusers: [{{ name: test, user: {{}} }}]\n",
-            server.uri()
-        );
         std::fs::write(folder.path().join("kube.yaml"), kubeconfig).unwrap();
         let conf = format!(
             "listeners:\n  - {{ name: http, address: '127.0.0.1:0', protocol: http }}\n  - {{ name: https, address: '127.0.0.1:0', protocol: https }}\ntelemetry: {{ address: '127.0.0.1:0' }}\nadmin: off\naccessLog: off\nsources: {{ kubernetes: {{ kubeconfig: kube.yaml{kubernetes} }} }}\n{conf}"
@@ -55,16 +56,16 @@ impl Edge {
         Self { running, folder }
     }
 
-    fn http(&self) -> std::net::SocketAddr {
+    pub fn http(&self) -> std::net::SocketAddr {
         self.running.listener("http").unwrap()
     }
 
-    fn https(&self) -> std::net::SocketAddr {
+    pub fn https(&self) -> std::net::SocketAddr {
         self.running.listener("https").unwrap()
     }
 
     /// Waits until a host is answered with this status.
-    async fn until(&self, host: &str, status: u16) {
+    pub async fn until(&self, host: &str, status: u16) {
         let wait = async {
             while get(self.http(), host, "/").await.status != status {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -104,14 +105,14 @@ impl Edge {
 }
 
 /// Requests without end; see [`Load::end`].
-struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<Vec<String>>,
 }
 
 impl Load {
-    fn start(edge: &Edge, host: &str) -> Self {
+    pub fn start(edge: &Edge, host: &str) -> Self {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (address, host) = (edge.http(), host.to_owned());
         let (stopped, counted) = (stop.clone(), done.clone());
@@ -130,7 +131,7 @@ impl Load {
     }
 
     /// Waits for so many more requests.
-    async fn pass(&self, requests: usize) {
+    pub async fn pass(&self, requests: usize) {
         let until = self.done.load(Ordering::Relaxed) + requests;
         let wait = async {
             while self.done.load(Ordering::Relaxed) < until {
@@ -141,20 +142,28 @@ impl Load {
     }
 
     /// Every request that failed.
-    async fn end(self) -> Vec<String> {
+    pub async fn end(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.unwrap()
     }
 }
 
+/// A kubeconfig for a test's own server.
+pub fn kubeconfig(server: &ApiServer) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: test\nclusters: [{{ name: test, cluster: {{ server: '{}' }} }}]\ncontexts: [{{ name: test, context: {{ cluster: test, user: test }} }}]\nusers: [{{ name: test, user: {{}} }}]\n",
+        server.uri()
+    )
+}
+
 /// The objects of manifests.
-fn objects(manifests: &str) -> Vec<Value> {
+pub fn objects(manifests: &str) -> Vec<Value> {
     let text = format!("\n{manifests}");
     let documents = text.split("\n---\n").filter(|text| !text.trim().is_empty());
     documents.map(|text| serde_saphyr::from_str(text).unwrap()).collect()
 }
 
-fn put(server: &ApiServer, manifests: &str) {
+pub fn put(server: &ApiServer, manifests: &str) {
     objects(manifests).into_iter().for_each(|object| server.apply(object));
 }
 

@@ -19,6 +19,7 @@
 {{- else if $c.scope.namespaceSelector -}}
 {{- $_ := set $kubernetes "namespaceSelector" $c.scope.namespaceSelector -}}
 {{- end -}}
+{{- with .Values.rbac.secretNamespaces -}}{{- $_ := set $kubernetes "secretNamespaces" . -}}{{- end -}}
 {{- $ingress := dict "className" $c.ingressClass "controllers" (list $c.ingressClassResource.controllerValue) -}}
 {{- if $c.watchIngressWithoutClass -}}{{- $_ := set $ingress "watchWithoutClass" true -}}{{- end -}}
 {{- with get $c.extraArgs "default-ssl-certificate" -}}{{- $_ := set $ingress "defaultCertificate" . -}}{{- end -}}

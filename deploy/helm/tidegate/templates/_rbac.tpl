@@ -1,6 +1,6 @@
 {{/* Rules, cut by the place where they hold. */}}
 
-{{/* Objects of watched namespaces, Secrets and ConfigMaps left out. */}}
+{{/* Objects of watched namespaces, Secrets left out. `get` is for events, which name what they are about. */}}
 {{- define "tidegate.routeRules" -}}
 - apiGroups: [networking.k8s.io]
   resources: [ingresses]
@@ -13,16 +13,16 @@
   verbs: [get, list, watch]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
-  verbs: [get, list, watch]
-- apiGroups: ["", events.k8s.io]
+  verbs: [list, watch]
+- apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}
 
-{{/* Only those that routes and the conf name are asked for, by name. */}}
+{{/* Names and versions are listed and watched; only those that routes and the conf name are read. */}}
 {{- define "tidegate.secretRules" -}}
 - apiGroups: [""]
-  resources: [secrets, configmaps]
+  resources: [secrets]
   verbs: [get, list, watch]
 {{- end -}}
 
