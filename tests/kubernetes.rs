@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::too_many_lines,
     unreachable_pub,
     missing_docs,
     reason = "a test that cannot go on fails"

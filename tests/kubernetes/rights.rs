@@ -121,9 +121,7 @@ async fn behind_a_load_balancer() {
     let _program = Program::start(&server, "", "publishService: tidegate/tidegate-controller");
     let mut rights = granted("tests/deploy/kustomize/load-balancer.yaml");
     // For findings about classes and Services; the other kinds show that it is done.
-    for rare in ["get networking.k8s.io/ingressclasses"] {
-        assert!(rights.remove(rare), "{rare}");
-    }
+    assert!(rights.remove("get networking.k8s.io/ingressclasses"));
     until_all_is_used(&server, &rights).await;
 }
 
