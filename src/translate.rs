@@ -352,7 +352,7 @@ impl Translator {
         let Some(overrides) = uses.peek().map(|first| Arc::clone(&first.overrides)) else {
             return (None, None, Vec::new());
         };
-        let evaluated = backend::evaluate(target, &overrides, resources, self.options.backend);
+        let evaluated = backend::evaluate(target, &overrides, resources, &self.options.backend);
         let mut diagnostics = evaluated.diagnostics;
         if let Some(problem) = evaluated.problem {
             diagnostics.extend(uses.flat_map(|each| &each.origins).map(|origin| problem.diagnose(origin)));

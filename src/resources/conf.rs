@@ -57,6 +57,9 @@ pub struct IngressOptions {
     pub annotations_prefix: String,
     /// Whether Services of type ExternalName are resolved and served. Off: they let whoever writes a Service reach any host.
     pub allow_external_name: bool,
+    /// Zone of this process (`topology.kubernetes.io/zone` of its node). With it, hints of EndpointSlices are heeded:
+    /// when every ready endpoint of a Service has one, only those for this zone get requests. Default: none.
+    pub zone: Option<String>,
     /// What is written to `status.loadBalancer` of Ingresses that are served from a cluster; without: nothing. A
     /// change needs a restart.
     pub status: Option<StatusSpec>,
@@ -468,6 +471,7 @@ impl Default for IngressOptions {
             default_certificate: None,
             annotations_prefix: "nginx.ingress.kubernetes.io".to_owned(),
             allow_external_name: false,
+            zone: None,
             status: None,
         }
     }

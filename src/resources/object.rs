@@ -94,6 +94,8 @@ pub struct Service {
     pub annotations: Annotations,
     /// `spec.externalName`, for type ExternalName; may be empty.
     pub external_name: Option<Arc<str>>,
+    /// `spec.clusterIP`, unless it is headless.
+    pub cluster_ip: Option<IpAddr>,
     /// `spec.ports`.
     pub ports: Box<[ServicePort]>,
 }
@@ -140,6 +142,8 @@ pub struct SliceEndpoint {
     pub is_draining: bool,
     /// Zone.
     pub zone: Option<Arc<str>>,
+    /// `hints.forZones`: names, separated by commas.
+    pub for_zones: Option<Arc<str>>,
 }
 
 /// `v1` Endpoints.

@@ -31,6 +31,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
     redirect::FORCE_SSL_REDIRECT,
     backend::BACKEND_PROTOCOL,
     backend::LOAD_BALANCE,
+    backend::SERVICE_UPSTREAM,
     backend::HEALTH_CHECK,
     policy::PROXY_CONNECT_TIMEOUT,
     policy::PROXY_READ_TIMEOUT,

@@ -34,10 +34,12 @@ pub(super) struct Problem {
 }
 
 /// What holds for every backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BackendOptions {
     pub balance: Balance,
     pub allow_external_name: bool,
+    /// Zone of this process.
+    pub zone: Option<Arc<str>>,
 }
 
 /// A port of a Service, as an id names it.
@@ -53,7 +55,7 @@ pub(super) fn evaluate(
     target: Target<'_>,
     overrides: &Overrides,
     resources: &Resources,
-    options: BackendOptions,
+    options: &BackendOptions,
 ) -> Evaluated {
     let Some(sourced) = resources.services.get(target.service) else {
         let origin = ObjectRef { kind: Kind::Service, name: target.service.clone() }.origin(None);
@@ -70,6 +72,9 @@ pub(super) fn evaluate(
             None => return invalid(target.id, origin, port_not_found(target, service)),
         },
         None => match find_port(service, target.port) {
+            Some(port) if overrides.service_upstream && service.cluster_ip.is_some() => {
+                evaluate_service(target, port, service, origin.clone(), overrides)
+            }
             Some(port) => evaluate_port(target, port, resources, origin.clone(), overrides, options),
             None => return invalid(target.id, origin, port_not_found(target, service)),
         },
@@ -85,10 +90,14 @@ fn evaluate_port(
     resources: &Resources,
     origin: Origin,
     overrides: &Overrides,
-    options: BackendOptions,
+    options: &BackendOptions,
 ) -> Evaluated {
-    let endpoints = endpoints_of(target.service, &port.name, resources);
+    let endpoints = endpoints_of(target.service, &port.name, resources, options.zone.as_deref());
     let mut diagnostics = Vec::new();
+    if overrides.service_upstream {
+        let message = "is headless: it has no address for `service-upstream`, so its endpoints are used";
+        diagnostics.push(Diagnostic::warning("HeadlessService", &origin, message).hint("leave the annotation out"));
+    }
     if endpoints.endpoints.is_empty() {
         let message = format!("port `{}` has no ready endpoint", target.port);
         let hint = "requests are answered 503 until a pod is ready";
@@ -101,12 +110,29 @@ fn evaluate_port(
     Evaluated { backend, endpoints, diagnostics, problem: None }
 }
 
+/// The Service's own address, and whoever stands behind it balances.
+fn evaluate_service(
+    target: Target<'_>,
+    port: &ServicePort,
+    service: &Service,
+    origin: Origin,
+    overrides: &Overrides,
+) -> Evaluated {
+    let number = u16::try_from(port.port).ok();
+    let address = service.cluster_ip.zip(number).map(|(ip, port)| SocketAddr::new(ip, port));
+    let mut backend = blank(target.id, origin);
+    backend.protocol = overrides.protocol.unwrap_or_else(|| app_protocol(port));
+    backend.tls = tls_of(backend.protocol);
+    let endpoints = address.map(|address| Endpoint { address, weight: 1, zone: None }).into_iter().collect();
+    Evaluated { backend, endpoints: EndpointSet { endpoints }, diagnostics: Vec::new(), problem: None }
+}
+
 fn evaluate_external(
     target: Target<'_>,
     external: ExternalName,
     origin: Origin,
     overrides: &Overrides,
-    options: BackendOptions,
+    options: &BackendOptions,
 ) -> Evaluated {
     let mut backend = blank(target.id, origin);
     backend.protocol = overrides.protocol.unwrap_or_default();
@@ -215,9 +241,10 @@ struct Seen {
     is_ready: bool,
     is_draining: bool,
     zone: Option<Arc<str>>,
+    for_zones: Option<Arc<str>>,
 }
 
-fn endpoints_of(service: &ObjectName, port: &str, resources: &Resources) -> EndpointSet {
+fn endpoints_of(service: &ObjectName, port: &str, resources: &Resources, zone: Option<&str>) -> EndpointSet {
     let mut seen: BTreeMap<SocketAddr, Seen> = BTreeMap::new();
     let slices = resources.slices_of(service);
     slices.iter().for_each(|slice| add_slice(&slice.object, port, &mut seen));
@@ -227,19 +254,37 @@ fn endpoints_of(service: &ObjectName, port: &str, resources: &Resources) -> Endp
         add_endpoints(&endpoints.object, port, &mut seen);
     }
     let any_ready = seen.values().any(|each| each.is_ready);
+    let zone = zone.filter(|zone| are_hints_heeded(&seen, zone));
     let endpoints = seen
         .into_iter()
         .filter(|(_, each)| if any_ready { each.is_ready } else { each.is_draining })
+        .filter(|(_, each)| zone.is_none_or(|zone| each.is_for(zone)))
         .map(|(address, each)| Endpoint { address, weight: 1, zone: each.zone })
         .collect();
     EndpointSet { endpoints }
 }
 
+/// As kube-proxy does: hints count only when every ready endpoint has one, and one is for us.
+fn are_hints_heeded(seen: &BTreeMap<SocketAddr, Seen>, zone: &str) -> bool {
+    let ready = || seen.values().filter(|each| each.is_ready);
+    ready().all(|each| each.for_zones.is_some()) && ready().any(|each| each.is_for(zone))
+}
+
+impl Seen {
+    fn is_for(&self, zone: &str) -> bool {
+        self.for_zones.as_deref().is_some_and(|zones| zones.split(',').any(|each| each == zone))
+    }
+}
+
 fn add_slice(slice: &EndpointSlice, wanted: &str, seen: &mut BTreeMap<SocketAddr, Seen>) {
     for port in numbers(&slice.ports, wanted) {
         for endpoint in &slice.endpoints {
-            let state =
-                Seen { is_ready: endpoint.is_ready, is_draining: endpoint.is_draining, zone: endpoint.zone.clone() };
+            let state = Seen {
+                is_ready: endpoint.is_ready,
+                is_draining: endpoint.is_draining,
+                zone: endpoint.zone.clone(),
+                for_zones: endpoint.for_zones.clone(),
+            };
             note(seen, SocketAddr::new(endpoint.address, port), state);
         }
     }
@@ -266,5 +311,8 @@ fn note(seen: &mut BTreeMap<SocketAddr, Seen>, address: SocketAddr, state: Seen)
     known.is_draining |= state.is_draining;
     if known.zone.is_none() {
         known.zone = state.zone;
+    }
+    if known.for_zones.is_none() {
+        known.for_zones = state.for_zones;
     }
 }

@@ -50,6 +50,7 @@ pub(super) fn read_options(resources: &Resources) -> Options {
         backend: BackendOptions {
             balance: balance(conf.defaults.load_balancing),
             allow_external_name: conf.ingress.allow_external_name,
+            zone: conf.ingress.zone.as_deref().map(Into::into),
         },
         edge: Arc::new(edge(conf, &origin, &mut diagnostics)),
         ingress: conf.ingress.clone(),

@@ -120,6 +120,8 @@ pub(super) struct Overrides {
     pub protocol: Option<Protocol>,
     pub balance: Option<Balance>,
     pub health_check: Option<HealthCheck>,
+    /// Whether requests go to the Service's address, and whoever stands behind that balances.
+    pub service_upstream: bool,
 }
 
 // === impl Contribution ===
@@ -240,6 +242,9 @@ impl Overrides {
         if let Some(balance) = self.balance {
             parts.push(balance_name(balance).to_owned());
         }
+        if self.service_upstream {
+            parts.push("service-upstream".to_owned());
+        }
         if let Some(check) = &self.health_check {
             parts.push(health_check_text(check));
         }
@@ -294,8 +299,11 @@ mod tests {
         for protocol in protocols {
             for balance in balances {
                 for health_check in checks.clone() {
-                    let overrides = Overrides { protocol, balance, health_check };
-                    assert!(variants.insert(overrides.variant()), "{overrides:?} has the variant of another");
+                    for service_upstream in [false, true] {
+                        let health_check = health_check.clone();
+                        let overrides = Overrides { protocol, balance, health_check, service_upstream };
+                        assert!(variants.insert(overrides.variant()), "{overrides:?} has the variant of another");
+                    }
                 }
             }
         }

@@ -69,7 +69,9 @@ impl Object {
         });
         let ports = ports.collect();
         let annotations = annotations(api.metadata.annotations.as_ref(), strings);
-        let object = Service { annotations, external_name, ports };
+        // Headless ones say `None`, which is no address.
+        let cluster_ip = spec.cluster_ip.as_deref().and_then(|text| text.parse().ok());
+        let object = Service { annotations, external_name, cluster_ip, ports };
         Self::Service(namespaced(object, Kind::Service, &api.metadata, place, strings))
     }
 
@@ -225,7 +227,13 @@ fn slice_endpoint(endpoint: &discovery::Endpoint, strings: &mut Strings) -> Opti
         is_ready: conditions.and_then(|all| all.ready).unwrap_or(true),
         is_draining: serving && terminating,
         zone: option(endpoint.zone.as_deref(), strings),
+        for_zones: for_zones(endpoint).map(|zones| strings.share(&zones)),
     })
+}
+
+fn for_zones(endpoint: &discovery::Endpoint) -> Option<String> {
+    let zones = endpoint.hints.as_ref()?.for_zones.as_ref()?;
+    Some(zones.iter().map(|zone| zone.name.as_str()).collect::<Vec<_>>().join(","))
 }
 
 fn option(text: Option<&str>, strings: &mut Strings) -> Option<Arc<str>> {

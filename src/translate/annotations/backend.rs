@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Annotation, Dialect, Reading, Refusal, Support, Value};
+use super::{Annotation, Dialect, Reading, Refusal, Support, Value, parse_bool};
 use crate::diagnostic::Diagnostic;
 use crate::model::{Balance, HealthCheck, Probe, Protocol};
 use crate::quantity::Duration;
@@ -43,6 +43,19 @@ pub(super) const LOAD_BALANCE: Annotation = Annotation {
             }
             _ => return Err(Refusal(format!("`{}` is not a way to balance", value.text))),
         });
+        Ok(())
+    },
+};
+
+pub(super) const SERVICE_UPSTREAM: Annotation = Annotation {
+    name: "service-upstream",
+    aliases: &[],
+    grammar: "`true` or `false`",
+    doc: "Whether requests go to the Service's address (`spec.clusterIP`) in place of its endpoints, for a mesh or kube-proxy to balance. A headless Service has none. Default false.",
+    support: Support::Both,
+    on_service: false,
+    read: |value, reading| {
+        reading.overrides.service_upstream = parse_bool(value.text)?;
         Ok(())
     },
 };
