@@ -104,8 +104,9 @@ impl Builder {
         ));
         let (sender, inbox) = mpsc::channel(INBOX);
         let (kubernetes, status) = (settings.process.sources.kubernetes.clone(), settings.conf.ingress.status.clone());
+        let keeper = kubernetes.as_ref().map(|spec| cluster::Cluster::keeper(spec, &settings)).transpose()?.flatten();
         let mut sources = sources::start(settings, live.clone(), sender).await?;
-        let mut control = Control::new(compiler, shared.clone(), sources.names());
+        let mut control = Control::new(compiler, shared.clone(), sources.names()).with_keeper(keeper);
         if let (Some(cluster), Some(spec)) = (sources.cluster(), kubernetes) {
             observe::contact(shared.metrics(), cluster.contact.clone());
             control = control.with_demand(Some(cluster.demand.clone()));

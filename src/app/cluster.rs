@@ -1,15 +1,16 @@
 //! Connects to a cluster: follows its objects, and writes status and events when that is this process's turn.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use kube::Client;
 use tokio::sync::mpsc;
 
 use crate::resources::conf::{NodeAddressSpec, StatusSpec};
-use crate::resources::{Batch, ObjectName};
+use crate::resources::{Batch, ObjectName, Resources};
 use crate::settings::{KubernetesSpec, Settings};
+use crate::source::kubernetes::cache::{Cache, CacheWriter, Remembered};
 use crate::source::kubernetes::client::{Access, Contact};
 use crate::source::kubernetes::write::{Counts, Outlet, WriteConfig, Writing};
 use crate::source::kubernetes::{
@@ -24,6 +25,8 @@ const POD_NAMESPACE: &str = "POD_NAMESPACE";
 
 /// Status writes a second at most; an API server has others to serve.
 const STATUS_WRITES_PER_SECOND: u32 = 20;
+/// How often the state of the cluster is written.
+const CACHE_INTERVAL: Duration = Duration::from_secs(10);
 /// How often addresses are looked up again.
 const STATUS_REFRESH: Duration = Duration::from_secs(60);
 
@@ -33,6 +36,27 @@ pub(super) struct Cluster {
     pub(super) contact: Contact,
     client: Client,
     _running: Running,
+}
+
+/// Has the state of a cluster written now and then.
+pub(crate) struct Keeper {
+    writer: CacheWriter,
+    is_new: bool,
+    written: Option<Instant>,
+}
+
+// === impl Keeper ===
+
+impl Keeper {
+    /// Takes in whether something changed, and has the state written when it is time.
+    pub(super) fn take(&mut self, resources: &Resources, is_changed: bool) {
+        self.is_new |= is_changed;
+        // The source wakes us after the interval; it need not be exact.
+        let is_time = self.written.is_none_or(|written| written.elapsed() * 2 >= CACHE_INTERVAL);
+        if self.is_new && is_time && self.writer.put(resources.clone()) {
+            (self.is_new, self.written) = (false, Some(Instant::now()));
+        }
+    }
 }
 
 // === impl Cluster ===
@@ -55,10 +79,25 @@ impl Cluster {
             (None, []) => Scope::All,
             (None, names) => Scope::Namespaces(names.to_vec()),
         };
-        let reads = Reads { scope, secrets: spec.secret_namespaces.clone() };
-        let source = Kubernetes::new(client.clone(), contact.clone(), &reads);
+        let cache = cache(spec, settings);
+        let reads =
+            Reads { scope, secrets: spec.secret_namespaces.clone(), tick: cache.as_ref().map(|_| CACHE_INTERVAL) };
+        let mut source = Kubernetes::new(client.clone(), contact.clone(), &reads);
+        if let Some(remembered) = remembered(cache).await {
+            source = source.remembering(&remembered);
+            sender.send(source.first_batch(remembered)).await.context("the control plane is gone")?;
+        }
         let demand = source.demand();
         Ok(Self { demand, contact, client, _running: source.watch(sender) })
+    }
+
+    /// Whoever keeps the state of the cluster, if it is to be kept.
+    ///
+    /// # Errors
+    /// There is no thread.
+    pub(super) fn keeper(spec: &KubernetesSpec, settings: &Settings) -> anyhow::Result<Option<Keeper>> {
+        let writer = cache(spec, settings).map(Cache::writer).transpose().context("sources.kubernetes.cache")?;
+        Ok(writer.map(|writer| Keeper { writer, is_new: false, written: None }))
     }
 
     /// Starts to write to it; `None`: there is nothing to write.
@@ -86,6 +125,25 @@ impl Cluster {
     fn lease_namespace(&self, lease: &str) -> String {
         let own = || variable(POD_NAMESPACE).unwrap_or_else(|| self.client.default_namespace().to_owned());
         lease.split_once('/').map_or_else(own, |(namespace, _)| namespace.to_owned())
+    }
+}
+
+fn cache(spec: &KubernetesSpec, settings: &Settings) -> Option<Cache> {
+    let cache = spec.cache.as_ref()?;
+    Some(Cache { path: settings.folder.join(&cache.path), keeps_secrets: cache.secrets })
+}
+
+/// What the file has; a file that cannot be read keeps nobody from starting.
+async fn remembered(cache: Option<Cache>) -> Option<Remembered> {
+    let cache = cache?;
+    let read = tokio::task::spawn_blocking(move || (cache.read(), cache)).await;
+    match read {
+        Ok((Ok(remembered), _)) => remembered,
+        Ok((Err(error), cache)) => {
+            tracing::warn!(file = %cache.path.display(), %error, "state of the cluster not read");
+            None
+        }
+        Err(_) => None,
     }
 }
 

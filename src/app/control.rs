@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
+use super::cluster::Keeper;
 use super::shared::{Report, Shared};
 use crate::compile::Compiler;
 use crate::diagnostic::{Diagnostic, Severity};
@@ -47,6 +48,8 @@ pub(crate) struct Control {
     outlet: Option<Outlet>,
     /// Changed Ingresses that want to be told when they are live.
     to_tell: BTreeSet<ObjectName>,
+    /// Has the state of the cluster written.
+    keeper: Option<Keeper>,
 }
 
 /// How long each stage of a change took.
@@ -77,7 +80,15 @@ impl Control {
             answered: 0,
             outlet: None,
             to_tell: BTreeSet::new(),
+            keeper: None,
         }
+    }
+
+    /// Lets the state of the cluster be kept.
+    #[must_use]
+    pub(crate) fn with_keeper(mut self, keeper: Option<Keeper>) -> Self {
+        self.keeper = keeper;
+        self
     }
 
     /// Tells there what is to be written to a cluster.
@@ -129,6 +140,9 @@ impl Control {
         self.ask();
         if self.awaited.is_empty() && self.answered >= self.asked {
             self.publish(noticed, translate);
+            if let Some(keeper) = &mut self.keeper {
+                keeper.take(&self.resources, !changes.objects.is_empty());
+            }
         } else {
             self.report_sources();
         }

@@ -77,7 +77,11 @@ pub(super) fn workers(metrics: &Metrics, counts: Arc<Counts>) {
 pub(super) fn contact(metrics: &Metrics, contact: Contact) {
     metrics.observe(Box::new(move |emit| {
         let labels: &[&str] = &[kubernetes::NAME];
-        emit(Sample { family: &family::SOURCE_UP, labels, value: f64::from(u8::from(!contact.is_lost())) });
+        emit(Sample {
+            family: &family::SOURCE_UP,
+            labels,
+            value: f64::from(u8::from(contact.heard() > 0.0 && !contact.is_lost())),
+        });
         emit(Sample { family: &family::SOURCE_CONTACT, labels, value: contact.heard() });
     }));
 }

@@ -6,13 +6,16 @@
 //! mean anything.
 
 mod convert;
+mod secret_data;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// `networking.k8s.io/v1` Ingress.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ingress {
     /// Seconds since 1970.
     pub created: Option<i64>,
@@ -29,7 +32,7 @@ pub struct Ingress {
 }
 
 /// `spec.rules[]` of an Ingress.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IngressRule {
     /// The host; empty: every one.
     pub host: Arc<str>,
@@ -38,7 +41,7 @@ pub struct IngressRule {
 }
 
 /// `http.paths[]` of a rule.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IngressPath {
     /// The path; may be empty.
     pub path: Arc<str>,
@@ -49,7 +52,7 @@ pub struct IngressPath {
 }
 
 /// Where requests of an Ingress go.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IngressBackend {
     /// A Service, and its port by number or name; `None`: neither is given, or both are.
     Service {
@@ -70,7 +73,7 @@ pub enum IngressBackend {
 }
 
 /// `spec.tls[]` of an Ingress.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IngressTls {
     /// The hosts.
     pub hosts: Box<[Arc<str>]>,
@@ -79,7 +82,7 @@ pub struct IngressTls {
 }
 
 /// `networking.k8s.io/v1` IngressClass.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IngressClass {
     /// `spec.controller`.
     pub controller: Option<Arc<str>>,
@@ -88,7 +91,7 @@ pub struct IngressClass {
 }
 
 /// `v1` Service.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
     /// `metadata.annotations`.
     pub annotations: Annotations,
@@ -101,7 +104,7 @@ pub struct Service {
 }
 
 /// `spec.ports[]` of a Service.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServicePort {
     /// Name; may be empty.
     pub name: Arc<str>,
@@ -112,7 +115,7 @@ pub struct ServicePort {
 }
 
 /// `discovery.k8s.io/v1` EndpointSlice.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointSlice {
     /// Name of the Service that it belongs to, from its label.
     pub service: Option<Arc<str>>,
@@ -123,7 +126,7 @@ pub struct EndpointSlice {
 }
 
 /// A port of endpoints.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointPort {
     /// Name; may be empty.
     pub name: Arc<str>,
@@ -132,7 +135,7 @@ pub struct EndpointPort {
 }
 
 /// `endpoints[]` of an EndpointSlice.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SliceEndpoint {
     /// The first address, which alone has a meaning.
     pub address: IpAddr,
@@ -163,11 +166,12 @@ pub struct EndpointSubset {
 }
 
 /// `v1` Secret. Its contents are never shown.
-#[derive(Default, PartialEq, Eq)]
+#[derive(Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secret {
     /// `type`.
     pub kind: Option<Arc<str>>,
     /// `data`, decoded, with what `stringData` puts over it, in the order of the keys.
+    #[serde(with = "secret_data")]
     pub data: Box<[(Arc<str>, SharedBytes)]>,
 }
 
@@ -183,7 +187,7 @@ pub struct ConfigMap;
 pub struct Namespace;
 
 /// Annotations in the order of their keys.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Annotations(Box<[(Arc<str>, Box<str>)]>);
 
 // === impl Secret ===

@@ -181,6 +181,21 @@ pub struct KubernetesSpec {
     pub leader_election: Switch<LeaderElectionSpec>,
     /// Whether events tell on the objects what there is to say about them. Default true.
     pub events: bool,
+    /// A file for the last good state, from which a process serves that starts while the API server is away. What is
+    /// served so is told as stale. Default: none.
+    pub cache: Option<CacheSpec>,
+}
+
+/// A file for the last good state of a cluster, readable by its owner only.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct CacheSpec {
+    /// The file; its folder must be there. It is written at most every 10 s.
+    pub path: String,
+    /// Whether Secrets are kept in it: private keys and hashes of passwords. Without them, hosts have the default
+    /// certificate and routes with passwords are closed until the API server is back. Default false.
+    #[serde(default)]
+    pub secrets: bool,
 }
 
 /// A `coordination.k8s.io/v1` Lease, whose holder writes. Traffic never depends on it.
@@ -339,6 +354,7 @@ impl Default for KubernetesSpec {
             secret_namespaces: Vec::new(),
             leader_election: Switch::On(LeaderElectionSpec::default()),
             events: true,
+            cache: None,
         }
     }
 }

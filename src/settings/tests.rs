@@ -38,7 +38,7 @@ admin: { address: '[::1]:1' }
 accessLog: { path: stderr, format: { nginx: '$remote_addr' } }
 sources:
   files: { paths: [manifests], watch: false }
-  kubernetes: { kubeconfig: kube.yaml, context: test, namespaces: [a, b], secretNamespaces: [c], leaderElection: { lease: a/b, duration: 20s }, events: false }
+  kubernetes: { kubeconfig: kube.yaml, context: test, namespaces: [a, b], secretNamespaces: [c], leaderElection: { lease: a/b, duration: 20s }, events: false, cache: { path: state, secrets: true } }
 shutdown: { delay: 5s, timeout: 1m }
 log: { level: debug, format: json }
 trustedProxies: [10.0.0.0/8]
@@ -78,6 +78,7 @@ defaults: { tries: 2 }
                     duration: "20s".parse().unwrap(),
                 }),
                 events: false,
+                cache: Some(CacheSpec { path: "state".into(), secrets: true }),
             }),
         },
         shutdown: ShutdownSpec { delay: "5s".parse().unwrap(), timeout: "1m".parse().unwrap() },

@@ -108,6 +108,10 @@ fn kubernetes(process: &Process, faults: &mut Vec<Fault>) {
             faults.push(Fault::new("InvalidConf", field, "the name is empty".to_owned(), "name a namespace"));
         }
     }
+    if spec.cache.as_ref().is_some_and(|cache| cache.path.is_empty()) {
+        let field = "sources.kubernetes.cache.path".to_owned();
+        faults.push(Fault::new("InvalidConf", field, "the path is empty".to_owned(), "name a file"));
+    }
     if !spec.namespaces.is_empty() && spec.namespace_selector.is_some() {
         let message = "both `namespaces` and `namespaceSelector` are given".to_owned();
         let field = "sources.kubernetes.namespaceSelector".to_owned();

@@ -4,6 +4,7 @@
 //! server that fails, is away or speaks nonsense keeps the last good state. What follows from a word of the server
 //! is decided in [`state`] and [`secrets`], with values only; here is what is *done*: listing, watching, fetching.
 
+pub mod cache;
 pub mod client;
 mod demand;
 mod events;
@@ -35,7 +36,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::resources::{Batch, Object, ObjectName, Strings};
+use crate::diagnostic::Diagnostic;
+use crate::origin::Origin;
+use crate::resources::{Batch, Event, Object, ObjectName, Strings};
+use cache::Remembered;
 use client::Contact;
 pub use demand::Demand;
 pub use events::Note;
@@ -67,6 +71,8 @@ pub struct Reads {
     pub scope: Scope,
     /// Whose Secrets are; empty: those of the scope.
     pub secrets: Vec<String>,
+    /// How long after a change an empty batch follows, for whoever does things only so often.
+    pub tick: Option<Duration>,
 }
 
 /// Whose objects are read.
@@ -98,6 +104,9 @@ pub struct Kubernetes {
     listing: Option<Vec<String>>,
     /// The last demand, and until when a change waits for it.
     asked: Option<(u64, Instant)>,
+    /// See [`Reads::tick`].
+    tick: Option<Duration>,
+    next_tick: Option<Instant>,
 }
 
 /// The feeds of one namespace.
@@ -126,6 +135,7 @@ enum Wake {
     Fetched(ObjectName, Fetched),
     Contact(bool),
     OutOfPatience,
+    Tick,
 }
 
 /// A source that runs; it ends when this is dropped.
@@ -149,6 +159,8 @@ impl Kubernetes {
             selected: BTreeMap::new(),
             listing: None,
             asked: None,
+            tick: reads.tick,
+            next_tick: None,
         };
         source.follow::<IngressClass>(Api::all(source.client.clone()), None);
         for namespace in &reads.secrets {
@@ -162,6 +174,23 @@ impl Kubernetes {
             Scope::Selector(labels) => source.follow_namespaces(labels),
         }
         source
+    }
+
+    /// Begins with what is served from memory until the server has said everything.
+    #[must_use]
+    pub fn remembering(mut self, remembered: &Remembered) -> Self {
+        let age = remembered.written.elapsed().unwrap_or_default().as_secs();
+        let message = format!("served as it was {age} s ago, until the API server has said everything");
+        let stale = Diagnostic::warning("StaleState", &Origin::new("Kubernetes", "", "", None), message)
+            .hint("see that the API server can be reached");
+        self.state.remember(remembered.objects.iter().map(Object::to_ref), stale);
+        self
+    }
+
+    /// The batch that such a source begins with.
+    pub fn first_batch(&self, remembered: Remembered) -> Batch {
+        let events = remembered.objects.into_iter().map(Event::Apply).collect();
+        Batch { events, is_complete: true, ..self.state.repeat(std::time::Instant::now()) }
     }
 
     /// Takes which Secrets are wanted.
@@ -240,16 +269,31 @@ impl Kubernetes {
             self.gather(noticed).await;
             self.fetch();
             self.answer();
-            if let Some(batch) = self.state.batch(noticed.into_std())
-                && sender.send(batch).await.is_err()
-            {
+            let Some(batch) = self.batch(noticed) else { continue };
+            if sender.send(batch).await.is_err() {
                 return;
             }
         }
     }
 
+    /// What is to be delivered; at a tick that is an empty batch.
+    fn batch(&mut self, noticed: Instant) -> Option<Batch> {
+        let batch = self.state.batch(noticed.into_std());
+        match (&batch, self.next_tick) {
+            (Some(_), None) => self.next_tick = self.tick.map(|tick| noticed + tick),
+            (None, Some(tick)) if tick <= noticed => {
+                self.next_tick = None;
+                return Some(self.state.repeat(noticed.into_std()));
+            }
+            (Some(_), Some(tick)) if tick <= noticed => self.next_tick = None,
+            _ => {}
+        }
+        batch
+    }
+
     async fn wake(&mut self, demand: &Demand, contact: &mut watch::Receiver<bool>) -> Wake {
         let patience = self.asked.map(|(_, until)| until);
+        let tick = self.next_tick;
         tokio::select! {
             Some(said) = self.feeds.next() => Wake::Said(said),
             Some((name, fetched)) = self.fetches.next() => Wake::Fetched(name, fetched),
@@ -258,6 +302,7 @@ impl Kubernetes {
             () = tokio::time::sleep_until(patience.unwrap_or_else(Instant::now)), if patience.is_some() => {
                 Wake::OutOfPatience
             }
+            () = tokio::time::sleep_until(tick.unwrap_or_else(Instant::now)), if tick.is_some() => Wake::Tick,
         }
     }
 
@@ -286,6 +331,7 @@ impl Kubernetes {
             }
             Wake::Contact(is_lost) => self.state.is_lost = is_lost,
             Wake::OutOfPatience => self.settle(),
+            Wake::Tick => {}
         }
     }
 
@@ -351,7 +397,8 @@ impl Kubernetes {
 
     /// Settles the demand when everything that it wants is known.
     fn answer(&mut self) {
-        if self.asked.is_some() && self.state.secrets.is_answered() {
+        // What is served from memory waits for nothing.
+        if self.asked.is_some() && (self.state.secrets.is_answered() || self.state.is_stale()) {
             self.settle();
         }
     }

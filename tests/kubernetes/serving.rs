@@ -455,3 +455,47 @@ async fn without_an_election_one_process_writes_at_once() {
     edge.until_metric("tidegate_status_writes_total{result=\"written\"}", 1.0).await;
     assert_eq!(server.objects("leases"), [Value::Null; 0]);
 }
+
+/// C1: what was known is served while the server is away, and what has gone since goes when it is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kept_state_is_served_until_the_server_is_back() {
+    let echo = Echo::start("a").await;
+    let server = ApiServer::start().await;
+    let (secret, der) = tls_secret("cert", &["a.test"]);
+    let (gone, _) = tls_secret("gone", &["gone.test"]);
+    let routes = tls_route("a", "a.test", "cert") + &tls_route("gone", "gone.test", "gone");
+    put(
+        &server,
+        &(routes + &ingress("plain", "plain.test", &[("/", "a")]) + &service("a", &[echo.address]) + &secret + &gone),
+    );
+    let state = TempDir::new().unwrap();
+    let file = state.path().join("state");
+    for (keeps, secrets) in [("true", true), ("false", false)] {
+        let kept = format!(", cache: {{ path: '{}', secrets: {keeps} }}", file.display());
+        let edge = Edge::start_with(&server, &kept, "").await;
+        let wait = async {
+            while !std::fs::read_to_string(&file).unwrap_or_default().contains("plain.test") {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("the state is written");
+        edge.running.stop().await;
+        server.vanish();
+        let edge = Edge::start_with(&server, &kept, "").await;
+        assert_eq!(get(edge.http(), "plain.test", "/").await.status, 200);
+        assert_eq!(presented(edge.https(), "a.test").await == der, secrets, "secrets: {keeps}");
+        assert_eq!(get(edge.http(), "gone.test", "/").await.status, 308);
+        edge.until_told("StaleState", true).await;
+        assert_eq!(edge.metric("tidegate_source_up{source=\"kubernetes\"}").await, 0.0);
+        let going = objects(&ingress("gone", "gone.test", &[("/", "a")])).remove(0);
+        server.delete(&going);
+        server.come_back().await;
+        edge.until("gone.test", 404).await;
+        edge.until_told("StaleState", false).await;
+        assert_eq!(presented(edge.https(), "a.test").await, der);
+        assert_eq!(get(edge.http(), "plain.test", "/").await.status, 200);
+        edge.running.stop().await;
+        put(&server, &tls_route("gone", "gone.test", "gone"));
+        std::fs::remove_file(&file).unwrap();
+    }
+}

@@ -111,6 +111,11 @@ impl Secrets {
         self.is_settled() && self.wanted.values().all(|want| want.is_settled)
     }
 
+    /// Whether a Secret was delivered and is there.
+    pub(super) fn holds(&self, name: &ObjectName) -> bool {
+        self.wanted.get(name).is_some_and(|want| want.held.is_some())
+    }
+
     /// Takes in which Secrets are wanted.
     pub(super) fn want(&mut self, changes: BTreeMap<ObjectName, bool>) -> Vec<Event> {
         let mut events = Vec::new();

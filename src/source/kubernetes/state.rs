@@ -63,6 +63,9 @@ pub(super) struct State {
     pub(super) is_lost: bool,
     /// Why the selected namespaces are not known.
     scope_fault: Option<Diagnostic>,
+    /// What is served from memory and was not heard of yet, and what is said of that.
+    remembered: BTreeSet<ObjectRef>,
+    stale: Option<Diagnostic>,
     /// What the next batch holds.
     events: Vec<Event>,
     told: Vec<Diagnostic>,
@@ -118,6 +121,31 @@ impl State {
         self.events.extend(events);
     }
 
+    /// Begins with objects that are served from memory until everything is known.
+    pub(super) fn remember(&mut self, names: impl IntoIterator<Item = ObjectRef>, stale: Diagnostic) {
+        self.remembered.extend(names);
+        self.stale = Some(stale);
+    }
+
+    /// Whether what is served is from memory.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale.is_some()
+    }
+
+    /// Lets go of what was remembered and is not there any more. Secrets are not missed before they were asked for.
+    fn forget(&mut self) {
+        self.stale = None;
+        let is_settled = self.secrets.is_answered();
+        let is_known = |name: &ObjectRef| match name.kind {
+            Kind::Secret => !is_settled || self.secrets.holds(&name.name),
+            _ => self.feeds.values().any(|feed| feed.present.contains(name)),
+        };
+        let (kept, gone): (BTreeSet<_>, BTreeSet<_>) =
+            std::mem::take(&mut self.remembered).into_iter().partition(is_known);
+        self.remembered = kept.into_iter().filter(|name| name.kind == Kind::Secret && !is_settled).collect();
+        self.events.extend(gone.into_iter().map(Event::Delete));
+    }
+
     /// Notes whether the selected namespaces are known.
     pub(super) fn set_scope_fault(&mut self, error: Option<&str>) {
         self.scope_fault = error.map(|error| fault(Kind::Namespace, error));
@@ -139,15 +167,24 @@ impl State {
     pub(super) fn batch(&mut self, noticed: Instant) -> Option<Batch> {
         // Once everything was there, a new feed holds up nothing.
         let is_complete = self.was_complete || self.is_complete();
+        if is_complete && (self.is_stale() || !self.remembered.is_empty()) {
+            self.forget();
+        }
         let diagnostics: Vec<Diagnostic> = self.diagnostics();
         let events = if is_complete { std::mem::take(&mut self.events) } else { Vec::new() };
-        let is_news = is_complete && (!self.was_complete || self.answered != self.told_answer);
+        let is_news = (is_complete && !self.was_complete) || self.answered != self.told_answer;
         if events.is_empty() && diagnostics == self.told && !is_news {
             return None;
         }
         self.told.clone_from(&diagnostics);
         (self.was_complete, self.told_answer) = (is_complete, self.answered);
         Some(Batch { source: NAME, events, diagnostics, noticed, is_complete, answered: self.answered })
+    }
+
+    /// What was said last, without any event.
+    pub(super) fn repeat(&self, noticed: Instant) -> Batch {
+        let (diagnostics, is_complete) = (self.diagnostics(), self.was_complete);
+        Batch { source: NAME, events: Vec::new(), diagnostics, noticed, is_complete, answered: self.answered }
     }
 
     fn diagnostics(&self) -> Vec<Diagnostic> {
@@ -157,7 +194,12 @@ impl State {
                 .hint("the last good state stays in force")
         });
         let feeds = self.feeds.values().flat_map(Feed::diagnostics);
-        lost.into_iter().chain(self.scope_fault.clone()).chain(feeds).chain(self.secrets.diagnostics()).collect()
+        lost.into_iter()
+            .chain(self.stale.clone())
+            .chain(self.scope_fault.clone())
+            .chain(feeds)
+            .chain(self.secrets.diagnostics())
+            .collect()
     }
 }
 
