@@ -15,6 +15,7 @@ mod servers;
 mod shared;
 mod sources;
 pub(crate) mod summary;
+mod webhook;
 mod workers;
 
 use std::path::Path;
@@ -95,6 +96,9 @@ impl Builder {
         let listeners = listen(&settings, &shared, &live)?;
         observe::register(&shared, listeners.metrics());
         let servers = servers::start(&settings, &shared).await?;
+        if let Some(webhook) = &servers.webhook {
+            observe::webhook(shared.metrics(), webhook.counts.clone());
+        }
         let stop = watch::Sender::new(false);
         tokio::spawn(endpoint::health::run(shared.table.clone(), stop.subscribe()));
         tokio::spawn(endpoint::resolver::run(
@@ -103,6 +107,7 @@ impl Builder {
             stop.subscribe(),
         ));
         let (sender, inbox) = mpsc::channel(INBOX);
+        let admission = settings.process.admission.clone();
         let (kubernetes, status) = (settings.process.sources.kubernetes.clone(), settings.conf.ingress.status.clone());
         let keeper = kubernetes.as_ref().map(|spec| cluster::Cluster::keeper(spec, &settings)).transpose()?.flatten();
         let mut sources = sources::start(settings, live.clone(), sender).await?;
@@ -110,7 +115,11 @@ impl Builder {
         if let (Some(cluster), Some(spec)) = (sources.cluster(), kubernetes) {
             observe::contact(shared.metrics(), cluster.contact.clone());
             control = control.with_demand(Some(cluster.demand.clone()));
-            if let Some((writing, outlet, counts)) = cluster.write(&spec, status.as_ref())? {
+            let keeps_webhook = admission.as_ref().is_some_and(|it| it.service.is_some());
+            if let Some((writing, outlet, counts)) = cluster.write(&spec, status.as_ref(), keeps_webhook)? {
+                if let (Some(admission), Some(webhook)) = (&admission, &servers.webhook) {
+                    cluster.keep_webhook(admission, webhook, writing.leadership(), servers.until_stopped());
+                }
                 observe::writing(shared.metrics(), writing.leadership(), counts);
                 control = control.with_outlet(outlet);
                 sources.keep(writing);

@@ -12,6 +12,7 @@
 //! A program of one's own begins with [`Tidegate::builder`].
 
 pub mod admin;
+pub mod admission;
 mod app;
 mod cli;
 pub mod compile;

@@ -21,9 +21,9 @@ use crate::yaml::{self, Entry, FieldError, Node};
 
 pub(crate) use process::needs_restart;
 pub use process::{
-    AccessLogSpec, AddressSpec, Alpn, CacheSpec, FilesSpec, KubernetesSpec, LeaderElectionSpec, ListenerProtocol,
-    ListenerSpec, LogFormat, LogLevel, LogSpec, LogStyle, Process, ShutdownSpec, SourcesSpec, Switch, TlsSpec,
-    TlsVersion,
+    AccessLogSpec, AddressSpec, AdmissionSpec, Alpn, CacheSpec, FilesSpec, KubernetesSpec, LeaderElectionSpec,
+    ListenerProtocol, ListenerSpec, LogFormat, LogLevel, LogSpec, LogStyle, Process, ShutdownSpec, SourcesSpec, Switch,
+    TlsSpec, TlsVersion,
 };
 pub use schema::schema;
 

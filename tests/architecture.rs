@@ -82,6 +82,11 @@ const RULES: &[Rule] = &[
         may_import: &["proxy", "connection", "snapshot", "endpoint", "telemetry"],
         never_sees: &["kube", "k8s_openapi"],
     },
+    Rule {
+        module: &["admission"],
+        may_import: &["admission", "resources", "translate", "model", "snapshot"],
+        never_sees: &["kube", "k8s_openapi", "pingora", "notify"],
+    },
     Rule { module: &["telemetry"], may_import: &["telemetry"], never_sees: &["kube", "k8s_openapi", "pingora"] },
     Rule { module: &["admin"], may_import: &["admin", "telemetry"], never_sees: &["kube", "k8s_openapi", "pingora"] },
     Rule {

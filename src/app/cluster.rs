@@ -5,17 +5,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use kube::Client;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+use super::webhook::{OwnMaker, Webhook};
 use crate::resources::conf::{NodeAddressSpec, StatusSpec};
 use crate::resources::{Batch, ObjectName, Resources};
-use crate::settings::{KubernetesSpec, Settings};
+use crate::settings::{AdmissionSpec, KubernetesSpec, Settings};
 use crate::source::kubernetes::cache::{Cache, CacheWriter, Remembered};
 use crate::source::kubernetes::client::{Access, Contact};
+use crate::source::kubernetes::webhook::{WebhookConfig, WebhookKeeper};
 use crate::source::kubernetes::write::{Counts, Outlet, WriteConfig, Writing};
 use crate::source::kubernetes::{
-    Address, AddressSource, Demand, Election, Kubernetes, NodeAddress, Reads, Replicas, Running, Scope, StatusConfig,
-    Timing,
+    Address, AddressSource, Demand, Election, Kubernetes, Leadership, NodeAddress, Reads, Replicas, Running, Scope,
+    StatusConfig, Timing,
 };
 
 /// Name of this process's own Pod.
@@ -108,8 +110,9 @@ impl Cluster {
         &self,
         spec: &KubernetesSpec,
         status: Option<&StatusSpec>,
+        keeps_webhook: bool,
     ) -> anyhow::Result<Option<(Writing, Outlet, Arc<Counts>)>> {
-        if status.is_none() && !spec.events {
+        if status.is_none() && !spec.events && !keeps_webhook {
             return Ok(None);
         }
         let election = spec.leader_election.on().map(|it| Election {
@@ -120,6 +123,24 @@ impl Cluster {
         let status = status.map(|status| status_config(status, spec)).transpose().context("ingress.status")?;
         let config = WriteConfig { election, identity: identity(), status, events: spec.events };
         Ok(Some(Writing::start(self.client.clone(), config)))
+    }
+
+    /// Keeps the certificate of the webhook, when it is of our own making.
+    pub(super) fn keep_webhook(
+        &self,
+        spec: &AdmissionSpec,
+        webhook: &Webhook,
+        leadership: Leadership,
+        stop: watch::Receiver<bool>,
+    ) {
+        let Some((namespace, service)) = spec.service.as_ref().and_then(|service| service.split_once('/')) else {
+            return;
+        };
+        let names = ["", ".cluster.local"].map(|end| format!("{service}.{namespace}.svc{end}")).to_vec();
+        let maker = Arc::new(OwnMaker { names, current: webhook.current.clone() });
+        let secret = ObjectName::new(namespace, &spec.secret);
+        let config = WebhookConfig { secret, configuration: spec.webhook_configuration.clone() };
+        tokio::spawn(WebhookKeeper::new(self.client.clone(), config, leadership, maker).run(stop));
     }
 
     fn lease_namespace(&self, lease: &str) -> String {

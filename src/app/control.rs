@@ -12,10 +12,11 @@ use tracing::{debug, info, warn};
 
 use super::cluster::Keeper;
 use super::shared::{Report, Shared};
+use crate::admission::review::Base;
 use crate::compile::Compiler;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::model::Touched;
-use crate::resources::{Batch, Changes, Kind, ObjectName, Resources};
+use crate::resources::{Batch, Changes, Kind, Object, ObjectName, Resources};
 use crate::source::kubernetes::write::Outlet;
 use crate::source::kubernetes::{Demand, Note};
 use crate::translate::Translator;
@@ -136,6 +137,7 @@ impl Control {
         let touched = self.translator.apply(&self.resources, &changes);
         self.touched.merge(touched);
         self.note_curious(&changes);
+        self.share_base(&changes);
         let translate = started.elapsed();
         self.ask();
         if self.awaited.is_empty() && self.answered >= self.asked {
@@ -189,6 +191,15 @@ impl Control {
         self.report(noticed, &spent, is_new);
         self.tell_cluster(noticed, is_new);
         self.shared.readiness.set_loaded();
+    }
+
+    /// Gives the webhook the classes and the conf in force.
+    fn share_base(&self, changes: &Changes) {
+        if changes.objects.iter().any(|object| matches!(object.kind, Kind::IngressClass | Kind::Conf)) {
+            let classes = self.resources.ingress_classes.values().cloned().map(Object::IngressClass).collect();
+            let conf = self.resources.conf.clone().map(Object::Conf);
+            self.shared.base.store(Arc::new(Base { classes, conf }));
+        }
     }
 
     /// Remembers which changed Ingresses want to be told when they are live.

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::shared::Shared;
 use super::workers::Counts;
+use crate::admission::server;
 use crate::front::{FrontMetrics, ListenerCounts};
 use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Instance;
@@ -95,6 +96,17 @@ pub(super) fn writing(metrics: &Metrics, leadership: Leadership, counts: Arc<wri
         tell(&family::STATUS_WRITES, &["failed"], counts.status_failures.load(Ordering::Relaxed));
         tell(&family::STATUS_QUEUE, &[], counts.status_waiting.load(Ordering::Relaxed));
         tell(&family::EVENTS, &[], counts.events.load(Ordering::Relaxed));
+    }));
+}
+
+/// The verdicts of the admission webhook.
+pub(super) fn webhook(metrics: &Metrics, counts: Arc<server::Counts>) {
+    metrics.observe(Box::new(move |emit| {
+        for (result, count) in [("allowed", &counts.allowed), ("refused", &counts.refused), ("failed", &counts.failed)]
+        {
+            let value = count.load(Ordering::Relaxed) as f64;
+            emit(Sample { family: &family::ADMISSION_REVIEWS, labels: &[result], value });
+        }
     }));
 }
 

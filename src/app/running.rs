@@ -78,6 +78,11 @@ impl Running {
         self.servers.admin
     }
 
+    /// The address of the admission webhook.
+    pub fn admission(&self) -> Option<SocketAddr> {
+        self.servers.webhook.as_ref().map(|webhook| webhook.address)
+    }
+
     /// Counts the changes of the input that were taken in, whether or not they changed what is served.
     pub fn revision(&self) -> u64 {
         self.shared.revision()

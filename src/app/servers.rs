@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::inspect::Inspector;
 use super::shared::Shared;
+use super::webhook::Webhook;
 use crate::admin::AdminPages;
 use crate::settings::Settings;
 use crate::telemetry::http::Server;
@@ -20,6 +21,8 @@ pub(super) struct Servers {
     pub(super) telemetry: Option<SocketAddr>,
     /// Address of the admin API.
     pub(super) admin: Option<SocketAddr>,
+    /// The admission webhook.
+    pub(super) webhook: Option<Webhook>,
     stop: watch::Sender<bool>,
 }
 
@@ -29,7 +32,7 @@ pub(super) struct Servers {
 /// An address that cannot be bound.
 pub(super) async fn start(settings: &Settings, shared: &Arc<Shared>) -> anyhow::Result<Servers> {
     let stop = watch::Sender::new(false);
-    let mut servers = Servers { telemetry: None, admin: None, stop };
+    let mut servers = Servers { telemetry: None, admin: None, webhook: None, stop };
     if let Some(spec) = settings.process.telemetry.on() {
         let server =
             Server::bind(spec.address).await.with_context(|| format!("telemetry cannot listen on {}", spec.address))?;
@@ -46,6 +49,9 @@ pub(super) async fn start(settings: &Settings, shared: &Arc<Shared>) -> anyhow::
         let pages = AdminPages::new(Arc::new(Inspector::new(shared.clone())), server.local_addr());
         tokio::spawn(server.serve(Arc::new(pages), servers.stopped()));
     }
+    if let Some(spec) = &settings.process.admission {
+        servers.webhook = Some(super::webhook::start(spec, &settings.folder, shared, &servers.stop).await?);
+    }
     Ok(servers)
 }
 
@@ -55,6 +61,11 @@ impl Servers {
     /// Ends them.
     pub(super) fn stop(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// Tells when they end.
+    pub(super) fn until_stopped(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
     }
 
     fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use crate::admission::review::Base;
 use crate::diagnostic::Diagnostic;
 use crate::endpoint::Table;
 use crate::explain::ListenerFacts;
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) listeners: Vec<ListenerFacts>,
     /// Whether traffic is welcome.
     pub(crate) readiness: Arc<Readiness>,
+    /// What the webhook reads Ingresses with.
+    pub(crate) base: ArcSwap<Base>,
     /// What there is to say about the input.
     pub(crate) report: ArcSwap<Report>,
     /// Counts batches taken in.
@@ -55,6 +58,7 @@ impl Shared {
             telemetry,
             listeners,
             readiness: Arc::default(),
+            base: ArcSwap::default(),
             report: ArcSwap::default(),
             revision: watch::Sender::new(0),
         }

@@ -24,6 +24,8 @@ pub struct Process {
     pub telemetry: Switch<AddressSpec>,
     /// Where the read-only API is served, or `off`. Default 127.0.0.1:10255. A change needs a restart.
     pub admin: Switch<AddressSpec>,
+    /// The validating admission webhook; without: none. A change needs a restart.
+    pub admission: Option<AdmissionSpec>,
     /// The access log, or `off`.
     pub access_log: Switch<AccessLogSpec>,
     /// Where objects come from.
@@ -50,6 +52,31 @@ pub struct AddressSpec {
     /// `IP:port`; port 0 lets the system choose.
     #[schemars(with = "String")]
     pub address: SocketAddr,
+}
+
+/// The validating admission webhook: `POST /validate` over HTTPS. See docs/admission.md.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct AdmissionSpec {
+    /// `IP:port`; port 0 lets the system choose.
+    #[schemars(with = "String")]
+    pub address: SocketAddr,
+    /// PEM chain that it is served with, which somebody else renews; looked at every 10 s.
+    #[serde(default)]
+    pub certificate_file: Option<String>,
+    /// PEM key of it.
+    #[serde(default)]
+    pub key_file: Option<String>,
+    /// Without files: the Service `namespace/name` that the API server calls. A certificate for it is made, kept in
+    /// `secret` for all replicas and renewed. Needs `sources.kubernetes`.
+    #[serde(default)]
+    pub service: Option<String>,
+    /// The Secret of that certificate, in the Service's namespace. Default `tidegate-admission`.
+    #[serde(default = "admission_secret")]
+    pub secret: String,
+    /// The ValidatingWebhookConfiguration that the leader writes the certificate's authority into.
+    #[serde(default)]
+    pub webhook_configuration: Option<String>,
 }
 
 /// A socket that clients connect to. A change of name, address, protocol, `alpn` or `minVersion` needs a restart.
@@ -275,6 +302,7 @@ impl Default for Process {
             ],
             telemetry: Switch::On(AddressSpec { address: everywhere(10254) }),
             admin: Switch::On(AddressSpec { address: SocketAddr::from(([127, 0, 0, 1], 10255)) }),
+            admission: None,
             access_log: Switch::On(AccessLogSpec::default()),
             sources: SourcesSpec::default(),
             shutdown: ShutdownSpec::default(),
@@ -310,6 +338,7 @@ impl Process {
             ("listeners", listeners(self) != listeners(new)),
             ("telemetry", self.telemetry != new.telemetry),
             ("admin", self.admin != new.admin),
+            ("admission", self.admission != new.admission),
             ("sources.files", self.sources.files.is_some() != new.sources.files.is_some()),
             ("sources.kubernetes", self.sources.kubernetes != new.sources.kubernetes),
             ("log.format", self.log.format != new.log.format),
@@ -326,6 +355,7 @@ impl Process {
         self.sources.kubernetes = old.sources.kubernetes;
         (self.listeners, self.threads) = (old.listeners, old.threads);
         (self.telemetry, self.admin, self.log.format) = (old.telemetry, old.admin, old.log.format);
+        self.admission = old.admission;
     }
 }
 
@@ -399,6 +429,10 @@ impl LogLevel {
             Self::Trace => "trace",
         }
     }
+}
+
+fn admission_secret() -> String {
+    "tidegate-admission".to_owned()
 }
 
 fn yes() -> bool {

@@ -28,6 +28,7 @@ fn an_empty_file_gives_the_defaults() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one field after the other")]
 fn every_section_is_read() {
     let settings = parse(
         "threads: 2
@@ -35,6 +36,7 @@ listeners:
   - { name: web, address: '127.0.0.1:0', protocol: https, tls: { certificateFile: a.crt, keyFile: a.key, alpn: [http/1.1], minVersion: '1.3' } }
 telemetry: off
 admin: { address: '[::1]:1' }
+admission: { address: '[::1]:2', service: a/b, webhookConfiguration: c }
 accessLog: { path: stderr, format: { nginx: '$remote_addr' } }
 sources:
   files: { paths: [manifests], watch: false }
@@ -61,6 +63,14 @@ defaults: { tries: 2 }
         }],
         telemetry: Switch::Off,
         admin: Switch::On(AddressSpec { address: "[::1]:1".parse().unwrap() }),
+        admission: Some(AdmissionSpec {
+            address: "[::1]:2".parse().unwrap(),
+            certificate_file: None,
+            key_file: None,
+            service: Some("a/b".into()),
+            secret: "tidegate-admission".into(),
+            webhook_configuration: Some("c".into()),
+        }),
         access_log: Switch::On(AccessLogSpec {
             path: "stderr".into(),
             format: LogFormat::Nginx("$remote_addr".into()),

@@ -26,6 +26,7 @@ pub(super) fn faults(process: &Process, conf: &Conf) -> Vec<Fault> {
     addresses(process, &mut faults);
     process.listeners.iter().enumerate().for_each(|(index, listener)| tls(index, listener, &mut faults));
     files(process, &mut faults);
+    admission(process, &mut faults);
     kubernetes(process, &mut faults);
     status(conf, &mut faults);
     access_log(process, &mut faults);
@@ -89,6 +90,29 @@ fn tls(index: usize, listener: &ListenerSpec, faults: &mut Vec<Fault>) {
     if tls.alpn.as_ref().is_some_and(Vec::is_empty) {
         let message = "`alpn` is empty".to_owned();
         faults.push(Fault::new("InvalidConf", field(".alpn"), message, "name `h2`, `http/1.1` or both"));
+    }
+}
+
+fn admission(process: &Process, faults: &mut Vec<Fault>) {
+    let Some(spec) = &process.admission else { return };
+    let mut fault = |field: &str, message: &str, hint| {
+        faults.push(Fault::new("InvalidConf", format!("admission{field}"), message.to_owned(), hint));
+    };
+    match (&spec.certificate_file, &spec.key_file, &spec.service) {
+        (Some(_), Some(_), None) | (None, None, Some(_)) => {}
+        (None, None, None) => {
+            fault("", "there is nothing to serve with", "give `certificateFile` and `keyFile`, or `service`")
+        }
+        (Some(_), None, _) | (None, Some(_), _) => {
+            fault(".certificateFile", "one of `certificateFile` and `keyFile` is missing", "give both");
+        }
+        (Some(_), Some(_), Some(_)) => fault(".service", "both files and `service` are given", "keep one of them"),
+    }
+    if spec.service.as_ref().is_some_and(|service| !is_name(service, 2)) {
+        fault(".service", "it is not a Service", "write `namespace/name`");
+    }
+    if spec.service.is_some() && process.sources.kubernetes.is_none() {
+        fault(".service", "there is no cluster to keep the certificate in", "add `sources.kubernetes`, or give files");
     }
 }
 

@@ -15,6 +15,7 @@ mod state;
 mod status;
 #[cfg(test)]
 mod testing;
+pub mod webhook;
 mod words;
 pub mod write;
 

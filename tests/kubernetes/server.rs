@@ -55,7 +55,13 @@ struct State {
 }
 
 /// Kinds that are written.
-const KINDS: [(&str, &str); 3] = [("leases", "Lease"), ("ingresses", "Ingress"), ("events", "Event")];
+const KINDS: [(&str, &str); 5] = [
+    ("leases", "Lease"),
+    ("ingresses", "Ingress"),
+    ("events", "Event"),
+    ("secrets", "Secret"),
+    ("validatingwebhookconfigurations", "ValidatingWebhookConfiguration"),
+];
 
 /// What is asked for.
 #[derive(Clone)]

@@ -499,3 +499,69 @@ async fn a_kept_state_is_served_until_the_server_is_back() {
         std::fs::remove_file(&file).unwrap();
     }
 }
+
+/// What an API server would call: a webhook of this Service.
+fn configuration() -> Value {
+    serde_json::json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": { "name": "edge" }, "webhooks": [
+            { "name": "a", "clientConfig": { "service": { "namespace": "edge", "name": "hook" } } },
+            { "name": "b", "clientConfig": { "url": "https://elsewhere" } } ] })
+}
+
+/// Replicas serve one certificate, whose authority the leader writes down for the API server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_webhook_of_all_replicas_has_one_certificate() {
+    let server = ApiServer::start().await;
+    server.apply(configuration());
+    let conf = "admission: { address: '127.0.0.1:0', service: edge/hook, webhookConfiguration: edge }\n";
+    let first = Edge::start_with(&server, ", events: false", conf).await;
+    let written = |server: &ApiServer| {
+        let webhooks = server.object("validatingwebhookconfigurations", "edge").unwrap()["webhooks"].clone();
+        webhooks[0]["clientConfig"]["caBundle"].as_str().map(str::to_owned)
+    };
+    server.until(|server| written(server).is_some()).await;
+    let authority = written(&server).unwrap();
+    let second = Edge::start_with(&server, ", events: false", conf).await;
+    for edge in [&first, &second] {
+        let wait = async {
+            while !asks_for(edge, &authority, REVIEWED).await.contains("200 OK") {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.expect("a certificate that the authority signed");
+        let refused = asks_for(edge, &authority, &REVIEWED.replace("/good", "no-slash")).await;
+        assert!(refused.contains("\"allowed\":false") && refused.contains("no-slash"), "{refused}");
+        edge.until_metric("tidegate_admission_reviews_total{result=\"refused\"}", 1.0).await;
+    }
+    assert_eq!(written(&server), Some(authority));
+    let url = server.object("validatingwebhookconfigurations", "edge").unwrap()["webhooks"][1].clone();
+    assert_eq!(url, configuration()["webhooks"][1], "one that calls a URL is not ours");
+    let writes = server.calls().iter().filter(|call| call.starts_with("PUT") && call.contains("webhook")).count();
+    assert_eq!(writes, 1);
+}
+
+const REVIEWED: &str = r#"{ "request": { "uid": "1", "operation": "CREATE", "kind": { "kind": "Ingress" }, "object": {
+    "metadata": { "namespace": "a", "name": "x" }, "spec": { "ingressClassName": "tidegate", "rules": [ { "host": "x.test",
+    "http": { "paths": [ { "path": "/good", "pathType": "Exact", "backend": { "service": { "name": "a", "port": { "number": 80 } } } } ] } } ] } } } }"#;
+
+/// Asks the webhook as an API server does that trusts this bundle; empty when it cannot.
+async fn asks_for(edge: &Edge, bundle: &str, body: &str) -> String {
+    use base64::Engine;
+    use rustls_pki_types::pem::PemObject;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let bundle = base64::prelude::BASE64_STANDARD.decode(bundle).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rustls_pki_types::CertificateDer::from_pem_slice(&bundle).unwrap()).unwrap();
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let stream = tokio::net::TcpStream::connect(edge.running.admission().unwrap()).await.unwrap();
+    let name = "hook.edge.svc".try_into().unwrap();
+    let Ok(mut stream) = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await else {
+        return String::new();
+    };
+    let head =
+        format!("POST /validate HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8(answer).unwrap()
+}

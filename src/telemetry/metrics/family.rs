@@ -181,6 +181,13 @@ pub static STATUS_QUEUE: Family = Family {
 };
 /// Events written to a cluster.
 pub static EVENTS: Family = Family::total("tidegate_events_total", "Events written to the cluster.");
+/// Verdicts of the admission webhook.
+pub static ADMISSION_REVIEWS: Family = Family {
+    name: "tidegate_admission_reviews_total",
+    help: "Verdicts of the admission webhook; failed: requests that got none.",
+    kind: Kind::Counter,
+    labels: &["result"],
+};
 /// When a certificate expires.
 pub static CERTIFICATE_EXPIRY: Family = Family {
     name: "tidegate_certificate_expiry_timestamp_seconds",
@@ -258,6 +265,7 @@ pub(super) static OBSERVED: &[&Family] = &[
     &STATUS_WRITES,
     &STATUS_QUEUE,
     &EVENTS,
+    &ADMISSION_REVIEWS,
     &BUILD_INFO,
     &ACCESS_LOG_DROPPED,
     &ACCESS_LOG_QUEUE_LENGTH,

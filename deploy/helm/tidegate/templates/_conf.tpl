@@ -37,6 +37,13 @@
 {{- $timeout := sub (int $c.terminationGracePeriodSeconds) 15 -}}
 {{- $shutdown := dict "delay" "10s" "timeout" (printf "%ds" (max 1 $timeout)) -}}
 {{- $conf := dict "listeners" (list $http $https) "telemetry" $telemetry "admin" $admin "sources" (dict "kubernetes" $kubernetes) "ingress" $ingress "shutdown" $shutdown -}}
+{{- if $c.admissionWebhooks.enabled -}}
+{{- $admission := dict "address" (include "tidegate.address" (dict "address" $c.listenAddress "port" $c.admissionWebhooks.port)) -}}
+{{- $_ := set $admission "service" (printf "%s/%s-admission" .Release.Namespace (include "tidegate.controller" .)) -}}
+{{- $_ := set $admission "secret" (printf "%s-admission" (include "tidegate.controller" .)) -}}
+{{- $_ := set $admission "webhookConfiguration" (include "tidegate.clusterName" .) -}}
+{{- $_ := set $conf "admission" $admission -}}
+{{- end -}}
 {{- toYaml (mustMergeOverwrite $conf (deepCopy $c.config)) -}}
 {{- end -}}
 
@@ -49,5 +56,5 @@
 {{/* Changes with what tidegate reads at start only, so that nothing else restarts pods. */}}
 {{- define "tidegate.restartChecksum" -}}
 {{- $conf := include "tidegate.conf" . | fromYaml -}}
-{{- pick $conf "threads" "listeners" "telemetry" "admin" "sources" "log" | toJson | sha256sum -}}
+{{- pick $conf "threads" "listeners" "telemetry" "admin" "admission" "sources" "log" | toJson | sha256sum -}}
 {{- end -}}

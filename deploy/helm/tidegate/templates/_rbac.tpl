@@ -42,6 +42,16 @@
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [create]
+{{- if .Values.controller.admissionWebhooks.enabled }}
+# The webhook's certificate.
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [{{ include "tidegate.controller" . }}-admission]
+  verbs: [get, update]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
+{{- end }}
 {{- $published := include "tidegate.publishService" . }}
 {{- if not $published }}
 - apiGroups: [""]
@@ -53,6 +63,11 @@
   resourceNames: [{{ splitList "/" $published | last }}]
   verbs: [get]
 {{- end }}
+{{- end -}}
+
+{{/* Name of what is there once in the cluster. */}}
+{{- define "tidegate.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "tidegate.fullname" .) | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
 {{- define "tidegate.subject" -}}

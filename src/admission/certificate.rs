@@ -1,0 +1,150 @@
+//! What the webhook is served with: a certificate of its own making, or one from files.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwapOption;
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// A chain, its key, and who is to be trusted for it. All PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// Chain, leaf first.
+    pub chain: Vec<u8>,
+    /// Private key of the leaf.
+    pub key: Vec<u8>,
+    /// Authorities, newest first; empty where somebody else tells them.
+    pub authorities: Vec<u8>,
+}
+
+/// Why a pair cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PairError {
+    /// Not PEM, or nothing in it.
+    #[error("not PEM: {0}")]
+    Pem(#[from] rustls_pki_types::pem::Error),
+    /// The key is of no kind that is known, or not that of the leaf.
+    #[error("{0}")]
+    Key(#[from] rustls::Error),
+    /// It cannot be made.
+    #[error("cannot be made: {0}")]
+    Make(#[from] rcgen::Error),
+    /// There is no certificate in the chain, or one that cannot be read.
+    #[error("the chain has no certificate that can be read")]
+    Chain,
+}
+
+/// The certificate in force; it may change while connections go on.
+#[derive(Debug, Default)]
+pub struct Current(ArcSwapOption<CertifiedKey>);
+
+/// How long a certificate of our own making is good.
+const LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// It begins earlier than it is made: clocks differ.
+const SKEW: Duration = Duration::from_secs(3600);
+/// After this share of its life it is made anew, as a fraction of three.
+const RENEWED_AFTER_THIRDS: u32 = 2;
+
+// === impl Pair ===
+
+impl Pair {
+    /// Makes an authority and, signed by it, a certificate for these names. The authority's key is thrown away.
+    ///
+    /// # Errors
+    /// A name that is none.
+    pub fn make(names: &[String], now: SystemTime) -> Result<Self, PairError> {
+        let mut authority = CertificateParams::new(Vec::new())?;
+        authority.distinguished_name.push(DnType::CommonName, "tidegate admission");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        (authority.not_before, authority.not_after) = ((now - SKEW).into(), (now + LIFE).into());
+        let authority_key = KeyPair::generate()?;
+        let trusted = authority.self_signed(&authority_key)?;
+        let mut leaf = CertificateParams::new(names.to_vec())?;
+        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        (leaf.not_before, leaf.not_after) = ((now - SKEW).into(), (now + LIFE).into());
+        let key = KeyPair::generate()?;
+        let signed = leaf.signed_by(&key, &Issuer::new(authority, authority_key))?;
+        Ok(Self {
+            chain: signed.pem().into_bytes(),
+            key: key.serialize_pem().into_bytes(),
+            authorities: trusted.pem().into_bytes(),
+        })
+    }
+
+    /// The same with the authority of an older one besides, for servers that still have that.
+    #[must_use]
+    pub fn after(mut self, old: &Self) -> Self {
+        let newest = CertificateDer::pem_slice_iter(&old.authorities).flatten().next();
+        if let Some(newest) = newest {
+            let text = pem(&newest);
+            self.authorities.extend_from_slice(text.as_bytes());
+        }
+        self
+    }
+
+    /// Whether it is to be made anew.
+    pub fn is_due(&self, now: SystemTime) -> bool {
+        let Some(end) = self.not_after() else { return true };
+        let renewed = end.checked_sub(LIFE / 3 * (3 - RENEWED_AFTER_THIRDS));
+        renewed.is_none_or(|renewed| now >= renewed)
+    }
+
+    fn not_after(&self) -> Option<SystemTime> {
+        let leaf = CertificateDer::pem_slice_iter(&self.chain).next()?.ok()?;
+        let (_, leaf) = x509_parser::parse_x509_certificate(&leaf).ok()?;
+        let seconds = u64::try_from(leaf.validity().not_after.timestamp()).ok()?;
+        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+
+    fn certified(&self) -> Result<CertifiedKey, PairError> {
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(&self.chain).collect::<Result<_, _>>()?;
+        if chain.is_empty() {
+            return Err(PairError::Chain);
+        }
+        let key = rustls::crypto::ring::sign::any_supported_type(&PrivateKeyDer::from_pem_slice(&self.key)?)?;
+        let certified = CertifiedKey::new(chain, key);
+        certified.keys_match()?;
+        Ok(certified)
+    }
+}
+
+/// Keys are shown nowhere.
+impl std::fmt::Debug for Pair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pair").finish_non_exhaustive()
+    }
+}
+
+fn pem(certificate: &CertificateDer<'_>) -> String {
+    use base64::Engine;
+    let text = base64::engine::general_purpose::STANDARD.encode(certificate);
+    let lines: Vec<String> =
+        text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+}
+
+// === impl Current ===
+
+impl Current {
+    /// Puts a pair in force for the handshakes to come.
+    ///
+    /// # Errors
+    /// One that cannot be used; the old one stays.
+    pub fn set(&self, pair: &Pair) -> Result<(), PairError> {
+        self.0.store(Some(Arc::new(pair.certified()?)));
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.load_full()
+    }
+}

@@ -1,0 +1,164 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::compile::{Compiler, CompilerParts};
+use crate::model::Touched;
+use crate::resources::conf::Conf;
+
+fn ingress(name: &str, created: &str, extra: &str) -> Value {
+    let text = format!(
+        r#"{{ "metadata": {{ "namespace": "shop", "name": "{name}", "creationTimestamp": "{created}" }},
+             "spec": {{ "ingressClassName": "tidegate", "rules": [ {{ "host": "shop.test", "http": {{ "paths": [
+               {{ "path": "/{name}", "pathType": "Prefix", "backend": {{ "service": {{ "name": "a", "port": {{ "number": 80 }} }} }} }}
+               {extra} ] }} }} ] }} }}"#
+    );
+    serde_json::from_str(&text).unwrap()
+}
+
+fn path(path: &str, kind: &str) -> String {
+    format!(
+        r#", {{ "path": "{path}", "pathType": "{kind}", "backend": {{ "service": {{ "name": "b", "port": {{ "name": "http" }} }} }} }}"#
+    )
+}
+
+fn create(object: Value) -> Request {
+    let kind = RequestKind { kind: "Ingress".to_owned() };
+    Request { operation: "CREATE".to_owned(), kind, object, ..Request::default() }
+}
+
+fn update(object: Value, old_object: Value) -> Request {
+    Request { operation: "UPDATE".to_owned(), old_object, ..create(object) }
+}
+
+/// A snapshot with these Ingresses.
+fn live(ingresses: impl IntoIterator<Item = Value>) -> Arc<Snapshot> {
+    let mut resources = Resources::default();
+    let events = ingresses.into_iter().map(|it| Event::Apply(Object::from_json(Kind::Ingress, it).unwrap()));
+    resources.apply(events);
+    let mut translator = Translator::new();
+    let touched: Touched = translator.apply(&resources, &resources.all());
+    let mut compiler = Compiler::new(CompilerParts {
+        table: Arc::default(),
+        plugins: Vec::new(),
+        folder: "/nowhere".into(),
+        route_metrics: Box::new(|_| Arc::default()),
+        now: Box::new(|| 0),
+    });
+    let empty = compiler.empty();
+    Arc::new(compiler.compile(translator.model(), &touched, &empty))
+}
+
+fn judged(request: &Request, live: &Snapshot) -> Verdict {
+    review(request, &Base::default(), live)
+}
+
+#[test]
+fn what_would_be_served_is_allowed_whatever_is_missing_yet() {
+    let verdict = judged(&create(ingress("a", "2026-01-01T00:00:00Z", "")), &live([]));
+    assert_eq!(verdict, Verdict::default());
+}
+
+#[test]
+fn what_would_not_be_served_is_refused_with_the_place_and_what_to_do() {
+    let verdict = judged(&create(ingress("a", "2026-01-01T00:00:00Z", &path("no-slash", "Exact"))), &live([]));
+    let refusal = verdict.refusal.unwrap();
+    assert!(refusal.contains("spec.rules[0].http.paths[1]"), "{refusal}");
+    let mut forbidden = ingress("a", "2026-01-01T00:00:00Z", "");
+    forbidden["metadata"]["annotations"] = json!({ "nginx.ingress.kubernetes.io/auth-url": "http://x" });
+    assert!(judged(&create(forbidden), &live([])).refusal.is_some());
+    let malformed = json!({ "metadata": { "name": "a", "namespace": "shop" }, "spec": { "rules": 7 } });
+    assert!(judged(&create(malformed), &live([])).refusal.unwrap().starts_with("it cannot be read"));
+}
+
+#[test]
+fn what_is_served_otherwise_than_written_is_a_warning() {
+    let mut object = ingress("a", "2026-01-01T00:00:00Z", "");
+    object["metadata"]["annotations"] = json!({ "tidegate.io/misspelt": "1" });
+    let verdict = judged(&create(object), &live([]));
+    assert_eq!((verdict.refusal, verdict.warnings.len()), (None, 1));
+    let many: serde_json::Map<String, Value> =
+        (0..50).map(|number| (format!("tidegate.io/x{number}-{}", "y".repeat(300)), json!("1"))).collect();
+    let mut object = ingress("a", "2026-01-01T00:00:00Z", "");
+    object["metadata"]["annotations"] = Value::Object(many);
+    let warnings = judged(&create(object), &live([])).warnings;
+    assert!(warnings.len() <= MAX_WARNINGS && warnings.iter().all(|it| it.chars().count() <= MAX_WARNING + 1));
+}
+
+#[test]
+fn a_path_that_another_object_serves_is_refused_and_ones_own_is_not() {
+    let served = ingress("a", "2026-01-01T00:00:00Z", &path("/shared/", "Prefix"));
+    let live = live([served.clone()]);
+    let verdict = judged(&create(ingress("b", "2026-02-01T00:00:00Z", &path("/shared", "Prefix"))), &live);
+    let refusal = verdict.refusal.unwrap();
+    assert!(
+        refusal.contains("prefix path `/shared` of host `shop.test` is already served by Ingress/shop/a"),
+        "{refusal}"
+    );
+    let verdict = judged(&create(ingress("b", "2026-02-01T00:00:00Z", &path("/shared", "Exact"))), &live);
+    assert_eq!(verdict.refusal, None, "an exact path is another one");
+    let changed = ingress("a", "2026-01-01T00:00:00Z", &path("/shared", "Prefix"));
+    assert_eq!(judged(&update(changed, served), &live).refusal, None);
+    // Nor may an older one take a path away.
+    let verdict = judged(&create(ingress("b", "2025-01-01T00:00:00Z", &path("/shared", "Prefix"))), &live);
+    assert!(verdict.refusal.is_some());
+}
+
+#[test]
+fn what_is_not_ours_or_not_changed_is_let_through() {
+    let bad = ingress("a", "2026-01-01T00:00:00Z", &path("no-slash", "Exact"));
+    let mut foreign = bad.clone();
+    foreign["spec"]["ingressClassName"] = "other".into();
+    assert_eq!(judged(&create(foreign), &live([])).refusal, None);
+    let mut labelled = bad.clone();
+    labelled["metadata"]["labels"] = json!({ "a": "b" });
+    labelled["metadata"]["finalizers"] = json!([]);
+    assert_eq!(judged(&update(labelled, bad.clone()), &live([])), Verdict::default());
+    let delete = Request { operation: "DELETE".to_owned(), ..create(bad.clone()) };
+    assert_eq!(judged(&delete, &live([])), Verdict::default());
+    let other = Request { kind: RequestKind { kind: "Service".to_owned() }, ..create(bad) };
+    assert_eq!(judged(&other, &live([])), Verdict::default());
+}
+
+#[test]
+fn classes_and_conf_are_those_in_force() {
+    let mut object = ingress("a", "2026-01-01T00:00:00Z", &path("no-slash", "Exact"));
+    object["spec"]["ingressClassName"] = "edge".into();
+    let class = json!({ "metadata": { "name": "edge" }, "spec": { "controller": "tidegate.io/ingress-controller" } });
+    let base = Base { classes: vec![Object::from_json(Kind::IngressClass, class).unwrap()], conf: None };
+    assert!(review(&create(object.clone()), &base, &live([])).refusal.is_some());
+    let mut conf = Conf::default();
+    conf.ingress.controllers = vec!["example.com/other".to_owned()];
+    let base = Base { conf: Some(Object::conf(conf, None)), ..base };
+    assert_eq!(review(&create(object), &base, &live([])).refusal, None);
+}
+
+#[test]
+fn the_answer_is_an_admission_review() {
+    let allowed = Verdict { refusal: None, warnings: vec!["w".to_owned()] }.to_json("u");
+    assert_eq!((&allowed["response"]["allowed"], &allowed["response"]["uid"]), (&json!(true), &json!("u")));
+    assert_eq!(allowed["response"]["warnings"], json!(["w"]));
+    let refused = Verdict { refusal: Some("no".to_owned()), warnings: Vec::new() }.to_json("u");
+    assert_eq!(refused["response"]["status"]["message"], "tidegate: no");
+    assert_eq!(refused["apiVersion"], "admission.k8s.io/v1");
+}
+
+/// A measurement, for a release build: `cargo test --release --lib -- --ignored --nocapture review_among`.
+#[test]
+#[ignore = "measures"]
+fn review_among_ten_thousand() {
+    let live = live((0..10_000).map(|number| {
+        let mut object = ingress(&format!("i{number}"), "2026-01-01T00:00:00Z", "");
+        object["spec"]["rules"][0]["host"] = format!("h{number}.test").into();
+        object
+    }));
+    let request = create(ingress("new", "2026-02-01T00:00:00Z", &path("/x", "Exact")));
+    let mut times: Vec<_> = (0..2000)
+        .map(|_| {
+            let begun = std::time::Instant::now();
+            assert_eq!(judged(&request, &live).refusal, None);
+            begun.elapsed()
+        })
+        .collect();
+    times.sort();
+    println!("median {:?}, p99 {:?}", times[1000], times[1980]);
+}
