@@ -4,12 +4,13 @@
 #   KUBEBOX_BIN=…/kubebox tests/kube.sh      # brings one up in a network namespace of its own (root), and takes it away
 #   TIDEGATE_KUBECONFIG=… TIDEGATE_ADMIN_KUBECONFIG=… tests/kube.sh   # uses one that is there; pods must be reachable
 # The shipped manifests are applied, and tidegate runs with their ServiceAccount. What is not here is skipped, loudly.
-# Arguments are names of tests.
+# Arguments are names of tests; default all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+[ $# -gt 0 ] || set -- real conformance
 
 if [ -n "${TIDEGATE_KUBECONFIG:-}" ]; then
-  exec cargo test --test kubernetes -- real conformance "$@"
+  exec cargo test --test kubernetes -- "$@"
 fi
 if [ -z "${KUBEBOX_BIN:-}" ] || [ "$(id -u)" != 0 ]; then
   echo "SKIPPED: no cluster; give TIDEGATE_KUBECONFIG, or KUBEBOX_BIN and root"
@@ -35,4 +36,4 @@ BINARY=$(cargo test --no-run --test kubernetes --message-format=json | sed -n 's
 "$KUBEBOX_BIN" sa --sa tidegate/tidegate --out "$WORK/own.kubeconfig"
 export TIDEGATE_KUBECONFIG=$WORK/own.kubeconfig TIDEGATE_ADMIN_KUBECONFIG=$WORK/kubebox/admin.kubeconfig
 "$KUBEBOX_BIN" exec -- env TIDEGATE_KUBECONFIG="$TIDEGATE_KUBECONFIG" TIDEGATE_ADMIN_KUBECONFIG="$TIDEGATE_ADMIN_KUBECONFIG" \
-  POD_NAMESPACE=tidegate "$BINARY" real conformance "$@"
+  POD_NAMESPACE=tidegate "$BINARY" "$@"

@@ -20,7 +20,7 @@ pub struct Cluster {
 }
 
 /// Where objects of a kind are.
-const PLURALS: [(&str, &str); 7] = [
+const PLURALS: [(&str, &str); 10] = [
     ("Namespace", "/api/v1/namespaces"),
     ("Service", "/api/v1/namespaces/{}/services"),
     ("Secret", "/api/v1/namespaces/{}/secrets"),
@@ -28,6 +28,9 @@ const PLURALS: [(&str, &str); 7] = [
     ("Ingress", "/apis/networking.k8s.io/v1/namespaces/{}/ingresses"),
     ("EndpointSlice", "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices"),
     ("Lease", "/apis/coordination.k8s.io/v1/namespaces/{}/leases"),
+    ("ClusterRole", "/apis/rbac.authorization.k8s.io/v1/clusterroles"),
+    ("ClusterRoleBinding", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"),
+    ("ValidatingWebhookConfiguration", "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"),
 ];
 
 // === impl Cluster ===
@@ -112,8 +115,13 @@ impl Cluster {
 
     /// Makes or changes an object.
     pub async fn apply(&self, object: &Value) {
+        self.try_apply(object).await.unwrap();
+    }
+
+    /// The same, where it may be refused.
+    pub async fn try_apply(&self, object: &Value) -> Result<Value, kube::Error> {
         let path = self.path(object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
-        self.call(Method::PATCH, &format!("{path}?fieldManager=test&force=true"), Some(object)).await.unwrap();
+        self.call(Method::PATCH, &format!("{path}?fieldManager=test&force=true"), Some(object)).await
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, kube::Error> {
@@ -308,5 +316,85 @@ async fn a_change_of_readiness_moves_requests() {
         }
     };
     tokio::time::timeout(PATIENCE, wait).await.expect("one pod is left");
+    cluster.leave().await;
+}
+
+/// What tidegate's account needs besides, for a webhook of its own in this namespace, and the webhook.
+fn webhook(namespace: &str) -> Vec<Value> {
+    let rules = json!([
+        { "apiGroups": ["admissionregistration.k8s.io"], "resources": ["validatingwebhookconfigurations"], "verbs": ["get", "update"] },
+        { "apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create", "update"] },
+        { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"] },
+    ]);
+    let metadata = json!({ "name": namespace });
+    let subject = json!([{ "kind": "ServiceAccount", "name": "tidegate", "namespace": "tidegate" }]);
+    let role = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": namespace });
+    vec![
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": metadata, "rules": rules }),
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": metadata,
+            "roleRef": role, "subjects": subject }),
+        json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": metadata,
+            "webhooks": [{ "name": "validate.tidegate.io", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+                "failurePolicy": "Fail",
+                "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": namespace } },
+                "rules": [{ "apiGroups": ["networking.k8s.io"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["ingresses"] }],
+                "clientConfig": { "service": { "name": "hook", "namespace": namespace, "path": "/validate", "port": 443 } } }] }),
+    ]
+}
+
+/// The API server asks the webhook, by the certificate that the leader made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_webhook_refuses_what_would_not_be_served() {
+    let Some(cluster) = Cluster::enter("hook").await else { return };
+    let namespace = cluster.namespace.clone();
+    for object in webhook(&namespace) {
+        cluster.apply(&object).await;
+    }
+    let conf = format!(
+        "admission: {{ address: '10.249.0.8:0', service: {namespace}/hook, webhookConfiguration: {namespace} }}\n"
+    );
+    let scope = format!(", namespaces: [{namespace}], leaderElection: {{ lease: {namespace}/hook }}");
+    let edge = Edge::begin_as(&cluster.kubeconfig, &scope, &conf).await;
+    let address = edge.running.admission().unwrap();
+    cluster
+        .put(&format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{ name: hook }}\nspec: {{ ports: [ {{ port: 443, targetPort: {0} }} ] }}\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{ name: hook, labels: {{ kubernetes.io/service-name: hook }} }}\naddressType: IPv4\nports: [ {{ name: '', port: {0}, protocol: TCP }} ]\nendpoints: [ {{ addresses: [ {1} ] }} ]\n",
+            address.port(),
+            address.ip()
+        ))
+        .await;
+    let trusts = |configuration: &Value| configuration["webhooks"][0]["clientConfig"]["caBundle"].is_string();
+    cluster.until(&cluster.path("ValidatingWebhookConfiguration", &namespace), trusts).await;
+    let object = |name: &str, path: &str| {
+        let mut object = objects(&ingress(name, &all_of("hook.test", "echo"))).remove(0);
+        object["metadata"]["namespace"] = namespace.clone().into();
+        object["spec"]["rules"][0]["http"]["paths"][0]["path"] = path.into();
+        object
+    };
+    let wait = async {
+        while cluster.try_apply(&object("good", "/a")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("the webhook is reached");
+    let revision = edge.running.revision();
+    tokio::time::timeout(PATIENCE, async {
+        while get(edge.http(), "hook.test", "/a").await.status == 404 {
+            edge.running.after(revision).await;
+        }
+    })
+    .await
+    .expect("it is live");
+    let clash = cluster.try_apply(&object("clash", "/a")).await.unwrap_err().to_string();
+    assert!(clash.contains("already served by Ingress") && clash.contains("tidegate:"), "{clash}");
+    let mut bad = object("bad", "/b");
+    bad["metadata"]["annotations"] = json!({ "tidegate.io/ssl-redirect": "perhaps" });
+    let bad = cluster.try_apply(&bad).await.unwrap_err().to_string();
+    assert!(bad.contains("`perhaps` is not a boolean"), "{bad}");
+    cluster.try_apply(&object("good", "/c")).await.unwrap();
+    for object in webhook(&namespace) {
+        let path = cluster.path(object["kind"].as_str().unwrap(), &namespace);
+        cluster.call(Method::DELETE, &path, None).await.unwrap();
+    }
     cluster.leave().await;
 }
