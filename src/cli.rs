@@ -5,6 +5,9 @@
 
 mod check;
 mod explain;
+mod inspect;
+mod kubectl;
+mod rbac;
 mod report;
 mod routes;
 mod run;
@@ -19,6 +22,7 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::app::Builder;
 use crate::explain::QuestionError;
+use inspect::Topic;
 
 /// A programmable reverse proxy and Kubernetes ingress controller on Pingora.
 #[derive(Debug, Parser)]
@@ -56,6 +60,18 @@ enum Command {
     },
     /// Says where a request would go, and why.
     Explain(ExplainArgs),
+    /// Prints the certificates of a running proxy, and the hosts that they are shown for.
+    Certs(InspectArgs),
+    /// Prints the backends of a running proxy, their endpoints and the state of those.
+    Backends(InspectArgs),
+    /// Prints what a running proxy has to say about its input.
+    Diagnostics(InspectArgs),
+    /// Prints the least rights that the conf needs in a cluster, as manifests.
+    Rbac {
+        /// Who gets them: `namespace/name`.
+        #[arg(long, value_name = "ACCOUNT", default_value = "tidegate/tidegate")]
+        service_account: String,
+    },
     /// Prints the JSON Schema of the conf file, or of a plugin's configuration.
     Schema {
         /// Name of a plugin.
@@ -68,6 +84,17 @@ enum Command {
         /// For which shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// A question to a running proxy.
+#[derive(Debug, clap::Args)]
+struct InspectArgs {
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value_t = TableForm::Table)]
+    output: TableForm,
+    /// Its admin API.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:10255")]
+    admin: String,
 }
 
 /// The request that is to be explained.
@@ -115,6 +142,9 @@ impl Builder {
 }
 
 fn main(builder: Builder) -> ExitCode {
+    if kubectl::is_meant() {
+        return ended(kubectl::run(&builder));
+    }
     let cli = Cli::parse();
     let conf = cli.conf;
     let done = match cli.command.unwrap_or(Command::Run) {
@@ -122,10 +152,18 @@ fn main(builder: Builder) -> ExitCode {
         Command::Check { deny_warnings, output } => check::check(&builder, conf.as_deref(), deny_warnings, output),
         Command::Routes { output, admin } => routes::routes(&builder, conf.as_deref(), output, admin.as_deref()),
         Command::Explain(args) => explain::explain(&builder, conf.as_deref(), &args),
+        Command::Certs(it) => inspect::inspect(Topic::Certificates, &it.admin, it.output),
+        Command::Backends(it) => inspect::inspect(Topic::Backends, &it.admin, it.output),
+        Command::Diagnostics(it) => inspect::inspect(Topic::Diagnostics, &it.admin, it.output),
+        Command::Rbac { service_account } => rbac::rbac(conf.as_deref(), &service_account),
         Command::Schema { plugin } => schema(&builder, plugin.as_deref()),
         Command::Version => print(concat!("tidegate ", env!("CARGO_PKG_VERSION"), "\n")).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => completions(shell),
     };
+    ended(done)
+}
+
+fn ended(done: anyhow::Result<ExitCode>) -> ExitCode {
     done.unwrap_or_else(|error| {
         eprintln!("tidegate: {error:#}");
         if error.is::<QuestionError>() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }

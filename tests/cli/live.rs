@@ -200,3 +200,51 @@ fn a_proxy_that_is_not_there_is_told() {
     assert!(done.err.contains(admin.trim_start_matches("http://")), "{}", done.err);
     run(it.path(), &["explain", "GET", "http://a.test/", "--admin", "not a url"]).exits(1);
 }
+
+/// A folder with the program under the name of a plugin of kubectl, and a kubectl that knows one Pod.
+fn plugin(admin: &str) -> TempDir {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let port = admin.rsplit_once(':').unwrap().1;
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >>\"$0.calls\"\ncase \"$*\" in\n*'get pods'*) echo pod/one ;;\n*port-forward*) echo 'Forwarding from 127.0.0.1:{port} -> 10255'; exec sleep 60 ;;\nesac\n"
+    );
+    let it = folder(&[("kubectl", &script)]);
+    let kubectl = it.path().join("kubectl");
+    std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).unwrap();
+    symlink(env!("CARGO_BIN_EXE_tidegate"), it.path().join("kubectl-tidegate")).unwrap();
+    it
+}
+
+#[test]
+fn under_the_name_of_a_kubectl_plugin_it_asks_a_pod() {
+    let (_it, serving) = serving(&demo());
+    let plugin = plugin(&serving.told("admin")[0]);
+    let ask = |arguments: &[&str]| {
+        let path = format!("{}:{}", plugin.path().display(), std::env::var("PATH").unwrap());
+        let output = Command::new(plugin.path().join("kubectl-tidegate")).args(arguments).env("PATH", path).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(ask(&["routes"]).contains("/api"), "{}", ask(&["routes"]));
+    assert!(ask(&["certs"]).contains("VALID UNTIL"));
+    assert!(ask(&["backends"]).contains("blue"));
+    assert_eq!(ask(&["diagnostics"]), "no findings\n");
+    assert!(ask(&["explain", "GET", "http://any.test/api/x"]).contains("answer"));
+    ask(&["--namespace", "edge", "--context", "c; rm", "--pod", "two", "routes", "-o", "json"]);
+    let calls = std::fs::read_to_string(plugin.path().join("kubectl.calls")).unwrap();
+    assert!(calls.contains("--namespace tidegate get pods"), "{calls}");
+    assert!(calls.ends_with("--namespace edge --context c; rm port-forward pod/two :10255\n"), "{calls}");
+}
+
+#[test]
+fn a_running_proxy_tells_of_certificates_backends_and_findings() {
+    let (it, serving) = serving(&demo());
+    let admin = &serving.told("admin")[0];
+    let ask = |what: &str, form: &str| run(it.path(), &[what, "--admin", admin, "-o", form]);
+    for what in ["certs", "backends", "diagnostics"] {
+        assert!(serde_json::from_str::<Value>(&ask(what, "json").out).unwrap().is_array(), "{what}");
+        assert_eq!(ask(what, "yaml").code, Some(0), "{what}");
+    }
+    assert!(ask("backends", "table").out.contains("IN FLIGHT"));
+}

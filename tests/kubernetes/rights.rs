@@ -1,5 +1,5 @@
-//! The rights that are shipped are those that are used: every call that tidegate makes is granted, and every grant is
-//! used by a call. The program runs as a process, since its Pod's name comes from the environment.
+//! The rights that are shipped are those that are used, and those that `tidegate rbac` prints: every call that tidegate
+//! makes is granted, and every grant is used by a call. The program runs as a process, since its Pod's name comes from the environment.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,7 +17,7 @@ type Rights = BTreeSet<String>;
 /// The program, killed when it is dropped.
 struct Program {
     process: Child,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Program {
@@ -31,7 +31,16 @@ impl Program {
         std::fs::write(&file, conf).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command.arg("run").arg("--conf").arg(&file).env("POD_NAME", "one").env("POD_NAMESPACE", "edge");
-        Self { process: command.stdout(Stdio::null()).spawn().unwrap(), _folder: folder }
+        Self { process: command.stdout(Stdio::null()).spawn().unwrap(), folder }
+    }
+
+    /// What `tidegate rbac` prints for the same conf.
+    fn printed(&self) -> Rights {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.arg("rbac").arg("--conf").arg(self.folder.path().join("tidegate.yaml"));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        rights_of(&String::from_utf8(output.stdout).unwrap())
     }
 }
 
@@ -44,9 +53,12 @@ impl Drop for Program {
 
 /// What the roles of rendered manifests grant.
 fn granted(file: &str) -> Rights {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    rights_of(&std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap())
+}
+
+fn rights_of(text: &str) -> Rights {
     let mut rights = Rights::new();
-    for role in objects(&text).iter().filter(|it| it["kind"] == "ClusterRole" || it["kind"] == "Role") {
+    for role in objects(text).iter().filter(|it| it["kind"] == "ClusterRole" || it["kind"] == "Role") {
         for rule in role["rules"].as_array().unwrap() {
             let each = |field: &str| rule[field].as_array().unwrap().iter().map(|it| it.as_str().unwrap().to_owned());
             for (group, resource) in
@@ -118,8 +130,9 @@ async fn behind_a_load_balancer() {
     front["spec"]["type"] = "LoadBalancer".into();
     front["status"] = json!({ "loadBalancer": { "ingress": [{ "ip": "192.0.2.1" }] } });
     server.apply(front);
-    let _program = Program::start(&server, "", "publishService: tidegate/tidegate-controller");
+    let program = Program::start(&server, "", "publishService: tidegate/tidegate-controller");
     let mut rights = granted("tests/deploy/kustomize/load-balancer.yaml");
+    assert_eq!(program.printed(), rights);
     // For findings about classes and Services; the other kinds show that it is done.
     assert!(rights.remove("get networking.k8s.io/ingressclasses"));
     until_all_is_used(&server, &rights).await;
@@ -136,8 +149,9 @@ async fn on_the_network_of_the_nodes() {
     server.apply(pod);
     let addresses = json!([{ "type": "InternalIP", "address": "192.0.2.5" }]);
     server.apply(json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "node" }, "status": { "addresses": addresses } }));
-    let _program = Program::start(&server, "", "nodeAddresses: internal");
+    let program = Program::start(&server, "", "nodeAddresses: internal");
     let mut rights = granted("tests/deploy/kustomize/host-network.yaml");
+    assert_eq!(program.printed(), rights);
     for rare in ["get networking.k8s.io/ingressclasses", "get /services"] {
         assert!(rights.remove(rare), "{rare}");
     }
@@ -149,7 +163,8 @@ async fn with_namespaces_chosen_by_labels() {
     let server = ApiServer::start().await;
     server.apply(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "default", "labels": { "team": "a" } } }));
     let _echo = furnish(&server).await;
-    let _program = Program::start(&server, ", namespaceSelector: team=a", "addresses: [192.0.2.1]");
+    let program = Program::start(&server, ", namespaceSelector: team=a", "addresses: [192.0.2.1]");
+    assert!(program.printed().is_subset(&granted("tests/deploy/helm/selected/expected.yaml")));
     let rights = granted("tests/deploy/helm/selected/expected.yaml");
     let (wanted, all) = (["list /namespaces", "watch /namespaces"].map(str::to_owned), rights);
     assert!(wanted.iter().all(|right| all.contains(right)), "{all:?}");

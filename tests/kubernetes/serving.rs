@@ -565,3 +565,32 @@ async fn asks_for(edge: &Edge, bundle: &str, body: &str) -> String {
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8(answer).unwrap()
 }
+
+/// `check`, `routes` and `explain` read a cluster as they read files.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offline_commands_look_at_the_cluster_once() {
+    let echo = Echo::start("a").await;
+    let server = ApiServer::start().await;
+    let (secret, _) = tls_secret("cert", &["a.test"]);
+    let routes = tls_route("a", "a.test", "cert") + &ingress("b", "b.test", &[("/", "nowhere")]);
+    put(&server, &(routes + &service("a", &[echo.address]) + &secret));
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("kube.yaml"), kubeconfig(&server)).unwrap();
+    let file = folder.path().join("t.yaml");
+    std::fs::write(&file, "sources: { kubernetes: { kubeconfig: kube.yaml } }\n").unwrap();
+    let run = async |arguments: &'static [&'static str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(arguments).arg("--conf").arg(&file);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = run(&["check"]).await;
+    assert!(code == Some(1) && text.contains("there is no Service `default/nowhere`"), "{text}");
+    let (_, text) = run(&["routes"]).await;
+    assert!(text.contains("a.test") && text.contains("1/1"), "{text}");
+    let (_, text) = run(&["explain", "GET", "https://a.test/x"]).await;
+    assert!(text.contains("default/cert"), "the Secret was fetched: {text}");
+    server.refuse("ingresses", StatusCode::FORBIDDEN);
+    let (code, text) = run(&["check"]).await;
+    assert!(code == Some(1) && text.contains("cannot be listed"), "{text}");
+}
