@@ -218,7 +218,7 @@ fn plugin(admin: &str) -> TempDir {
 #[test]
 fn under_the_name_of_a_kubectl_plugin_it_asks_a_pod() {
     let (_it, serving) = serving(&demo());
-    let plugin = plugin(&serving.told("admin")[0]);
+    let plugin = plugin(serving.told("admin")[0]);
     let ask = |arguments: &[&str]| {
         let path = format!("{}:{}", plugin.path().display(), std::env::var("PATH").unwrap());
         let output = Command::new(plugin.path().join("kubectl-tidegate")).args(arguments).env("PATH", path).output();
