@@ -2,10 +2,14 @@
 //! tidegate writes to a cluster: who leads, the status of Ingresses, events.
 
 pub mod client;
-pub mod events;
-pub mod leader;
+mod events;
+mod leader;
 mod pace;
-pub mod status;
+mod status;
 #[cfg(test)]
 mod testing;
 pub mod write;
+
+pub use events::Note;
+pub use leader::{Election, Leadership, Timing};
+pub use status::{Address, AddressSource, NodeAddress, Replicas, Served, StatusConfig};

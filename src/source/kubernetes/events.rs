@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -22,6 +23,7 @@ use tracing::debug;
 
 use super::leader::{FIELD_MANAGER, Leadership};
 use super::pace::Pace;
+use super::write::Counts;
 use crate::diagnostic::{Diagnostic, Severity};
 
 /// What is told of an object.
@@ -42,16 +44,17 @@ pub struct Note {
 }
 
 /// Everything there is to say now.
-pub type Findings = Arc<Vec<Diagnostic>>;
+pub(super) type Findings = Arc<Vec<Diagnostic>>;
 
 /// Writes events while it may; see [`EventWriter::run`].
-pub struct EventWriter {
+pub(super) struct EventWriter {
     client: Client,
     instance: String,
     leadership: Leadership,
     pace: Pace,
     /// What was told, and when it was last found.
     told: BTreeMap<Note, Instant>,
+    counts: Arc<Counts>,
 }
 
 const PER_SECOND: u32 = 5;
@@ -103,12 +106,12 @@ impl Note {
 
 impl EventWriter {
     /// Prepares to write; `instance` names this process.
-    pub fn new(client: Client, instance: String, leadership: Leadership) -> Self {
-        Self { client, instance, leadership, pace: Pace::new(PER_SECOND, BURST), told: BTreeMap::new() }
+    pub(super) fn new(client: Client, instance: String, leadership: Leadership, counts: Arc<Counts>) -> Self {
+        Self { client, instance, leadership, pace: Pace::new(PER_SECOND, BURST), told: BTreeMap::new(), counts }
     }
 
     /// Writes until `stop` turns true or nobody has anything to say any more.
-    pub async fn run(
+    pub(super) async fn run(
         mut self,
         mut findings: watch::Receiver<Findings>,
         mut notes: mpsc::Receiver<Note>,
@@ -176,7 +179,10 @@ impl EventWriter {
         let event = self.event(note, namespace, regarding);
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         match api.create(&params, &event).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.counts.events.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
             // The same was told before, by this replica or another.
             Err(Error::Api(status)) if status.code == 409 => Ok(()),
             Err(error) => Err(error),

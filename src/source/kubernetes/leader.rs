@@ -26,8 +26,6 @@ pub struct Election {
     pub namespace: String,
     /// Name of the Lease.
     pub name: String,
-    /// Who this is: unique to the process, not only to the Pod, so that a restarted one is not taken for its past.
-    pub identity: String,
     /// The spans.
     pub timing: Timing,
 }
@@ -39,12 +37,16 @@ pub struct Leadership {
 }
 
 /// Runs for a Lease; see [`Elector::run`].
-pub struct Elector {
+pub(super) struct Elector {
     election: Election,
+    identity: String,
     leases: Api<Lease>,
     candidate: Candidate,
     held_until: watch::Sender<Option<Instant>>,
 }
+
+/// Longer than any process runs.
+const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// Who writes with this name, in `managedFields`.
 pub(super) const FIELD_MANAGER: &str = "tidegate";
@@ -52,6 +54,14 @@ pub(super) const FIELD_MANAGER: &str = "tidegate";
 // === impl Leadership ===
 
 impl Leadership {
+    /// That of a process which needs no Lease.
+    pub(super) fn unchallenged() -> Self {
+        let (held_until, receiver) = watch::channel(Some(Instant::now() + FOREVER));
+        // The last word stays readable without a sender.
+        drop(held_until);
+        Self { held_until: receiver }
+    }
+
     /// Whether this process may write now.
     pub fn is_held(&self) -> bool {
         self.held_until.borrow().is_some_and(|until| Instant::now() < until)
@@ -60,7 +70,7 @@ impl Leadership {
     /// Resolves when this process may write; never, when the election has ended.
     pub async fn gained(&mut self) {
         let is_held = |until: &Option<Instant>| until.is_some_and(|until| Instant::now() < until);
-        if self.held_until.wait_for(is_held).await.is_err() {
+        if self.held_until.wait_for(is_held).await.is_err() && !self.is_held() {
             std::future::pending::<()>().await;
         }
     }
@@ -69,16 +79,17 @@ impl Leadership {
 // === impl Elector ===
 
 impl Elector {
-    /// Prepares an election, and the handle that tells its outcome.
-    pub fn new(client: Client, election: Election) -> (Self, Leadership) {
+    /// Prepares an election, and the handle that tells its outcome. The identity is unique to the process, not only
+    /// to the Pod, so that a restarted one is not taken for its past.
+    pub(super) fn new(client: Client, election: Election, identity: String) -> (Self, Leadership) {
         let (held_until, receiver) = watch::channel(None);
         let leases = Api::namespaced(client, &election.namespace);
-        let candidate = Candidate::new(election.identity.clone(), election.timing);
-        (Self { election, leases, candidate, held_until }, Leadership { held_until: receiver })
+        let candidate = Candidate::new(identity.clone(), election.timing);
+        (Self { election, identity, leases, candidate, held_until }, Leadership { held_until: receiver })
     }
 
     /// Runs for the Lease until `stop` turns true, then gives it back.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         loop {
             let was_held = self.is_held();
             // A failed attempt changes nothing; the hold runs out by itself.
@@ -134,7 +145,7 @@ impl Elector {
         };
         *spec = LeaseSpec {
             acquire_time: Some(now),
-            holder_identity: Some(self.election.identity.clone()),
+            holder_identity: Some(self.identity.clone()),
             lease_transitions: Some(transitions),
             ..LeaseSpec::default()
         };
@@ -160,7 +171,7 @@ impl Elector {
         let given_back = async {
             let Some(mut lease) = self.leases.get_opt(&self.election.name).await? else { return Ok(()) };
             let spec = lease.spec.get_or_insert_default();
-            if spec.holder_identity.as_ref() != Some(&self.election.identity) {
+            if spec.holder_identity.as_ref() != Some(&self.identity) {
                 return Ok(());
             }
             spec.holder_identity = Some(String::new());

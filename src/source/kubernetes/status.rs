@@ -10,6 +10,7 @@ mod cluster;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -20,6 +21,7 @@ use tracing::{debug, info, warn};
 
 use super::leader::Leadership;
 use super::pace::Pace;
+use super::write::Counts;
 use crate::resources::ObjectName;
 pub use address::{Address, NodeAddress};
 use cluster::Cluster;
@@ -55,19 +57,17 @@ pub enum AddressSource {
     Nodes(NodeAddress),
 }
 
-/// The Pods of this controller.
+/// The Pods of this controller: those with the labels of this process's own Pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replicas {
     /// Their namespace.
     pub namespace: String,
-    /// Their labels, as a label selector.
-    pub selector: String,
     /// Name of this process's own Pod.
     pub own: String,
 }
 
 /// Writes status while it may; see [`StatusWriter::run`].
-pub struct StatusWriter {
+pub(super) struct StatusWriter {
     cluster: Cluster,
     config: StatusConfig,
     leadership: Leadership,
@@ -78,6 +78,7 @@ pub struct StatusWriter {
     wanted: Option<Vec<Address>>,
     /// Ingresses to be looked at.
     queue: BTreeMap<ObjectName, Attempt>,
+    counts: Arc<Counts>,
 }
 
 /// An entry of the queue.
@@ -103,7 +104,7 @@ const CLEARED_AT_ONCE: usize = 16;
 
 impl StatusWriter {
     /// Prepares to write.
-    pub fn new(client: Client, config: StatusConfig, leadership: Leadership) -> Self {
+    pub(super) fn new(client: Client, config: StatusConfig, leadership: Leadership, counts: Arc<Counts>) -> Self {
         Self {
             cluster: Cluster::new(client),
             pace: Pace::new(config.writes_per_second, BURST),
@@ -112,11 +113,12 @@ impl StatusWriter {
             known: BTreeMap::new(),
             wanted: None,
             queue: BTreeMap::new(),
+            counts,
         }
     }
 
     /// Writes until `stop` turns true; then clears, if that was chosen and this is the last replica.
-    pub async fn run(mut self, mut served: watch::Receiver<Served>, mut stop: watch::Receiver<bool>) {
+    pub(super) async fn run(mut self, mut served: watch::Receiver<Served>, mut stop: watch::Receiver<bool>) {
         loop {
             tokio::select! {
                 () = self.leadership.gained() => {}
@@ -147,6 +149,7 @@ impl StatusWriter {
                 refreshes += 1;
                 next_refresh = Instant::now() + self.config.refresh;
             }
+            self.counts.status_waiting.store(self.queue.len() as u64, Ordering::Relaxed);
             let due = self.next_due();
             let wake = due.as_ref().map_or(next_refresh, |(at, _)| (*at).min(next_refresh));
             tokio::select! {
@@ -167,22 +170,24 @@ impl StatusWriter {
 
     /// Looks up the addresses again, and all Ingresses when `everything` is to be compared.
     async fn refresh(&mut self, everything: bool) {
+        self.look_up_addresses().await;
+        if everything {
+            match within(self.cluster.statuses(&self.config.namespaces)).await {
+                Ok(known) => self.known = known,
+                Err(error) => warn!(error = %error, "statuses not listed"),
+            }
+        }
+    }
+
+    async fn look_up_addresses(&mut self) {
         match within(self.cluster.addresses(&self.config)).await {
             Ok(found) if found.is_empty() => debug!("no address to publish yet"),
+            Ok(found) if self.wanted.as_ref() == Some(&found) => {}
             Ok(found) => {
-                if self.wanted.as_ref() != Some(&found) {
-                    info!(addresses = ?found, "addresses to publish");
-                }
+                info!(addresses = ?found, "addresses to publish");
                 self.wanted = Some(found);
             }
             Err(error) => warn!(error = %error, "addresses not found out; statuses stay as they are"),
-        }
-        if !everything {
-            return;
-        }
-        match within(self.cluster.statuses(&self.config.namespaces)).await {
-            Ok(known) => self.known = known,
-            Err(error) => warn!(error = %error, "statuses not listed"),
         }
     }
 
@@ -222,6 +227,7 @@ impl StatusWriter {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
         };
+        self.counts.status_failures.fetch_add(1, Ordering::Relaxed);
         let failures = attempt.failures.saturating_add(1);
         let backoff = backoff(failures);
         let object = format!("Ingress/{}/{}", name.namespace, name.name);
@@ -234,7 +240,9 @@ impl StatusWriter {
         if !self.known.contains_key(name) && self.cluster.status(name).await? == wanted {
             return Ok(());
         }
-        self.cluster.write(name, wanted).await
+        self.cluster.write(name, wanted).await?;
+        self.counts.status_writes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Takes the addresses back, unless another replica goes on serving.

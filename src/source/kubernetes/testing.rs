@@ -84,9 +84,13 @@ impl Server {
     /// Resolves when what is asked of the server holds; it is asked after each call.
     pub(super) async fn until(&self, holds: impl Fn(&Self) -> bool) {
         let mut calls = self.calls.subscribe();
-        while !holds(self) {
-            calls.changed().await.unwrap();
-        }
+        let held = async {
+            while !holds(self) {
+                calls.changed().await.unwrap();
+            }
+        };
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(20), held).await;
+        assert!(waited.is_ok(), "it never held; calls: {:?}", self.state.lock().unwrap().log);
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -98,7 +102,13 @@ impl Server {
         let answer = match status {
             200 => answer,
             code => {
-                json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "as asked", "reason": "", "code": code })
+                let reason = match code {
+                    404 => "NotFound",
+                    409 => "Conflict",
+                    429 => "TooManyRequests",
+                    _ => "InternalError",
+                };
+                json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "as asked", "reason": reason, "code": code })
             }
         };
         let mut response = Response::new(Full::from(answer.to_string()));
@@ -121,7 +131,7 @@ impl State {
                 let items = self.under(path);
                 // A path of an even depth names an object, of an odd one a list.
                 let depth = path.trim_start_matches("/apis/").trim_start_matches("/api/").split('/').count();
-                let is_list = !items.is_empty() || path.starts_with("/api/") == (depth % 2 == 0);
+                let is_list = !items.is_empty() || path.starts_with("/api/") == depth.is_multiple_of(2);
                 let list = json!({ "kind": "List", "apiVersion": "v1", "metadata": { "resourceVersion": "1" }, "items": items });
                 if is_list { (200, list) } else { (404, Value::Null) }
             }

@@ -3,12 +3,16 @@
 //! Whoever publishes tells an [`Outlet`] what is served and what there is to say; telling never waits. At stop the
 //! writers end before the Lease is given back.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::warn;
+
+use crate::diagnostic::Diagnostic;
 
 use super::events::{EventWriter, Findings, Note};
 use super::leader::{Election, Elector, Leadership};
@@ -17,12 +21,27 @@ use super::status::{Served, StatusConfig, StatusWriter};
 /// What is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteConfig {
-    /// Who writes.
-    pub election: Election,
+    /// Who writes; `None`: this process, without asking.
+    pub election: Option<Election>,
+    /// Name of this process: unique, also among its restarts.
+    pub identity: String,
     /// Status of Ingresses; `None`: none is written.
     pub status: Option<StatusConfig>,
     /// Whether events are written.
     pub events: bool,
+}
+
+/// What was written, for metrics.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Statuses written.
+    pub status_writes: AtomicU64,
+    /// Attempts to write a status that failed; they are made again.
+    pub status_failures: AtomicU64,
+    /// Ingresses whose status is to be written.
+    pub status_waiting: AtomicU64,
+    /// Events written.
+    pub events: AtomicU64,
 }
 
 /// Takes what is to be written.
@@ -59,7 +78,7 @@ impl Outlet {
     }
 
     /// Says what there is to say about the input.
-    pub fn findings(&self, findings: Findings) {
+    pub fn findings(&self, findings: Arc<Vec<Diagnostic>>) {
         self.findings.send_replace(findings);
     }
 
@@ -74,23 +93,28 @@ impl Outlet {
 
 impl Writing {
     /// Starts to write as this process's turn comes.
-    pub fn start(client: Client, config: WriteConfig) -> (Self, Outlet) {
+    pub fn start(client: Client, config: WriteConfig) -> (Self, Outlet, Arc<Counts>) {
+        let counts = Arc::new(Counts::default());
         let (served, served_told) = watch::channel(Served::default());
         let (findings, findings_told) = watch::channel(Findings::default());
         let (notes, notes_told) = mpsc::channel(MAX_NOTES);
         let (stop, stopped) = watch::channel(false);
         let (done, is_done) = watch::channel(false);
-        let instance = config.election.identity.clone();
-        let (elector, leadership) = Elector::new(client.clone(), config.election);
         let (yield_lease, yielded) = watch::channel(false);
-        let elected = tokio::spawn(elector.run(yielded));
+        let (leadership, elected) = match config.election {
+            Some(election) => {
+                let (elector, leadership) = Elector::new(client.clone(), election, config.identity.clone());
+                (leadership, Some(tokio::spawn(elector.run(yielded))))
+            }
+            None => (Leadership::unchallenged(), None),
+        };
         let mut writers = Vec::new();
         if let Some(status) = config.status {
-            let writer = StatusWriter::new(client.clone(), status, leadership.clone());
+            let writer = StatusWriter::new(client.clone(), status, leadership.clone(), counts.clone());
             writers.push(tokio::spawn(writer.run(served_told, stopped.clone())));
         }
         if config.events {
-            let writer = EventWriter::new(client, instance, leadership.clone());
+            let writer = EventWriter::new(client, config.identity, leadership.clone(), counts.clone());
             writers.push(tokio::spawn(writer.run(findings_told, notes_told, stopped.clone())));
         }
         tokio::spawn(async move {
@@ -102,10 +126,12 @@ impl Writing {
                 warn!("writing to the cluster cut off");
             }
             yield_lease.send_replace(true);
-            let _ = elected.await;
+            if let Some(elected) = elected {
+                let _ = elected.await;
+            }
             done.send_replace(true);
         });
-        (Self { leadership, stop, done: is_done }, Outlet { served, findings, notes })
+        (Self { leadership, stop, done: is_done }, Outlet { served, findings, notes }, counts)
     }
 
     /// Tells whether this process leads.

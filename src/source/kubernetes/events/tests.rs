@@ -13,8 +13,8 @@ async fn leader(server: &Server) -> (Leadership, watch::Sender<bool>) {
     let second = Duration::from_secs(1);
     let timing = Timing { duration: second * 15, renew: second, give_up: second * 10 };
     let text = |text: &str| text.to_owned();
-    let election = Election { namespace: text("edge"), name: text("lease"), identity: text("me"), timing };
-    let (elector, mut leadership) = Elector::new(server.client(), election);
+    let election = Election { namespace: text("edge"), name: text("lease"), timing };
+    let (elector, mut leadership) = Elector::new(server.client(), election, text("me"));
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(elector.run(stopped));
     leadership.gained().await;
@@ -40,7 +40,7 @@ async fn a_finding_is_told_once_on_its_object_whoever_tells_it() {
     put_ingress(&server, "last");
     let (leadership, _stop) = leader(&server).await;
     for replica in ["one", "two"] {
-        let mut writer = EventWriter::new(server.client(), replica.to_owned(), leadership.clone());
+        let mut writer = EventWriter::new(server.client(), replica.to_owned(), leadership.clone(), Arc::default());
         let findings = vec![finding("shop", "there is no Service `a`"), finding("gone", "there is no Service `b`")];
         let (sender, mut receiver) = watch::channel(Findings::new(findings));
         writer.tell_all(&mut receiver).await;
@@ -65,7 +65,7 @@ async fn only_the_leader_tells() {
     let (leadership, stop) = leader(&server).await;
     stop.send_replace(true);
     server.until(|_| !leadership.is_held()).await;
-    let mut writer = EventWriter::new(server.client(), "one".to_owned(), leadership);
+    let mut writer = EventWriter::new(server.client(), "one".to_owned(), leadership, Arc::default());
     let (_sender, mut receiver) = watch::channel(Findings::new(vec![finding("shop", "x")]));
     writer.tell_all(&mut receiver).await;
     assert_eq!(events(&server), [] as [serde_json::Value; 0]);
@@ -76,7 +76,7 @@ async fn an_ingress_is_told_that_it_is_live() {
     let server = Server::start().await;
     put_ingress(&server, "shop");
     let (leadership, _stop) = leader(&server).await;
-    let mut writer = EventWriter::new(server.client(), "one".to_owned(), leadership);
+    let mut writer = EventWriter::new(server.client(), "one".to_owned(), leadership, Arc::default());
     writer.tell(Note::live(&"shop".into(), &"shop".into(), 7, Duration::from_millis(12))).await;
     let told = events(&server);
     assert_eq!(told[0]["note"], "live in 12 ms at generation 7");

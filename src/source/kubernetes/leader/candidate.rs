@@ -54,6 +54,15 @@ pub(super) struct Candidate {
     held_until: Option<Instant>,
 }
 
+// === impl Timing ===
+
+impl Timing {
+    /// Spans that fit a duration: a third of it to renew, two thirds to give up; a write may take the rest.
+    pub fn new(duration: Duration) -> Self {
+        Self { duration, renew: duration / 3, give_up: duration * 2 / 3 }
+    }
+}
+
 // === impl Candidate ===
 
 impl Candidate {

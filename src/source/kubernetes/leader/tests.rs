@@ -5,11 +5,10 @@ use crate::source::kubernetes::testing::Server;
 
 const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/edge/leases/tidegate-leader";
 
-fn election(identity: &str) -> Election {
+fn election() -> Election {
     Election {
         namespace: "edge".to_owned(),
         name: "tidegate-leader".to_owned(),
-        identity: identity.to_owned(),
         timing: Timing {
             duration: Duration::from_secs(15),
             renew: Duration::from_millis(200),
@@ -26,7 +25,7 @@ fn holder(server: &Server) -> String {
 #[tokio::test]
 async fn the_first_makes_the_lease_renews_it_and_gives_it_back() {
     let server = Server::start().await;
-    let (elector, mut leadership) = Elector::new(server.client(), election("one"));
+    let (elector, mut leadership) = Elector::new(server.client(), election(), "one".to_owned());
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(elector.run(stopped));
     leadership.gained().await;
@@ -42,11 +41,11 @@ async fn the_first_makes_the_lease_renews_it_and_gives_it_back() {
 #[tokio::test]
 async fn another_waits_and_takes_over_when_the_lease_is_given_back() {
     let server = Server::start().await;
-    let (first, mut first_leads) = Elector::new(server.client(), election("one"));
+    let (first, mut first_leads) = Elector::new(server.client(), election(), "one".to_owned());
     let (stop, stopped) = watch::channel(false);
     let first = tokio::spawn(first.run(stopped));
     first_leads.gained().await;
-    let (second, mut second_leads) = Elector::new(server.client(), election("two"));
+    let (second, mut second_leads) = Elector::new(server.client(), election(), "two".to_owned());
     let (_keep, never) = watch::channel(false);
     let second = tokio::spawn(second.run(never));
     stop.send_replace(true);
@@ -61,7 +60,7 @@ async fn another_waits_and_takes_over_when_the_lease_is_given_back() {
 #[tokio::test]
 async fn a_write_upon_an_old_version_is_lost_and_nothing_is_believed() {
     let server = Server::start().await;
-    let (mut elector, leadership) = Elector::new(server.client(), election("one"));
+    let (mut elector, leadership) = Elector::new(server.client(), election(), "one".to_owned());
     server.put(PATH, json!({ "metadata": { "name": "tidegate-leader" }, "spec": { "holderIdentity": "" } }));
     server.fail_writes(&[409]);
     elector.attempt().await.unwrap();
@@ -76,9 +75,9 @@ async fn a_write_upon_an_old_version_is_lost_and_nothing_is_believed() {
 #[tokio::test]
 async fn a_hold_that_cannot_be_renewed_runs_out_by_itself() {
     let server = Server::start().await;
-    let mut quick = election("one");
+    let mut quick = election();
     quick.timing.give_up = Duration::from_millis(300);
-    let (mut elector, leadership) = Elector::new(server.client(), quick);
+    let (mut elector, leadership) = Elector::new(server.client(), quick, "one".to_owned());
     elector.attempt().await.unwrap();
     elector.tell(false);
     let until = elector.candidate.held_until().unwrap();

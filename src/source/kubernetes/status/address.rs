@@ -27,6 +27,15 @@ pub enum NodeAddress {
     Internal,
 }
 
+/// Labels that differ between replicas, or between their versions.
+const OWN_LABELS: [&str; 5] = [
+    "pod-template-hash",
+    "controller-revision-hash",
+    "pod-template-generation",
+    "app.kubernetes.io/version",
+    "helm.sh/chart",
+];
+
 // === impl Address ===
 
 impl Address {
@@ -89,6 +98,12 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref()).into_iter().flatten();
     let is_ready = conditions.into_iter().any(|it| it.type_ == "Ready" && it.status == "True");
     is_ready && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// The labels that a Pod shares with its replicas, as a label selector.
+pub(super) fn selector(pod: &Pod) -> String {
+    let labels = pod.metadata.labels.iter().flatten().filter(|(label, _)| !OWN_LABELS.contains(&label.as_str()));
+    labels.map(|(label, value)| format!("{label}={value}")).collect::<Vec<_>>().join(",")
 }
 
 fn typed<'n>(node: &'n Node, kind: &str) -> Vec<&'n str> {

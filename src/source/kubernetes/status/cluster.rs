@@ -86,9 +86,13 @@ impl Cluster {
         Ok(pods.iter().any(|pod| address::is_ready(pod) && pod.name_any() != replicas.own))
     }
 
+    /// Pods with the labels of our own one.
     async fn pods(&self, replicas: &Replicas) -> Result<Vec<Pod>, Error> {
         let api = Api::<Pod>::namespaced(self.client.clone(), &replicas.namespace);
-        Ok(api.list(&ListParams::default().labels(&replicas.selector)).await?.items)
+        // A list of one: the right to list is all that is needed.
+        let own = api.list(&ListParams::default().fields(&format!("metadata.name={}", replicas.own))).await?;
+        let Some(own) = own.items.first() else { return Ok(Vec::new()) };
+        Ok(api.list(&ListParams::default().labels(&address::selector(own))).await?.items)
     }
 
     fn ingresses(&self, name: &ObjectName) -> Api<Ingress> {

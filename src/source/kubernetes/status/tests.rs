@@ -49,13 +49,14 @@ impl Run {
         let second = Duration::from_secs(1);
         let timing = Timing { duration: second * 15, renew: second, give_up: second * 10 };
         let text = |text: &str| text.to_owned();
-        let election = Election { namespace: text("edge"), name: text("lease"), identity: text("me"), timing };
-        let (elector, leadership) = Elector::new(server.client(), election);
+        let election = Election { namespace: text("edge"), name: text("lease"), timing };
+        let (elector, leadership) = Elector::new(server.client(), election, text("me"));
         let (elected, until) = watch::channel(false);
         tokio::spawn(elector.run(until));
         let (served, told) = watch::channel(Arc::new(names.iter().map(|it| name(it)).collect()));
         let (stop, stopped) = watch::channel(false);
-        let writer = tokio::spawn(StatusWriter::new(server.client(), config, leadership).run(told, stopped));
+        let writer =
+            tokio::spawn(StatusWriter::new(server.client(), config, leadership, Arc::default()).run(told, stopped));
         Self { served, stop, writer, _elected: elected }
     }
 
@@ -131,7 +132,7 @@ fn put_pod(server: &Server, name: &str) {
 
 fn clearing() -> StatusConfig {
     let text = |text: &str| text.to_owned();
-    let pods = Replicas { namespace: text("edge"), selector: text("app=tidegate"), own: text("one") };
+    let pods = Replicas { namespace: text("edge"), own: text("one") };
     StatusConfig { pods: Some(pods), clear_on_stop: true, ..given("192.0.2.1") }
 }
 
