@@ -130,6 +130,7 @@ impl EventWriter {
         let writing = async {
             loop {
                 tokio::select! {
+                    biased;
                     () = leadership.gained() => {}
                     // The leader hears the same, and tells it.
                     Some(_) = notes.recv() => continue,
