@@ -114,6 +114,8 @@ const LOOKUP_PATIENCE: Duration = Duration::from_secs(30);
 const MIN_REFRESH: Duration = Duration::from_millis(10);
 /// A list that took so long is not asked for again until so many times that have gone by.
 const REST_PER_LIST: u32 = 50;
+/// Ingresses of which nothing is known that are asked for one by one; more are listed.
+const MAX_ASKED: usize = 50;
 /// The longest rest after the server failed.
 const MAX_REST: Duration = Duration::from_secs(5);
 /// Writes at once; more are spread by the pace.
@@ -171,8 +173,8 @@ impl StatusWriter {
     async fn lead(&mut self, served: &mut watch::Receiver<Served>) {
         let mut refresh_at = Instant::now();
         loop {
-            self.hear(served);
-            if Instant::now() >= refresh_at {
+            let has_many_unknown = self.hear(served);
+            if Instant::now() >= refresh_at || has_many_unknown && Instant::now() >= self.list_at {
                 self.refresh().await;
                 refresh_at = Instant::now() + self.config.refresh.max(MIN_REFRESH);
             }
@@ -189,30 +191,40 @@ impl StatusWriter {
         }
     }
 
-    /// Hears what is served now, when that is news.
-    fn hear(&mut self, served: &mut watch::Receiver<Served>) {
+    /// Hears what is served now; tells whether that is news of so many that a list is cheaper than asking for each.
+    fn hear(&mut self, served: &mut watch::Receiver<Served>) -> bool {
         let now = Arc::clone(&served.borrow_and_update());
         if Arc::ptr_eq(&now, &self.served) {
-            return;
+            return false;
         }
         let before = std::mem::replace(&mut self.served, now);
         self.queue_left(&before);
         self.queue_differing();
+        self.served.len() > self.known.len().saturating_add(MAX_ASKED)
     }
 
     /// Looks up the addresses again, and compares what stands on Ingresses with them.
     async fn refresh(&mut self) {
         self.look_up_addresses().await;
-        let begun = Instant::now();
-        if begun >= self.list_at {
-            let listed = self.cluster.statuses(&self.config.namespaces, &self.served, self.wanted.as_ref());
-            match within(listed).await {
-                Ok(known) => self.known = known,
-                Err(error) => warn!(error = %error, "statuses not listed"),
-            }
-            self.list_at = Instant::now() + begun.elapsed() * REST_PER_LIST;
+        if Instant::now() >= self.list_at && !self.served.is_empty() {
+            self.list().await;
         }
         self.queue_differing();
+    }
+
+    async fn list(&mut self) {
+        let begun = Instant::now();
+        let listed = self.cluster.statuses(&self.config.namespaces, &self.served, self.wanted.as_ref());
+        match within(listed).await {
+            Ok(known) => {
+                self.known = known;
+                self.list_at = Instant::now() + begun.elapsed() * REST_PER_LIST;
+            }
+            Err(error) => {
+                warn!(error = %error, "statuses not listed");
+                self.list_at = Instant::now() + self.config.refresh.max(MIN_REFRESH);
+            }
+        }
     }
 
     async fn look_up_addresses(&mut self) {
@@ -258,17 +270,28 @@ impl StatusWriter {
 
     /// Brings the first of the queue to what is wanted; a failure is tried again later.
     async fn attend(&mut self) {
-        let Err(later) = self.pace.take(Instant::now()) else { return self.attend_now().await };
-        self.rest_until = later;
+        if self.queue.first().is_some_and(|name| self.is_settled(name)) {
+            self.queue.take();
+            return self.tell_waiting();
+        }
+        match self.pace.take(Instant::now()) {
+            Ok(()) => self.attend_now().await,
+            Err(later) => self.rest_until = later,
+        }
+    }
+
+    /// Whether it became what it should be while it waited.
+    fn is_settled(&self, name: &ObjectName) -> bool {
+        self.wanted.is_some() && self.served.contains(name) && self.known.get(name) == self.wanted.as_ref()
     }
 
     async fn attend_now(&mut self) {
         let (Some(wanted), Some((name, attempt))) = (self.wanted.clone(), self.queue.take()) else { return };
         // While it is written to, nobody knows what stands there.
-        let known = self.known.remove(&name);
+        let is_known = self.known.remove(&name).is_some();
         let is_served = self.served.contains(&name);
         let bringing = async {
-            if is_served { self.publish(&name, known.as_ref(), &wanted).await } else { self.take_back(&name).await }
+            if is_served { self.publish(&name, is_known, &wanted).await } else { self.take_back(&name).await }
         };
         let error = match timeout(PATIENCE, bringing).await {
             Ok(Ok(done)) => {
@@ -302,13 +325,10 @@ impl StatusWriter {
         warn!(object, error, retry_ms = backoff.as_millis(), "status not written");
     }
 
-    async fn publish(&self, name: &ObjectName, known: Option<&Addresses>, wanted: &Addresses) -> Result<Done, Error> {
-        let is_there = match known {
-            Some(known) => known == wanted,
-            // One that was not listed is new: it may have come with its status, from a backup for instance.
-            None => self.cluster.read(name).await?.0 == **wanted,
-        };
-        if is_there {
+    /// Says where it is served.
+    async fn publish(&self, name: &ObjectName, is_known: bool, wanted: &[Address]) -> Result<Done, Error> {
+        // One that was not listed is new: it may have come with its status, from a backup for instance.
+        if !is_known && self.cluster.read(name).await?.0 == *wanted {
             return Ok(Done::Nothing);
         }
         self.cluster.write(name, wanted).await?;
@@ -354,6 +374,8 @@ impl StatusWriter {
     /// Forgets what only a leader may know for sure.
     fn forget(&mut self) {
         self.served = Served::default();
+        self.wanted = None;
+        self.outdated = None;
         self.known = Known::new();
         self.queue = Queue::default();
         self.list_at = Instant::now();

@@ -47,6 +47,11 @@ impl Queue {
         self.order.first().map(|(due, _)| *due)
     }
 
+    /// The first.
+    pub(super) fn first(&self) -> Option<&ObjectName> {
+        self.order.first().map(|(_, name)| name)
+    }
+
     /// Takes the first out.
     pub(super) fn take(&mut self) -> Option<(ObjectName, Attempt)> {
         let (_, name) = self.order.pop_first()?;

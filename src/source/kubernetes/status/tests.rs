@@ -122,6 +122,27 @@ async fn only_what_is_served_and_says_something_else_is_written() {
     assert_eq!(standing(&server, "foreign"), json!([]));
 }
 
+#[tokio::test]
+async fn a_new_leader_finds_the_one_that_differs_among_many_at_once() {
+    let server = Server::start().await;
+    let mut names = many(100);
+    names.iter().for_each(|name| put_ingress(&server, name, ours()));
+    put_ingress(&server, "zero", json!([]));
+    names.push("zero".to_owned());
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    // At this pace it would take longer than a test waits to look at each.
+    let run = Run::start(&server, StatusConfig { writes_per_second: 1, ..given("192.0.2.1") }, &[]);
+    run.serve(&names);
+    until_ours(&server, "zero").await;
+    run.stop().await;
+    put_ingress(&server, "zero", json!([]));
+    let run = Run::start(&server, StatusConfig { writes_per_second: 1, ..given("192.0.2.1") }, &names);
+    until_ours(&server, "zero").await;
+    run.stop().await;
+    assert_eq!(patches(&server).len(), 2);
+    assert!(!server.calls().contains(&format!("GET {BASE}/shop-0")), "what was listed is not asked for");
+}
+
 /// How often all Ingresses were listed.
 fn lists(server: &Server) -> usize {
     server.calls().iter().filter(|call| *call == "GET /apis/networking.k8s.io/v1/ingresses").count()
