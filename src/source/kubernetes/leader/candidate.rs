@@ -214,6 +214,11 @@ mod tests {
         ]
     }
 
+    /// Mostly as quick as an API server is, sometimes longer than a Lease lasts.
+    fn pause_ms() -> impl Strategy<Value = u64> {
+        prop_oneof![5 => 0u64..200, 1 => 0u64..20_000]
+    }
+
     /// A clock that is ahead by so much, and the spans it goes by, both in seconds.
     fn replica(index: usize, ahead: u64, duration: u64) -> Replica {
         let timing = Timing::new(Duration::from_secs(duration));
@@ -248,7 +253,7 @@ mod tests {
         #[test]
         fn no_two_candidates_ever_hold_the_lease(
             ahead in proptest::collection::vec(0u64..100_000, 3),
-            script in proptest::collection::vec((0usize..3, action(), 0u64..6_000), 1..200),
+            script in proptest::collection::vec((0usize..3, action(), pause_ms()), 1..200),
         ) {
             let replicas = ahead.iter().enumerate().map(|(index, ahead)| replica(index, *ahead, 15)).collect();
             prop_assert_eq!(play(replicas, &script), Ok(()));
@@ -258,7 +263,7 @@ mod tests {
         #[test]
         fn nor_do_two_with_different_spans(
             durations in proptest::collection::vec(1u64..40, 3),
-            script in proptest::collection::vec((0usize..3, action(), 0u64..6_000), 1..200),
+            script in proptest::collection::vec((0usize..3, action(), pause_ms()), 1..200),
         ) {
             let replicas = durations.iter().enumerate().map(|(index, it)| replica(index, 0, *it)).collect();
             let script: Vec<_> = script.into_iter().filter(|(_, action, _)| !matches!(action, Action::Delete)).collect();

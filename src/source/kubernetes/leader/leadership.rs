@@ -87,6 +87,12 @@ mod tests {
 
     use super::*;
 
+    /// What becomes of work without end.
+    async fn endless(leadership: &Leadership) -> Option<()> {
+        let cut_off = leadership.while_held(pending());
+        tokio::time::timeout(Duration::from_secs(100), cut_off).await.expect("it is cut off")
+    }
+
     #[tokio::test(start_paused = true)]
     async fn work_is_cut_off_when_the_hold_runs_out_and_not_before() {
         let (held, leadership) = Leadership::none_yet();
@@ -97,7 +103,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(5)).await;
             held.send_replace(Some(begun + Duration::from_secs(15)));
         };
-        let (cut_off, ()) = tokio::join!(leadership.while_held(pending::<()>()), renewal);
+        let (cut_off, ()) = tokio::join!(endless(&leadership), renewal);
         assert_eq!(cut_off, None);
         assert_eq!(begun.elapsed().as_secs(), 15);
         assert!(!leadership.is_held());
@@ -108,7 +114,7 @@ mod tests {
         let (held, leadership) = Leadership::none_yet();
         let begun = Instant::now();
         held.send_replace(Some(begun + Duration::from_secs(10)));
-        let (cut_off, _) = tokio::join!(leadership.while_held(pending::<()>()), async { held.send_replace(None) });
+        let (cut_off, _) = tokio::join!(endless(&leadership), async { held.send_replace(None) });
         assert_eq!((cut_off, begun.elapsed()), (None, Duration::ZERO));
     }
 
