@@ -80,7 +80,7 @@ impl WebhookKeeper {
                 warn!(error, secret = %self.config.secret, "certificate of the webhook not kept");
             }
             let pause = if self.taken.is_some() { INTERVAL } else { SHORT_INTERVAL };
-            let (is_held, mut leadership) = (self.leadership.is_held(), self.leadership.clone());
+            let (is_held, leadership) = (self.leadership.is_held(), self.leadership.clone());
             tokio::select! {
                 () = sleep(pause) => {}
                 () = leadership.gained(), if !is_held => {}
