@@ -355,6 +355,7 @@ async fn the_webhook_refuses_what_would_not_be_served() {
     );
     let scope = format!(", namespaces: [{namespace}], leaderElection: {{ lease: {namespace}/hook }}");
     let edge = Edge::begin_as(&cluster.kubeconfig, &scope, &conf).await;
+    tokio::time::timeout(PATIENCE, edge.running.ready()).await.expect("the proxy gets ready");
     let address = edge.running.admission().unwrap();
     cluster
         .put(&format!(
@@ -377,14 +378,13 @@ async fn the_webhook_refuses_what_would_not_be_served() {
         }
     };
     tokio::time::timeout(PATIENCE, wait).await.expect("the webhook is reached");
-    let revision = edge.running.revision();
-    tokio::time::timeout(PATIENCE, async {
-        while get(edge.http(), "hook.test", "/a").await.status == 404 {
-            edge.running.after(revision).await;
+    // It is live, and its Service is not there.
+    let wait = async {
+        while get(edge.http(), "hook.test", "/a").await.status != 503 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    })
-    .await
-    .expect("it is live");
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("it is live");
     let clash = cluster.try_apply(&object("clash", "/a")).await.unwrap_err().to_string();
     assert!(clash.contains("already served by Ingress") && clash.contains("tidegate:"), "{clash}");
     let mut bad = object("bad", "/b");
