@@ -25,6 +25,8 @@ pub(super) struct Webhook {
     pub(super) counts: Arc<Counts>,
     /// The certificate in force.
     pub(super) current: Arc<Current>,
+    /// Its sender goes when the last review has ended.
+    ended: watch::Receiver<()>,
 }
 
 /// Judges by what is live.
@@ -58,15 +60,31 @@ pub(super) async fn start(
         .await
         .with_context(|| format!("the admission webhook cannot listen on {}", spec.address))?;
     let address = server.local_addr()?;
-    tokio::spawn(server.serve(stop.subscribe()));
-    Ok(Webhook { address, counts, current })
+    let (serving, ended) = watch::channel(());
+    let stop = stop.subscribe();
+    tokio::spawn(async move {
+        server.serve(stop).await;
+        drop(serving);
+    });
+    Ok(Webhook { address, counts, current, ended })
+}
+
+// === impl Webhook ===
+
+impl Webhook {
+    /// Resolves when it serves no more. It takes seconds at most after it was told to stop.
+    pub(super) async fn ended(&self) {
+        // Nothing is ever sent: the error is the word.
+        let _ = self.ended.clone().changed().await;
+    }
 }
 
 // === impl Live ===
 
 impl Judge for Live {
-    fn judge(&self, request: &Request) -> Verdict {
-        review(request, &self.0.base.load(), &self.0.snapshot.load())
+    fn judge(&self, request: &Request) -> Option<Verdict> {
+        let snapshot = self.0.snapshot.load();
+        (snapshot.generation > 0).then(|| review(request, &self.0.base.load(), &snapshot))
     }
 }
 
