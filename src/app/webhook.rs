@@ -134,21 +134,25 @@ impl Files {
         Ok(Pair { chain: read(&self.chain)?, key: read(&self.key)?, authorities: Vec::new() })
     }
 
-    /// Puts what changes in force; what cannot be used leaves the old one.
+    /// Puts what changes in force; what cannot be used leaves the old one and is told once.
     async fn follow(self, mut known: Pair, current: Arc<Current>, mut stop: watch::Receiver<bool>) {
+        let files = Arc::new(self);
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
-            let new = match self.read() {
-                Ok(new) if new != known => new,
+            let reading = files.clone();
+            // Beside the serving threads: a mounted file may lie on a slow disk.
+            let read = tokio::task::spawn_blocking(move || reading.read()).await;
+            let new = match read {
+                Ok(Ok(new)) if new != known => new,
                 _ => continue,
             };
-            match current.set(&new) {
-                Ok(()) => known = new,
-                Err(error) => warn!(%error, "certificate of the webhook not used"),
+            if let Err(error) = current.set(&new) {
+                warn!(%error, "certificate of the webhook not used");
             }
+            known = new;
         }
     }
 }
