@@ -158,11 +158,14 @@ impl Base {
 
 impl Verdict {
     /// The AdmissionReview that is sent back.
+    ///
+    /// Whatever the reason is, it is 403: 409 makes clients try again, and after 409 and 422 alike
+    /// `kubectl apply --force` deletes the object that is served.
     pub fn to_json(&self, uid: &str) -> Value {
         let status = self
             .refusal
             .as_ref()
-            .map(|refusal| json!({ "code": 422, "reason": "Invalid", "message": format!("tidegate: {refusal}") }));
+            .map(|refusal| json!({ "code": 403, "reason": "Forbidden", "message": format!("tidegate: {refusal}") }));
         let is_allowed = status.is_none();
         let response = json!({ "uid": uid, "allowed": is_allowed, "status": status, "warnings": self.warnings });
         json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response })

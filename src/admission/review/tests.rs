@@ -144,7 +144,8 @@ fn the_answer_is_an_admission_review() {
     assert_eq!((&allowed["response"]["allowed"], &allowed["response"]["uid"]), (&json!(true), &json!("u")));
     assert_eq!(allowed["response"]["warnings"], json!(["w"]));
     let refused = Verdict { refusal: Some("no".to_owned()), warnings: Vec::new() }.to_json("u");
-    assert_eq!(refused["response"]["status"]["message"], "tidegate: no");
+    let status = json!({ "code": 403, "reason": "Forbidden", "message": "tidegate: no" });
+    assert_eq!(refused["response"]["status"], status);
     assert_eq!(refused["apiVersion"], "admission.k8s.io/v1");
 }
 
