@@ -134,10 +134,10 @@ impl Translator {
         touched
     }
 
-    /// Ingresses that routes or a default backend were made of.
-    pub fn served(&self) -> impl Iterator<Item = &ObjectName> {
+    /// Ingresses that are ours, served or not: a mistake in one must not take its address away.
+    pub fn ours(&self) -> impl Iterator<Item = &ObjectName> {
         self.contributions.iter().filter_map(|(unit, contribution)| match unit {
-            Unit::Ingress(name) if contribution.adds_hosts() => Some(name),
+            Unit::Ingress(name) if !contribution.is_foreign() => Some(name),
             _ => None,
         })
     }

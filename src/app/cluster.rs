@@ -36,7 +36,7 @@ const STATUS_REFRESH: Duration = Duration::from_secs(60);
 pub(super) struct Cluster {
     pub(super) demand: Demand,
     pub(super) contact: Contact,
-    client: Client,
+    writer: Client,
     _running: Running,
 }
 
@@ -76,6 +76,7 @@ impl Cluster {
         let kubeconfig = spec.kubeconfig.as_ref().map(|file| settings.folder.join(file));
         let access = Access { kubeconfig, context: spec.context.clone() };
         let (client, contact) = access.client().await.context("sources.kubernetes")?;
+        let writer = access.writer().await.context("sources.kubernetes")?;
         let scope = match (&spec.namespace_selector, &*spec.namespaces) {
             (Some(labels), _) => Scope::Selector(labels.clone()),
             (None, []) => Scope::All,
@@ -84,13 +85,13 @@ impl Cluster {
         let cache = cache(spec, settings);
         let reads =
             Reads { scope, secrets: spec.secret_namespaces.clone(), tick: cache.as_ref().map(|_| CACHE_INTERVAL) };
-        let mut source = Kubernetes::new(client.clone(), contact.clone(), &reads);
+        let mut source = Kubernetes::new(client, contact.clone(), &reads);
         if let Some(remembered) = remembered(cache).await {
             source = source.remembering(&remembered);
             sender.send(source.first_batch(remembered)).await.context("the control plane is gone")?;
         }
         let demand = source.demand();
-        Ok(Self { demand, contact, client, _running: source.watch(sender) })
+        Ok(Self { demand, contact, writer, _running: source.watch(sender) })
     }
 
     /// Whoever keeps the state of the cluster, if it is to be kept.
@@ -122,7 +123,7 @@ impl Cluster {
         });
         let status = status.map(|status| status_config(status, spec)).transpose().context("ingress.status")?;
         let config = WriteConfig { election, identity: identity(), status, events: spec.events };
-        Ok(Some(Writing::start(self.client.clone(), config)))
+        Ok(Some(Writing::start(self.writer.clone(), config)))
     }
 
     /// Keeps the certificate of the webhook, when it is of our own making.
@@ -140,11 +141,11 @@ impl Cluster {
         let maker = Arc::new(OwnMaker { names, current: webhook.current.clone() });
         let secret = ObjectName::new(namespace, &spec.secret);
         let config = WebhookConfig { secret, configuration: spec.webhook_configuration.clone() };
-        tokio::spawn(WebhookKeeper::new(self.client.clone(), config, leadership, maker).run(stop));
+        tokio::spawn(WebhookKeeper::new(self.writer.clone(), config, leadership, maker).run(stop));
     }
 
     fn lease_namespace(&self, lease: &str) -> String {
-        let own = || variable(POD_NAMESPACE).unwrap_or_else(|| self.client.default_namespace().to_owned());
+        let own = || variable(POD_NAMESPACE).unwrap_or_else(|| self.writer.default_namespace().to_owned());
         lease.split_once('/').map_or_else(own, |(namespace, _)| namespace.to_owned())
     }
 }

@@ -222,7 +222,7 @@ impl Control {
         let Some(outlet) = &self.outlet else { return };
         outlet.findings(Arc::new(self.shared.report.load().diagnostics.clone()));
         if is_new {
-            let served = self.translator.served().filter(|name| self.is_of_cluster(name));
+            let served = self.translator.ours().filter(|name| self.is_of_cluster(name));
             outlet.served(Arc::new(served.cloned().collect()));
         }
     }

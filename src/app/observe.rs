@@ -96,6 +96,7 @@ pub(super) fn writing(metrics: &Metrics, leadership: Leadership, counts: Arc<wri
         tell(&family::STATUS_WRITES, &["failed"], counts.status_failures.load(Ordering::Relaxed));
         tell(&family::STATUS_QUEUE, &[], counts.status_waiting.load(Ordering::Relaxed));
         tell(&family::EVENTS, &[], counts.events.load(Ordering::Relaxed));
+        tell(&family::EVENTS_DROPPED, &[], counts.events_dropped.load(Ordering::Relaxed));
     }));
 }
 

@@ -2,12 +2,13 @@
 //!
 //! Takes a client and a scope, gives batches of typed objects: first everything, at once, then what changes. A
 //! server that fails, is away or speaks nonsense keeps the last good state. What follows from a word of the server
-//! is decided in [`state`] and [`secrets`], with values only; here is what is *done*: listing, watching, fetching.
+//! is decided in [`state`] and [`secrets`], with values only; here is what is *done*: hearing, fetching, delivering.
 
 pub mod cache;
 pub mod client;
 mod demand;
 mod events;
+mod feeds;
 mod leader;
 mod pace;
 mod secrets;
@@ -19,19 +20,13 @@ pub mod webhook;
 mod words;
 pub mod write;
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use futures::stream::{BoxStream, FuturesUnordered, SelectAll, StreamExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 use futures::{FutureExt, future::BoxFuture};
-use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
-use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
-use kube::runtime::watcher;
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -44,11 +39,12 @@ use cache::Remembered;
 use client::Contact;
 pub use demand::Demand;
 pub use events::Note;
+use feeds::{Feeds, Said};
+pub use feeds::{Reads, Scope};
 pub use leader::{Election, Leadership, Timing};
-use secrets::{Fetched, Version};
-use state::{FeedId, Seen, State};
+use secrets::Fetched;
+use state::{Seen, State};
 pub use status::{Address, AddressSource, NodeAddress, Replicas, Served, StatusConfig};
-use words::{Chosen, Watched};
 
 /// Name of this source in batches, logs and metrics.
 pub const NAME: &str = "kubernetes";
@@ -65,68 +61,19 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 const FETCH_PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
-/// What is read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reads {
-    /// Whose objects are.
-    pub scope: Scope,
-    /// Whose Secrets are; empty: those of the scope.
-    pub secrets: Vec<String>,
-    /// How long after a change an empty batch follows, for whoever does things only so often.
-    pub tick: Option<Duration>,
-}
-
-/// Whose objects are read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Scope {
-    /// Those of all namespaces.
-    #[default]
-    All,
-    /// Those of these namespaces.
-    Namespaces(Vec<String>),
-    /// Those of namespaces with these labels, as `kubectl -l` takes them.
-    Selector(String),
-}
-
 /// The source.
 pub struct Kubernetes {
     client: Client,
     contact: Contact,
     demand: Demand,
-    feeds: SelectAll<BoxStream<'static, Said>>,
+    feeds: Feeds,
     fetches: FuturesUnordered<BoxFuture<'static, (ObjectName, Fetched)>>,
     state: State,
-    next_feed: FeedId,
-    /// Whether Secrets are followed by a list of namespaces of their own.
-    has_own_secrets: bool,
-    /// Namespaces that the selector has chosen.
-    selected: BTreeMap<String, Selected>,
-    /// Namespaces that a list of the selected ones has named so far.
-    listing: Option<Vec<String>>,
     /// The last demand, and until when a change waits for it.
     asked: Option<(u64, Instant)>,
     /// See [`Reads::tick`].
     tick: Option<Duration>,
     next_tick: Option<Instant>,
-}
-
-/// The feeds of one namespace.
-struct Selection {
-    objects: Vec<FeedId>,
-    secrets: Option<FeedId>,
-}
-
-/// A chosen namespace; its feeds end when this is dropped.
-struct Selected {
-    feeds: Selection,
-    _end: watch::Sender<()>,
-}
-
-/// What is heard.
-enum Said {
-    Object(FeedId, Seen),
-    Secret(FeedId, Version),
-    Namespace(Chosen),
 }
 
 /// What woke the source up.
@@ -148,33 +95,18 @@ pub struct Running(JoinHandle<()>);
 impl Kubernetes {
     /// Makes the source. Nothing is asked of the server yet.
     pub fn new(client: Client, contact: Contact, reads: &Reads) -> Self {
-        let mut source = Self {
+        let mut state = State::default();
+        Self {
+            feeds: Feeds::new(client.clone(), reads, &mut state),
             client,
             contact,
             demand: Demand::default(),
-            feeds: SelectAll::new(),
             fetches: FuturesUnordered::new(),
-            state: State::default(),
-            next_feed: 0,
-            has_own_secrets: !reads.secrets.is_empty(),
-            selected: BTreeMap::new(),
-            listing: None,
+            state,
             asked: None,
             tick: reads.tick,
             next_tick: None,
-        };
-        source.follow::<IngressClass>(Api::all(source.client.clone()), None);
-        for namespace in &reads.secrets {
-            source.follow_secrets(Some(namespace), None);
         }
-        match &reads.scope {
-            Scope::All => drop(source.follow_namespace(None, None)),
-            Scope::Namespaces(names) => {
-                names.iter().for_each(|name| drop(source.follow_namespace(Some(name), None)));
-            }
-            Scope::Selector(labels) => source.follow_namespaces(labels),
-        }
-        source
     }
 
     /// Begins with what is served from memory until the server has said everything.
@@ -209,55 +141,6 @@ impl Kubernetes {
     /// The first batch that is complete holds everything; earlier ones hold diagnostics only.
     pub fn watch(self, sender: Sender<Batch>) -> Running {
         Running(tokio::spawn(self.run(sender)))
-    }
-
-    /// Follows the objects of one namespace, or of all.
-    fn follow_namespace(&mut self, name: Option<&str>, end: Option<&watch::Receiver<()>>) -> Selection {
-        let client = self.client.clone();
-        let objects = vec![
-            self.follow(api::<DeserializeGuard<Ingress>>(&client, name), end),
-            self.follow(api::<DeserializeGuard<Service>>(&client, name), end),
-            self.follow(api::<DeserializeGuard<EndpointSlice>>(&client, name), end),
-        ];
-        Selection { objects, secrets: (!self.has_own_secrets).then(|| self.follow_secrets(name, end)) }
-    }
-
-    fn follow<K>(&mut self, api: Api<DeserializeGuard<K>>, end: Option<&watch::Receiver<()>>) -> FeedId
-    where
-        K: Watched + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-    {
-        let id = self.new_feed();
-        self.state.add_feed(id, K::KIND);
-        let mut seen = words::seen::<K>();
-        let words = words::follow(api, watcher::Config::default()).map(move |word| Said::Object(id, seen(word)));
-        self.push(words.boxed(), end);
-        id
-    }
-
-    fn follow_secrets(&mut self, namespace: Option<&str>, end: Option<&watch::Receiver<()>>) -> FeedId {
-        let id = self.new_feed();
-        self.state.secrets.add_feed(id, namespace);
-        let api = api::<PartialObjectMeta<Secret>>(&self.client, namespace);
-        let words = words::follow(api, watcher::Config::default());
-        self.push(words.map(move |word| Said::Secret(id, words::version(word))).boxed(), end);
-        id
-    }
-
-    fn follow_namespaces(&mut self, labels: &str) {
-        self.state.awaits_feeds = true;
-        let api = Api::<PartialObjectMeta<Namespace>>::all(self.client.clone());
-        let words = words::follow(api, watcher::Config::default().labels(labels));
-        self.push(words.map(|word| Said::Namespace(words::chosen(word))).boxed(), None);
-    }
-
-    fn push(&mut self, words: BoxStream<'static, Said>, end: Option<&watch::Receiver<()>>) {
-        let Some(mut end) = end.cloned() else { return self.feeds.push(words) };
-        self.feeds.push(words.take_until(async move { while end.changed().await.is_ok() {} }.boxed()).boxed());
-    }
-
-    fn new_feed(&mut self) -> FeedId {
-        self.next_feed += 1;
-        self.next_feed
     }
 
     async fn run(mut self, sender: Sender<Batch>) {
@@ -348,43 +231,7 @@ impl Kubernetes {
                 let events = self.state.secrets.take(feed, version);
                 self.state.extend(events);
             }
-            Said::Namespace(word) => self.hear_namespace(word),
-        }
-    }
-
-    fn hear_namespace(&mut self, word: Chosen) {
-        match word {
-            Chosen::Begin => self.listing = Some(Vec::new()),
-            Chosen::Listed(name) => self.listing.get_or_insert_default().push(name),
-            Chosen::End => {
-                let listed = self.listing.take().unwrap_or_default();
-                let gone = self.selected.keys().filter(|name| !listed.contains(name)).cloned().collect::<Vec<_>>();
-                gone.iter().for_each(|name| self.leave(name));
-                listed.into_iter().for_each(|name| self.enter(name));
-                self.state.awaits_feeds = false;
-                self.state.set_scope_fault(None);
-            }
-            Chosen::Entered(name) => self.enter(name),
-            Chosen::Left(name) => self.leave(&name),
-            Chosen::Failed(failure) => self.state.set_scope_fault(Some(&failure.error)),
-        }
-    }
-
-    fn enter(&mut self, name: String) {
-        if self.selected.contains_key(&name) {
-            return;
-        }
-        let (end, ended) = watch::channel(());
-        let feeds = self.follow_namespace(Some(&name), Some(&ended));
-        self.selected.insert(name, Selected { feeds, _end: end });
-    }
-
-    fn leave(&mut self, name: &str) {
-        let Some(Selected { feeds, .. }) = self.selected.remove(name) else { return };
-        feeds.objects.iter().for_each(|feed| self.state.remove_feed(*feed));
-        if let Some(feed) = feeds.secrets {
-            let events = self.state.secrets.remove_feed(feed);
-            self.state.extend(events);
+            Said::Namespace(word) => self.feeds.choose(word, &mut self.state),
         }
     }
 
@@ -413,18 +260,7 @@ impl Kubernetes {
 
 impl Debug for Kubernetes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Kubernetes").field("feeds", &self.feeds.len()).finish_non_exhaustive()
-    }
-}
-
-/// The objects of one namespace, or of all.
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
-{
-    match namespace {
-        Some(name) => Api::namespaced(client.clone(), name),
-        None => Api::all(client.clone()),
+        f.debug_struct("Kubernetes").finish_non_exhaustive()
     }
 }
 

@@ -124,6 +124,9 @@ pub(super) struct Overrides {
     pub service_upstream: bool,
 }
 
+/// Code of the word on an Ingress of an unknown class.
+pub(super) const FOREIGN_CLASS: &str = "ForeignClass";
+
 // === impl Contribution ===
 
 impl Contribution {
@@ -132,9 +135,9 @@ impl Contribution {
         Self { diagnostics: [diagnostic].into(), ..Self::default() }
     }
 
-    /// Whether requests reach it.
-    pub(super) fn adds_hosts(&self) -> bool {
-        self.hosts.keys().next().is_some()
+    /// Whether it only says that it is of a class which nobody knows.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.code == FOREIGN_CLASS)
     }
 
     /// Whether it names plugin instances of the conf.

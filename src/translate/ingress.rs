@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use super::annotations::{self, Reading};
 use super::class::{self, Ownership};
 use super::conf::{self, Options};
-use super::contribution::{Candidate, CertificateUse, Contribution, Draft, Overrides, Redirection};
+use super::contribution::{Candidate, CertificateUse, Contribution, Draft, FOREIGN_CLASS, Overrides, Redirection};
 use super::field::{self, PathField};
 use super::{host, policy};
 use crate::diagnostic::Diagnostic;
@@ -37,7 +37,7 @@ pub(super) fn contribute(
         Ownership::Unknown { class, field } => {
             let message = format!("there is no IngressClass `{class}`, so this Ingress is not served");
             let hint = format!("make the class, or use `{}`", options.ingress.class_name);
-            Contribution::only(Diagnostic::info("ForeignClass", &sourced.origin().at(field), message).hint(hint))
+            Contribution::only(Diagnostic::info(FOREIGN_CLASS, &sourced.origin().at(field), message).hint(hint))
         }
     }
 }

@@ -208,6 +208,7 @@ proptest! {
     fn a_sequence_of_changes_gives_what_a_full_translation_gives(batches in events()) {
         let mut resources = Resources::default();
         let mut translator = Translator::new();
+        let mut wanted = BTreeSet::new();
         for batch in batches {
             let before = translator.model().clone();
             let changes = resources.apply(batch);
@@ -216,7 +217,61 @@ proptest! {
             prop_assert_eq!(translator.model(), &full.model);
             prop_assert_eq!(translator.diagnostics(), full.diagnostics);
             prop_assert_eq!(touched, difference(&before, translator.model()));
+            demand(&mut translator, &mut wanted);
+            let (mut whole, mut wanted_of_whole) = (Translator::new(), BTreeSet::new());
+            whole.apply(&resources, &resources.all());
+            demand(&mut whole, &mut wanted_of_whole);
+            prop_assert_eq!(&wanted, &wanted_of_whole);
         }
+    }
+}
+
+/// Brings a set of wanted Secrets up to date; each change of it is told once.
+fn demand(translator: &mut Translator, wanted: &mut BTreeSet<ObjectName>) {
+    for (name, is_wanted) in translator.take_demand() {
+        let is_news = if is_wanted { wanted.insert(name.clone()) } else { wanted.remove(&name) };
+        assert!(is_news, "{name} was told already");
+    }
+}
+
+/// Objects that need each other, in a thousand orders, with deletions between them.
+#[test]
+fn the_order_in_which_objects_come_and_go_leaves_no_trace() {
+    let service = json!({"metadata": {"name": "web", "namespace": "ns"}, "spec": {"ports": [{"port": 80}]}});
+    let secret = json!({"metadata": {"name": "cert", "namespace": "ns"}, "type": "kubernetes.io/tls",
+        "data": {"tls.crt": "AA==", "tls.key": "AA=="}});
+    let tls = json!({"metadata": {"name": "tls", "namespace": "ns"}, "spec": {"ingressClassName": "edge",
+        "tls": [{"hosts": ["a.test"], "secretName": "cert"}],
+        "rules": [{"host": "a.test", "http": {"paths": [{"path": "/x", "pathType": "Exact",
+            "backend": {"service": {"name": "web", "port": {"number": 80}}}}]}}]}});
+    let class = json!({"metadata": {"name": "edge"}, "spec": {"controller": "tidegate.io/ingress-controller"}});
+    let objects = [
+        simple_ingress("a"),
+        object(Kind::Ingress, tls),
+        object(Kind::IngressClass, class),
+        object(Kind::Service, service),
+        object(Kind::Secret, secret),
+        simple_slice("10.0.0.1"),
+    ];
+    let mut expected = Resources::default();
+    expected.apply(objects.iter().cloned().map(Event::Apply));
+    let expected = translate(&expected);
+    assert_eq!(expected.model.hosts.len(), 1);
+    let mut random = fastrand::Rng::with_seed(11);
+    for _ in 0..1000 {
+        let mut events: Vec<Event> = objects.iter().cloned().map(Event::Apply).collect();
+        // Some come, go and come again.
+        let gone = random.choice(&objects).map(Object::to_ref);
+        events.extend(gone.map(Event::Delete));
+        random.shuffle(&mut events);
+        let missing: Vec<Event> = objects.iter().cloned().map(Event::Apply).collect();
+        let (mut resources, mut translator) = (Resources::default(), Translator::new());
+        for event in events.into_iter().chain(missing) {
+            let changes = resources.apply([event]);
+            translator.apply(&resources, &changes);
+        }
+        assert_eq!(translator.model(), &expected.model);
+        assert_eq!(translator.diagnostics(), expected.diagnostics);
     }
 }
 

@@ -50,6 +50,16 @@ impl Access {
         connect(self.config().await?)
     }
 
+    /// Makes a client for writers, who have a pace of their own and try again by that.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub async fn writer(&self) -> Result<Client, AccessError> {
+        let mut config = self.config().await?;
+        config.default_retry = false;
+        Ok(connect(config)?.0)
+    }
+
     async fn config(&self) -> Result<Config, AccessError> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         match &self.kubeconfig {

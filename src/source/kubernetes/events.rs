@@ -2,9 +2,9 @@
 //!
 //! Only the leader writes. An event's name is made of what it says, so that the same finding is one event whoever
 //! tells it and however often; it is told again only after it was gone for a while. A bucket of tokens bounds the
-//! rate, and the queue is bounded too: what does not fit is told later, when it still holds.
+//! rate, and everything that waits or is remembered is bounded: what does not fit is left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -52,8 +52,10 @@ pub(super) struct EventWriter {
     instance: String,
     leadership: Leadership,
     pace: Pace,
-    /// What was told, and when it was last found.
+    /// Findings that were told, and when they were last found.
     told: BTreeMap<Note, Instant>,
+    /// Writes in a row that failed.
+    failures: u32,
     counts: Arc<Counts>,
 }
 
@@ -64,8 +66,13 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 const PATIENCE: Duration = Duration::from_secs(4);
 /// What the API takes.
 const MAX_TEXT: usize = 1024;
+const MAX_INSTANCE: usize = 128;
+/// Findings that are remembered as told, and so those that are told.
+const MAX_TOLD: usize = 10_000;
 /// Findings told for one state of the input.
-const MAX_NOTES: usize = 1000;
+const MAX_FRESH: usize = 1000;
+/// Failures in a row after which the other findings of a state are not tried any more.
+const MAX_FAILURES: u32 = 5;
 const CONTROLLER: &str = "tidegate.io/ingress-controller";
 
 // === impl Note ===
@@ -106,70 +113,103 @@ impl Note {
 
 impl EventWriter {
     /// Prepares to write; `instance` names this process.
-    pub(super) fn new(client: Client, instance: String, leadership: Leadership, counts: Arc<Counts>) -> Self {
-        Self { client, instance, leadership, pace: Pace::new(PER_SECOND, BURST), told: BTreeMap::new(), counts }
+    pub(super) fn new(client: Client, instance: &str, leadership: Leadership, counts: Arc<Counts>) -> Self {
+        let instance = instance.chars().take(MAX_INSTANCE).collect();
+        let pace = Pace::new(PER_SECOND, BURST);
+        Self { client, instance, leadership, pace, told: BTreeMap::new(), failures: 0, counts }
     }
 
-    /// Writes until `stop` turns true or nobody has anything to say any more.
+    /// Writes until `stop` turns true.
     pub(super) async fn run(
         mut self,
         mut findings: watch::Receiver<Findings>,
         mut notes: mpsc::Receiver<Note>,
         mut stop: watch::Receiver<bool>,
     ) {
-        let told = async {
+        let leadership = self.leadership.clone();
+        let writing = async {
             loop {
                 tokio::select! {
-                    changed = findings.changed() => match changed {
-                        Ok(()) => self.tell_all(&mut findings).await,
-                        Err(_) => return,
-                    },
-                    () = self.leadership.gained(), if !self.leadership.is_held() => {
-                        self.tell_all(&mut findings).await;
-                    }
-                    Some(note) = notes.recv() => self.tell(note).await,
+                    biased;
+                    () = leadership.gained() => {}
+                    // The leader hears the same, and tells it.
+                    Some(_) = notes.recv() => continue,
                 }
+                leadership.while_held(self.lead(&mut findings, &mut notes)).await;
             }
         };
         tokio::select! {
-            () = told => {}
+            () = writing => {}
             _ = stop.wait_for(|stop| *stop) => {}
+        }
+    }
+
+    /// Writes, without end.
+    async fn lead(&mut self, findings: &mut watch::Receiver<Findings>, notes: &mut mpsc::Receiver<Note>) {
+        self.tell_all(findings).await;
+        loop {
+            tokio::select! {
+                Ok(()) = findings.changed() => self.tell_all(findings).await,
+                Some(note) = notes.recv() => drop(self.tell(&note).await),
+                // Nobody has anything to say any more.
+                else => std::future::pending().await,
+            }
         }
     }
 
     /// Tells what was not told yet, until something newer is there.
     async fn tell_all(&mut self, findings: &mut watch::Receiver<Findings>) {
-        let now = Instant::now();
         let current = Arc::clone(&findings.borrow_and_update());
-        let mut fresh = Vec::new();
-        for note in current.iter().filter_map(Note::of) {
+        let fresh = self.fresh(&current);
+        self.failures = 0;
+        for (index, note) in fresh.iter().enumerate() {
+            // The newer state says it again, if it still holds.
+            if findings.has_changed().unwrap_or(false) {
+                return;
+            }
+            if self.failures >= MAX_FAILURES {
+                let left = fresh.len() - index;
+                self.counts.events_dropped.fetch_add(left as u64, Ordering::Relaxed);
+                return;
+            }
+            if self.tell(note).await {
+                self.told.insert(note.clone(), Instant::now());
+            }
+        }
+    }
+
+    /// What was not told yet, each once; what was told is remembered for as long as it is found, and a while longer.
+    fn fresh(&mut self, findings: &[Diagnostic]) -> Vec<Note> {
+        let now = Instant::now();
+        let mut fresh = BTreeSet::new();
+        for note in findings.iter().filter_map(Note::of) {
             match self.told.get_mut(&note) {
                 Some(found) => *found = now,
-                None if fresh.len() < MAX_NOTES => fresh.push(note),
+                None if fresh.len() < MAX_FRESH => fresh.extend([note]),
                 None => {}
             }
         }
         self.told.retain(|_, found| now.saturating_duration_since(*found) < FORGOTTEN_AFTER);
-        for note in fresh {
-            if findings.has_changed().unwrap_or(true) || !self.leadership.is_held() {
-                return;
-            }
-            self.tell(note).await;
-        }
+        let room = MAX_TOLD.saturating_sub(self.told.len());
+        fresh.into_iter().take(room).collect()
     }
 
-    async fn tell(&mut self, note: Note) {
+    /// Tells when the pace allows it; says whether it was told.
+    async fn tell(&mut self, note: &Note) -> bool {
         self.pace.wait().await;
-        if !self.leadership.is_held() {
-            return;
-        }
-        let object = format!("{}/{}/{}", note.kind, note.namespace, note.name);
-        match timeout(PATIENCE, self.write(&note)).await {
-            Ok(Ok(())) => drop(self.told.insert(note, Instant::now())),
-            // An event is a courtesy: the same is in the log, the metrics and the admin API.
-            Ok(Err(error)) => debug!(object, error = %error, "event not written"),
-            Err(_) => debug!(object, error = "no answer", "event not written"),
-        }
+        let error = match timeout(PATIENCE, self.write(note)).await {
+            Ok(Ok(())) => {
+                self.failures = 0;
+                return true;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer".to_owned(),
+        };
+        // An event is a courtesy: the same is in the log, the metrics and the admin API.
+        debug!(object = format!("{}/{}/{}", note.kind, note.namespace, note.name), error, "event not written");
+        Counts::add(&self.counts.events_dropped);
+        self.failures = self.failures.saturating_add(1);
+        false
     }
 
     async fn write(&self, note: &Note) -> Result<(), Error> {
@@ -180,7 +220,7 @@ impl EventWriter {
         let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         match api.create(&params, &event).await {
             Ok(_) => {
-                self.counts.events.fetch_add(1, Ordering::Relaxed);
+                Counts::add(&self.counts.events);
                 Ok(())
             }
             // The same was told before, by this replica or another.

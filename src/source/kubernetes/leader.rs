@@ -4,6 +4,8 @@
 //! that of two replicas who try at once one gets 409. `candidate.rs` decides, this file asks and writes.
 
 mod candidate;
+mod leadership;
+mod timing;
 
 use std::time::Duration;
 
@@ -14,10 +16,12 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, Error};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-pub use candidate::Timing;
 use candidate::{Candidate, Seen, Step};
+pub(super) use leadership::Held;
+pub use leadership::Leadership;
+pub use timing::Timing;
 
 /// What an election is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,51 +34,21 @@ pub struct Election {
     pub timing: Timing,
 }
 
-/// Tells whether this process may write. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Leadership {
-    held_until: watch::Receiver<Option<Instant>>,
-}
-
 /// Runs for a Lease; see [`Elector::run`].
 pub(super) struct Elector {
     election: Election,
     identity: String,
     leases: Api<Lease>,
     candidate: Candidate,
-    held_until: watch::Sender<Option<Instant>>,
+    held: Held,
+    /// Whether it was told last that this process leads.
+    has_led: bool,
+    /// Attempts in a row that failed.
+    failures: u32,
 }
-
-/// Longer than any process runs.
-const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 /// Who writes with this name, in `managedFields`.
 pub(super) const FIELD_MANAGER: &str = "tidegate";
-
-// === impl Leadership ===
-
-impl Leadership {
-    /// That of a process which needs no Lease.
-    pub(super) fn unchallenged() -> Self {
-        let (held_until, receiver) = watch::channel(Some(Instant::now() + FOREVER));
-        // The last word stays readable without a sender.
-        drop(held_until);
-        Self { held_until: receiver }
-    }
-
-    /// Whether this process may write now.
-    pub fn is_held(&self) -> bool {
-        self.held_until.borrow().is_some_and(|until| Instant::now() < until)
-    }
-
-    /// Resolves when this process may write; never, when the election has ended.
-    pub async fn gained(&mut self) {
-        let is_held = |until: &Option<Instant>| until.is_some_and(|until| Instant::now() < until);
-        if self.held_until.wait_for(is_held).await.is_err() && !self.is_held() {
-            std::future::pending::<()>().await;
-        }
-    }
-}
 
 // === impl Elector ===
 
@@ -82,29 +56,45 @@ impl Elector {
     /// Prepares an election, and the handle that tells its outcome. The identity is unique to the process, not only
     /// to the Pod, so that a restarted one is not taken for its past.
     pub(super) fn new(client: Client, election: Election, identity: String) -> (Self, Leadership) {
-        let (held_until, receiver) = watch::channel(None);
+        let (held, leadership) = Leadership::none_yet();
         let leases = Api::namespaced(client, &election.namespace);
         let candidate = Candidate::new(identity.clone(), election.timing);
-        (Self { election, identity, leases, candidate, held_until }, Leadership { held_until: receiver })
+        (Self { election, identity, leases, candidate, held, has_led: false, failures: 0 }, leadership)
     }
 
     /// Runs for the Lease until `stop` turns true, then gives it back.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         loop {
-            let was_held = self.is_held();
-            // A failed attempt changes nothing; the hold runs out by itself.
-            match timeout(self.patience(), self.attempt()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => warn!(error = %error, lease = %self.election.name, "lease not reached"),
-                Err(_) => warn!(error = "no answer", lease = %self.election.name, "lease not reached"),
-            }
-            self.tell(was_held);
+            self.try_once().await;
             tokio::select! {
                 () = sleep(self.pause()) => {}
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }
         self.release().await;
+    }
+
+    /// One attempt, and what it says. One that fails changes nothing: the hold runs out by itself.
+    async fn try_once(&mut self) {
+        let error = match timeout(self.election.timing.patience(), self.attempt()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("no answer".to_owned()),
+        };
+        let lease = &self.election.name;
+        match error {
+            None => self.failures = 0,
+            Some(error) => {
+                // Said once: an API server may be away for long.
+                if self.failures == 0 {
+                    warn!(error, lease, "lease not reached");
+                } else {
+                    debug!(error, lease, failures = self.failures, "lease not reached");
+                }
+                self.failures = self.failures.saturating_add(1);
+            }
+        }
+        self.tell();
     }
 
     /// Reads the Lease and writes it when that is this candidate's turn.
@@ -154,7 +144,7 @@ impl Elector {
 
     fn renewed(&self, mut lease: Lease) -> Lease {
         let spec = lease.spec.get_or_insert_default();
-        let seconds = self.election.timing.duration.as_secs();
+        let seconds = self.election.timing.duration().as_secs();
         spec.lease_duration_seconds = Some(i32::try_from(seconds).unwrap_or(i32::MAX));
         spec.renew_time = Some(MicroTime(Timestamp::now()));
         lease
@@ -164,28 +154,33 @@ impl Elector {
     async fn release(&mut self) {
         let was_held = self.is_held();
         self.candidate.lost();
-        self.tell(was_held);
+        self.tell();
         if !was_held {
             return;
         }
-        let given_back = async {
-            let Some(mut lease) = self.leases.get_opt(&self.election.name).await? else { return Ok(()) };
-            let spec = lease.spec.get_or_insert_default();
-            if spec.holder_identity.as_ref() != Some(&self.identity) {
-                return Ok(());
-            }
-            spec.holder_identity = Some(String::new());
-            spec.renew_time = Some(MicroTime(Timestamp::now()));
-            self.replace(lease).await
+        let error = match timeout(self.election.timing.patience(), self.give_back()).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer".to_owned(),
         };
-        if let Ok(Err(error)) = timeout(self.patience(), given_back).await {
-            warn!(error = %error, lease = %self.election.name, "lease not given back; it runs out by itself");
-        }
+        warn!(error, lease = %self.election.name, "lease not given back; it runs out by itself");
     }
 
-    fn tell(&self, was_held: bool) {
-        self.held_until.send_replace(self.candidate.held_until());
-        match (was_held, self.is_held()) {
+    async fn give_back(&self) -> Result<(), Error> {
+        let Some(mut lease) = self.leases.get_opt(&self.election.name).await? else { return Ok(()) };
+        let spec = lease.spec.get_or_insert_default();
+        if spec.holder_identity.as_ref() != Some(&self.identity) {
+            return Ok(());
+        }
+        spec.holder_identity = Some(String::new());
+        spec.renew_time = Some(MicroTime(Timestamp::now()));
+        self.replace(lease).await
+    }
+
+    fn tell(&mut self) {
+        self.held.send_replace(self.candidate.held_until());
+        let leads = self.is_held();
+        match (std::mem::replace(&mut self.has_led, leads), leads) {
             (false, true) => info!(lease = %self.election.name, "leading: this process writes to the cluster"),
             (true, false) => info!(lease = %self.election.name, "not leading any more; traffic goes on"),
             _ => {}
@@ -196,14 +191,11 @@ impl Elector {
         self.candidate.held_until().is_some_and(|until| Instant::now() < until)
     }
 
-    /// How long one attempt may take: a holder wants a second one before its hold runs out.
-    fn patience(&self) -> Duration {
-        self.election.timing.renew / 2
-    }
-
     /// Until the next attempt; a fifth of it is chance, so that replicas do not step on each other.
     fn pause(&self) -> Duration {
-        self.election.timing.renew.mul_f64(0.8 + 0.2 * fastrand::f64())
+        let timing = self.election.timing;
+        let pause = if self.failures > 0 && self.is_held() { timing.retry() } else { timing.renew() };
+        pause.mul_f64(0.8 + 0.2 * fastrand::f64())
     }
 }
 

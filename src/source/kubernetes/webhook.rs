@@ -92,7 +92,7 @@ impl WebhookKeeper {
                 (None, None) => SHORT_INTERVAL,
             };
             told = failure;
-            let (is_held, mut leadership) = (self.leadership.is_held(), self.leadership.clone());
+            let (is_held, leadership) = (self.leadership.is_held(), self.leadership.clone());
             tokio::select! {
                 () = sleep(pause) => {}
                 () = leadership.gained(), if !is_held => {}

@@ -4,11 +4,13 @@
 //! writers end before the Lease is given back.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kube::Client;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -31,7 +33,7 @@ pub struct WriteConfig {
     pub events: bool,
 }
 
-/// What was written, for metrics.
+/// What was written, for metrics. Whether this process leads is told by [`Leadership::is_held`].
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Statuses written.
@@ -42,6 +44,8 @@ pub struct Counts {
     pub status_waiting: AtomicU64,
     /// Events written.
     pub events: AtomicU64,
+    /// Events left out: too many waited, or a write failed.
+    pub events_dropped: AtomicU64,
 }
 
 /// Takes what is to be written.
@@ -50,12 +54,14 @@ pub struct Outlet {
     served: watch::Sender<Served>,
     findings: watch::Sender<Findings>,
     notes: mpsc::Sender<Note>,
+    counts: Arc<Counts>,
 }
 
 /// Writers that run. Dropping it stops them without waiting.
 #[derive(Debug)]
 pub struct Writing {
     leadership: Leadership,
+    counts: Arc<Counts>,
     stop: watch::Sender<bool>,
     done: watch::Receiver<bool>,
 }
@@ -65,16 +71,20 @@ const MAX_NOTES: usize = 256;
 /// How long writers may take to end: time to take statuses back.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+// === impl Counts ===
+
+impl Counts {
+    pub(super) fn add(count: &AtomicU64) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 // === impl Outlet ===
 
 impl Outlet {
-    /// Says which Ingresses are served.
+    /// Says which Ingresses are served. Costs nothing: what changed is found out by the writer.
     pub fn served(&self, served: Served) {
-        self.served.send_if_modified(|now| {
-            let is_new = **now != *served;
-            *now = served;
-            is_new
-        });
+        self.served.send_replace(served);
     }
 
     /// Says what there is to say about the input.
@@ -84,8 +94,9 @@ impl Outlet {
 
     /// Says something once. It is left out when too much waits.
     pub fn note(&self, note: Note) {
-        // A full queue loses a courtesy, nothing more.
-        let _ = self.notes.try_send(note);
+        if let Err(TrySendError::Full(_)) = self.notes.try_send(note) {
+            Counts::add(&self.counts.events_dropped);
+        }
     }
 }
 
@@ -108,30 +119,26 @@ impl Writing {
             }
             None => (Leadership::unchallenged(), None),
         };
-        let mut writers = Vec::new();
+        let mut writers = JoinSet::new();
         if let Some(status) = config.status {
             let writer = StatusWriter::new(client.clone(), status, leadership.clone(), counts.clone());
-            writers.push(tokio::spawn(writer.run(served_told, stopped.clone())));
+            writers.spawn(writer.run(served_told, stopped.clone()));
         }
         if config.events {
-            let writer = EventWriter::new(client, config.identity, leadership.clone(), counts.clone());
-            writers.push(tokio::spawn(writer.run(findings_told, notes_told, stopped.clone())));
+            let writer = EventWriter::new(client, &config.identity, leadership.clone(), counts.clone());
+            writers.spawn(writer.run(findings_told, notes_told, stopped.clone()));
         }
         tokio::spawn(async move {
-            let mut stopped = stopped;
-            // An error is the end too: nobody can ask for it any more.
-            let _ = stopped.wait_for(|stop| *stop).await;
-            let ended = async { futures::future::join_all(writers).await };
-            if timeout(PATIENCE, ended).await.is_err() {
-                warn!("writing to the cluster cut off");
-            }
+            end(writers, stopped).await;
             yield_lease.send_replace(true);
             if let Some(elected) = elected {
+                // It gives the Lease back and bounds that itself.
                 let _ = elected.await;
             }
             done.send_replace(true);
         });
-        (Self { leadership, stop, done: is_done }, Outlet { served, findings, notes }, counts)
+        let outlet = Outlet { served, findings, notes, counts: Arc::clone(&counts) };
+        (Self { leadership, counts: Arc::clone(&counts), stop, done: is_done }, outlet, counts)
     }
 
     /// Tells whether this process leads.
@@ -139,10 +146,30 @@ impl Writing {
         self.leadership.clone()
     }
 
-    /// Ends writing and gives the Lease back.
+    /// What was written so far.
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// Ends writing and gives the Lease back; takes fifteen seconds at most with a Lease of fifteen.
     pub async fn stop(&self) {
         self.stop.send_replace(true);
         // An error: the task is gone, so it is done.
         let _ = self.done.clone().wait_for(|done| *done).await;
     }
 }
+
+/// Lets writers end when it is time, and ends those that do not.
+async fn end(mut writers: JoinSet<()>, mut stopped: watch::Receiver<bool>) {
+    // An error is the end too: nobody can ask for it any more.
+    let _ = stopped.wait_for(|stop| *stop).await;
+    let ended = async { while writers.join_next().await.is_some() {} };
+    if timeout(PATIENCE, ended).await.is_err() {
+        warn!("writing to the cluster cut off");
+        // Nothing may be written once the Lease is given back.
+        writers.shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -181,6 +181,11 @@ pub static STATUS_QUEUE: Family = Family {
 };
 /// Events written to a cluster.
 pub static EVENTS: Family = Family::total("tidegate_events_total", "Events written to the cluster.");
+/// Events that were not written.
+pub static EVENTS_DROPPED: Family = Family::total(
+    "tidegate_events_dropped_total",
+    "Events for the cluster that were left out because too many waited.",
+);
 /// Verdicts of the admission webhook.
 pub static ADMISSION_REVIEWS: Family = Family {
     name: "tidegate_admission_reviews_total",
@@ -265,6 +270,7 @@ pub(super) static OBSERVED: &[&Family] = &[
     &STATUS_WRITES,
     &STATUS_QUEUE,
     &EVENTS,
+    &EVENTS_DROPPED,
     &ADMISSION_REVIEWS,
     &BUILD_INFO,
     &ACCESS_LOG_DROPPED,

@@ -2,23 +2,57 @@ use serde_json::json;
 
 use super::*;
 use crate::origin::Origin;
-use crate::source::kubernetes::leader::{Election, Elector, Timing};
-use crate::source::kubernetes::testing::Server;
+use crate::source::kubernetes::leader::Held;
+use crate::source::kubernetes::testing::{Server, soon};
 
 fn finding(name: &str, text: &str) -> Diagnostic {
     Diagnostic::error("ServiceNotFound", &Origin::new("Ingress", "shop", name, None), text).hint("make it")
 }
 
-async fn leader(server: &Server) -> (Leadership, watch::Sender<bool>) {
-    let second = Duration::from_secs(1);
-    let timing = Timing { duration: second * 15, renew: second, give_up: second * 10 };
-    let text = |text: &str| text.to_owned();
-    let election = Election { namespace: text("edge"), name: text("lease"), timing };
-    let (elector, mut leadership) = Elector::new(server.client(), election, text("me"));
-    let (stop, stopped) = watch::channel(false);
-    tokio::spawn(elector.run(stopped));
-    leadership.gained().await;
-    (leadership, stop)
+/// Leads for as long as what comes first is kept.
+fn leader() -> (Held, Leadership) {
+    let (held, leadership) = Leadership::none_yet();
+    held.send_replace(Some(Instant::now() + Duration::from_secs(60)));
+    (held, leadership)
+}
+
+fn writer(server: &Server, name: &str, leadership: &Leadership) -> EventWriter {
+    EventWriter::new(server.client(), name, leadership.clone(), Arc::default())
+}
+
+/// A writer that runs.
+struct Run {
+    held: Held,
+    findings: watch::Sender<Findings>,
+    notes: mpsc::Sender<Note>,
+    counts: Arc<Counts>,
+    stop: watch::Sender<bool>,
+    writer: tokio::task::JoinHandle<()>,
+}
+
+impl Run {
+    fn start(server: &Server) -> Self {
+        let (held, leadership) = leader();
+        let writer = writer(server, "one", &leadership);
+        let counts = Arc::clone(&writer.counts);
+        let (findings, told) = watch::channel(Findings::default());
+        let (notes, noted) = mpsc::channel(4);
+        let (stop, stopped) = watch::channel(false);
+        Self { held, findings, notes, counts, stop, writer: tokio::spawn(writer.run(told, noted, stopped)) }
+    }
+
+    fn find(&self, findings: impl IntoIterator<Item = Diagnostic>) {
+        self.findings.send_replace(Arc::new(findings.into_iter().collect()));
+    }
+
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        soon("the end of the writer", self.writer).await.unwrap();
+    }
+}
+
+fn posts(server: &Server) -> usize {
+    server.writes().iter().filter(|call| call.starts_with("POST") && call.ends_with("/events")).count()
 }
 
 fn events(server: &Server) -> Vec<serde_json::Value> {
@@ -38,13 +72,14 @@ async fn a_finding_is_told_once_on_its_object_whoever_tells_it() {
     let server = Server::start().await;
     put_ingress(&server, "shop");
     put_ingress(&server, "last");
-    let (leadership, _stop) = leader(&server).await;
+    let (_held, leadership) = leader();
     for replica in ["one", "two"] {
-        let mut writer = EventWriter::new(server.client(), replica.to_owned(), leadership.clone(), Arc::default());
-        let findings = vec![finding("shop", "there is no Service `a`"), finding("gone", "there is no Service `b`")];
+        let mut writer = writer(&server, replica, &leadership);
+        let twice = finding("shop", "there is no Service `a`");
+        let findings = vec![twice.clone(), twice.clone(), finding("gone", "there is no Service `b`")];
         let (sender, mut receiver) = watch::channel(Findings::new(findings));
         writer.tell_all(&mut receiver).await;
-        sender.send_replace(Arc::new(vec![finding("shop", "there is no Service `a`")]));
+        sender.send_replace(Arc::new(vec![twice]));
         writer.tell_all(&mut receiver).await;
     }
     let told = events(&server);
@@ -54,30 +89,66 @@ async fn a_finding_is_told_once_on_its_object_whoever_tells_it() {
     assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("ServiceNotFound")));
     assert_eq!(event["regarding"]["uid"], "uid-shop");
     assert_eq!(event["reportingInstance"], "one");
-    let posts = server.writes().iter().filter(|call| call.contains("/events")).count();
-    assert_eq!(posts, 2, "one each replica; the second is refused as a double");
+    assert_eq!(posts(&server), 2, "one each replica; the second is refused as a double");
 }
 
 #[tokio::test]
-async fn only_the_leader_tells() {
+async fn only_the_leader_tells_and_a_new_one_tells_what_still_holds() {
     let server = Server::start().await;
     put_ingress(&server, "shop");
-    let (leadership, stop) = leader(&server).await;
-    stop.send_replace(true);
-    server.until(|_| !leadership.is_held()).await;
-    let mut writer = EventWriter::new(server.client(), "one".to_owned(), leadership, Arc::default());
-    let (_sender, mut receiver) = watch::channel(Findings::new(vec![finding("shop", "x")]));
+    let run = Run::start(&server);
+    run.held.send_replace(None);
+    run.find([finding("shop", "x")]);
+    // More than there is room for: who does not lead throws them away, and nobody waits.
+    for generation in 0..10 {
+        let note = Note::live(&"shop".into(), &"shop".into(), generation, Duration::ZERO);
+        soon("room for a note", run.notes.send(note)).await.unwrap();
+    }
+    soon("the last note", run.notes.reserve_many(4)).await.unwrap();
+    assert_eq!(server.calls(), [] as [String; 0]);
+    run.held.send_replace(Some(Instant::now() + Duration::from_secs(60)));
+    server.until("it is told", |server| events(server).len() == 1).await;
+    let counts = Arc::clone(&run.counts);
+    run.stop().await;
+    assert_eq!(events(&server)[0]["note"], "x; make it");
+    assert_eq!(counts.events_dropped.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_flood_of_findings_is_told_at_a_pace() {
+    let server = Server::start().await;
+    put_ingress(&server, "shop");
+    let run = Run::start(&server);
+    let begun = Instant::now();
+    run.find((0..40).map(|index| finding("shop", &format!("fault {index}"))));
+    server.until("a burst and three more", |server| events(server).len() == BURST as usize + 3).await;
+    assert!(begun.elapsed() >= Duration::from_millis(600), "{:?}", begun.elapsed());
+    run.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_events_is_not_asked_for_each() {
+    let server = Server::start().await;
+    put_ingress(&server, "shop");
+    let (_held, leadership) = leader();
+    let mut writer = writer(&server, "one", &leadership);
+    server.fail_writes(&[403; 100]);
+    let findings = (0..20).map(|index| finding("shop", &format!("fault {index}"))).collect();
+    let (_sender, mut receiver) = watch::channel(Findings::new(findings));
     writer.tell_all(&mut receiver).await;
-    assert_eq!(events(&server), [] as [serde_json::Value; 0]);
+    assert_eq!(posts(&server), MAX_FAILURES as usize);
+    assert_eq!(writer.counts.events_dropped.load(Ordering::Relaxed), 20);
+    assert!(writer.told.is_empty(), "it is told when the right is there");
 }
 
 #[tokio::test]
 async fn an_ingress_is_told_that_it_is_live() {
     let server = Server::start().await;
     put_ingress(&server, "shop");
-    let (leadership, _stop) = leader(&server).await;
-    let mut writer = EventWriter::new(server.client(), "one".to_owned(), leadership, Arc::default());
-    writer.tell(Note::live(&"shop".into(), &"shop".into(), 7, Duration::from_millis(12))).await;
+    let run = Run::start(&server);
+    run.notes.send(Note::live(&"shop".into(), &"shop".into(), 7, Duration::from_millis(12))).await.unwrap();
+    server.until("it is told", |server| events(server).len() == 1).await;
+    run.stop().await;
     let told = events(&server);
     assert_eq!(told[0]["note"], "live in 12 ms at generation 7");
     assert_eq!(told[0]["type"], "Normal");

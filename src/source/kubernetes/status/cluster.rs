@@ -1,6 +1,7 @@
 //! What status needs of the API server.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressStatus};
@@ -9,7 +10,7 @@ use kube::{Client, Error, ResourceExt};
 use serde_json::{Value, json};
 
 use super::address::{self, Address};
-use super::{AddressSource, Replicas, StatusConfig};
+use super::{AddressSource, Addresses, Known, Replicas, Served, StatusConfig};
 use crate::resources::ObjectName;
 use crate::source::kubernetes::leader::FIELD_MANAGER;
 
@@ -54,45 +55,74 @@ impl Cluster {
         }
     }
 
-    /// What stands on all Ingresses of these namespaces; of all, when none are named.
-    pub(super) async fn statuses(&self, namespaces: &[String]) -> Result<BTreeMap<ObjectName, Vec<Address>>, Error> {
+    /// What stands on those Ingresses of these namespaces that are served; of all namespaces, when none are named.
+    ///
+    /// `wanted` is what most of them say; it is shared instead of kept for each.
+    pub(super) async fn statuses(
+        &self,
+        namespaces: &[String],
+        served: &Served,
+        wanted: Option<&Addresses>,
+    ) -> Result<Known, Error> {
         let mut known = BTreeMap::new();
+        let mut keep = |ingress: &Ingress| {
+            let name = name_of(ingress);
+            let Some(name) = served.get(&name) else { return };
+            let standing = standing(ingress.status.as_ref());
+            let shared = wanted.filter(|wanted| ***wanted == *standing).map(Arc::clone);
+            known.insert(name.clone(), shared.unwrap_or_else(|| standing.into()));
+        };
         if namespaces.is_empty() {
-            list(&Api::all(self.client.clone()), &mut known).await?;
+            list(&Api::all(self.client.clone()), &mut keep).await?;
         }
         for namespace in namespaces {
-            list(&Api::namespaced(self.client.clone(), namespace), &mut known).await?;
+            list(&Api::namespaced(self.client.clone(), namespace), &mut keep).await?;
         }
         Ok(known)
     }
 
-    /// What stands on one Ingress.
-    pub(super) async fn status(&self, name: &ObjectName) -> Result<Vec<Address>, Error> {
+    /// What stands on one Ingress, and in which version.
+    pub(super) async fn read(&self, name: &ObjectName) -> Result<(Vec<Address>, Option<String>), Error> {
         let ingress = self.ingresses(name).get(&name.name).await?;
-        Ok(standing(ingress.status.as_ref()))
+        Ok((standing(ingress.status.as_ref()), ingress.metadata.resource_version))
     }
 
     /// Replaces what stands on one Ingress.
     pub(super) async fn write(&self, name: &ObjectName, addresses: &[Address]) -> Result<(), Error> {
         let entries: Vec<Value> = addresses.iter().map(Address::to_json).collect();
-        let patch = json!({ "status": { "loadBalancer": { "ingress": entries } } });
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        self.ingresses(name).patch_status(&name.name, &params, &Patch::Merge(patch)).await.map(drop)
+        self.patch(name, json!({ "status": { "loadBalancer": { "ingress": entries } } })).await
     }
 
-    /// Whether another replica is ready and is to stay.
+    /// Takes away what stands on one Ingress, if nobody wrote to it since this version.
+    pub(super) async fn clear(&self, name: &ObjectName, version: Option<String>) -> Result<(), Error> {
+        let metadata = json!({ "resourceVersion": version });
+        self.patch(name, json!({ "metadata": metadata, "status": { "loadBalancer": { "ingress": [] } } })).await
+    }
+
+    /// Whether another replica is ready and is to stay; also when that cannot be told.
     pub(super) async fn has_others(&self, replicas: &Replicas) -> Result<bool, Error> {
         let pods = self.pods(replicas).await?;
-        Ok(pods.iter().any(|pod| address::is_ready(pod) && pod.name_any() != replicas.own))
+        let is_own = |pod: &Pod| pod.name_any() == replicas.own;
+        Ok(!pods.iter().any(is_own) || pods.iter().any(|pod| address::is_ready(pod) && !is_own(pod)))
     }
 
-    /// Pods with the labels of our own one.
+    /// Pods with the labels of our own one; none, when that is gone.
     async fn pods(&self, replicas: &Replicas) -> Result<Vec<Pod>, Error> {
         let api = Api::<Pod>::namespaced(self.client.clone(), &replicas.namespace);
         // A list of one: the right to list is all that is needed.
-        let own = api.list(&ListParams::default().fields(&format!("metadata.name={}", replicas.own))).await?;
-        let Some(own) = own.items.first() else { return Ok(Vec::new()) };
-        Ok(api.list(&ListParams::default().labels(&address::selector(own))).await?.items)
+        let mut own = api.list(&ListParams::default().fields(&format!("metadata.name={}", replicas.own))).await?.items;
+        own.retain(|pod| pod.name_any() == replicas.own);
+        let selector = own.first().map(address::selector).unwrap_or_default();
+        // Without labels it has no replicas, and a selector that says nothing selects everybody.
+        if selector.is_empty() {
+            return Ok(own);
+        }
+        Ok(api.list(&ListParams::default().labels(&selector)).await?.items)
+    }
+
+    async fn patch(&self, name: &ObjectName, patch: Value) -> Result<(), Error> {
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        self.ingresses(name).patch_status(&name.name, &params, &Patch::Merge(patch)).await.map(drop)
     }
 
     fn ingresses(&self, name: &ObjectName) -> Api<Ingress> {
@@ -108,18 +138,18 @@ fn standing(status: Option<&IngressStatus>) -> Vec<Address> {
     addresses
 }
 
-async fn list(api: &Api<Ingress>, known: &mut BTreeMap<ObjectName, Vec<Address>>) -> Result<(), Error> {
+async fn list(api: &Api<Ingress>, keep: &mut impl FnMut(&Ingress)) -> Result<(), Error> {
     let mut params = ListParams::default().limit(PAGE);
     loop {
         let page = api.list(&params).await?;
-        for ingress in &page.items {
-            let namespace = ingress.metadata.namespace.as_deref().unwrap_or_default();
-            let name = ObjectName { namespace: namespace.into(), name: ingress.name_any().into() };
-            known.insert(name, standing(ingress.status.as_ref()));
-        }
+        page.items.iter().for_each(&mut *keep);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
             None => return Ok(()),
         }
     }
+}
+
+fn name_of(ingress: &Ingress) -> ObjectName {
+    ObjectName::new(ingress.metadata.namespace.as_deref().unwrap_or_default(), &ingress.name_any())
 }
