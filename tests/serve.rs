@@ -11,6 +11,8 @@
     reason = "a test that cannot go on fails, and its tables are as long as they must be"
 )]
 
+#[path = "serve/admission.rs"]
+mod admission;
 #[path = "serve/answers.rs"]
 mod answers;
 #[path = "serve/auth.rs"]

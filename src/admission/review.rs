@@ -2,26 +2,29 @@
 //!
 //! What is only missing (a Service, a Secret) is no fault: objects may be written in any order.
 
+mod clash;
 #[cfg(test)]
 mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::model::{PathMatch, VirtualHost};
 use crate::origin::Origin;
-use crate::resources::{Event, Kind, Object, ObjectName, Resources};
+use crate::resources::conf::Conf;
+use crate::resources::{Event, Kind, Object, ObjectName, Resources, Sourced};
 use crate::snapshot::Snapshot;
-use crate::translate::Translator;
+use crate::translate::{Translation, translate};
+use clash::Clash;
 
 /// What every Ingress is read with.
 #[derive(Clone, Debug, Default)]
 pub struct Base {
-    /// The IngressClasses.
-    pub classes: Vec<Object>,
-    /// The conf.
-    pub conf: Option<Object>,
+    classes: Vec<Object>,
+    conf: Option<Object>,
 }
 
 /// `request` of an AdmissionReview, as far as it is read.
@@ -76,61 +79,42 @@ pub fn review(request: &Request, base: &Base, live: &Snapshot) -> Verdict {
         Err(error) => return Verdict { refusal: Some(format!("it cannot be read: {error}")), warnings: Vec::new() },
     };
     // Finalizers, labels and status are no business of ours, and what stands there may be older than this webhook.
-    if Object::from_json(Kind::Ingress, request.old_object.clone()).is_ok_and(|old| old == object) {
+    let old = Object::from_json(Kind::Ingress, request.old_object.clone()).ok();
+    if old.as_ref() == Some(&object) {
         return Verdict::default();
     }
-    judge(object, base, live)
+    judge(object, old, base, live)
 }
 
-fn judge(object: Object, base: &Base, live: &Snapshot) -> Verdict {
+fn judge(object: Object, old: Option<Object>, base: &Base, live: &Snapshot) -> Verdict {
     let name = object.name();
-    let mut resources = Resources::default();
-    let objects = base.classes.iter().chain(&base.conf).cloned().chain([object]);
-    resources.apply(objects.map(Event::Apply));
-    let mut translator = Translator::new();
-    translator.apply(&resources, &resources.all());
-    let found = translator.diagnostics();
-    let ours = found.iter().filter(|it| is_about(&it.origin, &name) && !OF_OTHERS.contains(&it.code));
+    let translation = base.translate(object);
+    let found = translation.diagnostics.iter();
+    let ours = found.filter(|it| is_about(&it.origin, &name) && !OF_OTHERS.contains(&it.code));
     let (errors, rest): (Vec<&Diagnostic>, Vec<&Diagnostic>) = ours.partition(|it| it.severity == Severity::Error);
-    let clashes = translator.model().hosts.values().flat_map(|host| clashes(host, &name, live));
-    let reasons: Vec<String> = errors.into_iter().map(text).chain(clashes).collect();
+    let clashes = clash::find(&translation.model, &name, live);
+    // What the object had lost before it was changed is no reason against the change.
+    let before = old.filter(|_| !clashes.is_empty()).map(|old| base.translate(old).model);
+    let is_known = |clash: &Clash<'_>| before.as_ref().is_some_and(|before| clash.is_of(before));
+    let (known, new): (Vec<Clash<'_>>, Vec<Clash<'_>>) =
+        clashes.into_iter().partition(|clash| clash.is_harmless() || is_known(clash));
+    let reasons: Vec<String> = errors.into_iter().map(text).chain(new.iter().map(ToString::to_string)).collect();
     let warnings = rest.into_iter().filter(|it| it.severity == Severity::Warning).map(text);
+    let warnings = known.iter().map(ToString::to_string).chain(warnings);
+    Verdict { refusal: refusal(&reasons), warnings: warnings.take(MAX_WARNINGS).map(shorten).collect() }
+}
+
+fn refusal(reasons: &[String]) -> Option<String> {
     let shown = reasons.iter().take(MAX_REASONS).cloned().collect::<Vec<_>>().join("; ");
-    let more = reasons.len().saturating_sub(MAX_REASONS);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    Verdict {
-        refusal: (!reasons.is_empty()).then(|| format!("{shown}{more}")),
-        warnings: warnings.take(MAX_WARNINGS).map(shorten).collect(),
+    match reasons.len().saturating_sub(MAX_REASONS) {
+        0 if reasons.is_empty() => None,
+        0 => Some(shown),
+        more => Some(format!("{shown}; and {more} more")),
     }
 }
 
 fn is_about(origin: &Origin, name: &ObjectName) -> bool {
     origin.kind == Kind::Ingress.as_str() && origin.namespace == name.namespace && origin.name == name.name
-}
-
-/// Paths that another object serves already.
-fn clashes(host: &VirtualHost, name: &ObjectName, live: &Snapshot) -> Vec<String> {
-    let Some(routes) = live.router.host(&host.pattern) else { return Vec::new() };
-    let mut found = Vec::new();
-    for route in host.routes.iter().filter(|route| is_about(&route.origin, name)) {
-        let path = &route.matcher.path;
-        let same = routes.entries().iter().find(|entry| {
-            entry.conditions().is_empty()
-                && entry.kind() == path.kind()
-                && closed(entry.path(), path) == closed(path.as_str(), path)
-                && !is_about(&entry.route().origin, name)
-        });
-        if let Some(entry) = same {
-            let (kind, text, other) = (path.kind(), path.as_str(), entry.route().origin.object());
-            found.push(format!("{kind} path `{text}` of host `{}` is already served by {other}", host.pattern));
-        }
-    }
-    found
-}
-
-/// Prefixes mean the same with and without a slash at the end.
-fn closed<'p>(path: &'p str, kind: &PathMatch) -> &'p str {
-    if matches!(kind, PathMatch::Prefix(_)) { path.trim_end_matches('/') } else { path }
 }
 
 fn text(diagnostic: &Diagnostic) -> String {
@@ -147,15 +131,41 @@ fn shorten(text: String) -> String {
     }
 }
 
+// === impl Base ===
+
+impl Base {
+    /// Takes the classes and the conf out of all there is. The conf's own routes and upstreams stay out: what they
+    /// take is asked of what is live, and translating them for each review would cost what they cost.
+    pub fn new(resources: &Resources) -> Self {
+        let classes = resources.ingress_classes.values().cloned().map(Object::IngressClass).collect();
+        let conf = resources.conf.as_ref().map(|conf| {
+            let without = Conf { routes: Vec::new(), upstreams: BTreeMap::new(), ..(*conf.object).clone() };
+            Object::Conf(Sourced { object: Arc::new(without), origin: Arc::clone(&conf.origin) })
+        });
+        Self { classes, conf }
+    }
+
+    /// Translates an Ingress as if it were the only one.
+    fn translate(&self, object: Object) -> Translation {
+        let mut resources = Resources::default();
+        let objects = self.classes.iter().chain(&self.conf).cloned().chain([object]);
+        resources.apply(objects.map(Event::Apply));
+        translate(&resources)
+    }
+}
+
 // === impl Verdict ===
 
 impl Verdict {
     /// The AdmissionReview that is sent back.
+    ///
+    /// Whatever the reason is, it is 403: 409 makes clients try again, and after 409 and 422 alike
+    /// `kubectl apply --force` deletes the object that is served.
     pub fn to_json(&self, uid: &str) -> Value {
         let status = self
             .refusal
             .as_ref()
-            .map(|refusal| json!({ "code": 422, "reason": "Invalid", "message": format!("tidegate: {refusal}") }));
+            .map(|refusal| json!({ "code": 403, "reason": "Forbidden", "message": format!("tidegate: {refusal}") }));
         let is_allowed = status.is_none();
         let response = json!({ "uid": uid, "allowed": is_allowed, "status": status, "warnings": self.warnings });
         json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response })

@@ -5,6 +5,7 @@ mod tests;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,9 +19,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::certificate::Current;
@@ -28,8 +29,8 @@ use super::review::{self, Verdict};
 
 /// Makes verdicts.
 pub trait Judge: Send + Sync + 'static {
-    /// The verdict on a request.
-    fn judge(&self, request: &review::Request) -> Verdict;
+    /// The verdict on a request; `None`: nothing is loaded yet that it could be held against.
+    fn judge(&self, request: &review::Request) -> Option<Verdict>;
 }
 
 /// What was answered, for metrics.
@@ -50,6 +51,7 @@ pub struct Server {
     judge: Arc<dyn Judge>,
     counts: Arc<Counts>,
     max_reviews: usize,
+    max_life: Duration,
 }
 
 /// Connections at once; more wait to be accepted.
@@ -60,6 +62,10 @@ const MAX_REVIEWS: usize = 32;
 const MAX_BODY: usize = 8 * 1024 * 1024;
 /// For a handshake, a head and a body each.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// After which a connection takes no more requests: one that asks and never reads would stay for good.
+const MAX_LIFE: Duration = Duration::from_secs(300);
+/// For what is under way when a connection or the server ends.
+const LAST_REVIEW: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Deserialize)]
@@ -82,7 +88,14 @@ impl Server {
     ) -> std::io::Result<Self> {
         let config = rustls::ServerConfig::builder().with_no_client_auth().with_cert_resolver(certificate);
         let listener = TcpListener::bind(address).await?;
-        Ok(Self { listener, acceptor: Arc::new(config).into(), judge, counts, max_reviews: MAX_REVIEWS })
+        Ok(Self {
+            listener,
+            acceptor: Arc::new(config).into(),
+            judge,
+            counts,
+            max_reviews: MAX_REVIEWS,
+            max_life: MAX_LIFE,
+        })
     }
 
     /// The address that is bound.
@@ -93,34 +106,51 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop` turns true or its sender is gone.
+    /// Serves until `stop` turns true or its sender is gone; then reviews under way end.
     pub async fn serve(self, mut stop: watch::Receiver<bool>) {
-        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let reviews = Arc::new(Semaphore::new(self.max_reviews));
+        let mut connections = JoinSet::new();
         loop {
-            let Ok(slot) = connections.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                _ = stop.wait_for(|stop| *stop) => return,
+                accepted = accept(&self.listener, &slots) => accepted,
+                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+                _ = stop.wait_for(|stop| *stop) => break,
             };
-            let Ok((stream, _)) = accepted else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
+            let Some((stream, slot)) = accepted else { continue };
             let desk = Desk { judge: self.judge.clone(), counts: self.counts.clone(), reviews: reviews.clone() };
-            let (acceptor, mut stop) = (self.acceptor.clone(), stop.clone());
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = connection(stream, acceptor, desk) => {}
-                    _ = stop.wait_for(|stop| *stop) => {}
-                }
+            let (acceptor, stop, max_life) = (self.acceptor.clone(), stop.clone(), self.max_life);
+            connections.spawn(async move {
+                connection(stream, acceptor, desk, max_life, stop).await;
                 drop(slot);
             });
+        }
+        drop(self.listener);
+        // Each ends by itself in this time; what does not is cut with the set.
+        let _ = timeout(LAST_REVIEW, async { while connections.join_next().await.is_some() {} }).await;
+    }
+}
+
+/// Waits for a free slot first, so that more connections wait in the kernel's queue.
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let slot = slots.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, slot)),
+        Err(error) => {
+            tracing::debug!(%error, "connection of the webhook not accepted");
+            sleep(ACCEPT_PAUSE).await;
+            None
         }
     }
 }
 
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, desk: Desk) {
+async fn connection(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    desk: Desk,
+    max_life: Duration,
+    mut stop: watch::Receiver<bool>,
+) {
     let Ok(Ok(stream)) = timeout(PATIENCE, acceptor.accept(stream)).await else { return };
     let service = service_fn(move |request| {
         let desk = desk.clone();
@@ -128,9 +158,22 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, desk: Desk) {
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = until_over(max_life, &mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            timeout(LAST_REVIEW, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = served {
         tracing::debug!(%error, "connection of the webhook ended");
     }
+}
+
+async fn until_over(max_life: Duration, stop: &mut watch::Receiver<bool>) {
+    // An error is the end of the process, too.
+    let _ = timeout(max_life, stop.wait_for(|stop| *stop)).await;
 }
 
 /// What answers need.
@@ -162,7 +205,7 @@ impl Desk {
         if request.method() != Method::POST {
             return refuse(StatusCode::METHOD_NOT_ALLOWED, "POST an AdmissionReview");
         }
-        let Ok(_turn) = self.reviews.try_acquire() else {
+        let Ok(turn) = self.reviews.clone().try_acquire_owned() else {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many reviews at once");
         };
         let body = match timeout(PATIENCE, Limited::new(request.into_body(), MAX_BODY).collect()).await {
@@ -175,17 +218,20 @@ impl Desk {
         };
         let judge = self.judge.clone();
         // Translation is quick, but the runtime's threads are not for work without a pause.
+        // The turn goes with the work, which goes on when the client has left.
         let judged = spawn_blocking(move || {
+            let _turn = turn;
             let review: Review = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
-            let verdict = judge.judge(&review.request);
-            Ok::<_, String>((verdict.to_json(&review.request.uid), verdict.refusal.is_none()))
+            let Some(verdict) = judge.judge(&review.request) else { return Ok(None) };
+            Ok::<_, String>(Some((verdict.to_json(&review.request.uid), verdict.refusal.is_none())))
         });
         match judged.await {
-            Ok(Ok((answer, is_allowed))) => {
+            Ok(Ok(Some((answer, is_allowed)))) => {
                 let count = if is_allowed { &self.counts.allowed } else { &self.counts.refused };
                 count.fetch_add(1, Ordering::Relaxed);
                 Ok(response(StatusCode::OK, "application/json", answer.to_string()))
             }
+            Ok(Ok(None)) => refuse(StatusCode::SERVICE_UNAVAILABLE, "nothing is loaded yet"),
             Ok(Err(error)) => refuse(StatusCode::BAD_REQUEST, &format!("not an AdmissionReview: {error}")),
             Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "no verdict"),
         }

@@ -16,7 +16,7 @@ use crate::admission::review::Base;
 use crate::compile::Compiler;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::model::Touched;
-use crate::resources::{Batch, Changes, Kind, Object, ObjectName, Resources};
+use crate::resources::{Batch, Changes, Kind, ObjectName, Resources};
 use crate::source::kubernetes::write::Outlet;
 use crate::source::kubernetes::{Demand, Note};
 use crate::translate::Translator;
@@ -196,9 +196,7 @@ impl Control {
     /// Gives the webhook the classes and the conf in force.
     fn share_base(&self, changes: &Changes) {
         if changes.objects.iter().any(|object| matches!(object.kind, Kind::IngressClass | Kind::Conf)) {
-            let classes = self.resources.ingress_classes.values().cloned().map(Object::IngressClass).collect();
-            let conf = self.resources.conf.clone().map(Object::Conf);
-            self.shared.base.store(Arc::new(Base { classes, conf }));
+            self.shared.base.store(Arc::new(Base::new(&self.resources)));
         }
     }
 

@@ -123,7 +123,7 @@ impl Running {
             warn!(open = drain.open(), "deadline passed, cutting what is still open");
             drain.cut();
         }
-        self.servers.stop();
+        self.servers.stop().await;
         self.stop.send_replace(true);
         self.shared.telemetry.set_access_log(None);
         info!("stopped");

@@ -58,9 +58,12 @@ pub(super) async fn start(settings: &Settings, shared: &Arc<Shared>) -> anyhow::
 // === impl Servers ===
 
 impl Servers {
-    /// Ends them.
-    pub(super) fn stop(&self) {
+    /// Ends them; what others wait for before they store an object is answered first.
+    pub(super) async fn stop(&self) {
         self.stop.send_replace(true);
+        if let Some(webhook) = &self.webhook {
+            webhook.ended().await;
+        }
     }
 
     /// Tells when they end.

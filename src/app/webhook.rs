@@ -25,6 +25,8 @@ pub(super) struct Webhook {
     pub(super) counts: Arc<Counts>,
     /// The certificate in force.
     pub(super) current: Arc<Current>,
+    /// Its sender goes when the last review has ended.
+    ended: watch::Receiver<()>,
 }
 
 /// Judges by what is live.
@@ -58,15 +60,31 @@ pub(super) async fn start(
         .await
         .with_context(|| format!("the admission webhook cannot listen on {}", spec.address))?;
     let address = server.local_addr()?;
-    tokio::spawn(server.serve(stop.subscribe()));
-    Ok(Webhook { address, counts, current })
+    let (serving, ended) = watch::channel(());
+    let stop = stop.subscribe();
+    tokio::spawn(async move {
+        server.serve(stop).await;
+        drop(serving);
+    });
+    Ok(Webhook { address, counts, current, ended })
+}
+
+// === impl Webhook ===
+
+impl Webhook {
+    /// Resolves when it serves no more. It takes seconds at most after it was told to stop.
+    pub(super) async fn ended(&self) {
+        // Nothing is ever sent: the error is the word.
+        let _ = self.ended.clone().changed().await;
+    }
 }
 
 // === impl Live ===
 
 impl Judge for Live {
-    fn judge(&self, request: &Request) -> Verdict {
-        review(request, &self.0.base.load(), &self.0.snapshot.load())
+    fn judge(&self, request: &Request) -> Option<Verdict> {
+        let snapshot = self.0.snapshot.load();
+        (snapshot.generation > 0).then(|| review(request, &self.0.base.load(), &snapshot))
     }
 }
 
@@ -116,21 +134,25 @@ impl Files {
         Ok(Pair { chain: read(&self.chain)?, key: read(&self.key)?, authorities: Vec::new() })
     }
 
-    /// Puts what changes in force; what cannot be used leaves the old one.
+    /// Puts what changes in force; what cannot be used leaves the old one and is told once.
     async fn follow(self, mut known: Pair, current: Arc<Current>, mut stop: watch::Receiver<bool>) {
+        let files = Arc::new(self);
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
-            let new = match self.read() {
-                Ok(new) if new != known => new,
+            let reading = files.clone();
+            // Beside the serving threads: a mounted file may lie on a slow disk.
+            let read = tokio::task::spawn_blocking(move || reading.read()).await;
+            let new = match read {
+                Ok(Ok(new)) if new != known => new,
                 _ => continue,
             };
-            match current.set(&new) {
-                Ok(()) => known = new,
-                Err(error) => warn!(%error, "certificate of the webhook not used"),
+            if let Err(error) = current.set(&new) {
+                warn!(%error, "certificate of the webhook not used");
             }
+            known = new;
         }
     }
 }

@@ -169,6 +169,16 @@ impl HostRoutes {
         &self.entries
     }
 
+    /// Routes that ask for the same path in the same way, in order of precedence; of regular expressions, none.
+    pub fn same_path(&self, path: &PathTest) -> &[Entry] {
+        let bucket = match path {
+            PathTest::Exact(text) => self.exact.exact(text),
+            PathTest::Prefix(text) => self.prefixes.exact(text),
+            PathTest::Regex(_) => None,
+        };
+        bucket.and_then(|bucket| self.entries.get(bucket.routes.clone())).unwrap_or_default()
+    }
+
     /// What takes requests that none of the routes wants.
     pub fn fallback(&self) -> Option<&Arc<Route>> {
         self.fallback.as_ref()
@@ -251,6 +261,11 @@ impl Entry {
             PathTest::Prefix(prefix) if prefix.is_empty() => "/",
             path => path.text(),
         }
+    }
+
+    /// Whether it asks for nothing beside the path.
+    pub fn is_path_only(&self) -> bool {
+        self.conditions.is_none()
     }
 
     /// Conditions beside the path; empty when there are none.

@@ -10,8 +10,8 @@ use crate::admission::certificate::Pair;
 struct Fixed(Option<&'static str>);
 
 impl Judge for Fixed {
-    fn judge(&self, _: &review::Request) -> Verdict {
-        Verdict { refusal: self.0.map(str::to_owned), warnings: Vec::new() }
+    fn judge(&self, _: &review::Request) -> Option<Verdict> {
+        Some(Verdict { refusal: self.0.map(str::to_owned), warnings: Vec::new() })
     }
 }
 
@@ -19,7 +19,7 @@ struct Fixture {
     address: SocketAddr,
     counts: Arc<Counts>,
     client: tokio_rustls::TlsConnector,
-    _stop: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
 }
 
 impl Fixture {
@@ -28,26 +28,34 @@ impl Fixture {
     }
 
     async fn with(judge: Arc<dyn Judge>, max_reviews: usize) -> Self {
+        Self::living(judge, max_reviews, MAX_LIFE).await
+    }
+
+    async fn living(judge: Arc<dyn Judge>, max_reviews: usize, max_life: Duration) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let pair = Pair::make(&["hook.edge.svc".to_owned()], SystemTime::now()).unwrap();
         let current = Arc::new(Current::default());
         current.set(&pair).unwrap();
         let counts = Arc::new(Counts::default());
         let server = Server::bind("127.0.0.1:0".parse().unwrap(), current, judge, counts.clone()).await.unwrap();
-        let server = Server { max_reviews, ..server };
+        let server = Server { max_reviews, max_life, ..server };
         let address = server.local_addr().unwrap();
-        let (_stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(false);
         tokio::spawn(server.serve(stopped));
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(&pair.authorities).unwrap()).unwrap();
         let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        Self { address, counts, client: Arc::new(config).into(), _stop }
+        Self { address, counts, client: Arc::new(config).into(), stop }
+    }
+
+    async fn connect(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        self.client.connect("hook.edge.svc".try_into().unwrap(), stream).await.unwrap()
     }
 
     /// What is answered to these bytes, up to the end of the connection.
     async fn ask(&self, request: &[u8]) -> String {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let mut stream = self.client.connect("hook.edge.svc".try_into().unwrap(), stream).await.unwrap();
+        let mut stream = self.connect().await;
         // A server that has seen enough may close before it has read all.
         let _ = stream.write_all(request).await;
         let mut answer = Vec::new();
@@ -109,23 +117,98 @@ struct Slow {
 }
 
 impl Judge for Slow {
-    fn judge(&self, _: &review::Request) -> Verdict {
+    fn judge(&self, _: &review::Request) -> Option<Verdict> {
         self.begun.send(()).unwrap();
         let _ = self.go.lock().unwrap().recv_timeout(Duration::from_secs(30));
-        Verdict::default()
+        Some(Verdict::default())
+    }
+}
+
+impl Slow {
+    /// With what tells that reviews have begun, and what lets them go.
+    fn new() -> (Self, Begun, std::sync::mpsc::Sender<()>) {
+        let ((begun, has_begun), (go, wait)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+        (Self { begun, go: std::sync::Mutex::new(wait) }, Begun(has_begun), go)
+    }
+}
+
+struct Begun(std::sync::mpsc::Receiver<()>);
+
+impl Begun {
+    async fn wait(self) -> Self {
+        let waited = tokio::task::spawn_blocking(move || (self.0.recv_timeout(Duration::from_secs(30)), self));
+        let (result, begun) = waited.await.unwrap();
+        result.expect("a review begins");
+        begun
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_reviews_than_are_done_at_once_are_turned_away() {
-    let ((begun, has_begun), (go, wait)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
-    let judge = Slow { begun, go: std::sync::Mutex::new(wait) };
+    let (judge, begun, go) = Slow::new();
     let fixture = Arc::new(Fixture::with(Arc::new(judge), 1).await);
     let first = fixture.clone();
     let first = tokio::spawn(async move { first.post(REVIEW).await });
-    tokio::task::spawn_blocking(move || has_begun.recv_timeout(Duration::from_secs(30)).unwrap()).await.unwrap();
+    begun.wait().await;
     let answer = fixture.post(REVIEW).await;
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     go.send(()).unwrap();
     assert!(first.await.unwrap().starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_does_not_make_room_for_more_reviews_than_are_done() {
+    let (judge, begun, go) = Slow::new();
+    let fixture = Fixture::with(Arc::new(judge), 1).await;
+    let mut leaves = fixture.connect().await;
+    let head = format!("POST /validate HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", REVIEW.len());
+    leaves.write_all(format!("{head}{REVIEW}").as_bytes()).await.unwrap();
+    begun.wait().await;
+    drop(leaves);
+    for _ in 0..20 {
+        let answer = fixture.post(REVIEW).await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    }
+    go.send(()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_review_under_way_ends_when_the_server_stops() {
+    let (judge, begun, go) = Slow::new();
+    let fixture = Arc::new(Fixture::with(Arc::new(judge), 1).await);
+    let mut idle = fixture.connect().await;
+    let asking = fixture.clone();
+    let under_way = tokio::spawn(async move { asking.post(REVIEW).await });
+    begun.wait().await;
+    fixture.stop.send_replace(true);
+    let mut rest = Vec::new();
+    let _ = timeout(Duration::from_secs(30), idle.read_to_end(&mut rest)).await.expect("an idle one is closed");
+    go.send(()).unwrap();
+    let answer = under_way.await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_connection_does_not_stay_for_good() {
+    let fixture = Fixture::living(Arc::new(Fixed(None)), 1, Duration::from_millis(1)).await;
+    let begun = std::time::Instant::now();
+    let mut idle = fixture.connect().await;
+    let mut rest = Vec::new();
+    let _ = timeout(Duration::from_secs(30), idle.read_to_end(&mut rest)).await.expect("it is closed");
+    assert!(begun.elapsed() < PATIENCE, "not only because it is idle");
+}
+
+struct Unloaded;
+
+impl Judge for Unloaded {
+    fn judge(&self, _: &review::Request) -> Option<Verdict> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn before_anything_is_loaded_there_is_no_verdict() {
+    let fixture = Fixture::with(Arc::new(Unloaded), 1).await;
+    let answer = fixture.post(REVIEW).await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
 }

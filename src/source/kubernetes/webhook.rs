@@ -1,6 +1,9 @@
 //! Keeps the admission webhook's certificate in a Secret, the same for every replica, and its authority in the
 //! ValidatingWebhookConfiguration. Everybody reads, only the leader writes, and only what differs.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -56,8 +59,9 @@ pub struct WebhookKeeper {
     taken: Option<Kept>,
 }
 
-/// How often is looked, and how often when there is nothing yet.
+/// How often is looked: when all is well, after a failure, and when there is nothing yet.
 const INTERVAL: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_secs(5);
 const SHORT_INTERVAL: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -75,11 +79,19 @@ impl WebhookKeeper {
 
     /// Keeps until `stop` turns true or its sender is gone.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut told = None;
         loop {
-            if let Err(error) = self.look().await {
+            let failure = self.look().await.err();
+            // A failure that stays is told once.
+            if let Some(error) = failure.as_ref().filter(|_| told != failure) {
                 warn!(error, secret = %self.config.secret, "certificate of the webhook not kept");
             }
-            let pause = if self.taken.is_some() { INTERVAL } else { SHORT_INTERVAL };
+            let pause = match (&failure, &self.taken) {
+                (Some(_), _) => RETRY,
+                (None, Some(_)) => INTERVAL,
+                (None, None) => SHORT_INTERVAL,
+            };
+            told = failure;
             let (is_held, leadership) = (self.leadership.is_held(), self.leadership.clone());
             tokio::select! {
                 () = sleep(pause) => {}
@@ -91,25 +103,31 @@ impl WebhookKeeper {
 
     async fn look(&mut self) -> Result<(), String> {
         let secret = within(self.secrets.get_opt(&self.config.secret.name)).await?;
-        let mut kept = secret.as_ref().and_then(kept);
-        if self.leadership.is_held()
-            && let Some(new) = self.maker.renew(kept.as_ref(), SystemTime::now())
-        {
+        let kept = secret.as_ref().and_then(kept);
+        if let Some(kept) = &kept {
+            self.take(kept);
+        }
+        if !self.leadership.is_held() {
+            return Ok(());
+        }
+        let new = self.maker.renew(kept.as_ref(), SystemTime::now());
+        // Trust comes first: it has the authority before, too, and nobody may show what is not trusted yet.
+        if let (Some(name), Some(next)) = (&self.config.configuration, new.as_ref().or(kept.as_ref())) {
+            within(self.trust(name, &next.authorities)).await?;
+        }
+        if let Some(new) = new {
             within(self.write(secret, &new)).await?;
             info!(secret = %self.config.secret, "certificate of the webhook made");
-            kept = Some(new);
+            self.take(&new);
         }
-        let Some(kept) = kept else { return Ok(()) };
-        if self.taken.as_ref() != Some(&kept) {
-            self.maker.take(&kept);
-        }
-        if self.leadership.is_held()
-            && let Some(name) = self.config.configuration.clone()
-        {
-            within(self.trust(&name, &kept.authorities)).await?;
-        }
-        self.taken = Some(kept);
         Ok(())
+    }
+
+    fn take(&mut self, kept: &Kept) {
+        if self.taken.as_ref() != Some(kept) {
+            self.maker.take(kept);
+            self.taken = Some(kept.clone());
+        }
     }
 
     /// Of two that write at once, one gets 409 and looks again.
