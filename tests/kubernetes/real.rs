@@ -154,6 +154,8 @@ spec:
       terminationGracePeriodSeconds: 5
       containers:
         - name: echo
+          # As anybody does who wants none lost: a Pod serves on until the news that it ends has gone round.
+          lifecycle: {{ preStop: {{ sleep: {{ seconds: 1 }} }} }}
           image: echo-basic
           ports: [ {{ containerPort: 3000 }} ]
           env: [ {{ name: SERVICE_NAME, value: {name} }} ]
