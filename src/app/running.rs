@@ -15,6 +15,7 @@ use super::sources::Sources;
 use crate::diagnostic::Diagnostic;
 use crate::front::Listeners;
 use crate::proxy::Engine;
+use crate::settings::ShutdownSpec;
 use crate::snapshot::Snapshot;
 use crate::telemetry::process_log::ProcessLog;
 
@@ -115,18 +116,22 @@ impl Running {
         let shutdown = self.live.shutdown();
         self.shared.readiness.begin_drain();
         info!(delay = %shutdown.delay, timeout = %shutdown.timeout, "stopping");
-        // Others may lead while this process still serves.
-        tokio::join!(self.sources.stop_writing(), tokio::time::sleep(shutdown.delay.0));
+        // Others may lead while this process still serves, and an API server that is away holds up no client.
+        tokio::join!(self.sources.stop_writing(), self.drain(&shutdown));
+        self.servers.stop().await;
+        self.stop.send_replace(true);
+        self.shared.telemetry.set_access_log(None);
+        info!("stopped");
+    }
+
+    async fn drain(&self, shutdown: &ShutdownSpec) {
+        tokio::time::sleep(shutdown.delay.0).await;
         self.listeners.drain().await;
         let drain = self.listeners.drain_state();
         if tokio::time::timeout(shutdown.timeout.0, drain.idle()).await.is_err() {
             warn!(open = drain.open(), "deadline passed, cutting what is still open");
             drain.cut();
         }
-        self.servers.stop().await;
-        self.stop.send_replace(true);
-        self.shared.telemetry.set_access_log(None);
-        info!("stopped");
     }
 
     /// Serves until SIGTERM or SIGINT, then stops gracefully; a second one ends the process's patience at once.
