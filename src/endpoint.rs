@@ -13,6 +13,7 @@ pub mod resolver;
 mod state;
 mod table;
 mod upstream;
+mod waiting;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;

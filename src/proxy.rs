@@ -121,7 +121,13 @@ impl ProxyHttp for Proxy {
         'b: 'f,
         'c: 'f,
     {
-        Box::pin(std::future::ready(upstream::peer(&self.authorities, session, cx)))
+        match upstream::next(cx) {
+            None => Box::pin(std::future::ready(upstream::peer(&self.authorities, session, cx))),
+            Some(limit) => Box::pin(async move {
+                upstream::wait(limit, cx).await;
+                upstream::peer(&self.authorities, session, cx)
+            }),
+        }
     }
 
     fn connected_to_upstream<'s, 'b, 'p, 'd, 'c, 'f>(

@@ -41,6 +41,13 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
         ] {
             emit(Sample { family, labels: &[], value: count.load(Ordering::Relaxed) as f64 });
         }
+        for (family, labels, count) in [
+            (&family::ENDPOINT_WAITING, &[] as &[&str], &stats.waiting),
+            (&family::ENDPOINT_WAITS, &["endpoint"], &stats.waits_total),
+            (&family::ENDPOINT_WAITS, &["vain"], &stats.vain_waits_total),
+        ] {
+            emit(Sample { family, labels, value: count.load(Ordering::Relaxed) as f64 });
+        }
     }));
     let plugins_of = shared.snapshot.clone();
     shared.metrics().observe(Box::new(move |emit| plugins(&plugins_of.load(), emit)));

@@ -51,9 +51,9 @@ impl Policies {
         if let Some((_, compiled)) = self.last.as_ref().filter(|(known, _)| Arc::ptr_eq(known, policy)) {
             return Arc::clone(compiled);
         }
-        let model::Timeouts { connect, read, send, idle } = policy.timeouts;
+        let model::Timeouts { connect, read, send, idle, endpoints } = policy.timeouts;
         let compiled = Arc::new(Policy {
-            timeouts: Timeouts { connect, read, send, idle },
+            timeouts: Timeouts { connect, read, send, idle, endpoints },
             max_body: policy.limits.body_bytes,
             tries: policy.tries.max(1),
             settings: settings(&policy.settings),

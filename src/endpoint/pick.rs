@@ -15,6 +15,8 @@ pub struct Tried {
     inline: [u64; INLINE],
     len: usize,
     more: Vec<u64>,
+    /// Which set of endpoints they are of.
+    pub(super) set: u64,
 }
 
 /// An endpoint picked for one try. Counts as in flight until dropped.

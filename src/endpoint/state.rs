@@ -11,6 +11,7 @@ use super::balance::Schedule;
 use super::health::{Health, Spec};
 use super::pick::EndpointState;
 use super::table::Shared;
+use super::waiting::Waiting;
 use super::{Address, Balance, NoPick, Pick, Tried, UpstreamConfig};
 
 /// How often a member is drawn by chance before all are looked at in turn.
@@ -24,6 +25,8 @@ pub struct State {
     group_key: u64,
     spec: Option<Arc<Spec>>,
     members: Box<[Member]>,
+    /// Counts the sets of endpoints, from 1.
+    set: u64,
     schedule: Schedule,
 }
 
@@ -32,7 +35,8 @@ pub struct State {
 pub(super) struct Core {
     /// Counts turns of round robin.
     turn: AtomicUsize,
-    shared: Arc<Shared>,
+    pub(super) waiting: Waiting,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// One endpoint in the set.
@@ -50,11 +54,12 @@ impl State {
     pub(super) fn empty(shared: Arc<Shared>) -> Self {
         let config = UpstreamConfig::default();
         Self {
-            core: Arc::new(Core { turn: AtomicUsize::new(0), shared }),
+            core: Arc::new(Core { turn: AtomicUsize::new(0), waiting: Waiting::default(), shared }),
             group_key: config.group_key(),
             config: shared_config(config),
             spec: None,
             members: Box::default(),
+            set: 1,
             schedule: Schedule::new(&[]),
         }
     }
@@ -74,6 +79,7 @@ impl State {
             config: shared_config(config),
             schedule: schedule(&members),
             members,
+            set: self.set,
             spec,
         }
     }
@@ -92,6 +98,7 @@ impl State {
             spec: self.spec.clone(),
             schedule: schedule(&members),
             members,
+            set: self.set + 1,
         })
     }
 
@@ -124,6 +131,7 @@ impl State {
             .choose(turn, |member| member.is_healthy() && !tried.contains(&member.endpoint))
             .or_else(|| self.choose_unhealthy(turn, tried))
             .ok_or(NoPick::Exhausted)?;
+        tried.set = self.set;
         tried.insert(&member.endpoint);
         Ok(Pick::new(Arc::clone(&member.endpoint)))
     }
@@ -146,6 +154,14 @@ impl State {
             }
         };
         chosen.map(|member| member.endpoint.address())
+    }
+
+    pub(super) fn set(&self) -> u64 {
+        self.set
+    }
+
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.core
     }
 
     pub(super) fn members(&self) -> &[Member] {

@@ -31,6 +31,12 @@ pub struct Stats {
     pub resolution_failures_total: AtomicU64,
     /// Picks from upstreams all of whose endpoints were unhealthy.
     pub panic_picks_total: AtomicU64,
+    /// Requests that wait for other endpoints now.
+    pub waiting: AtomicU64,
+    /// Requests that waited for other endpoints and got one.
+    pub waits_total: AtomicU64,
+    /// Requests that waited for other endpoints in vain.
+    pub vain_waits_total: AtomicU64,
 }
 
 /// What all upstreams of a table share.

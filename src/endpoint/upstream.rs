@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -98,7 +99,7 @@ impl Upstream {
         } else if is_external && old.config().external.is_none() {
             change.given = old.addresses().collect();
         }
-        self.state.store(Arc::new(state));
+        self.put(state);
         if is_external_changed {
             self.shared.resolver_wake.notify_one();
         }
@@ -124,6 +125,20 @@ impl Upstream {
     /// [`NoPick::Empty`] without endpoints, [`NoPick::Exhausted`] when all were tried.
     pub fn pick(&self, tried: &mut Tried) -> Result<Pick, NoPick> {
         self.state.load().pick(tried)
+    }
+
+    /// Picks an endpoint that was not tried once there are others than at the last pick, which may be already;
+    /// waits for that at most so long, and not at all when a wait has just been in vain or a thousand wait already.
+    ///
+    /// # Errors
+    /// As [`Self::pick`].
+    pub async fn pick_changed(&self, tried: &mut Tried, limit: Duration) -> Result<Pick, NoPick> {
+        let core = Arc::clone(self.state.load().core());
+        let pick = || {
+            let state = self.state.load();
+            if state.set() == tried.set { Err(NoPick::Exhausted) } else { state.pick(tried) }
+        };
+        core.waiting.pick(limit, &self.shared.stats, pick).await
     }
 
     /// Where the next request would go. See [`State::explain_pick`].
@@ -166,9 +181,15 @@ impl Upstream {
         let state = self.state.load().with_addresses(addresses);
         let is_new = state.is_some();
         if let Some(state) = state {
-            self.state.store(Arc::new(state));
+            self.put(state);
         }
         is_new
+    }
+
+    fn put(&self, state: State) {
+        let core = Arc::clone(state.core());
+        self.state.store(Arc::new(state));
+        core.waiting.changed();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Change> {

@@ -234,6 +234,8 @@ pub struct Timeouts {
     pub send: Duration,
     /// Idle connections are kept this long.
     pub idle: Duration,
+    /// For other endpoints, when none of the known ones could be connected to; zero: not at all.
+    pub endpoints: Duration,
 }
 
 /// Limits on the request.
@@ -294,6 +296,7 @@ impl PathMatch {
 impl Default for Timeouts {
     fn default() -> Self {
         let minute = Duration::from_secs(60);
-        Self { connect: Duration::from_secs(5), read: minute, send: minute, idle: minute }
+        let endpoints = Duration::from_secs(1);
+        Self { connect: Duration::from_secs(5), read: minute, send: minute, idle: minute, endpoints }
     }
 }

@@ -64,6 +64,10 @@ pub(super) struct Target {
     pub(super) is_h2: bool,
     /// Whether the last try was lost on a kept connection, which says nothing about the endpoint.
     pub(super) lost_kept: bool,
+    /// How many tries there were before the endpoints changed and all began anew.
+    pub(super) tries_before: usize,
+    /// Until when other endpoints are waited for; `None`: they were not yet.
+    pub(super) wait_until: Option<Instant>,
     /// Informational answers of the endpoint so far.
     pub(super) informational: u8,
     pub(super) connecting: Option<Instant>,

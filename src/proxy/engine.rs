@@ -17,8 +17,8 @@ use pingora_proxy::HttpProxy;
 use super::Proxy;
 use crate::snapshot::Snapshot;
 
-/// Tries of a request that the engine allows; routes allow fewer or as many.
-const MAX_TRIES: usize = 10;
+/// Tries of a request that the engine allows: as many as routes may, and again after a wait for other endpoints.
+const MAX_TRIES: usize = 20;
 
 /// What listeners hand their connections to.
 pub struct Engine {

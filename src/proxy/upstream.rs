@@ -39,7 +39,40 @@ pub(super) fn prepare(upstream: Arc<Upstream>, target: &mut Target) -> Result<()
     picked
 }
 
-/// Says where the next try goes, and how the endpoint is spoken to.
+/// Picks the endpoint of the next try, unless other endpoints must be waited for: then says how long at most.
+/// Without one to pick the reason is in the context.
+pub(super) fn next(cx: &mut Context) -> Option<Duration> {
+    // The first endpoint was picked when the request was let through.
+    if cx.upstream.tries.len() == 0 {
+        return None;
+    }
+    let upstream = cx.upstream.upstream.clone()?;
+    let picked = match has_tries(cx) {
+        true => pick(&upstream, &mut cx.upstream),
+        false => Err(last_outcome(&cx.upstream)),
+    };
+    let reason = picked.err()?;
+    let patience = patience(cx);
+    if patience.is_none() {
+        cx.reason = Some(reason);
+    }
+    patience
+}
+
+/// Waits for other endpoints, all known ones having refused, and picks one. Without one the reason is in the context.
+pub(super) async fn wait(limit: Duration, cx: &mut Context) {
+    let Some(upstream) = cx.upstream.upstream.clone() else { return };
+    cx.upstream.wait_until.get_or_insert_with(|| Instant::now() + limit);
+    match upstream.pick_changed(&mut cx.upstream.tried, limit).await {
+        Ok(pick) => {
+            cx.upstream.pick = Some(pick);
+            cx.upstream.tries_before = cx.upstream.tries.len();
+        }
+        Err(_) => cx.reason = Some(last_outcome(&cx.upstream)),
+    }
+}
+
+/// Says how the picked endpoint is spoken to.
 ///
 /// # Errors
 /// There is none, or none that could be verified; the reason is in the context.
@@ -47,10 +80,7 @@ pub(super) fn peer(authorities: &Authorities, session: &Session, cx: &mut Contex
     let (Some(route), Some(upstream)) = (cx.route.clone(), cx.upstream.upstream.clone()) else {
         return fail(cx, Reason::Internal);
     };
-    // The first endpoint was picked when the request was let through.
-    if cx.upstream.tries.len() > 0
-        && let Err(reason) = pick(&upstream, &mut cx.upstream)
-    {
+    if let Some(reason) = cx.reason {
         return fail(cx, reason);
     }
     let config = upstream.config();
@@ -80,10 +110,27 @@ fn pick(upstream: &Arc<Upstream>, target: &mut Target) -> Result<(), Reason> {
         // The endpoint itself was never found wanting, only a connection that it had closed.
         Err(_) if target.lost_kept && target.pick.is_some() => {}
         Err(NoPick::Empty) if target.tries.len() == 0 => return Err(Reason::NoEndpoints),
-        Err(_) => return Err(target.tries.as_slice().last().map_or(Reason::NoEndpoints, |last| last.outcome)),
+        Err(_) => return Err(last_outcome(target)),
     }
     target.lost_kept = false;
     Ok(())
+}
+
+fn last_outcome(target: &Target) -> Reason {
+    target.tries.as_slice().last().map_or(Reason::NoEndpoints, |last| last.outcome)
+}
+
+/// Whether endpoints that are known may still be tried.
+fn has_tries(cx: &Context) -> bool {
+    let allowed = cx.route.as_ref().map_or(1, |route| usize::try_from(route.policy.tries).unwrap_or(1));
+    cx.upstream.tries.len() - cx.upstream.tries_before < allowed
+}
+
+/// How long other endpoints may be waited for: only while nobody can be connected to, which a rollout ends.
+fn patience(cx: &Context) -> Option<Duration> {
+    let limit = cx.route.as_ref()?.policy.timeouts.endpoints;
+    let left = cx.upstream.wait_until.map_or(limit, |until| until.saturating_duration_since(Instant::now()));
+    (last_outcome(&cx.upstream) == Reason::ConnectFailed && !left.is_zero()).then_some(left)
 }
 
 fn fail<T>(cx: &mut Context, reason: Reason) -> Result<T> {
@@ -145,8 +192,7 @@ pub(super) fn connected(is_reused: bool, digest: Option<&Digest>, cx: &mut Conte
 /// A try found no connection: the next endpoint may be better, and nothing was sent.
 pub(super) fn not_connected(mut error: Box<Error>, cx: &mut Context) -> Box<Error> {
     cx.upstream.end_try(failure::connecting(error.etype()), Instant::now());
-    let allowed = cx.route.as_ref().map_or(1, |route| usize::try_from(route.policy.tries).unwrap_or(1));
-    error.set_retry(cx.upstream.tries.len() < allowed);
+    error.set_retry(has_tries(cx) || patience(cx).is_some());
     error
 }
 
@@ -292,7 +338,8 @@ mod tests {
     fn every_wait_is_bounded() {
         let mut peer = HttpPeer::new(("127.0.0.1", 1), false, String::new());
         let seconds = Duration::from_secs;
-        let timeouts = Timeouts { connect: seconds(1), read: seconds(2), send: seconds(3), idle: seconds(4) };
+        let (connect, read, send, idle) = (seconds(1), seconds(2), seconds(3), seconds(4));
+        let timeouts = Timeouts { connect, read, send, idle, endpoints: seconds(5) };
         set_timeouts(&mut peer, &timeouts, true);
         let options = &peer.options;
         assert_eq!(options.connection_timeout, Some(seconds(1)));

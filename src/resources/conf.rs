@@ -138,6 +138,9 @@ pub struct TimeoutsSpec {
     pub send: Option<Duration>,
     /// How long idle upstream connections are kept. Default 60s.
     pub idle: Option<Duration>,
+    /// How long a request waits for other endpoints when none of those known can be connected to, as in a rollout
+    /// whose Pods close before their end is known; `0s`: not at all. Default 1s.
+    pub endpoints: Option<Duration>,
 }
 
 /// Limits on clients.

@@ -52,6 +52,7 @@ fn route(route: &Route) -> Value {
             "read": seconds(route.policy.timeouts.read),
             "send": seconds(route.policy.timeouts.send),
             "idle": seconds(route.policy.timeouts.idle),
+            "endpoints": seconds(route.policy.timeouts.endpoints),
         },
         "maxBody": route.policy.max_body,
         "tries": route.policy.tries,

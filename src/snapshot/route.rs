@@ -115,6 +115,7 @@ pub struct Timeouts {
     pub read: Duration,
     pub send: Duration,
     pub idle: Duration,
+    pub endpoints: Duration,
 }
 
 /// One effective value and who set it.

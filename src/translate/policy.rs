@@ -20,6 +20,7 @@ pub(super) enum Wait {
     Read,
     Send,
     Idle,
+    Endpoints,
 }
 
 /// The policy of routes about which nothing is said.
@@ -34,6 +35,7 @@ pub(super) fn set_wait(policy: &mut Policy, wait: Wait, value: Duration, origin:
         Wait::Read => (&mut policy.timeouts.read, "timeouts.read"),
         Wait::Send => (&mut policy.timeouts.send, "timeouts.send"),
         Wait::Idle => (&mut policy.timeouts.idle, "timeouts.idle"),
+        Wait::Endpoints => (&mut policy.timeouts.endpoints, "timeouts.endpoints"),
     };
     *slot = value;
     record(policy, name, quantity::Duration(value).to_string(), origin);
@@ -64,11 +66,12 @@ pub(super) fn apply_timeouts(
         (Wait::Read, "read", spec.read),
         (Wait::Send, "send", spec.send),
         (Wait::Idle, "idle", spec.idle),
+        (Wait::Endpoints, "endpoints", spec.endpoints),
     ];
     for (wait, name, value) in waits {
         let origin = origin.at(format!("{}.{name}", origin.field));
         match value {
-            Some(quantity::Duration(Duration::ZERO)) if wait != Wait::Idle => {
+            Some(quantity::Duration(Duration::ZERO)) if !matches!(wait, Wait::Idle | Wait::Endpoints) => {
                 diagnostics.push(invalid_value(&origin, "a timeout of 0 would fail every request"));
             }
             Some(value) => set_wait(policy, wait, value.0, origin),

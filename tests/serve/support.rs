@@ -495,3 +495,9 @@ pub async fn metrics(proxy: &Proxy) -> BTreeMap<String, f64> {
         .filter_map(|(series, value)| Some((series.to_owned(), value.parse().ok()?)))
         .collect()
 }
+
+/// Waits until a metric has that value.
+pub async fn until_metric(proxy: &Proxy, series: &str, value: f64) {
+    let asking = async { while metrics(proxy).await.get(series) != Some(&value) {} };
+    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{series} was never {value}"));
+}

@@ -196,3 +196,42 @@ async fn websockets_pass_bytes_both_ways() {
         assert_eq!(back, message);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_wait_for_other_endpoints_when_all_refuse() {
+    let (a, dead) = (Echo::start("a").await, dead_address().await);
+    let routed = ingress("a", "a.test", &[("/", "a")]);
+    let conf = "defaults: { timeouts: { endpoints: 30s }, tries: 1 }\n";
+    let proxy = Proxy::start(conf, &[("a.yaml", routed.clone() + &service("a", &[dead]))]).await;
+    let waiting = tokio::spawn({
+        let http = proxy.http();
+        async move { get(http, "a.test", "/").await }
+    });
+    until_metric(&proxy, "tidegate_upstream_endpoint_waiting", 1.0).await;
+    proxy.put("a.yaml", &(routed + &service("a", &[dead, a.address])));
+    assert_eq!(waiting.await.unwrap().server(), "a");
+    let line = proxy.log_line(|line| line["tries"].as_array().is_some_and(|tries| tries.len() == 2)).await;
+    assert_eq!(
+        (&line["tries"][0]["outcome"], &line["http.response.status_code"]),
+        (&"connect_failed".into(), &200.into()),
+        "{line}"
+    );
+    until_metric(&proxy, "tidegate_upstream_endpoint_waits_total{result=\"endpoint\"}", 1.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_for_endpoints_has_its_limit_and_is_not_repeated() {
+    let dead = dead_address().await;
+    let routed = |name: &str| ingress(name, &format!("{name}.test"), &[("/", name)]) + &service(name, &[dead]);
+    let conf = |wait: &str| format!("defaults: {{ timeouts: {{ endpoints: {wait} }} }}\n");
+    let proxy = Proxy::start(&conf("10ms"), &[("a.yaml", routed("a"))]).await;
+    for _ in 0..3 {
+        assert_eq!(get(proxy.http(), "a.test", "/").await.status, 502);
+    }
+    let vain = "tidegate_upstream_endpoint_waits_total{result=\"vain\"}";
+    until_metric(&proxy, vain, 1.0).await;
+
+    let proxy = Proxy::start(&conf("0s"), &[("b.yaml", routed("b"))]).await;
+    assert_eq!(get(proxy.http(), "b.test", "/").await.status, 502);
+    until_metric(&proxy, vain, 0.0).await;
+}

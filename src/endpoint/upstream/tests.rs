@@ -255,3 +255,40 @@ fn picks_and_changes_at_the_same_time_leave_nothing_in_flight() {
     });
     assert_eq!(upstream.counts(), Counts { total: 10, healthy: 10, in_flight: 0 });
 }
+
+#[tokio::test]
+async fn another_endpoint_is_picked_as_soon_as_there_is_one() {
+    let (table, upstream) = upstream(UpstreamConfig::default(), &equal(1..=2));
+    let mut tried = Tried::default();
+    upstream.pick(&mut tried).unwrap();
+    let stats = table.stats();
+    let changes = async {
+        while stats.waiting.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        upstream.set_endpoints(&[]);
+        upstream.set_endpoints(&equal(3..=3));
+    };
+    let (picked, ()) = tokio::join!(upstream.pick_changed(&mut tried, Duration::from_secs(60)), changes);
+    assert_eq!(picked.unwrap().address().port(), 3);
+    assert_eq!(stats.waiting.load(Ordering::Relaxed), 0);
+
+    upstream.set_endpoints(&equal(3..=4));
+    let picked = upstream.pick_changed(&mut tried, Duration::from_secs(60)).await;
+    assert_eq!(picked.unwrap().address().port(), 4, "they had changed already");
+    assert_eq!(stats.waits_total.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_after_a_wait_in_vain() {
+    let (table, upstream) = upstream(UpstreamConfig::default(), &equal(1..=2));
+    let mut tried = Tried::default();
+    upstream.pick(&mut tried).unwrap();
+    for is_first in [true, false] {
+        let started = tokio::time::Instant::now();
+        let picked = upstream.pick_changed(&mut tried, Duration::from_secs(60)).await;
+        assert_eq!(picked.unwrap_err(), NoPick::Exhausted, "the other one is no change");
+        assert_eq!(started.elapsed() >= Duration::from_secs(60), is_first);
+        assert_eq!(table.stats().vain_waits_total.load(Ordering::Relaxed), 1);
+    }
+}

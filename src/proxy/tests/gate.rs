@@ -162,7 +162,7 @@ pub(super) fn route(upstream: Arc<Upstream>) -> Route {
         https_redirect: false,
         pipeline: Arc::default(),
         policy: Arc::new(Policy {
-            timeouts: Timeouts { connect: long, read: long, send: long, idle: long },
+            timeouts: Timeouts { connect: long, read: long, send: long, idle: long, endpoints: Duration::ZERO },
             max_body: None,
             tries: 3,
             settings: Box::default(),

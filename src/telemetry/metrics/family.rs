@@ -119,6 +119,20 @@ pub static PANIC_PICKS: Family = Family::total(
     "tidegate_upstream_panic_picks_total",
     "Endpoints picked although unhealthy, because every endpoint of the upstream was.",
 );
+/// Requests that wait for other endpoints.
+pub static ENDPOINT_WAITING: Family = Family {
+    name: "tidegate_upstream_endpoint_waiting",
+    help: "Requests that wait for other endpoints because none of those known could be connected to.",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+/// Waits for other endpoints that ended.
+pub static ENDPOINT_WAITS: Family = Family {
+    name: "tidegate_upstream_endpoint_waits_total",
+    help: "Waits for other endpoints that ended, by result: with an endpoint, or in vain.",
+    kind: Kind::Counter,
+    labels: &["result"],
+};
 /// What plugins did besides letting requests pass.
 pub static PLUGIN_EVENTS: Family = Family {
     name: "tidegate_plugin_events_total",
@@ -255,6 +269,8 @@ pub(super) static OBSERVED: &[&Family] = &[
     &RESOLUTIONS,
     &RESOLUTION_FAILURES,
     &PANIC_PICKS,
+    &ENDPOINT_WAITING,
+    &ENDPOINT_WAITS,
     &CONNECTIONS,
     &CONNECTIONS_ACCEPTED,
     &CONNECTION_FAILURES,
