@@ -217,7 +217,8 @@ impl Translator {
     fn gather_conf(&mut self, resources: &Resources, dirty: &mut Dirty, touched: &mut Touched) {
         let options = conf::read_options(resources);
         dirty.units.insert(Unit::Conf);
-        if options.ingress != self.options.ingress || options.policy != self.options.policy {
+        let was = &self.options;
+        if options.ingress != was.ingress || options.policy != was.policy || options.grants != was.grants {
             self.add_all_ingresses(resources, dirty);
         }
         if options.plugins != self.options.plugins {

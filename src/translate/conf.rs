@@ -16,7 +16,7 @@ use crate::model::{
 };
 use crate::origin::Origin;
 use crate::quantity;
-use crate::resources::conf::{BalanceSpec, Conf, Defaults, IngressOptions, LimitsSpec, PluginSpec};
+use crate::resources::conf::{BalanceSpec, Conf, Defaults, GrantSpec, IngressOptions, LimitsSpec, PluginSpec};
 use crate::resources::{Kind, ObjectName, Resources, Sourced};
 
 /// What the conf says that holds for more than one route.
@@ -29,6 +29,7 @@ pub(super) struct Options {
     pub plugins: BTreeMap<String, Arc<PluginInstance>>,
     /// Secrets that plugins name: their changes are changes of the plugins.
     pub plugin_secrets: BTreeSet<ObjectName>,
+    pub grants: Vec<GrantSpec>,
     pub edge: Arc<Edge>,
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -41,11 +42,12 @@ pub(super) fn read_options(resources: &Resources) -> Options {
     let mut diagnostics = Vec::new();
     let plugins = conf.plugins.iter().map(|(name, spec)| {
         let origin = origin.at(format!("plugins.{name}"));
-        (name.clone(), Arc::new(instance(name, spec, origin, resources)))
+        (name.clone(), Arc::new(instance(name, spec, origin, resources, &[])))
     });
     Options {
         plugins: plugins.collect(),
-        plugin_secrets: conf.plugin_specs().flat_map(|spec| plugin_secrets(spec, "")).collect(),
+        plugin_secrets: conf.plugin_specs().flat_map(|spec| plugin_secrets(spec, "", &[])).collect(),
+        grants: conf.grants.clone(),
         policy: Arc::new(default_policy(&conf.defaults, &origin, &mut diagnostics)),
         backend: BackendOptions {
             balance: balance(conf.defaults.load_balancing),
@@ -95,9 +97,15 @@ fn origin(resources: &Resources) -> Origin {
 }
 
 /// An instance with the contents of what its configuration names.
-pub(super) fn instance(name: &str, spec: &PluginSpec, origin: Origin, resources: &Resources) -> PluginInstance {
+pub(super) fn instance(
+    name: &str,
+    spec: &PluginSpec,
+    origin: Origin,
+    resources: &Resources,
+    grants: &[GrantSpec],
+) -> PluginInstance {
     PluginInstance {
-        inputs: plugin_inputs(spec, &origin.namespace, resources),
+        inputs: plugin_inputs(spec, plugin_secrets(spec, &origin.namespace, grants), resources),
         name: name.into(),
         kind: spec.kind.as_str().into(),
         config: serde_json::Value::Object(spec.config.clone()),
@@ -106,8 +114,8 @@ pub(super) fn instance(name: &str, spec: &PluginSpec, origin: Origin, resources:
 }
 
 /// What is there of the Secrets and files that a plugin names; the plugin says what it misses.
-fn plugin_inputs(spec: &PluginSpec, namespace: &str, resources: &Resources) -> PluginInputs {
-    let secrets = plugin_secrets(spec, namespace).filter_map(|name| {
+fn plugin_inputs(spec: &PluginSpec, secrets: impl Iterator<Item = ObjectName>, resources: &Resources) -> PluginInputs {
+    let secrets = secrets.filter_map(|name| {
         let secret = &resources.secrets.get(&name)?.object;
         let keys = secret.data.iter().map(|(key, value)| (Arc::clone(key), SecretBytes::new(Arc::clone(value))));
         Some(((name.namespace, name.name), keys.collect()))
@@ -117,11 +125,34 @@ fn plugin_inputs(spec: &PluginSpec, namespace: &str, resources: &Resources) -> P
     PluginInputs { secrets: secrets.collect(), files: spec.files().into_iter().filter_map(contents).collect() }
 }
 
-/// Secrets that a plugin names and may read: of an object's own namespace, or of any where it is of the conf, whose
-/// namespace is empty.
-pub(super) fn plugin_secrets<'a>(spec: &'a PluginSpec, namespace: &'a str) -> impl Iterator<Item = ObjectName> {
+/// Secrets that a plugin names and may read: of an object's own namespace and of those that grant it, or of any where
+/// it is of the conf, whose namespace is empty.
+pub(super) fn plugin_secrets<'a>(
+    spec: &'a PluginSpec,
+    namespace: &'a str,
+    grants: &'a [GrantSpec],
+) -> impl Iterator<Item = ObjectName> {
     let named = spec.secrets(namespace).into_iter();
-    named.filter(move |(of, _)| namespace.is_empty() || *of == namespace).map(secret_name)
+    named.filter(move |secret| may_read(namespace, *secret, grants)).map(secret_name)
+}
+
+/// What is to be said of Secrets that a plugin names and may not read.
+pub(super) fn forbidden_secrets<'a>(
+    spec: &'a PluginSpec,
+    origin: &'a Origin,
+    grants: &'a [GrantSpec],
+) -> impl Iterator<Item = Diagnostic> + 'a {
+    let named = spec.secrets(&origin.namespace).into_iter();
+    named.filter(|secret| !may_read(&origin.namespace, *secret, grants)).map(|(namespace, name)| {
+        let message = format!(
+            "Secret `{namespace}/{name}` is of another namespace, which does not grant it; the routes are closed (503)"
+        );
+        Diagnostic::error("ForbiddenReference", origin, message).hint("`grants` in the conf allow such references")
+    })
+}
+
+fn may_read(namespace: &str, secret: (&str, &str), grants: &[GrantSpec]) -> bool {
+    namespace.is_empty() || secret.0 == namespace || grants.iter().any(|grant| grant.allows(namespace, secret))
 }
 
 fn secret_name((namespace, name): (&str, &str)) -> ObjectName {

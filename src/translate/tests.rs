@@ -112,12 +112,13 @@ fn endpoints() -> impl Strategy<Value = Event> {
 }
 
 fn secret() -> impl Strategy<Value = Event> {
-    (pick(&["cert", "other"]), pick(&["kubernetes.io/tls", "Opaque"]), pick(&["QQ==", "Qg=="])).prop_map(
-        |(name, kind, bytes)| {
+    let name = pick(&[("ns", "cert"), ("ns", "other"), ("away", "other")]);
+    (name, pick(&["kubernetes.io/tls", "Opaque"]), pick(&["QQ==", "Qg=="])).prop_map(
+        |((namespace, name), kind, bytes)| {
             Event::Apply(object(
                 Kind::Secret,
                 json!({
-                    "metadata": {"name": name, "namespace": "ns"}, "type": kind,
+                    "metadata": {"name": name, "namespace": namespace}, "type": kind,
                     "data": {"tls.crt": bytes, "tls.key": bytes},
                 }),
             ))
@@ -148,6 +149,7 @@ fn conf() -> impl Strategy<Value = Event> {
         json!({"ingress": {"defaultBackend": "ns/web:80", "defaultCertificate": "ns/cert"}}),
         json!({"defaults": {"tries": 2, "loadBalancing": "least-request", "serverHeader": "off"}}),
         json!({"plugins": {"limit": {"type": "rate-limit"}}}),
+        json!({"grants": [{"namespace": "away", "from": [{"kind": "Ingress", "namespace": "ns"}], "to": [{"kind": "Secret"}]}]}),
         json!({"plugins": {"limit": {"type": "basic-auth", "users": {"secretName": "other", "namespace": "ns"}}}}),
         json!({"routes": [{"respond": {}, "plugins": [{"type": "basic-auth", "users": {"secretName": "other", "namespace": "ns"}}]}]}),
         json!({"upstreams": {"up": {"endpoints": [{"address": "127.0.0.1:80"}]}},
@@ -373,4 +375,35 @@ fn a_changed_secret_touches_the_hosts_whose_plugins_name_it_and_no_other() {
     assert_eq!(apply(&mut resources, &mut translator, secret("two")), Touched::default());
     let changes = resources.apply([Event::Delete(ObjectRef::new(Kind::Secret, "ns", "users"))]);
     assert_eq!(translator.apply(&resources, &changes).hosts, patterns);
+}
+
+#[test]
+fn a_secret_of_another_namespace_is_read_only_while_it_is_granted() {
+    let (mut resources, mut translator) = (Resources::default(), Translator::new());
+    let users = json!({"metadata": {"name": "users", "namespace": "staff"}, "stringData": {"auth": "one"}});
+    apply(&mut resources, &mut translator, object(Kind::Secret, users));
+    let annotated = json!({"metadata": {"name": "own", "namespace": "ns", "annotations":
+        {"tidegate.io/auth-type": "basic", "tidegate.io/auth-secret": "staff/users"}},
+        "spec": {"ingressClassName": "tidegate", "rules": [{"host": "own.test", "http": {"paths": [
+            {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}]}}]}});
+    apply(&mut resources, &mut translator, object(Kind::Ingress, annotated));
+    let name = ObjectName::new("staff", "users");
+    let grant = |namespace: &str, from: &str, to: Value| json!({"grants": [{"namespace": namespace, "from": [{"kind": "Ingress", "namespace": from}], "to": [to]}]});
+    let mut was_granted = false;
+    for (conf, is_granted) in [
+        (json!({}), false),
+        (grant("staff", "ns", json!({"kind": "Secret", "name": "users"})), true),
+        (grant("staff", "ns", json!({"kind": "Secret", "name": "others"})), false),
+        (grant("staff", "ns", json!({"kind": "Secret"})), true),
+        (grant("staff", "away", json!({"kind": "Secret"})), false),
+        (grant("away", "ns", json!({"kind": "Secret"})), false),
+    ] {
+        apply(&mut resources, &mut translator, object(Kind::Conf, conf.clone()));
+        assert_eq!(!inputs(&translator, "own.test").secrets.is_empty(), is_granted, "{conf}");
+        let demand = if is_granted == was_granted { vec![] } else { vec![(name.clone(), is_granted)] };
+        assert_eq!(translator.take_demand(), demand, "{conf}");
+        let is_told = translator.diagnostics().iter().any(|each| each.code == "ForbiddenReference");
+        assert_eq!(is_told, !is_granted, "{conf}");
+        was_granted = is_granted;
+    }
 }

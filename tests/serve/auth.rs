@@ -273,7 +273,17 @@ async fn annotations_of_an_ingress_ask_for_a_password_of_its_own_namespace() {
             .replace("auth: \"\"", &list("two").trim().replacen(':', ": \"", 1).replace('=', "=\"")),
         service("a", &[echo.address]),
     ];
-    let proxy = Proxy::start("", &[("all.yaml", manifests.join("\n---\n"))]).await;
+    let manifests = [("all.yaml", manifests.join("\n---\n"))];
+    let proxy = Proxy::start("", &manifests).await;
+    let granted = "grants: [ { namespace: web, from: [ { kind: Ingress, namespace: default } ], to: [ { kind: Secret, name: users } ] } ]\n";
+    let granting = Proxy::start(granted, &manifests).await;
+    let other = |proxy: &Proxy, password: &str| {
+        let fields = basic(&format!("ann:{password}"));
+        let text = format!("GET / HTTP/1.1\r\nHost: other.test\r\n{fields}Connection: close\r\n\r\n");
+        let address = proxy.http();
+        async move { request(address, &text).await.status }
+    };
+    assert_eq!((other(&granting, "one").await, other(&granting, "two").await), (200, 401));
     for (host, credentials, status) in [
         ("list", "ann:one", 200),
         ("list", "ann:two", 401),

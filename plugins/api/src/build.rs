@@ -78,7 +78,7 @@ impl<'a> BuildContext<'a> {
     /// All keys of a Secret.
     ///
     /// # Errors
-    /// It is not there, or belongs to somebody else.
+    /// It is not there, or belongs to somebody else who does not grant it.
     pub fn secret(&self, source: &SecretSource) -> Result<&Data, BuildError> {
         let SecretSource { secret_name: name, namespace, .. } = source;
         let namespace = match (namespace.as_deref(), self.namespace) {
@@ -86,9 +86,10 @@ impl<'a> BuildContext<'a> {
             (None, "") => return Err(BuildError::invalid("namespace", format!("say whose Secret `{name}` it is"))),
             (None, own) => own,
             (Some(named), own) if named == own => own,
+            // Those of others are among the inputs only where they are granted.
             (Some(named), own) => {
-                let message = format!("the Secret `{name}` is of `{named}`, not of `{own}`");
-                return Err(BuildError::invalid("namespace", message));
+                let foreign = || BuildError::invalid("namespace", format!("`{named}/{name}` is not granted to `{own}`"));
+                return self.inputs.secret(named, name).ok_or_else(foreign);
             }
         };
         let missing = || BuildError::invalid("secretName", format!("there is no Secret `{namespace}/{name}`"));
