@@ -199,6 +199,6 @@ fn identity() -> String {
     format!("{host}_{:016x}", fastrand::u64(..))
 }
 
-fn variable(name: &str) -> Option<String> {
+pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
 use tokio::sync::mpsc;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, variable};
 use super::echo;
 use super::live::Live;
 use crate::diagnostic::Diagnostic;
@@ -22,6 +23,8 @@ use crate::source::{Reload, Watching, conf, files, kubernetes};
 
 /// Name under which the process's own findings stand among those of sources.
 const PROCESS: &str = "process";
+/// Environment variable with the zone of the node.
+const ZONE: &str = "TIDEGATE_ZONE";
 /// Stands for the address of a built-in upstream when nobody serves it.
 pub(super) const NOT_STARTED: &str = "127.0.0.1:1";
 
@@ -41,9 +44,14 @@ struct Builtins {
     addresses: BTreeMap<String, String>,
 }
 
+/// The conf file; what it does not say of the place that this runs in, the environment may.
+fn conf_file(path: &Path) -> ConfFile {
+    ConfFile::new(path).in_zone(variable(ZONE))
+}
+
 /// Reads every source once, for a look at the input.
 pub(super) fn read_once(settings: &Settings) -> Vec<Batch> {
-    let mut conf_file = ConfFile::new(&settings.file);
+    let mut conf_file = conf_file(&settings.file);
     let conf = match conf_file.load() {
         Ok((_, batch)) => with_builtins(batch, |_| NOT_STARTED.to_owned()),
         // The built-in demo is no file; a file that broke since it was read is told about.
@@ -92,7 +100,7 @@ pub(super) async fn start(settings: Settings, live: Arc<Live>, sender: mpsc::Sen
         follow.files = Some((wanted, watching.reload_handle()));
         sources.watching.push(watching);
     }
-    let mut conf_file = ConfFile::new(&settings.file);
+    let mut conf_file = conf_file(&settings.file);
     match conf_file.load() {
         Ok((_, batch)) => {
             sender.send(builtins.fill(batch).await?).await.context("the control plane is gone")?;

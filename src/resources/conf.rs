@@ -61,7 +61,8 @@ pub struct IngressOptions {
     /// Whether Services of type ExternalName are resolved and served. Off: they let whoever writes a Service reach any host.
     pub allow_external_name: bool,
     /// Zone of this process (`topology.kubernetes.io/zone` of its node). With it, hints of EndpointSlices are heeded:
-    /// when every ready endpoint of a Service has one, only those for this zone get requests. Default: none.
+    /// when every ready endpoint of a Service has one, only those for this zone get requests. Default: the environment
+    /// variable `TIDEGATE_ZONE`, else none.
     pub zone: Option<String>,
     /// What is written to `status.loadBalancer` of Ingresses that are served from a cluster; without: nothing. A
     /// change needs a restart.

@@ -32,6 +32,8 @@ const MAX_PLUGIN_FILE: usize = 1024 * 1024;
 #[derive(Debug)]
 pub struct ConfFile {
     path: PathBuf,
+    /// The zone of this process, where the file says none.
+    zone: Option<String>,
     /// The last good settings, with the files that they name read in.
     good: Option<Settings>,
     told: Vec<Diagnostic>,
@@ -51,7 +53,14 @@ pub struct Change {
 impl ConfFile {
     /// Makes the source of a file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), good: None, told: Vec::new() }
+        Self { path: path.into(), zone: None, good: None, told: Vec::new() }
+    }
+
+    /// Puts that zone where the file gives no `ingress.zone`.
+    #[must_use]
+    pub fn in_zone(mut self, zone: Option<String>) -> Self {
+        self.zone = zone;
+        self
     }
 
     /// Reads the file for the first time.
@@ -60,7 +69,7 @@ impl ConfFile {
     /// Every fault of the file: a process without any good conf does not start.
     pub fn load(&mut self) -> Result<(Settings, Batch), Vec<Diagnostic>> {
         let noticed = Instant::now();
-        let (settings, diagnostics) = read(&self.path, None)?;
+        let (settings, diagnostics) = self.read()?;
         self.good = Some(settings.clone());
         let batch = self.batch(vec![apply(&settings)], diagnostics, noticed);
         Ok((settings, batch))
@@ -106,7 +115,7 @@ impl ConfFile {
 
     /// Reads the file again and says what changed.
     pub fn reread(&mut self, noticed: Instant) -> Change {
-        let (settings, mut diagnostics) = match read(&self.path, self.good.as_ref()) {
+        let (settings, mut diagnostics) = match self.read() {
             Ok((settings, diagnostics)) => (Some(settings), diagnostics),
             Err(diagnostics) => (None, diagnostics),
         };
@@ -119,6 +128,13 @@ impl ConfFile {
             self.good = Some(new.clone());
         }
         Change { batch: is_news.then(|| self.batch(events, diagnostics, noticed)), settings: new }
+    }
+
+    fn read(&self) -> Result<(Settings, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let (mut settings, diagnostics) = read(&self.path, self.good.as_ref())?;
+        let zone = &mut settings.conf.ingress.zone;
+        *zone = zone.take().or_else(|| self.zone.clone());
+        Ok((settings, diagnostics))
     }
 
     fn batch(&mut self, events: Vec<Event>, mut diagnostics: Vec<Diagnostic>, noticed: Instant) -> Batch {

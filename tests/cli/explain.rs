@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{FREE_PORTS, folder, root, run};
+use crate::support::{FREE_PORTS, finish, folder, program, root, run};
 
 const ROUTES: &str = "
 defaults: { timeouts: { read: 7s } }
@@ -180,4 +180,31 @@ fn the_built_in_demo_is_explained_outside_the_repository() {
         .exits(0)
         .says(&["built in", "(built-in demo) routes[1]"]);
     run(root(), &["explain", "GET", "http://127.0.0.1:8080/api"]).exits(0).says(&["conf/tidegate.yaml routes[1]"]);
+}
+
+#[test]
+fn the_environment_tells_the_zone_whose_endpoints_are_meant() {
+    let manifests = "
+{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: web, namespace: shop}, spec: {ingressClassName: tidegate, defaultBackend: {service: {name: web, port: {number: 80}}}}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {ports: [{port: 80}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: web-1, namespace: shop, labels: { kubernetes.io/service-name: web } }
+addressType: IPv4
+ports: [{ port: 8080 }]
+endpoints:
+  - { addresses: [10.0.0.1], hints: { forZones: [{ name: north }] } }
+  - { addresses: [10.0.0.2], hints: { forZones: [{ name: south }] } }
+  - { addresses: [10.0.0.3], hints: { forZones: [{ name: south }, { name: north }] } }
+";
+    let conf = format!("{FREE_PORTS}sources: {{ files: {{ paths: [web.yaml] }} }}\n");
+    let it = folder(&[("t.yaml", &conf), ("web.yaml", manifests)]);
+    let endpoints = |zone: Option<&str>| {
+        let mut command = program(it.path(), &["explain", "--conf", "t.yaml", "-o", "json", "GET", "http://a.test/"]);
+        command.envs(zone.map(|zone| ("TIDEGATE_ZONE", zone)));
+        finish(command).json()["upstreams"][0]["endpoints"].as_array().unwrap().len()
+    };
+    assert_eq!((endpoints(None), endpoints(Some("")), endpoints(Some("north"))), (3, 3, 2));
 }

@@ -43,7 +43,7 @@ pub fn folder(files: &[(&str, &str)]) -> TempDir {
 pub fn program(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command.args(args).current_dir(folder).stdin(Stdio::null());
-    command.env_remove("TIDEGATE_CONF").env_remove("TIDEGATE_LOG");
+    command.env_remove("TIDEGATE_CONF").env_remove("TIDEGATE_LOG").env_remove("TIDEGATE_ZONE");
     command
 }
 

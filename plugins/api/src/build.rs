@@ -88,7 +88,8 @@ impl<'a> BuildContext<'a> {
             (Some(named), own) if named == own => own,
             // Those of others are among the inputs only where they are granted.
             (Some(named), own) => {
-                let foreign = || BuildError::invalid("namespace", format!("`{named}/{name}` is not granted to `{own}`"));
+                let foreign =
+                    || BuildError::invalid("namespace", format!("`{named}/{name}` is not granted to `{own}`"));
                 return self.inputs.secret(named, name).ok_or_else(foreign);
             }
         };

@@ -58,6 +58,9 @@ spec:
           valueFrom: { fieldRef: { fieldPath: metadata.name } }
         - name: POD_NAMESPACE
           valueFrom: { fieldRef: { fieldPath: metadata.namespace } }
+        # Since Kubernetes 1.35 Pods have the zone of their node as a label; before it is empty.
+        - name: TIDEGATE_ZONE
+          valueFrom: { fieldRef: { fieldPath: "metadata.labels['topology.kubernetes.io/zone']" } }
         {{- with $c.extraEnvs }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
