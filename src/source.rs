@@ -7,6 +7,7 @@ pub mod conf;
 pub mod files;
 pub mod kubernetes;
 mod object;
+mod stamp;
 mod watch;
 
 pub use watch::{Reload, Watching};

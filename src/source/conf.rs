@@ -8,14 +8,15 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc::Sender;
 
-use super::watch::{self, Signal, Watching};
+use super::stamp::Stamp;
+use super::watch::{self, Signal, Signals, Watching};
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::{Batch, Event, Object};
@@ -37,6 +38,8 @@ pub struct ConfFile {
     /// The last good settings, with the files that they name read in.
     good: Option<Settings>,
     told: Vec<Diagnostic>,
+    /// The files as they were when they were read last.
+    stamps: Vec<Option<Stamp>>,
 }
 
 /// What a change of the file leads to.
@@ -53,7 +56,7 @@ pub struct Change {
 impl ConfFile {
     /// Makes the source of a file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), zone: None, good: None, told: Vec::new() }
+        Self { path: path.into(), zone: None, good: None, told: Vec::new(), stamps: Vec::new() }
     }
 
     /// Puts that zone where the file gives no `ingress.zone`.
@@ -102,7 +105,7 @@ impl ConfFile {
                 if change.batch.is_some_and(|batch| sender.blocking_send(batch).is_err()) || sender.is_closed() {
                     return;
                 }
-                let signal = signals.next();
+                let signal = self.wait(&mut signals);
                 is_asked = signal == Signal::Reload;
                 noticed = match signal {
                     Signal::Stop => return,
@@ -111,6 +114,32 @@ impl ConfFile {
                 };
             }
         })
+    }
+
+    /// Waits until there is something to look at. What looks the same is not parsed over and over.
+    fn wait(&mut self, signals: &mut Signals) -> Signal {
+        self.stamps = self.stamps();
+        loop {
+            match signals.next() {
+                Signal::Poll if self.is_same() => {}
+                signal => return signal,
+            }
+        }
+    }
+
+    fn is_same(&self) -> bool {
+        let now = self.stamps();
+        let is_same = |(old, now): (&Option<Stamp>, &Option<Stamp>)| match (old, now) {
+            (Some(old), Some(now)) => old.is_same(now),
+            _ => false,
+        };
+        now.len() == self.stamps.len() && self.stamps.iter().zip(&now).all(is_same)
+    }
+
+    /// Fresh ones are the same as nothing, so that a write after the reading is not missed.
+    fn stamps(&self) -> Vec<Option<Stamp>> {
+        let now = SystemTime::now();
+        self.files().map(|file| fs::metadata(file).ok().map(|metadata| Stamp::of(&metadata, now))).collect()
     }
 
     /// Reads the file again and says what changed.
@@ -220,7 +249,7 @@ fn read_text(path: &Path) -> Result<String, String> {
 fn read_bytes(path: &Path, max: usize) -> Result<Vec<u8>, String> {
     let told = |error: io::Error| error.to_string();
     // Opening a pipe would wait for whoever writes into it.
-    if !std::fs::metadata(path).map_err(told)?.is_file() {
+    if !fs::metadata(path).map_err(told)?.is_file() {
         return Err("it is not a file".to_owned());
     }
     let mut file = File::open(path).map_err(told)?;

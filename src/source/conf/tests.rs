@@ -160,3 +160,30 @@ fn the_zone_is_that_of_the_file_or_else_of_the_place() {
     fs::write(folder.path().join("tidegate.yaml"), ROUTE).unwrap();
     assert_eq!(zone(&file.reread(Instant::now()).settings.unwrap()).as_deref(), Some("here"));
 }
+
+#[test]
+fn a_poll_reads_only_what_may_have_changed() {
+    let (folder, mut file) = conf_file("upstreams: { u: { tls: { caFile: ca.pem } } }\n");
+    let age = |name: &str, seconds: u64| {
+        let written = SystemTime::now() - std::time::Duration::from_secs(seconds);
+        File::options().write(true).open(folder.path().join(name)).unwrap().set_modified(written).unwrap();
+    };
+    fs::write(folder.path().join("ca.pem"), "one").unwrap();
+    file.load().unwrap();
+    let looks_same = |file: &mut ConfFile| {
+        let is_same = file.is_same();
+        file.stamps = file.stamps();
+        is_same
+    };
+    assert!(!looks_same(&mut file), "nothing is known yet");
+    assert!(!looks_same(&mut file), "what was written a moment ago may be written again in the same tick");
+    age("tidegate.yaml", 60);
+    age("ca.pem", 60);
+    assert!(!looks_same(&mut file), "the times changed");
+    assert!(looks_same(&mut file));
+    age("ca.pem", 30);
+    assert!(!looks_same(&mut file), "a file that the conf names");
+    assert!(looks_same(&mut file));
+    fs::remove_file(folder.path().join("ca.pem")).unwrap();
+    assert!(!looks_same(&mut file), "a file that is gone");
+}

@@ -5,11 +5,12 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::read;
 use super::state::State;
 use crate::source::object::Content;
+use crate::source::stamp::Stamp;
 use crate::yaml::YamlError;
 
 /// What the file system looks like now.
@@ -48,20 +49,6 @@ pub(super) enum Text {
     Unreadable(String),
 }
 
-/// What tells one state of a file from another without reading it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-    /// Read so soon after its last change that another change might leave the same times.
-    is_fresh: bool,
-}
-
-/// Coarser than the time stamps of any file system that is in use.
-const FRESH: Duration = Duration::from_secs(2);
 const MAX_FOLDER_DEPTH: usize = 32;
 
 /// Looks at all roots; files that `state` knows with the same stamp are not read again.
@@ -131,7 +118,7 @@ impl Walk<'_> {
             return;
         }
         let stamp = Stamp::of(metadata, self.now);
-        let is_same = !stamp.is_fresh && self.state.stamp(path).is_some_and(|known| known == stamp);
+        let is_same = self.state.stamp(path).is_some_and(|known| known.is_same(&stamp));
         if is_same {
             self.scan.files.insert(path.to_owned(), Seen { stamp, text: Text::Same });
         } else {
@@ -147,20 +134,6 @@ impl Walk<'_> {
         self.scan.folders.sort();
         self.scan.folders.dedup();
         self.scan
-    }
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata, now: SystemTime) -> Self {
-        let age = metadata.modified().ok().and_then(|modified| now.duration_since(modified).ok());
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-            is_fresh: age.is_none_or(|age| age < FRESH),
-        }
     }
 }
 

@@ -7,12 +7,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::scan::{Scan, Seen, Stamp, Text};
+use super::scan::{Scan, Seen, Text};
 use crate::dense;
 use crate::diagnostic::{Diagnostic, Position};
 use crate::origin::{Origin, Place};
 use crate::resources::{Event, Kind, Object, ObjectRef};
 use crate::source::object::{self, Content};
+use crate::source::stamp::Stamp;
 
 /// What is known of all files.
 #[derive(Debug, Default)]
