@@ -213,6 +213,36 @@ async fn a_route_never_lives_without_its_certificate() {
     tokio::time::timeout(PATIENCE, wait).await.expect("the other certificate");
 }
 
+/// As cert-manager goes about it: the Ingress comes before its certificate, then another one for the challenge.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_is_ordered_through_a_challenge_over_http() {
+    const TOKEN: &str = "/.well-known/acme-challenge/evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA";
+    let (echo, solver) = (Echo::start("a").await, Echo::start("solver").await);
+    let server = ApiServer::start().await;
+    put(&server, &(tls_route("a", "a.test", "cert") + &service("a", &[echo.address])));
+    let edge = Edge::start(&server).await;
+    edge.until("a.test", 308).await;
+
+    // Its Ingress has nothing of the other one's, and says that everybody may come.
+    let mut challenge = objects(&ingress("cm-acme-http-solver-x7x2f", "a.test", &[(TOKEN, "solver")])).remove(0);
+    challenge["metadata"]["annotations"] =
+        serde_json::json!({ "nginx.ingress.kubernetes.io/whitelist-source-range": "0.0.0.0/0,::/0" });
+    challenge["spec"]["rules"][0]["http"]["paths"][0]["pathType"] = "ImplementationSpecific".into();
+    put(&server, &service("solver", &[solver.address]));
+    server.apply(challenge.clone());
+    let answered = async { while get(edge.http(), "a.test", TOKEN).await.server() != "solver" {} };
+    tokio::time::timeout(PATIENCE, answered).await.expect("the challenge over plain HTTP");
+    assert_eq!(get(edge.http(), "a.test", "/").await.status, 308, "all else goes to https as before");
+
+    let (secret, der) = tls_secret("cert", &["a.test"]);
+    put(&server, &secret);
+    let served = async { while presented(edge.https(), "a.test").await != der {} };
+    tokio::time::timeout(PATIENCE, served).await.expect("the new certificate");
+    server.delete(&challenge);
+    let gone = async { while get(edge.http(), "a.test", TOKEN).await.server() != "a" {} };
+    tokio::time::timeout(PATIENCE, gone).await.expect("the end of the challenge");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_follow_the_readiness_of_endpoints() {
     let (one, two) = (Echo::start("one").await, Echo::start("two").await);

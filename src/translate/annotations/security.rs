@@ -9,6 +9,9 @@ use crate::diagnostic::Diagnostic;
 const CLOSING: &[&str] =
     &["auth-url", "auth-tls-secret", "whitelist-source-range", "allowlist-source-range", "denylist-source-range"];
 
+/// Those that name who may pass. cert-manager lets everybody reach the solvers of its challenges by them.
+const ALLOWING: &[&str] = &["whitelist-source-range", "allowlist-source-range"];
+
 /// Beginnings of names that soften something else, or protect against load; served without them.
 const WARNING: &[&str] = &["auth-", "limit-", "server-snippet", "configuration-snippet", "enable-modsecurity"];
 
@@ -22,9 +25,12 @@ pub(super) fn check(annotations: &Annotations, foreign: &str, object: &super::Or
     if foreign == PREFIX {
         return;
     }
-    for key in annotations.keys() {
+    for (key, value) in annotations.iter() {
         let Some(name) = name_under(foreign, key).filter(|name| !is_read_as_foreign(name)) else { continue };
         let origin = at(object, key);
+        if ALLOWING.contains(&name) && allows_everybody(value) {
+            continue;
+        }
         if CLOSING.contains(&name) {
             reading.is_broken = true;
             let message = format!("`{name}` is not supported, so the routes of this Ingress are closed (503)");
@@ -35,4 +41,8 @@ pub(super) fn check(annotations: &Annotations, foreign: &str, object: &super::Or
             reading.diagnostics.push(Diagnostic::warning("UnsupportedSecurityAnnotation", &origin, message));
         }
     }
+}
+
+fn allows_everybody(ranges: &str) -> bool {
+    ["0.0.0.0/0", "::/0"].iter().all(|all| ranges.split(',').any(|range| range.trim() == *all))
 }
