@@ -123,6 +123,41 @@ fn every_module_says_what_it_is() {
     assert!(silent.is_empty(), "files without a module comment:\n{}", silent.join("\n"));
 }
 
+/// Who reads the wall clock, and what for. Every wait and every age goes by the monotonic one, so that a clock that
+/// is set forward or back times nothing out and keeps nothing alive.
+const WALL_CLOCK: &[(&str, &str)] = &[
+    ("src/telemetry/metrics.rs", "told: when a snapshot was published"),
+    ("src/telemetry/record.rs", "told: when a request began"),
+    ("src/telemetry/access_log/timestamp.rs", "told: the same"),
+    ("src/proxy/finish.rs", "told: the same"),
+    ("src/app/shared.rs", "told: when a snapshot was published"),
+    ("src/app.rs", "told: when the process began"),
+    ("src/front/early.rs", "told: when a request began"),
+    ("src/source/stamp.rs", "compared with times of files"),
+    ("src/source/conf.rs", "compared with times of files"),
+    ("src/source/files/scan.rs", "compared with times of files"),
+    ("src/source/kubernetes/cache.rs", "told: the age of a kept state"),
+    ("src/source/kubernetes/events.rs", "told: when something was found"),
+    ("src/source/kubernetes/leader.rs", "told: the times in the Lease, which nobody's lead is judged by"),
+    ("src/source/kubernetes/client/contact.rs", "told: when the server was heard last"),
+    ("src/source/kubernetes/webhook.rs", "compared with the end of a certificate"),
+    ("src/app/webhook.rs", "compared with the end of a certificate"),
+    ("src/admission/certificate.rs", "compared with the end of a certificate"),
+    ("plugins/api/src/clock.rs", "for plugins, beside the monotonic one"),
+    ("plugins/api/src/testing.rs", "for tests of plugins"),
+];
+
+#[test]
+fn the_wall_clock_is_read_only_where_it_is_meant() {
+    let files = rust_files(&root().join("src")).into_iter().chain(rust_files(&root().join("plugins")));
+    let is_known = |file: &Path| WALL_CLOCK.iter().any(|(known, _)| file.ends_with(known));
+    let faults: Vec<String> = files
+        .filter(|file| !is_test(file) && !is_known(file))
+        .flat_map(|file| lines_naming(&file, &["SystemTime", "Timestamp::now", "Utc::now", "OffsetDateTime::now"]))
+        .collect();
+    assert!(faults.is_empty(), "the wall clock is read; waits go by `Instant`:\n{}", faults.join("\n"));
+}
+
 fn faults_of(rule: &Rule) -> Vec<String> {
     let allowed: Vec<String> = rule.may_import.iter().chain(LEAVES).map(|module| format!("crate::{module}")).collect();
     let mut faults = Vec::new();
