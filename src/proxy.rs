@@ -16,6 +16,7 @@ mod forwarded;
 #[doc(hidden)]
 pub mod guard;
 mod host;
+mod peer;
 mod ready;
 pub(crate) mod redirect;
 mod reply;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, header};
 use pingora::http::RequestHeader;
-use pingora::protocols::{ALPN, Digest};
+use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
@@ -17,14 +17,10 @@ use super::failure::{self, Lost};
 use super::fields::edit_request;
 use super::forwarded::{self, Told, Which};
 use super::request::content_length;
-use super::tunnel;
+use super::{peer, tunnel};
 use crate::connection::address_field;
-use crate::endpoint::{NoPick, Protocol, TlsConfig, Upstream, UpstreamConfig};
+use crate::endpoint::{NoPick, Protocol, Upstream};
 use crate::reason::Reason;
-use crate::snapshot::route::Timeouts;
-
-/// Streams at once on one HTTP/2 connection to an endpoint.
-const H2_STREAMS: usize = 100;
 
 /// Picks the first endpoint, before anything depends on it: without one the client's connection can stay.
 ///
@@ -89,15 +85,13 @@ pub(super) fn peer(authorities: &Authorities, session: &Session, cx: &mut Contex
     };
     cx.upstream.is_h2 = matches!(config.protocol, Protocol::H2c | Protocol::H2);
     cx.upstream.begin_try(address);
-    let mut peer = HttpPeer::new(address, false, String::new());
-    set_protocol(&mut peer, &config);
-    set_timeouts(&mut peer, &route.policy.timeouts, cx.known.may_fill_socket);
+    let mut peer = peer::plain(address, &config, &route.policy.timeouts, cx.known.may_fill_socket);
     if session.is_upgrade_req() {
         tunnel::set(&mut peer);
     }
     if matches!(config.protocol, Protocol::Https | Protocol::H2) {
         let host = cx.known.host(&session.req_header().headers);
-        if let Err(reason) = set_tls(&mut peer, &config, host, authorities) {
+        if let Err(reason) = peer::set_tls(&mut peer, &config, host, authorities) {
             return fail(cx, reason);
         }
     }
@@ -136,47 +130,6 @@ fn patience(cx: &Context) -> Option<Duration> {
 fn fail<T>(cx: &mut Context, reason: Reason) -> Result<T> {
     cx.reason = Some(reason);
     Err(Error::explain(ErrorType::HTTPStatus(reason.status()), reason.as_str()).into_up())
-}
-
-fn set_protocol(peer: &mut HttpPeer, config: &UpstreamConfig) {
-    if matches!(config.protocol, Protocol::H2c | Protocol::H2) {
-        peer.options.alpn = ALPN::H2;
-        peer.options.max_h2_streams = H2_STREAMS;
-    }
-    // The pool's key has neither protocol nor authorities; the latter are added with them.
-    peer.group_key = config.protocol as u64;
-}
-
-fn set_timeouts(peer: &mut HttpPeer, timeouts: &Timeouts, may_fill_socket: bool) {
-    peer.options.connection_timeout = Some(timeouts.connect);
-    peer.options.total_connection_timeout = Some(timeouts.connect);
-    peer.options.read_timeout = Some(timeouts.read);
-    // What fits into the socket's buffer is written at once; a timer for it costs and bounds nothing.
-    peer.options.write_timeout = may_fill_socket.then_some(timeouts.send);
-    peer.options.idle_timeout = Some(timeouts.idle);
-}
-
-fn set_tls(peer: &mut HttpPeer, config: &UpstreamConfig, host: &str, authorities: &Authorities) -> Result<(), Reason> {
-    let unverified = TlsConfig::default();
-    let tls = config.tls.as_ref().unwrap_or(&unverified);
-    let name = tls.server_name.as_deref().unwrap_or(host);
-    peer.scheme = pingora::upstreams::peer::Scheme::HTTPS;
-    peer.sni = name.trim_matches(['[', ']']).to_owned();
-    peer.options.verify_cert = tls.verify;
-    peer.options.verify_hostname = tls.verify;
-    // Without a name the engine verifies nothing at all.
-    if tls.verify && peer.sni.is_empty() {
-        return Err(Reason::UpstreamTls);
-    }
-    if let Some(bundle) = &tls.ca {
-        let parsed = authorities.of(bundle);
-        if parsed.authorities.is_none() && tls.verify {
-            return Err(Reason::UpstreamTls);
-        }
-        peer.group_key |= parsed.id << 2;
-        peer.options.ca = parsed.authorities;
-    }
-    Ok(())
 }
 
 /// Notes a connection's making.
@@ -288,68 +241,6 @@ fn join_cookies(request: &mut RequestHeader) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn peer_of(config: UpstreamConfig, host: &str) -> Result<HttpPeer, Reason> {
-        let mut peer = HttpPeer::new(("127.0.0.1", 1), false, String::new());
-        set_protocol(&mut peer, &config);
-        if matches!(config.protocol, Protocol::Https | Protocol::H2) {
-            set_tls(&mut peer, &config, host, &Authorities::default())?;
-        }
-        Ok(peer)
-    }
-
-    fn tls(verify: bool, server_name: Option<&str>) -> UpstreamConfig {
-        let tls = TlsConfig { verify, server_name: server_name.map(Into::into), ca: None };
-        UpstreamConfig { protocol: Protocol::Https, tls: Some(tls), ..UpstreamConfig::default() }
-    }
-
-    #[test]
-    fn tls_is_made_for_the_configured_name_or_the_host() {
-        let peer = peer_of(tls(true, None), "a.example").unwrap();
-        assert_eq!((peer.is_tls(), peer.sni.as_str(), peer.options.verify_cert), (true, "a.example", true));
-        assert_eq!(peer_of(tls(true, Some("b.example")), "a").unwrap().sni, "b.example");
-        assert_eq!(peer_of(tls(true, None), "[::1]").unwrap().sni, "::1");
-        let unverified = peer_of(tls(false, None), "a").unwrap();
-        assert!(!unverified.options.verify_cert && !unverified.options.verify_hostname);
-    }
-
-    #[test]
-    fn verification_without_a_name_is_refused() {
-        assert_eq!(peer_of(tls(true, Some("")), "a").unwrap_err(), Reason::UpstreamTls);
-    }
-
-    #[test]
-    fn unreadable_authorities_fail_closed() {
-        let mut config = tls(true, None);
-        config.tls.as_mut().unwrap().ca = Some([b"junk".to_vec()].into());
-        assert_eq!(peer_of(config, "a").unwrap_err(), Reason::UpstreamTls);
-    }
-
-    #[test]
-    fn protocols_do_not_share_connections() {
-        let of = |protocol| peer_of(UpstreamConfig { protocol, ..UpstreamConfig::default() }, "a").unwrap();
-        assert_ne!(of(Protocol::Http).group_key, of(Protocol::H2c).group_key);
-        assert_eq!(of(Protocol::H2c).options.alpn, ALPN::H2);
-        assert_eq!(of(Protocol::H2c).options.max_h2_streams, H2_STREAMS);
-        assert!(!of(Protocol::H2c).is_tls());
-    }
-
-    #[test]
-    fn every_wait_is_bounded() {
-        let mut peer = HttpPeer::new(("127.0.0.1", 1), false, String::new());
-        let seconds = Duration::from_secs;
-        let (connect, read, send, idle) = (seconds(1), seconds(2), seconds(3), seconds(4));
-        let timeouts = Timeouts { connect, read, send, idle, endpoints: seconds(5) };
-        set_timeouts(&mut peer, &timeouts, true);
-        let options = &peer.options;
-        assert_eq!(options.connection_timeout, Some(seconds(1)));
-        assert_eq!(options.total_connection_timeout, Some(seconds(1)));
-        assert_eq!(options.read_timeout, Some(seconds(2)));
-        assert_eq!(options.write_timeout, Some(seconds(3)));
-        assert_eq!(options.idle_timeout, Some(seconds(4)));
-        set_timeouts(&mut peer, &timeouts, false);
-        assert_eq!(peer.options.write_timeout, None);
-    }
 
     #[test]
     fn split_cookies_are_joined() {
