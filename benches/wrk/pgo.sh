@@ -3,7 +3,7 @@
 #
 #   benches/wrk/pgo.sh
 #
-# Needs wrk and the rustup component llvm-tools. Both builds must agree in everything but RUSTFLAGS: with another LTO
+# FEATURES names the features in place of the default ones. Needs wrk and the rustup component llvm-tools. Both builds must agree in everything but RUSTFLAGS: with another LTO
 # setting, feature or lock file symbols are hashed differently and the profile is ignored without a word.
 # Train again when rustc, Pingora or tidegate changes.
 set -euo pipefail
@@ -19,7 +19,10 @@ profiles=$PWD/$work/profiles
 rm -rf "$profiles" && mkdir -p "$profiles"
 
 # With --target, build scripts and proc macros are not instrumented. The process must end by itself to write its counts.
-build() { RUSTFLAGS="$1" cargo build --locked --profile dist --target "$host" --target-dir "$work/$2" --bin tidegate; }
+build() {
+  RUSTFLAGS="$1" cargo build --locked --profile dist ${FEATURES:+--no-default-features --features "$FEATURES"} \
+    --target "$host" --target-dir "$work/$2" --bin tidegate
+}
 
 build "-Cprofile-generate=$profiles" train
 cargo build --locked --profile dist --example origin
