@@ -116,11 +116,11 @@ impl Builder {
             observe::contact(shared.metrics(), cluster.contact.clone());
             control = control.with_demand(Some(cluster.demand.clone()));
             let keeps_webhook = admission.as_ref().is_some_and(|it| it.service.is_some());
-            if let Some((writing, outlet, counts)) = cluster.write(&spec, status.as_ref(), keeps_webhook)? {
+            if let Some((writing, outlet)) = cluster.write(&spec, status.as_ref(), keeps_webhook)? {
                 if let (Some(admission), Some(webhook)) = (&admission, &servers.webhook) {
                     cluster.keep_webhook(admission, webhook, writing.leadership(), servers.until_stopped());
                 }
-                observe::writing(shared.metrics(), writing.leadership(), counts);
+                observe::writing(shared.metrics(), writing.leadership(), writing.counts());
                 control = control.with_outlet(outlet);
                 sources.keep(writing);
             }

@@ -44,6 +44,7 @@ use self::context::Context;
 pub use self::engine::Engine;
 use self::ready::{Hook, ready};
 use self::request::Decision;
+use self::upstream::Next;
 use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Passage;
 use crate::telemetry::record::Recorder;
@@ -123,10 +124,12 @@ impl ProxyHttp for Proxy {
         'c: 'f,
     {
         match upstream::next(cx) {
-            None => Box::pin(std::future::ready(upstream::peer(&self.authorities, session, cx))),
-            Some(limit) => Box::pin(async move {
-                upstream::wait(limit, cx).await;
-                upstream::peer(&self.authorities, session, cx)
+            Next::Picked(picked) => {
+                Box::pin(std::future::ready(upstream::peer(picked, &self.authorities, session, cx)))
+            }
+            Next::Wait(limit) => Box::pin(async move {
+                let picked = upstream::wait(limit, &mut cx.upstream).await;
+                upstream::peer(picked, &self.authorities, session, cx)
             }),
         }
     }

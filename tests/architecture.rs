@@ -84,7 +84,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         module: &["admission"],
-        may_import: &["admission", "resources", "translate", "model", "snapshot"],
+        may_import: &["admission", "resources", "translate", "model", "snapshot", "telemetry"],
         never_sees: &["kube", "k8s_openapi", "pingora", "notify"],
     },
     Rule { module: &["telemetry"], may_import: &["telemetry"], never_sees: &["kube", "k8s_openapi", "pingora"] },

@@ -24,6 +24,8 @@ mod serving;
 #[path = "serve/support.rs"]
 #[expect(dead_code, reason = "shared with the tests of `serve`, which use all of it")]
 mod support;
+#[path = "kubernetes/writing.rs"]
+mod writing;
 
 use std::time::Duration;
 

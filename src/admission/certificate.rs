@@ -83,7 +83,8 @@ impl Pair {
     pub fn after(mut self, old: &Self) -> Self {
         let newest = CertificateDer::pem_slice_iter(&old.authorities).flatten().next();
         if let Some(newest) = newest {
-            let text = pem(&newest);
+            let form = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+            let text = pem::encode_config(&pem::Pem::new("CERTIFICATE", newest.to_vec()), form);
             self.authorities.extend_from_slice(text.as_bytes());
         }
         self
@@ -120,14 +121,6 @@ impl std::fmt::Debug for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pair").finish_non_exhaustive()
     }
-}
-
-fn pem(certificate: &CertificateDer<'_>) -> String {
-    use base64::Engine;
-    let text = base64::engine::general_purpose::STANDARD.encode(certificate);
-    let lines: Vec<String> =
-        text.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line).into_owned()).collect();
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
 // === impl Current ===

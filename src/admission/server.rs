@@ -19,13 +19,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::certificate::Current;
 use super::review::{self, Verdict};
+use crate::telemetry::http::accept;
 
 /// Makes verdicts.
 pub trait Judge: Send + Sync + 'static {
@@ -66,7 +67,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_LIFE: Duration = Duration::from_secs(300);
 /// For what is under way when a connection or the server ends.
 const LAST_REVIEW: Duration = Duration::from_secs(5);
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Deserialize)]
 struct Review {
@@ -128,19 +128,6 @@ impl Server {
         drop(self.listener);
         // Each ends by itself in this time; what does not is cut with the set.
         let _ = timeout(LAST_REVIEW, async { while connections.join_next().await.is_some() {} }).await;
-    }
-}
-
-/// Waits for a free slot first, so that more connections wait in the kernel's queue.
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let slot = slots.clone().acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => Some((stream, slot)),
-        Err(error) => {
-            tracing::debug!(%error, "connection of the webhook not accepted");
-            sleep(ACCEPT_PAUSE).await;
-            None
-        }
     }
 }
 

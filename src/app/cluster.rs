@@ -14,7 +14,7 @@ use crate::settings::{AdmissionSpec, KubernetesSpec, Settings};
 use crate::source::kubernetes::cache::{Cache, CacheWriter, Remembered};
 use crate::source::kubernetes::client::{Access, Contact};
 use crate::source::kubernetes::webhook::{WebhookConfig, WebhookKeeper};
-use crate::source::kubernetes::write::{Counts, Outlet, WriteConfig, Writing};
+use crate::source::kubernetes::write::{Outlet, WriteConfig, Writing};
 use crate::source::kubernetes::{
     Address, AddressSource, Demand, Election, Kubernetes, Leadership, NodeAddress, Reads, Replicas, Running, Scope,
     StatusConfig, Timing,
@@ -112,7 +112,7 @@ impl Cluster {
         spec: &KubernetesSpec,
         status: Option<&StatusSpec>,
         keeps_webhook: bool,
-    ) -> anyhow::Result<Option<(Writing, Outlet, Arc<Counts>)>> {
+    ) -> anyhow::Result<Option<(Writing, Outlet)>> {
         if status.is_none() && !spec.events && !keeps_webhook {
             return Ok(None);
         }

@@ -36,7 +36,7 @@ pub(super) struct Core {
     /// Counts turns of round robin.
     turn: AtomicUsize,
     pub(super) waiting: Waiting,
-    pub(super) shared: Arc<Shared>,
+    shared: Arc<Shared>,
 }
 
 /// One endpoint in the set.

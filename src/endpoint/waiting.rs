@@ -50,22 +50,21 @@ impl Waiting {
         mut pick: impl FnMut() -> Result<Pick, NoPick>,
     ) -> Result<Pick, NoPick> {
         let deadline = tokio::time::Instant::now() + limit;
-        let place = self.enter(stats);
+        let Some(_place) = self.enter(stats) else { return pick() };
         loop {
             // Made before the look, so that no change falls between the two.
             let changed = self.changed.notified();
-            match (pick(), &place) {
-                (Err(_), Some(_)) if timeout_at(deadline, changed).await.is_ok() => {}
-                (Err(none), Some(_)) => {
-                    self.vain.store(clock(), Ordering::Relaxed);
-                    stats.vain_waits_total.fetch_add(1, Ordering::Relaxed);
-                    return Err(none);
-                }
-                (Ok(pick), Some(_)) => {
+            let none = match pick() {
+                Ok(pick) => {
                     stats.waits_total.fetch_add(1, Ordering::Relaxed);
                     return Ok(pick);
                 }
-                (picked, None) => return picked,
+                Err(none) => none,
+            };
+            if timeout_at(deadline, changed).await.is_err() {
+                self.vain.store(clock(), Ordering::Relaxed);
+                stats.vain_waits_total.fetch_add(1, Ordering::Relaxed);
+                return Err(none);
             }
         }
     }

@@ -35,48 +35,57 @@ pub(super) fn prepare(upstream: Arc<Upstream>, target: &mut Target) -> Result<()
     picked
 }
 
-/// Picks the endpoint of the next try, unless other endpoints must be waited for: then says how long at most.
-/// Without one to pick the reason is in the context.
-pub(super) fn next(cx: &mut Context) -> Option<Duration> {
-    // The first endpoint was picked when the request was let through.
-    if cx.upstream.tries.len() == 0 {
-        return None;
-    }
-    let upstream = cx.upstream.upstream.clone()?;
-    let picked = match has_tries(cx) {
-        true => pick(&upstream, &mut cx.upstream),
-        false => Err(last_outcome(&cx.upstream)),
-    };
-    let reason = picked.err()?;
-    let patience = patience(cx);
-    if patience.is_none() {
-        cx.reason = Some(reason);
-    }
-    patience
+/// What comes before a try.
+pub(super) enum Next {
+    /// An endpoint is picked, or there is none, for this reason.
+    Picked(Result<(), Reason>),
+    /// All known ones refused: others are to be waited for, so long at most.
+    Wait(Duration),
 }
 
-/// Waits for other endpoints, all known ones having refused, and picks one. Without one the reason is in the context.
-pub(super) async fn wait(limit: Duration, cx: &mut Context) {
-    let Some(upstream) = cx.upstream.upstream.clone() else { return };
-    cx.upstream.wait_until.get_or_insert_with(|| Instant::now() + limit);
-    match upstream.pick_changed(&mut cx.upstream.tried, limit).await {
-        Ok(pick) => {
-            cx.upstream.pick = Some(pick);
-            cx.upstream.tries_before = cx.upstream.tries.len();
-        }
-        Err(_) => cx.reason = Some(last_outcome(&cx.upstream)),
+/// Picks the endpoint of the next try.
+pub(super) fn next(cx: &mut Context) -> Next {
+    // The first endpoint was picked when the request was let through.
+    if cx.upstream.tries.len() == 0 {
+        return Next::Picked(Ok(()));
     }
+    let picked = match cx.upstream.upstream.clone() {
+        Some(upstream) if has_tries(cx) => pick(&upstream, &mut cx.upstream),
+        _ => Err(last_outcome(&cx.upstream)),
+    };
+    match (picked, patience(cx)) {
+        (Err(_), Some(limit)) => Next::Wait(limit),
+        (picked, _) => Next::Picked(picked),
+    }
+}
+
+/// Waits for other endpoints and picks one; all tries begin anew with it.
+///
+/// # Errors
+/// None came.
+pub(super) async fn wait(limit: Duration, target: &mut Target) -> Result<(), Reason> {
+    let Some(upstream) = target.upstream.clone() else { return Err(Reason::Internal) };
+    target.wait_until.get_or_insert_with(|| Instant::now() + limit);
+    let pick = upstream.pick_changed(&mut target.tried, limit).await.map_err(|_| last_outcome(target))?;
+    target.pick = Some(pick);
+    target.tries_before = target.tries.len();
+    Ok(())
 }
 
 /// Says how the picked endpoint is spoken to.
 ///
 /// # Errors
 /// There is none, or none that could be verified; the reason is in the context.
-pub(super) fn peer(authorities: &Authorities, session: &Session, cx: &mut Context) -> Result<Box<HttpPeer>> {
+pub(super) fn peer(
+    picked: Result<(), Reason>,
+    authorities: &Authorities,
+    session: &Session,
+    cx: &mut Context,
+) -> Result<Box<HttpPeer>> {
     let (Some(route), Some(upstream)) = (cx.route.clone(), cx.upstream.upstream.clone()) else {
         return fail(cx, Reason::Internal);
     };
-    if let Some(reason) = cx.reason {
+    if let Err(reason) = picked {
         return fail(cx, reason);
     }
     let config = upstream.config();
@@ -116,8 +125,12 @@ fn last_outcome(target: &Target) -> Reason {
 
 /// Whether endpoints that are known may still be tried.
 fn has_tries(cx: &Context) -> bool {
-    let allowed = cx.route.as_ref().map_or(1, |route| usize::try_from(route.policy.tries).unwrap_or(1));
-    cx.upstream.tries.len() - cx.upstream.tries_before < allowed
+    cx.upstream.tries.len() - cx.upstream.tries_before < allowed(cx)
+}
+
+/// Tries that the route allows.
+fn allowed(cx: &Context) -> usize {
+    cx.route.as_ref().map_or(1, |route| usize::try_from(route.policy.tries).unwrap_or(1))
 }
 
 /// How long other endpoints may be waited for: only while nobody can be connected to, which a rollout ends.
@@ -153,14 +166,13 @@ pub(super) fn not_connected(mut error: Box<Error>, cx: &mut Context) -> Box<Erro
 pub(super) fn lost(session: &Session, mut error: Box<Error>, is_reused: bool, cx: &mut Context) -> Box<Error> {
     let reason = failure::reason(&error, cx);
     cx.upstream.end_try(reason, Instant::now());
-    let allowed = cx.route.as_ref().map_or(1, |route| usize::try_from(route.policy.tries).unwrap_or(1));
     let may_retry = failure::may_retry(Lost {
         method: &session.req_header().method,
         reason,
         is_reused,
         is_answered: session.response_written().is_some(),
         has_whole_body: !session.retry_buffer_truncated(),
-        tries: (cx.upstream.tries.len(), allowed),
+        tries: (cx.upstream.tries.len(), allowed(cx)),
     });
     cx.upstream.lost_kept = is_reused;
     error.set_retry(may_retry);

@@ -3,6 +3,8 @@
 //! Every type here is part of the public conf schema; doc comments become its manual.
 //! Unknown fields are errors. camelCase keys; durations `30s`, sizes `64KiB`.
 
+mod grant;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::{ByteSize, Duration};
+pub use grant::{GrantFrom, GrantFromKind, GrantSpec, GrantTo, GrantToKind};
 
 /// What the conf file says about traffic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -218,17 +221,6 @@ impl Conf {
     }
 }
 
-impl GrantSpec {
-    /// Whether Ingresses of a namespace may refer to that Secret.
-    pub fn allows(&self, from: &str, (namespace, name): (&str, &str)) -> bool {
-        self.namespace == namespace
-            && self.from.iter().any(|each| each.kind == GrantFromKind::Ingress && each.namespace == from)
-            && self.to.iter().any(|each| {
-                each.kind == GrantToKind::Secret && each.name.as_deref().is_none_or(|granted| granted == name)
-            })
-    }
-}
-
 impl PluginSpec {
     /// Files that its configuration names: each object with a text field `file`.
     pub fn files(&self) -> Vec<&str> {
@@ -264,53 +256,6 @@ fn objects<'a>(value: &'a serde_json::Value, visit: &mut impl FnMut(&'a serde_js
         serde_json::Value::Array(values) => values.iter().for_each(|value| objects(value, visit)),
         _ => {}
     }
-}
-
-/// Lets objects of other namespaces refer to objects of this one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct GrantSpec {
-    /// Namespace of the objects that are referred to.
-    pub namespace: String,
-    /// Who may refer to them.
-    pub from: Vec<GrantFrom>,
-    /// Which of them.
-    pub to: Vec<GrantTo>,
-}
-
-/// Objects that may refer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct GrantFrom {
-    /// Their kind.
-    pub kind: GrantFromKind,
-    /// Their namespace.
-    pub namespace: String,
-}
-
-/// Kinds that may refer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum GrantFromKind {
-    /// `networking.k8s.io/v1` Ingress.
-    Ingress,
-}
-
-/// Objects that may be referred to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct GrantTo {
-    /// Their kind.
-    pub kind: GrantToKind,
-    /// The one of that name. Default: all of the kind.
-    #[serde(default)]
-    pub name: Option<String>,
-}
-
-/// Kinds that may be referred to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum GrantToKind {
-    /// `v1` Secret: in `auth-secret`.
-    Secret,
 }
 
 /// A plugin on a route: the name of an instance, or one written in place.

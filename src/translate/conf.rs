@@ -29,6 +29,7 @@ pub(super) struct Options {
     pub plugins: BTreeMap<String, Arc<PluginInstance>>,
     /// Secrets that plugins name: their changes are changes of the plugins.
     pub plugin_secrets: BTreeSet<ObjectName>,
+    /// Kept to be compared: who reads them asks the conf.
     pub grants: Vec<GrantSpec>,
     pub edge: Arc<Edge>,
     pub diagnostics: Vec<Diagnostic>,
@@ -42,11 +43,11 @@ pub(super) fn read_options(resources: &Resources) -> Options {
     let mut diagnostics = Vec::new();
     let plugins = conf.plugins.iter().map(|(name, spec)| {
         let origin = origin.at(format!("plugins.{name}"));
-        (name.clone(), Arc::new(instance(name, spec, origin, resources, &[])))
+        (name.clone(), Arc::new(instance(name, spec, origin, resources)))
     });
     Options {
         plugins: plugins.collect(),
-        plugin_secrets: conf.plugin_specs().flat_map(|spec| plugin_secrets(spec, "", &[])).collect(),
+        plugin_secrets: conf.plugin_specs().flat_map(|spec| plugin_secrets(spec, "", resources)).collect(),
         grants: conf.grants.clone(),
         policy: Arc::new(default_policy(&conf.defaults, &origin, &mut diagnostics)),
         backend: BackendOptions {
@@ -97,15 +98,9 @@ fn origin(resources: &Resources) -> Origin {
 }
 
 /// An instance with the contents of what its configuration names.
-pub(super) fn instance(
-    name: &str,
-    spec: &PluginSpec,
-    origin: Origin,
-    resources: &Resources,
-    grants: &[GrantSpec],
-) -> PluginInstance {
+pub(super) fn instance(name: &str, spec: &PluginSpec, origin: Origin, resources: &Resources) -> PluginInstance {
     PluginInstance {
-        inputs: plugin_inputs(spec, plugin_secrets(spec, &origin.namespace, grants), resources),
+        inputs: plugin_inputs(spec, &origin.namespace, resources),
         name: name.into(),
         kind: spec.kind.as_str().into(),
         config: serde_json::Value::Object(spec.config.clone()),
@@ -114,8 +109,8 @@ pub(super) fn instance(
 }
 
 /// What is there of the Secrets and files that a plugin names; the plugin says what it misses.
-fn plugin_inputs(spec: &PluginSpec, secrets: impl Iterator<Item = ObjectName>, resources: &Resources) -> PluginInputs {
-    let secrets = secrets.filter_map(|name| {
+fn plugin_inputs(spec: &PluginSpec, namespace: &str, resources: &Resources) -> PluginInputs {
+    let secrets = plugin_secrets(spec, namespace, resources).filter_map(|name| {
         let secret = &resources.secrets.get(&name)?.object;
         let keys = secret.data.iter().map(|(key, value)| (Arc::clone(key), SecretBytes::new(Arc::clone(value))));
         Some(((name.namespace, name.name), keys.collect()))
@@ -130,20 +125,20 @@ fn plugin_inputs(spec: &PluginSpec, secrets: impl Iterator<Item = ObjectName>, r
 pub(super) fn plugin_secrets<'a>(
     spec: &'a PluginSpec,
     namespace: &'a str,
-    grants: &'a [GrantSpec],
+    resources: &'a Resources,
 ) -> impl Iterator<Item = ObjectName> {
     let named = spec.secrets(namespace).into_iter();
-    named.filter(move |secret| may_read(namespace, *secret, grants)).map(secret_name)
+    named.filter(move |secret| may_read(namespace, *secret, resources)).map(secret_name)
 }
 
 /// What is to be said of Secrets that a plugin names and may not read.
 pub(super) fn forbidden_secrets<'a>(
     spec: &'a PluginSpec,
     origin: &'a Origin,
-    grants: &'a [GrantSpec],
+    resources: &'a Resources,
 ) -> impl Iterator<Item = Diagnostic> + 'a {
     let named = spec.secrets(&origin.namespace).into_iter();
-    named.filter(|secret| !may_read(&origin.namespace, *secret, grants)).map(|(namespace, name)| {
+    named.filter(|secret| !may_read(&origin.namespace, *secret, resources)).map(|(namespace, name)| {
         let message = format!(
             "Secret `{namespace}/{name}` is of another namespace, which does not grant it; the routes are closed (503)"
         );
@@ -151,8 +146,9 @@ pub(super) fn forbidden_secrets<'a>(
     })
 }
 
-fn may_read(namespace: &str, secret: (&str, &str), grants: &[GrantSpec]) -> bool {
-    namespace.is_empty() || secret.0 == namespace || grants.iter().any(|grant| grant.allows(namespace, secret))
+fn may_read(namespace: &str, secret: (&str, &str), resources: &Resources) -> bool {
+    let mut grants = resources.conf.iter().flat_map(|conf| &conf.object.grants);
+    namespace.is_empty() || secret.0 == namespace || grants.any(|grant| grant.allows(namespace, secret))
 }
 
 fn secret_name((namespace, name): (&str, &str)) -> ObjectName {

@@ -70,11 +70,9 @@ impl<'a> Reader<'a> {
         out.plugins.names_some = !reading.plugins.is_empty();
         let mut plugins = named_plugins(&mut reading, options, &mut out.diagnostics);
         if let Some((spec, origin)) = auth {
-            let grants = &options.grants;
-            out.plugins.secrets.extend(conf::plugin_secrets(&spec, &origin.namespace, grants));
-            out.diagnostics.extend(conf::forbidden_secrets(&spec, &origin, grants));
-            let instance = conf::instance(&format!("{name}#auth"), &spec, origin.clone(), resources, grants);
-            let instance = Arc::new(instance);
+            out.plugins.secrets.extend(conf::plugin_secrets(&spec, &origin.namespace, resources));
+            out.diagnostics.extend(conf::forbidden_secrets(&spec, &origin, resources));
+            let instance = Arc::new(conf::instance(&format!("{name}#auth"), &spec, origin.clone(), resources));
             plugins.push(PluginUse { instance, origin });
         }
         // Without a time an object counts as the youngest.

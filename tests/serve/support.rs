@@ -1,5 +1,8 @@
 //! What the tests share: echo servers, raw clients, folders of manifests, and a running proxy.
 
+#[path = "support/tls.rs"]
+mod tls;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -12,6 +15,8 @@ use tidegate::telemetry::process_log::{self, Form, ProcessLog};
 use tidegate::{Running, Settings, Tidegate};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+pub use tls::{presented, tls};
 
 /// How long a test waits for what must happen; long, because nothing here is about speed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -419,69 +424,6 @@ pub async fn get(address: SocketAddr, host: &str, path: &str) -> Response {
 /// One raw request on a connection of its own.
 pub async fn request(address: SocketAddr, bytes: &str) -> Response {
     Connection::open(address).await.send(bytes).await.unwrap_or_default()
-}
-
-/// A TLS connection that takes any certificate; `alpn` as offered.
-pub async fn tls(
-    address: SocketAddr,
-    server_name: &str,
-    alpn: &[&str],
-) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
-        .with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let stream = TcpStream::connect(address).await?;
-    let name = rustls::pki_types::ServerName::try_from(server_name.to_owned()).unwrap();
-    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await
-}
-
-/// DER of the certificate that a server presents for a name.
-pub async fn presented(address: SocketAddr, server_name: &str) -> Vec<u8> {
-    let stream = tls(address, server_name, &["http/1.1"]).await.unwrap();
-    stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
-}
-
-#[derive(Debug)]
-struct AnyCertificate;
-
-impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &[rustls::pki_types::CertificateDer<'_>],
-        _: &rustls::pki_types::ServerName<'_>,
-        _: &[u8],
-        _: rustls::pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
 }
 
 /// Metrics in the text format, by series.

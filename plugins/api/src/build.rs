@@ -81,20 +81,18 @@ impl<'a> BuildContext<'a> {
     /// It is not there, or belongs to somebody else who does not grant it.
     pub fn secret(&self, source: &SecretSource) -> Result<&Data, BuildError> {
         let SecretSource { secret_name: name, namespace, .. } = source;
-        let namespace = match (namespace.as_deref(), self.namespace) {
-            (Some(named), "") => named,
-            (None, "") => return Err(BuildError::invalid("namespace", format!("say whose Secret `{name}` it is"))),
-            (None, own) => own,
-            (Some(named), own) if named == own => own,
-            // Those of others are among the inputs only where they are granted.
-            (Some(named), own) => {
-                let foreign =
-                    || BuildError::invalid("namespace", format!("`{named}/{name}` is not granted to `{own}`"));
-                return self.inputs.secret(named, name).ok_or_else(foreign);
-            }
+        let own = self.namespace;
+        let named = namespace.as_deref().unwrap_or(own);
+        if named.is_empty() {
+            return Err(BuildError::invalid("namespace", format!("say whose Secret `{name}` it is")));
+        }
+        // Those of others are among the inputs only where they are granted.
+        let is_foreign = !own.is_empty() && named != own;
+        let missing = || match is_foreign {
+            true => BuildError::invalid("namespace", format!("`{named}/{name}` is not granted to `{own}`")),
+            false => BuildError::invalid("secretName", format!("there is no Secret `{named}/{name}`")),
         };
-        let missing = || BuildError::invalid("secretName", format!("there is no Secret `{namespace}/{name}`"));
-        self.inputs.secret(namespace, name).ok_or_else(missing)
+        self.inputs.secret(named, name).ok_or_else(missing)
     }
 
     /// The contents of a file, or of a key of a Secret; `key` where the source names none.

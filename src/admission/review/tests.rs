@@ -149,27 +149,6 @@ fn the_answer_is_an_admission_review() {
     assert_eq!(refused["apiVersion"], "admission.k8s.io/v1");
 }
 
-/// A measurement, for a release build: `cargo test --release --lib -- --ignored --nocapture review_among`.
-#[test]
-#[ignore = "measures"]
-fn review_among_ten_thousand() {
-    let live = live((0..10_000).map(|number| {
-        let mut object = ingress(&format!("i{number}"), "2026-01-01T00:00:00Z", "");
-        object["spec"]["rules"][0]["host"] = format!("h{number}.test").into();
-        object
-    }));
-    let request = create(ingress("new", "2026-02-01T00:00:00Z", &path("/x", "Exact")));
-    let mut times: Vec<_> = (0..2000)
-        .map(|_| {
-            let begun = std::time::Instant::now();
-            assert_eq!(judged(&request, &live).refusal, None);
-            begun.elapsed()
-        })
-        .collect();
-    times.sort();
-    println!("median {:?}, p99 {:?}", times[1000], times[1980]);
-}
-
 #[test]
 fn a_path_of_a_conf_route_is_refused_unless_the_route_asks_for_more() {
     let conf = |methods: Value| {
@@ -217,22 +196,4 @@ fn what_an_object_had_lost_before_is_no_reason_against_its_change() {
     let mut foreign = loser;
     foreign["spec"]["ingressClassName"] = "other".into();
     assert!(judged(&update(changed, foreign), &live).refusal.is_some(), "to one of another class all is new");
-}
-
-/// As above, where all have one host and the new one has a hundred paths.
-#[test]
-#[ignore = "measures"]
-fn review_among_ten_thousand_of_one_host() {
-    let live = live((0..10_000).map(|number| ingress(&format!("i{number}"), "2026-01-01T00:00:00Z", "")));
-    let paths: String = (0..100).map(|number| path(&format!("/new{number}"), "Prefix")).collect();
-    let request = create(ingress("new", "2026-02-01T00:00:00Z", &paths));
-    let mut times: Vec<_> = (0..200)
-        .map(|_| {
-            let begun = std::time::Instant::now();
-            assert_eq!(judged(&request, &live).refusal, None);
-            begun.elapsed()
-        })
-        .collect();
-    times.sort();
-    println!("one host: median {:?}, p99 {:?}", times[100], times[198]);
 }

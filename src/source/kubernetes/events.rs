@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use fnv::FnvHasher;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -279,8 +280,8 @@ fn resource(kind: &str) -> Option<ApiResource> {
 
 /// The same for the same finding, in every replica.
 fn event_name(note: &Note, uid: &str) -> String {
-    // FNV-1a: the standard hasher may differ from build to build.
-    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+    // The standard hasher may differ from build to build.
+    let mut hasher = FnvHasher::default();
     (note.kind, &*note.name, note.is_warning, note.reason, &note.text, uid).hash(&mut hasher);
     let name: String = note.name.chars().take(230).collect();
     format!("{}.{:016x}", name.trim_end_matches(['.', '-']), hasher.finish())
@@ -293,20 +294,6 @@ fn shorten(mut text: String) -> String {
         text.push('…');
     }
     text
-}
-
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ impl Outlet {
 
 impl Writing {
     /// Starts to write as this process's turn comes.
-    pub fn start(client: Client, config: WriteConfig) -> (Self, Outlet, Arc<Counts>) {
+    pub fn start(client: Client, config: WriteConfig) -> (Self, Outlet) {
         let counts = Arc::new(Counts::default());
         let (served, served_told) = watch::channel(Served::default());
         let (findings, findings_told) = watch::channel(Findings::default());
@@ -138,7 +138,7 @@ impl Writing {
             done.send_replace(true);
         });
         let outlet = Outlet { served, findings, notes, counts: Arc::clone(&counts) };
-        (Self { leadership, counts: Arc::clone(&counts), stop, done: is_done }, outlet, counts)
+        (Self { leadership, counts, stop, done: is_done }, outlet)
     }
 
     /// Tells whether this process leads.

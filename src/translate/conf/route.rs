@@ -183,13 +183,9 @@ impl Reader<'_> {
             let origin = self.at(&format!("plugins[{index}]"));
             let found = match plugin {
                 PluginRef::Named(name) => self.options.plugins.get(name).cloned(),
-                PluginRef::Inline(spec) => Some(Arc::new(instance(
-                    &format!("{}#{index}", self.name),
-                    spec,
-                    origin.clone(),
-                    self.resources,
-                    &[],
-                ))),
+                PluginRef::Inline(spec) => {
+                    Some(Arc::new(instance(&format!("{}#{index}", self.name), spec, origin.clone(), self.resources)))
+                }
             };
             match (found, plugin) {
                 (Some(instance), _) => plugins.push(PluginUse { instance, origin }),

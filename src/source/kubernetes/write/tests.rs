@@ -46,9 +46,9 @@ fn note() -> Note {
 async fn one_of_two_writes_and_the_other_goes_on_when_it_stops() {
     let server = Server::start().await;
     put_ingress(&server, "a");
-    let (first, outlet, _) = Writing::start(server.client_of("one"), config("one"));
+    let (first, outlet) = Writing::start(server.client_of("one"), config("one"));
     soon("leadership", first.leadership().gained()).await;
-    let (second, other_outlet, _) = Writing::start(server.client_of("two"), config("two"));
+    let (second, other_outlet) = Writing::start(server.client_of("two"), config("two"));
     let names = ["a".to_owned(), "b".to_owned()];
     outlet.served(served(&names));
     other_outlet.served(served(&names));
@@ -70,7 +70,7 @@ async fn nobody_waits_for_ten_thousand_statuses() {
     let names: Vec<String> = (0..10_000).map(|index| format!("shop-{index}")).collect();
     names.iter().for_each(|name| put_ingress(&server, name));
     server.stall_writes(true);
-    let (writing, outlet, counts) = Writing::start(server.client(), WriteConfig { election: None, ..config("one") });
+    let (writing, outlet) = Writing::start(server.client(), WriteConfig { election: None, ..config("one") });
     let sets = [served(&names), served(&names[..9_000])];
     outlet.served(Arc::clone(&sets[0]));
     server.until("a write is under way", |server| !server.writes().is_empty()).await;
@@ -81,8 +81,8 @@ async fn nobody_waits_for_ten_thousand_statuses() {
         outlet.note(note());
     }
     assert!(begun.elapsed() < Duration::from_millis(500), "{:?} for 10,000 times", begun.elapsed());
-    assert_eq!(counts.status_waiting.load(Ordering::Relaxed), 10_000, "one entry an Ingress");
-    assert_eq!(counts.events_dropped.load(Ordering::Relaxed), 10_000 - MAX_NOTES as u64);
+    assert_eq!(writing.counts().status_waiting.load(Ordering::Relaxed), 10_000, "one entry an Ingress");
+    assert_eq!(writing.counts().events_dropped.load(Ordering::Relaxed), 10_000 - MAX_NOTES as u64);
     soon("the end in the middle of a queue", writing.stop()).await;
 }
 
@@ -90,10 +90,10 @@ async fn nobody_waits_for_ten_thousand_statuses() {
 async fn what_is_not_written_by_choice_is_heard_and_forgotten() {
     let server = Server::start().await;
     let none = WriteConfig { election: None, status: None, events: false, ..config("one") };
-    let (writing, outlet, counts) = Writing::start(server.client(), none);
+    let (writing, outlet) = Writing::start(server.client(), none);
     outlet.served(served(&["a".to_owned()]));
     outlet.note(note());
     soon("the end", writing.stop()).await;
     assert_eq!(server.calls(), [] as [String; 0]);
-    assert_eq!(counts.events_dropped.load(Ordering::Relaxed), 0);
+    assert_eq!(writing.counts().events_dropped.load(Ordering::Relaxed), 0);
 }

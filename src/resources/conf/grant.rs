@@ -1,0 +1,64 @@
+//! Permissions to refer to objects of another namespace, as the conf writes them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Lets objects of other namespaces refer to objects of this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GrantSpec {
+    /// Namespace of the objects that are referred to.
+    pub namespace: String,
+    /// Who may refer to them.
+    pub from: Vec<GrantFrom>,
+    /// Which of them.
+    pub to: Vec<GrantTo>,
+}
+
+/// Objects that may refer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GrantFrom {
+    /// Their kind.
+    pub kind: GrantFromKind,
+    /// Their namespace.
+    pub namespace: String,
+}
+
+/// Kinds that may refer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum GrantFromKind {
+    /// `networking.k8s.io/v1` Ingress.
+    Ingress,
+}
+
+/// Objects that may be referred to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct GrantTo {
+    /// Their kind.
+    pub kind: GrantToKind,
+    /// The one of that name. Default: all of the kind.
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+/// Kinds that may be referred to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum GrantToKind {
+    /// `v1` Secret: in `auth-secret`.
+    Secret,
+}
+
+// === impl GrantSpec ===
+
+impl GrantSpec {
+    /// Whether Ingresses of a namespace may refer to that Secret.
+    pub fn allows(&self, from: &str, (namespace, name): (&str, &str)) -> bool {
+        self.namespace == namespace
+            && self.from.iter().any(|each| each.kind == GrantFromKind::Ingress && each.namespace == from)
+            && self.to.iter().any(|each| {
+                each.kind == GrantToKind::Secret && each.name.as_deref().is_none_or(|granted| granted == name)
+            })
+    }
+}
