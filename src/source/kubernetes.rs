@@ -5,6 +5,7 @@
 //! is decided in [`state`] and [`secrets`], with values only; here is what is *done*: hearing, fetching, delivering.
 
 pub mod cache;
+mod call;
 pub mod client;
 mod demand;
 mod events;

@@ -15,14 +15,15 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta};
 use kube::core::GroupVersionKind;
 use kube::{Client, Error};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use super::leader::{FIELD_MANAGER, Leadership};
+use super::call::params;
+use super::leader::Leadership;
 use super::pace::Pace;
 use super::write::Counts;
 use crate::diagnostic::{Diagnostic, Severity};
@@ -218,8 +219,7 @@ impl EventWriter {
         let namespace = if note.namespace.is_empty() { "default" } else { &note.namespace };
         let api = Api::<Event>::namespaced(self.client.clone(), namespace);
         let event = self.event(note, namespace, regarding);
-        let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        match api.create(&params, &event).await {
+        match api.create(&params(), &event).await {
             Ok(_) => {
                 Counts::add(&self.counts.events);
                 Ok(())

@@ -12,12 +12,13 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, ObjectMeta, PostParams};
+use kube::api::{Api, ObjectMeta};
 use kube::{Client, Error};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
+use super::call::{params, within};
 use candidate::{Candidate, Seen, Step};
 pub(super) use leadership::Held;
 pub use leadership::Leadership;
@@ -47,9 +48,6 @@ pub(super) struct Elector {
     failures: u32,
 }
 
-/// Who writes with this name, in `managedFields`.
-pub(super) const FIELD_MANAGER: &str = "tidegate";
-
 // === impl Elector ===
 
 impl Elector {
@@ -76,15 +74,11 @@ impl Elector {
 
     /// One attempt, and what it says. One that fails changes nothing: the hold runs out by itself.
     async fn try_once(&mut self) {
-        let error = match timeout(self.election.timing.patience(), self.attempt()).await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("no answer".to_owned()),
-        };
+        let attempt = within(self.election.timing.patience(), self.attempt()).await;
         let lease = &self.election.name;
-        match error {
-            None => self.failures = 0,
-            Some(error) => {
+        match attempt {
+            Ok(()) => self.failures = 0,
+            Err(error) => {
                 // Said once: an API server may be away for long.
                 if self.failures == 0 {
                     warn!(error, lease, "lease not reached");
@@ -158,12 +152,9 @@ impl Elector {
         if !was_held {
             return;
         }
-        let error = match timeout(self.election.timing.patience(), self.give_back()).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer".to_owned(),
-        };
-        warn!(error, lease = %self.election.name, "lease not given back; it runs out by itself");
+        if let Err(error) = within(self.election.timing.patience(), self.give_back()).await {
+            warn!(error, lease = %self.election.name, "lease not given back; it runs out by itself");
+        }
     }
 
     async fn give_back(&self) -> Result<(), Error> {
@@ -197,10 +188,6 @@ impl Elector {
         let pause = if self.failures > 0 && self.is_held() { timing.retry() } else { timing.renew() };
         pause.mul_f64(0.8 + 0.2 * fastrand::f64())
     }
-}
-
-fn params() -> PostParams {
-    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }
 
 fn seen(lease: &Lease) -> Seen {

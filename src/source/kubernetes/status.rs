@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
+use super::call::within;
 use super::leader::Leadership;
 use super::pace::Pace;
 use super::write::Counts;
@@ -215,7 +216,7 @@ impl StatusWriter {
     async fn list(&mut self) {
         let begun = Instant::now();
         let listed = self.cluster.statuses(&self.config.namespaces, &self.served, self.wanted.as_ref());
-        match within(listed).await {
+        match within(LOOKUP_PATIENCE, listed).await {
             Ok(known) => {
                 self.known = known;
                 self.list_at = Instant::now() + begun.elapsed() * REST_PER_LIST;
@@ -228,7 +229,7 @@ impl StatusWriter {
     }
 
     async fn look_up_addresses(&mut self) {
-        match within(self.cluster.addresses(&self.config)).await {
+        match within(LOOKUP_PATIENCE, self.cluster.addresses(&self.config)).await {
             Ok(found) if found.is_empty() => debug!("no address to publish yet"),
             Ok(found) if self.wanted.as_deref() == Some(&*found) => {}
             Ok(found) => {
@@ -398,14 +399,6 @@ fn is_trouble(error: &Error) -> bool {
     match error {
         Error::Api(status) => status.code == 429 || status.code >= 500,
         _ => true,
-    }
-}
-
-/// Gives up on a lookup that does not end; it is tried again at the next refresh.
-async fn within<T>(lookup: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
-    match timeout(LOOKUP_PATIENCE, lookup).await {
-        Ok(found) => found.map_err(|error| error.to_string()),
-        Err(_) => Err("no answer".to_owned()),
     }
 }
 

@@ -9,15 +9,16 @@ use std::time::{Duration, SystemTime};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta};
 use kube::core::GroupVersionKind;
 use kube::{Client, Error};
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::leader::{FIELD_MANAGER, Leadership};
+use super::call::{params, within};
+use super::leader::Leadership;
 use crate::resources::ObjectName;
 
 /// Where things are kept.
@@ -102,7 +103,7 @@ impl WebhookKeeper {
     }
 
     async fn look(&mut self) -> Result<(), String> {
-        let secret = within(self.secrets.get_opt(&self.config.secret.name)).await?;
+        let secret = within(PATIENCE, self.secrets.get_opt(&self.config.secret.name)).await?;
         let kept = secret.as_ref().and_then(kept);
         if let Some(kept) = &kept {
             self.take(kept);
@@ -113,10 +114,10 @@ impl WebhookKeeper {
         let new = self.maker.renew(kept.as_ref(), SystemTime::now());
         // Trust comes first: it has the authority before, too, and nobody may show what is not trusted yet.
         if let (Some(name), Some(next)) = (&self.config.configuration, new.as_ref().or(kept.as_ref())) {
-            within(self.trust(name, &next.authorities)).await?;
+            within(PATIENCE, self.trust(name, &next.authorities)).await?;
         }
         if let Some(new) = new {
-            within(self.write(secret, &new)).await?;
+            within(PATIENCE, self.write(secret, &new)).await?;
             info!(secret = %self.config.secret, "certificate of the webhook made");
             self.take(&new);
         }
@@ -170,17 +171,6 @@ impl WebhookKeeper {
 fn kept(secret: &Secret) -> Option<Kept> {
     let text = |key: &str| Some(secret.data.as_ref()?.get(key)?.0.clone());
     Some(Kept { chain: text("tls.crt")?, key: text("tls.key")?, authorities: text("ca.crt")? })
-}
-
-fn params() -> PostParams {
-    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
-}
-
-async fn within<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
-    match timeout(PATIENCE, call).await {
-        Ok(done) => done.map_err(|error| super::words::chain(&error)),
-        Err(_) => Err("no answer".to_owned()),
-    }
 }
 
 /// Keys are shown nowhere.
