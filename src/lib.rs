@@ -26,6 +26,7 @@ pub mod host;
 pub mod model;
 pub mod origin;
 pub mod path;
+mod pem_text;
 pub mod proxy;
 pub mod quantity;
 pub mod reason;

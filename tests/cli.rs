@@ -16,6 +16,8 @@ mod check;
 mod explain;
 #[path = "cli/live.rs"]
 mod live;
+#[path = "cli/secrets.rs"]
+mod secrets;
 #[path = "cli/small.rs"]
 mod small;
 #[path = "cli/support.rs"]

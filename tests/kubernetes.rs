@@ -17,6 +17,8 @@ mod conformance;
 mod real;
 #[path = "kubernetes/rights.rs"]
 mod rights;
+#[path = "kubernetes/secrets.rs"]
+mod secrets;
 #[path = "kubernetes/server.rs"]
 mod server;
 #[path = "kubernetes/serving.rs"]
@@ -330,9 +332,10 @@ async fn a_secret_that_cannot_be_fetched_holds_up_nothing_and_comes_later() {
     server.apply(secret("a", "x", "b25l"));
     let mut follower = Follower::start(&server, &[]);
     follower.until(|it| it.is_complete).await;
-    server.fail(&[("secrets", StatusCode::FORBIDDEN)]);
+    server.refuse("secrets", StatusCode::FORBIDDEN);
     follower.want("x", true).await;
     assert_eq!((follower.secret("x"), &*follower.codes), (None, &["SecretUnavailable"][..]));
+    server.allow("secrets");
     follower.until(|it| it.secret("x").is_some() && it.codes.is_empty()).await;
 }
 

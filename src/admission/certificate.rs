@@ -10,8 +10,8 @@ use arc_swap::ArcSwapOption;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::pem_text::{self, PemFault};
 
 /// A chain, its key, and who is to be trusted for it. All PEM.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,18 +27,15 @@ pub struct Pair {
 /// Why a pair cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PairError {
-    /// Not PEM, or nothing in it.
-    #[error("not PEM: {0}")]
-    Pem(#[from] rustls_pki_types::pem::Error),
+    /// What is wrong with the text of the chain or of the key.
+    #[error("the {0} {1}")]
+    Pem(&'static str, PemFault),
     /// The key is of no kind that is known, or not that of the leaf.
     #[error("{0}")]
     Key(#[from] rustls::Error),
     /// It cannot be made.
     #[error("cannot be made: {0}")]
     Make(#[from] rcgen::Error),
-    /// There is no certificate in the chain, or one that cannot be read.
-    #[error("the chain has no certificate that can be read")]
-    Chain,
 }
 
 /// The certificate in force; it may change while connections go on.
@@ -81,7 +78,7 @@ impl Pair {
     /// The same with the authority of an older one besides, for servers that still have that.
     #[must_use]
     pub fn after(mut self, old: &Self) -> Self {
-        let newest = CertificateDer::pem_slice_iter(&old.authorities).flatten().next();
+        let newest = pem_text::certificates(&old.authorities).ok().and_then(|all| all.into_iter().next());
         if let Some(newest) = newest {
             let form = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
             let text = pem::encode_config(&pem::Pem::new("CERTIFICATE", newest.to_vec()), form);
@@ -98,18 +95,16 @@ impl Pair {
     }
 
     fn not_after(&self) -> Option<SystemTime> {
-        let leaf = CertificateDer::pem_slice_iter(&self.chain).next()?.ok()?;
+        let leaf = pem_text::certificates(&self.chain).ok()?.into_iter().next()?;
         let (_, leaf) = x509_parser::parse_x509_certificate(&leaf).ok()?;
         let seconds = u64::try_from(leaf.validity().not_after.timestamp()).ok()?;
         Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
     }
 
     fn certified(&self) -> Result<CertifiedKey, PairError> {
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(&self.chain).collect::<Result<_, _>>()?;
-        if chain.is_empty() {
-            return Err(PairError::Chain);
-        }
-        let key = rustls::crypto::ring::sign::any_supported_type(&PrivateKeyDer::from_pem_slice(&self.key)?)?;
+        let chain = pem_text::certificates(&self.chain).map_err(|fault| PairError::Pem("chain", fault))?;
+        let key = pem_text::private_key(&self.key).map_err(|fault| PairError::Pem("private key", fault))?;
+        let key = rustls::crypto::ring::sign::any_supported_type(&key)?;
         let certified = CertifiedKey::new(chain, key);
         certified.keys_match()?;
         Ok(certified)

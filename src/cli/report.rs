@@ -66,12 +66,45 @@ fn located(out: &mut String, it: &Diagnostic, place: &Place, text: Option<&str>,
     let found = it.position.or_else(|| yaml::locate(text?, place, &it.origin.field));
     let position = found.unwrap_or(Position { line: place.line, column: 1 });
     writeln!(out, " --> {}:{}:{}", place.file, position.line, position.column)?;
-    // A line of a Secret may be the secret, and reports are pasted into tickets.
-    let text = text.filter(|_| it.origin.kind != "Secret");
-    if let Some(source) = text.and_then(|text| text.lines().nth(position.line.saturating_sub(1) as usize)) {
+    if let Some(source) = text.and_then(|text| shown_line(text, position.line, it.origin.kind)) {
         excerpt(out, source, position)?;
     }
     if object.is_empty() { Ok(()) } else { writeln!(out, "  = in: {object}") }
+}
+
+/// The line that a fault is in, unless it may be part of a Secret: reports are pasted into tickets.
+///
+/// A text that cannot be parsed, or an object without kind, says itself whether it is one: its document is looked at.
+fn shown_line<'t>(text: &'t str, number: u32, kind: &str) -> Option<&'t str> {
+    let at = number.saturating_sub(1) as usize;
+    let is_hidden = match kind {
+        "Secret" => true,
+        "" | "File" | "Conf" => may_be_secret(document(text, at)),
+        _ => false,
+    };
+    if is_hidden { None } else { text.lines().nth(at) }
+}
+
+/// The lines of the YAML document that a line stands in.
+fn document(text: &str, at: usize) -> impl Iterator<Item = &str> {
+    let is_border = |line: &str| line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
+    let start =
+        text.lines().take(at + 1).enumerate().filter(|(_, line)| is_border(line)).map(|(index, _)| index).last();
+    let start = start.unwrap_or_default();
+    text.lines()
+        .skip(start)
+        .enumerate()
+        .take_while(move |(index, line)| *index == 0 || !is_border(line))
+        .map(|(_, line)| line)
+}
+
+fn may_be_secret<'t>(mut lines: impl Iterator<Item = &'t str>) -> bool {
+    const SIGNS: [&str; 4] = ["kind:secret", "stringdata", "tls.key", "privatekey"];
+    lines.any(|line| {
+        let bare: String = line.chars().filter(|c| !matches!(c, '"' | '\'' | ' ' | '\t')).collect();
+        let bare = bare.to_ascii_lowercase();
+        SIGNS.iter().any(|sign| bare.contains(sign))
+    })
 }
 
 /// The source line and a caret; of a long line, the part around the caret.
@@ -169,6 +202,32 @@ mod tests {
         let origin = Origin::new("Secret", "shop", "tls", Some(place)).at("data.key");
         let text = render(&[Diagnostic::error("X", &origin, "x")], |_| Some("data: { key: hunter2 }\n".to_owned()));
         assert_eq!(text, "error[X]: x\n --> a.yaml:1:14\n  = in: Secret/shop/tls data.key\n");
+    }
+
+    #[test]
+    fn a_line_of_a_text_that_may_be_a_secret_is_not_shown() {
+        let place = || Place { file: "a.yaml".into(), line: 1, document: 0, item: None };
+        let broken = |kind, line, text: &str| {
+            let origin = Origin::new(kind, "", "a.yaml", Some(place()));
+            let diagnostic = Diagnostic::error("InvalidYaml", &origin, "odd").at(Position { line, column: 1 });
+            render(&[diagnostic], |_| Some(text.to_owned()))
+        };
+        let key = "-----BEGIN PRIVATE KEY-----\nMIIhunter2\n";
+        for head in [
+            "kind: Secret\n",
+            "{ \"kind\" : \"Secret\",\n",
+            "stringData: {\n",
+            "data: { tls.key: |\n",
+            "items:\n- kind: SecretList\n",
+        ] {
+            let text = format!("kind: Service\n---\n{head}MIIhunter2\n--- # next\nkind: Ingress\nx: y\n");
+            let line = 3 + head.lines().count() as u32;
+            assert!(!broken("File", line, &text).contains("hunter2"), "{head}");
+            assert!(!broken("", line, &text).contains("hunter2"), "{head}");
+            assert!(broken("File", 1, &text).contains("1 | kind: Service"), "the document before is shown: {head}");
+            assert!(broken("File", line + 3, &text).contains("| x: y"), "the one after is shown: {head}");
+        }
+        assert!(!broken("File", 2, key).contains("hunter2"));
     }
 
     #[test]

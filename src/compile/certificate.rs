@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use rustls::crypto::ring::default_provider;
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -16,6 +15,7 @@ use crate::diagnostic::Diagnostic;
 use crate::host::{HostPattern, Labels};
 use crate::model::{Certificate, SecretBytes};
 use crate::origin::Origin;
+use crate::pem_text;
 use crate::snapshot::certificates::ServedCertificate;
 
 /// Loads the certificates of one compilation; one that many hosts share is read once.
@@ -154,12 +154,13 @@ fn make_self_signed() -> Result<(CertificateDer<'static>, CertifiedKey), Box<dyn
     Ok((leaf, certified))
 }
 
+/// Reads chain and key. Nothing of either goes into a message.
 fn read(certificate: &Certificate) -> Result<Read, String> {
-    let chain = CertificateDer::pem_slice_iter(&certificate.chain_pem).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|error| format!("the chain is not PEM: {error}"))?;
+    let chain = pem_text::certificates(&certificate.chain_pem).map_err(|fault| format!("the chain {fault}"))?;
     let leaf = chain.first().cloned().ok_or("the chain has no CERTIFICATE block")?;
-    X509Certificate::from_der(&leaf).map_err(|error| format!("the first certificate cannot be read: {error}"))?;
-    let key = read_key(certificate.key_pem.expose())?;
+    X509Certificate::from_der(&leaf).map_err(|_| "the first block of the chain is no X.509 certificate".to_owned())?;
+    let key =
+        pem_text::private_key(certificate.key_pem.expose()).map_err(|fault| format!("the private key {fault}"))?;
     let key = CertifiedKey::from_der(chain, key, &default_provider()).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
             "the key does not belong to the first certificate of the chain".to_owned()
@@ -175,15 +176,6 @@ fn read(certificate: &Certificate) -> Result<Read, String> {
         not_after,
     };
     Ok(Read { served: Arc::new(served), not_before })
-}
-
-/// Reads a private key. Nothing of its text goes into the message.
-fn read_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
-    let has = |text: &[u8]| pem.windows(text.len()).any(|window| window == text);
-    if has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED") {
-        return Err("the private key is encrypted; store it without a passphrase".to_owned());
-    }
-    PrivateKeyDer::from_pem_slice(pem).map_err(|_| "there is no readable PEM private key".to_owned())
 }
 
 fn dns_names_of(leaf: &CertificateDer<'_>) -> Vec<String> {

@@ -180,15 +180,14 @@ impl Form {
 }
 
 fn secret(node: &Node, value: Value) -> Result<Secret, yaml::FieldError> {
-    yaml::typed(node, value).map_err(|mut fault: yaml::FieldError| {
-        // Serde quotes the value that does not fit, which nobody may read here.
-        if fault.field.starts_with("data") {
-            fault.message = "the value is no base64 text".to_owned();
-        } else if fault.field.starts_with("stringData") {
-            fault.message = "the value is no string".to_owned();
-            fault.hint = Some("put it in quotes".to_owned());
-        }
-        fault
+    yaml::typed(node, value).map_err(|fault: yaml::FieldError| {
+        // Serde quotes the value that does not fit, wherever it stands, and nobody may read it here.
+        let (message, hint) = match fault.field.split('.').next() {
+            Some("data") => ("the value is no base64 text", None),
+            Some("stringData") => ("the value is no string", Some("put it in quotes".to_owned())),
+            _ => ("the value is not of the type that this field has", None),
+        };
+        yaml::FieldError { message: message.to_owned(), hint, ..fault }
     })
 }
 

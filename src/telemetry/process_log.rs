@@ -5,6 +5,7 @@
 use std::fmt;
 
 use tracing::Subscriber;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -52,6 +53,9 @@ pub enum ProcessLogError {
 /// Pingora tells of each connection that ends early; those that matter are in the access log.
 const QUIET: &str = "pingora=warn";
 
+/// Prints answers of the API server that it cannot read, Secrets among them, whole. The error reaches us anyway.
+const QUOTING: &str = "kube_client::client";
+
 // === impl ProcessLog ===
 
 impl ProcessLog {
@@ -92,6 +96,7 @@ impl ProcessLog {
             Form::Text => layer.boxed(),
             Form::Json => layer.json().flatten_event(true).boxed(),
         };
+        let lines = lines.with_filter(filter_fn(|line| line.target() != QUOTING));
         let subscriber = tracing_subscriber::registry().with(filter).with(lines);
         Ok((subscriber, Self { filter: handle, overrides }))
     }
@@ -176,6 +181,17 @@ mod tests {
             tracing::debug!("after");
         });
         assert!(!text.contains("before") && text.contains("after"), "{text}");
+    }
+
+    #[test]
+    fn what_prints_answers_of_the_api_server_is_never_told() {
+        for form in [Form::Text, Form::Json] {
+            let text = told("trace", Some("kube_client=trace"), form, |_| {
+                tracing::warn!(target: "kube_client::client", "hunter2");
+                tracing::debug!(target: "kube_client::client::builder", "requesting");
+            });
+            assert!(!text.contains("hunter2") && text.contains("requesting"), "{text}");
+        }
     }
 
     #[test]

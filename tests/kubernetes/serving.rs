@@ -167,7 +167,7 @@ pub fn put(server: &ApiServer, manifests: &str) {
     objects(manifests).into_iter().for_each(|object| server.apply(object));
 }
 
-fn tls_route(name: &str, host: &str, secret: &str) -> String {
+pub fn tls_route(name: &str, host: &str, secret: &str) -> String {
     ingress(name, host, &[("/", "a")]) + &format!("  tls: [ {{ hosts: [\"{host}\"], secretName: {secret} }} ]\n")
 }
 

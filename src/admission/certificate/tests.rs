@@ -1,5 +1,8 @@
 use super::*;
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
 fn names() -> Vec<String> {
     vec!["tidegate-admission.edge.svc".to_owned()]
 }

@@ -87,9 +87,10 @@ fn what_cannot_be_used_is_an_error_and_the_default_is_presented() {
     let cases = [
         (chain.as_str(), other_key.as_str(), "does not belong"),
         (chain.as_str(), encrypted, "encrypted"),
-        (chain.as_str(), "", "no readable PEM private key"),
-        ("", key.as_str(), "no CERTIFICATE block"),
-        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", key.as_str(), "cannot be read"),
+        (chain.as_str(), "", "the private key is empty"),
+        ("", key.as_str(), "the chain is empty"),
+        (key.as_str(), key.as_str(), "no CERTIFICATE block"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", key.as_str(), "no X.509 certificate"),
     ];
     for (chain, key, message) in cases {
         let (snapshot, compiler) = full(&with("a.t", certificate("ns/s", chain, key)));

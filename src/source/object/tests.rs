@@ -214,4 +214,19 @@ fn a_secret_that_cannot_be_read_is_told_without_its_value() {
         let message = content.diagnostics[0].to_string();
         assert!(!message.contains("hunter2") && !message.contains("4711"), "{message}");
     }
+    for field in [
+        "immutable: hunter2",
+        "data: hunter2",
+        "stringData: [hunter2]",
+        "type: [hunter2]",
+        "metadata: { name: a, labels: hunter2 }",
+    ] {
+        let content = content(
+            &format!("apiVersion: v1\nkind: Secret\nmetadata: {{ name: a }}\n{field}\n")
+                .replace(if field.starts_with("metadata") { "metadata: { name: a }\n" } else { "\0" }, ""),
+        );
+        assert_eq!(codes(&content), ["InvalidObject"], "{field}");
+        let told = format!("{} {:?}", content.diagnostics[0], content.diagnostics[0].hint);
+        assert!(!told.contains("hunter2"), "{told}");
+    }
 }

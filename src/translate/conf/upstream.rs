@@ -5,9 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
-
 use super::Options;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
@@ -15,6 +12,7 @@ use crate::model::{
     Backend, BackendId, CaBundle, Endpoint, EndpointSet, ExternalName, HealthCheck, Probe, Protocol, UpstreamTls,
 };
 use crate::origin::Origin;
+use crate::pem_text;
 use crate::resources::conf::{HealthCheckSpec, ProtocolSpec, UpstreamSpec, UpstreamTlsSpec};
 
 /// Translates one upstream. A part that cannot be kept without weakening it makes the whole upstream invalid.
@@ -132,13 +130,8 @@ fn tls(spec: &UpstreamTlsSpec, origin: &Origin, diagnostics: &mut Vec<Diagnostic
 }
 
 fn authorities(pem: &str) -> Result<CaBundle, String> {
-    let certificates: Result<Vec<Vec<u8>>, _> =
-        CertificateDer::pem_slice_iter(pem.as_bytes()).map(|each| each.map(|der| der.to_vec())).collect();
-    match certificates {
-        Ok(certificates) if certificates.is_empty() => Err("holds no certificate in PEM form".to_owned()),
-        Ok(certificates) => Ok(CaBundle(certificates.into())),
-        Err(error) => Err(format!("is not PEM: {error}")),
-    }
+    let certificates = pem_text::certificates(pem.as_bytes()).map_err(|fault| fault.to_string())?;
+    Ok(CaBundle(certificates.iter().map(|der| der.to_vec()).collect()))
 }
 
 fn health_check(spec: &HealthCheckSpec, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Option<HealthCheck> {
