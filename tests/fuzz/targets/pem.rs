@@ -1,0 +1,33 @@
+//! Any text as chain and key: it is refused in words that quote nothing of it.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tidegate::compile::load_certificate;
+use tidegate::origin::Origin;
+
+/// All words that there are for a fault; what is behind a colon is the TLS library's, of keys that it has parsed.
+const WORDS: [&str; 12] = [
+    "is empty",
+    "has `\\n` as two characters where lines must end",
+    "has lost its line ends: a BEGIN or END line must stand alone",
+    "is cut off: a block has no END line",
+    "has a block that is not base64",
+    "has a private key and no CERTIFICATE block",
+    "has a certificate and no private key",
+    "has no CERTIFICATE block",
+    "has no PRIVATE KEY block",
+    "is encrypted; store it without a passphrase",
+    "the first block of the chain is no X.509 certificate",
+    "the key does not belong to the first certificate of the chain",
+];
+
+fuzz_target!(|data: &[u8]| {
+    let half = data.iter().position(|byte| *byte == 0).unwrap_or(data.len() / 2);
+    let (chain, key) = data.split_at(half);
+    let Err(told) = load_certificate("a", &Origin::default(), chain, key) else { return };
+    let fault = told.strip_prefix("the chain ").or(told.strip_prefix("the private key ")).unwrap_or(&told);
+    let is_known =
+        WORDS.contains(&fault) || WORDS.contains(&told.as_str()) || fault.starts_with("the key cannot be used: ");
+    assert!(is_known, "{told}");
+});
