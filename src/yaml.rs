@@ -12,6 +12,8 @@ mod scalar;
 mod tests;
 mod typed;
 
+use std::ops::ControlFlow;
+
 use serde_json::Value;
 
 use crate::diagnostic::Position;
@@ -20,9 +22,11 @@ use crate::origin::Place;
 pub use path::locate_in;
 pub use typed::{FieldError, nearest, typed};
 
-/// Largest text that is read, in bytes.
+/// Largest conf file that is read, in bytes.
 pub const MAX_BYTES: usize = 8 << 20;
-/// Most nodes a text may have, aliases expanded.
+/// Largest file of objects that is read, in bytes: of each only what is used is kept.
+pub const MAX_OBJECT_BYTES: usize = 64 << 20;
+/// Most nodes that a text, or one object of a file of objects, may have, aliases expanded.
 pub const MAX_NODES: usize = 1_000_000;
 /// Most bytes of scalars that aliases may expand to.
 pub const MAX_EXPANDED_BYTES: usize = 16 << 20;
@@ -62,6 +66,21 @@ pub struct Entry {
     pub value: Node,
 }
 
+/// A document, or an item of one that is a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Piece {
+    /// Number of the document.
+    pub document: u32,
+    /// Number of the item. The document of a list follows its items, without them.
+    pub item: Option<u32>,
+    /// Of an item: `apiVersion` and `kind` of the list, when they stand before it.
+    pub list: Option<(String, String)>,
+    /// What it says.
+    pub node: Node,
+    /// What is wrong with it and with nothing else: doubled keys, keys that are no scalars, foreign tags.
+    pub faults: Vec<YamlError>,
+}
+
 /// Why a text is not YAML that is read here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -97,17 +116,31 @@ pub fn documents(bytes: &[u8]) -> Result<Vec<Node>, YamlError> {
     load::documents(text(bytes)?)
 }
 
+/// Hands over each document of a file of objects, and of lists each item as soon as it is complete, so that memory
+/// follows the largest object. `take` says whether the rest is wanted.
+///
+/// # Errors
+/// What makes the whole text unreadable: size, encoding, syntax, or a bound; or what `take` ends with.
+pub fn pieces(
+    bytes: &[u8],
+    mut take: impl FnMut(Piece) -> ControlFlow<Result<(), YamlError>>,
+) -> Result<(), YamlError> {
+    load::pieces(text(bytes)?, &mut take)
+}
+
 /// Finds a field of the object at `place`, or the deepest part of its path that exists.
 ///
 /// Scalars are found at their value, mappings and sequences at their key.
 pub fn locate(text: &str, place: &Place, field_path: &str) -> Option<Position> {
-    let documents = documents(text.as_bytes()).ok()?;
-    let document = documents.get(place.document as usize)?;
-    let object = match place.item {
-        None => document,
-        Some(item) => document.get("items")?.item(item as usize)?,
-    };
-    Some(locate_in(object, field_path))
+    let mut found = None;
+    let read = pieces(text.as_bytes(), |piece| {
+        if (piece.document, piece.item) != (place.document, place.item) {
+            return ControlFlow::Continue(());
+        }
+        found = Some(locate_in(&piece.node, field_path));
+        ControlFlow::Break(Ok(()))
+    });
+    read.ok().and(found)
 }
 
 /// Bytes as text, without byte order mark.

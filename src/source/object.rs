@@ -5,6 +5,7 @@ mod legacy;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -13,7 +14,7 @@ use serde_json::Value;
 use crate::diagnostic::Diagnostic;
 use crate::origin::{Origin, Place};
 use crate::resources::{Kind, Object, ObjectRef, Strings};
-use crate::yaml::{self, Node, YamlError};
+use crate::yaml::{self, Node, Piece, YamlError};
 
 /// What one file holds.
 #[derive(Clone, Debug, Default)]
@@ -31,19 +32,21 @@ pub(super) struct Content {
 /// Reads all objects of a file.
 ///
 /// # Errors
-/// The text is no YAML; single objects that are wrong lose only themselves.
+/// The text is no YAML, or a list that was cut short; single objects that are wrong lose only themselves.
 pub(super) fn read(bytes: &[u8], file: &Arc<str>) -> Result<Content, YamlError> {
-    let documents = yaml::documents(bytes)?;
-    let mut reader = Reader { file, content: Content::default(), strings: Strings::default() };
-    for (index, document) in documents.iter().enumerate().filter(|(_, document)| !document.is_null()) {
-        reader.take_document(document, u32::try_from(index).unwrap_or(u32::MAX));
-    }
+    let mut reader = Reader { file, content: Content::default(), strings: Strings::default(), list: List::default() };
+    yaml::pieces(bytes, |piece| match reader.take_piece(piece) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => ControlFlow::Break(Err(error)),
+    })?;
     Ok(reader.content)
 }
 
 /// Parts of an object that nothing reads: they are not even looked at.
 const UNUSED_METADATA: [&str; 7] =
     ["managedFields", "ownerReferences", "resourceVersion", "generation", "selfLink", "finalizers", "generateName"];
+/// Items of a list that may wait for its kind.
+const MAX_UNNAMED: usize = 10_000;
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A file that is being read.
@@ -51,71 +54,169 @@ struct Reader<'f> {
     file: &'f Arc<str>,
     content: Content,
     strings: Strings,
+    list: List,
+}
+
+/// Items of a document that turns out to be a list, or not, at its end.
+#[derive(Default)]
+struct List {
+    read: Vec<Taken>,
+    /// Items that say no kind themselves, before the list has said it.
+    unnamed: Vec<(Node, Place)>,
+}
+
+/// What one object came to.
+enum Taken {
+    Object(ObjectRef, Box<Object>),
+    Broken(ObjectRef),
+    Unknown(String, Place),
+    Told(Diagnostic),
 }
 
 // === impl Reader ===
 
 impl Reader<'_> {
-    fn take_document(&mut self, document: &Node, index: u32) {
-        let file = self.file;
-        let place = |node: &Node, item| Place { file: file.clone(), line: node.position.line, document: index, item };
-        let Some(items) = document.get("items").filter(|_| is_list(document)) else {
-            return self.take_object(document, place(document, None), None);
-        };
-        let list = document.get("kind").and_then(Node::as_str).and_then(|kind| kind.strip_suffix("List"));
-        let inherited = list.filter(|kind| !kind.is_empty()).map(|kind| (api_version(document), kind));
-        for (item, node) in items.items().unwrap_or_default().iter().enumerate() {
-            self.take_object(node, place(node, u32::try_from(item).ok()), inherited);
+    fn take_piece(&mut self, piece: Piece) -> Result<(), YamlError> {
+        let Piece { document, item, list, node, faults } = piece;
+        let place = Place { file: Arc::clone(self.file), line: node.position.line, document, item };
+        if item.is_none() {
+            return self.end_document(&node, place, &faults);
         }
+        let inherited = list.as_ref().and_then(|(api_version, kind)| inherited(api_version, kind));
+        if own_kind(&node).is_none() && inherited.is_none() && list.is_none() && faults.is_empty() {
+            if self.list.unnamed.len() >= MAX_UNNAMED {
+                let message = format!("more than {MAX_UNNAMED} items without `kind` before that of their list");
+                return Err(YamlError { message, position: node.position, hint: None });
+            }
+            self.list.unnamed.push((node, place));
+            return Ok(());
+        }
+        let mut taken = Vec::new();
+        self.take_object(&node, place, inherited, &faults, &mut taken);
+        self.list.read.append(&mut taken);
+        Ok(())
+    }
+
+    /// A document that is an object, or the rest of one that is a list.
+    fn end_document(&mut self, node: &Node, place: Place, faults: &[YamlError]) -> Result<(), YamlError> {
+        let list = std::mem::take(&mut self.list);
+        if node.is_null() && faults.is_empty() {
+            return Ok(());
+        }
+        let is_list = node.get("items").is_some_and(|items| items.items().is_some() || items.is_null());
+        let kind = node.get("kind").and_then(Node::as_str);
+        let mut taken = Vec::new();
+        match kind {
+            None if is_list => {
+                let message = "the list has no `kind`: the file is cut short";
+                let hint = Some("kubectl writes it behind the last item".to_owned());
+                return Err(YamlError { message: message.to_owned(), position: node.position, hint });
+            }
+            Some(kind) if is_list && kind.ends_with("List") => {
+                let inherited = inherited(api_version(node), kind);
+                taken = list.read;
+                for (node, place) in &list.unnamed {
+                    self.take_object(node, place.clone(), inherited, &[], &mut taken);
+                }
+                taken.extend(
+                    faults.first().map(|fault| Taken::Told(told(&Origin::new("", "", "", Some(place)), fault))),
+                );
+            }
+            _ => self.take_object(node, place, None, faults, &mut taken),
+        }
+        taken.into_iter().for_each(|it| self.keep(it));
+        Ok(())
     }
 
     /// Takes one object in; `inherited` is what a typed list says about items that do not say it themselves.
-    fn take_object(&mut self, node: &Node, place: Place, inherited: Option<(&str, &str)>) {
-        let own = node.get("kind").and_then(Node::as_str).map(|kind| (api_version(node), kind));
-        let Some((api_version, kind)) = own.or(inherited) else {
+    fn take_object(
+        &mut self,
+        node: &Node,
+        place: Place,
+        inherited: Option<(&str, &str)>,
+        faults: &[YamlError],
+        taken: &mut Vec<Taken>,
+    ) {
+        let Some((api_version, kind)) = own_kind(node).or(inherited) else {
             let origin = Origin::new("", "", "", Some(place));
             let diagnostic =
                 Diagnostic::error("InvalidObject", &origin, "the document has no `kind`").at(node.position);
-            return self.content.diagnostics.push(diagnostic.hint("every object begins with `apiVersion` and `kind`"));
+            return taken.push(Taken::Told(diagnostic.hint("every object begins with `apiVersion` and `kind`")));
         };
         match Form::of(api_version, kind) {
-            Some(form) => self.take_known(node, &form, api_version, place),
-            None => {
-                self.content.unknown.entry(format!("{api_version} {kind}").trim().to_owned()).or_insert(place);
-            }
+            Some(form) => self.take_known(node, &form, api_version, place, faults, taken),
+            None => taken.push(Taken::Unknown(format!("{api_version} {kind}").trim().to_owned(), place)),
         }
     }
 
-    fn take_known(&mut self, node: &Node, form: &Form, api_version: &str, place: Place) {
+    fn take_known(
+        &mut self,
+        node: &Node,
+        form: &Form,
+        api_version: &str,
+        place: Place,
+        faults: &[YamlError],
+        taken: &mut Vec<Taken>,
+    ) {
         let name = name_of(node, form.kind);
         let origin = name.origin(Some(place.clone()));
         if form.is_deprecated {
             let message = format!("{api_version} is served no more by Kubernetes; it is read as {}", form.api_version);
             let hint = format!("write `apiVersion: {}`", form.api_version);
-            self.content
-                .diagnostics
-                .push(Diagnostic::warning("DeprecatedApiVersion", &origin.at("apiVersion"), message).hint(hint));
+            let diagnostic = Diagnostic::warning("DeprecatedApiVersion", &origin.at("apiVersion"), message);
+            taken.push(Taken::Told(diagnostic.hint(hint)));
         }
         if name.name.name.is_empty() {
             let message = "the object has no `metadata.name`";
             let diagnostic = Diagnostic::error("InvalidObject", &origin.at("metadata.name"), message);
-            return self
-                .content
-                .diagnostics
-                .push(diagnostic.at(yaml::locate_in(node, "metadata")).hint("give it a name"));
+            let diagnostic = diagnostic.at(yaml::locate_in(node, "metadata")).hint("give it a name");
+            return taken.push(Taken::Told(diagnostic));
         }
-        if let Some(first) = self.content.objects.get(&name) {
-            return self.content.diagnostics.push(duplicate(&origin, first));
+        if let Some(fault) = faults.first() {
+            taken.push(Taken::Told(told(&origin, fault)));
+            return taken.push(Taken::Broken(name));
         }
         match form.read(node, place, &mut self.strings) {
-            Ok(object) => drop(self.content.objects.insert(name, object)),
+            Ok(object) => taken.push(Taken::Object(name, Box::new(object))),
             Err(fault) => {
                 let diagnostic = Diagnostic::error("InvalidObject", &origin.at(fault.field), fault.message);
-                self.content.diagnostics.push(Diagnostic { hint: fault.hint, ..diagnostic.at(fault.position) });
-                self.content.broken.insert(name);
+                taken.push(Taken::Told(Diagnostic { hint: fault.hint, ..diagnostic.at(fault.position) }));
+                taken.push(Taken::Broken(name));
             }
         }
     }
+
+    fn keep(&mut self, taken: Taken) {
+        match taken {
+            Taken::Object(name, object) => {
+                if let Some(first) = self.content.objects.get(&name) {
+                    let origin = name.origin(object.place().cloned());
+                    return self.content.diagnostics.push(duplicate(&origin, first));
+                }
+                self.content.objects.insert(name, *object);
+            }
+            Taken::Broken(name) => drop(self.content.broken.insert(name)),
+            Taken::Unknown(kind, place) => drop(self.content.unknown.entry(kind).or_insert(place)),
+            Taken::Told(diagnostic) => self.content.diagnostics.push(diagnostic),
+        }
+    }
+}
+
+/// A fault of the text of one object: the others of the file are served.
+fn told(origin: &Origin, fault: &YamlError) -> Diagnostic {
+    let diagnostic = Diagnostic::error("InvalidObject", origin, fault.message.clone()).at(fault.position);
+    let hint = fault.hint.clone().unwrap_or_else(|| "mend it".to_owned());
+    diagnostic.hint(format!("{hint}; the object is left out until then, the others of the file are served"))
+}
+
+/// What a typed list (`IngressList`) says about its items; a plain `List` says nothing.
+fn inherited<'l>(api_version: &'l str, kind: &'l str) -> Option<(&'l str, &'l str)> {
+    let kind = kind.strip_suffix("List").filter(|kind| !kind.is_empty())?;
+    Some((api_version, kind))
+}
+
+fn own_kind(node: &Node) -> Option<(&str, &str)> {
+    node.get("kind").and_then(Node::as_str).map(|kind| (api_version(node), kind))
 }
 
 /// Says that an object is left out for an earlier one.
@@ -174,12 +275,20 @@ impl Form {
             Kind::Endpoints => Object::endpoints(yaml::typed(node, value)?, place, strings),
             Kind::ConfigMap => Object::config_map(&yaml::typed(node, value)?, place, strings),
             Kind::Namespace => Object::namespace(&yaml::typed(node, value)?, place, strings),
-            Kind::Secret | Kind::Conf => Object::secret(secret(node, value)?, place, strings),
+            Kind::Secret | Kind::Conf => Object::secret(without_release(secret(node, value)?), place, strings),
         })
     }
 }
 
-fn secret(node: &Node, value: Value) -> Result<Secret, yaml::FieldError> {
+fn secret(node: &Node, mut value: Value) -> Result<Secret, yaml::FieldError> {
+    // `base64` and kustomize wrap lines; the API server's decoder passes line ends over.
+    if let Some(Value::Object(data)) = value.get_mut("data") {
+        for text in data.values_mut() {
+            if let Value::String(text) = text {
+                text.retain(|c| !matches!(c, '\r' | '\n'));
+            }
+        }
+    }
     yaml::typed(node, value).map_err(|fault: yaml::FieldError| {
         // Serde quotes the value that does not fit, wherever it stands, and nobody may read it here.
         let (message, hint) = match fault.field.split('.').next() {
@@ -191,6 +300,14 @@ fn secret(node: &Node, value: Value) -> Result<Secret, yaml::FieldError> {
     })
 }
 
+/// Helm keeps whole releases in Secrets, up to a megabyte each, that nothing here ever reads.
+fn without_release(mut secret: Secret) -> Secret {
+    if secret.type_.as_deref().is_some_and(|type_| type_.starts_with("helm.sh/")) {
+        secret.data = None;
+    }
+    secret
+}
+
 fn trim(value: &mut Value) {
     let Value::Object(fields) = value else { return };
     fields.remove("status");
@@ -199,10 +316,6 @@ fn trim(value: &mut Value) {
     if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
         annotations.remove(LAST_APPLIED);
     }
-}
-
-fn is_list(node: &Node) -> bool {
-    node.get("kind").and_then(Node::as_str).is_none_or(|kind| kind.ends_with("List"))
 }
 
 fn api_version(node: &Node) -> &str {

@@ -2,34 +2,59 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 
 use serde_json::Value;
 use serde_saphyr::granit_parser::{Event, Marker, Options, Parser, ScalarStyle, Tag};
 
-use super::{Content, Entry, MAX_DEPTH, MAX_DOCUMENTS, MAX_EXPANDED_BYTES, MAX_NODES, Node, YamlError, scalar};
+use super::{Content, Entry, MAX_DEPTH, MAX_DOCUMENTS, MAX_EXPANDED_BYTES, MAX_NODES, Node, Piece, YamlError, scalar};
 use crate::diagnostic::Position;
 
 /// Keys of a mapping that are compared one by one.
 const FEW_KEYS: usize = 16;
+/// Faults of one piece that are kept.
+const MAX_FAULTS: usize = 8;
 
-/// Reads all documents.
+/// Reads all documents as they stand; the first fault ends that.
 pub(super) fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
-    let mut loader = Loader::default();
-    for event in Parser::new_from_str_with_options(text, Options::default()) {
-        let (event, span) = event.map_err(|error| YamlError::new(error.info(), position(error.marker())))?;
-        loader.take(event, position(&span.start))?;
-    }
-    Ok(loader.documents)
+    let mut documents = Vec::new();
+    Loader::default().read(text, &mut |piece| match piece.faults.into_iter().next() {
+        Some(fault) => ControlFlow::Break(Err(fault)),
+        None => {
+            documents.push(piece.node);
+            ControlFlow::Continue(())
+        }
+    })?;
+    Ok(documents)
 }
+
+/// Reads documents, and of those that are lists each item by itself; see [`super::pieces`].
+pub(super) fn pieces(text: &str, take: &mut Take<'_>) -> Result<(), YamlError> {
+    Loader { splits: true, ..Loader::default() }.read(text, take)
+}
+
+/// What is done with a piece; whether the rest is wanted.
+pub(super) type Take<'t> = dyn FnMut(Piece) -> ControlFlow<Result<(), YamlError>> + 't;
 
 #[derive(Default)]
 struct Loader {
-    documents: Vec<Node>,
+    /// Whether items of lists are pieces of their own.
+    splits: bool,
+    /// Pieces that are complete.
+    ready: Vec<Piece>,
+    /// What is wrong with the piece that is being read, in the order of the text.
+    faults: Vec<YamlError>,
+    /// Documents and, in the one that is being read, items that are complete.
+    documents: u32,
+    items: u32,
     /// Collections that are not closed yet, outermost first.
     open: Vec<Open>,
     /// By anchor id; none while the anchored collection is open.
     anchors: HashMap<usize, Option<Anchored>>,
+    /// Nodes of the piece that is being read.
     nodes: usize,
+    /// What aliases have expanded to, in the whole text.
+    expanded_nodes: usize,
     expanded_bytes: usize,
     /// Whether the document that is being read has a root.
     has_root: bool,
@@ -39,6 +64,8 @@ struct Open {
     anchor: usize,
     position: Position,
     content: OpenContent,
+    /// Whether it stands where a key should.
+    is_key: bool,
 }
 
 enum OpenContent {
@@ -56,6 +83,8 @@ struct Key {
     text: String,
     position: Position,
     is_merge: bool,
+    /// Whether it was no scalar: its value is dropped.
+    is_odd: bool,
 }
 
 struct Anchored {
@@ -67,18 +96,33 @@ struct Anchored {
 // === impl Loader ===
 
 impl Loader {
-    fn take(&mut self, event: Event<'_>, position: Position) -> Result<(), YamlError> {
+    fn read(mut self, text: &str, take: &mut Take<'_>) -> Result<(), YamlError> {
+        for event in Parser::new_from_str_with_options(text, Options::default()) {
+            let (event, span) = event.map_err(|error| YamlError::new(error.info(), position(error.marker())))?;
+            self.event(event, position(&span.start))?;
+            for piece in self.ready.drain(..) {
+                if let ControlFlow::Break(end) = take(piece) {
+                    return end;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event<'_>, position: Position) -> Result<(), YamlError> {
         match event {
             Event::DocumentStart(..) => self.start_document(position),
             Event::DocumentEnd => {
                 if !self.has_root {
-                    self.documents.push(Node { position, content: Content::Scalar(Value::Null) });
+                    self.emit(Node { position, content: Content::Scalar(Value::Null) });
                 }
                 Ok(())
             }
             Event::Scalar(text, style, anchor, tag) => self.scalar(&text, style, anchor, tag, position),
-            Event::SequenceStart(_, anchor, _) => self.open(anchor, position, OpenContent::Sequence(Vec::new())),
-            Event::MappingStart(_, anchor, _) => self.open(anchor, position, OpenContent::mapping()),
+            Event::SequenceStart(_, anchor, tag) => {
+                self.open(anchor, tag.as_deref(), position, OpenContent::Sequence(Vec::new()))
+            }
+            Event::MappingStart(_, anchor, tag) => self.open(anchor, tag.as_deref(), position, OpenContent::mapping()),
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(id) => self.alias(id, position),
             _ => Ok(()),
@@ -86,11 +130,11 @@ impl Loader {
     }
 
     fn start_document(&mut self, position: Position) -> Result<(), YamlError> {
-        if self.documents.len() >= MAX_DOCUMENTS {
+        if self.documents as usize >= MAX_DOCUMENTS {
             return Err(YamlError::new(format!("more than {MAX_DOCUMENTS} documents"), position));
         }
         self.anchors.clear();
-        self.has_root = false;
+        (self.has_root, self.items) = (false, 0);
         Ok(())
     }
 
@@ -102,41 +146,55 @@ impl Loader {
         tag: Option<Cow<'_, Tag>>,
         position: Position,
     ) -> Result<(), YamlError> {
-        if let Some(OpenContent::Mapping { key: key @ None, .. }) = self.open.last_mut().map(|open| &mut open.content) {
-            let is_merge = text == "<<" && style == ScalarStyle::Plain;
-            *key = Some(Key { text: text.to_owned(), position, is_merge });
+        let is_plain = style == ScalarStyle::Plain;
+        if let Some(key) = self.awaited_key() {
+            *key = Some(Key { text: text.to_owned(), position, is_merge: is_plain && text == "<<", is_odd: false });
             return Ok(());
         }
-        let is_plain = style == ScalarStyle::Plain;
         let value = match tag.as_deref().map(|tag| (tag.core_suffix(), tag)) {
             None if is_plain => scalar::resolve(text),
             None | Some((Some("str"), _)) => Value::String(text.to_owned()),
             Some((Some("null" | "bool" | "int" | "float"), _)) => scalar::resolve(text),
             Some((_, tag)) => {
-                return Err(YamlError::new(format!("the tag `{}` is not supported", tag.original()), position));
+                self.fault(unsupported(tag, position));
+                Value::String(text.to_owned())
             }
         };
         self.count(1, position)?;
         self.finish(anchor, Node { position, content: Content::Scalar(value) })
     }
 
-    fn open(&mut self, anchor: usize, position: Position, content: OpenContent) -> Result<(), YamlError> {
+    fn open(
+        &mut self,
+        anchor: usize,
+        tag: Option<&Tag>,
+        position: Position,
+        content: OpenContent,
+    ) -> Result<(), YamlError> {
         if self.open.len() >= MAX_DEPTH {
             return Err(YamlError::new(format!("nested deeper than {MAX_DEPTH} levels"), position));
         }
-        if let Some(OpenContent::Mapping { key: None, .. }) = self.open.last().map(|open| &open.content) {
-            return Err(YamlError::new("a key must be a scalar", position));
+        let is_key = self.awaited_key().is_some();
+        if is_key {
+            self.fault(YamlError::new("a key must be a scalar", position));
+        }
+        if let Some(tag) = tag.filter(|tag| tag.core_suffix().is_none()) {
+            self.fault(unsupported(tag, position));
         }
         self.count(1, position)?;
         if anchor != 0 {
             self.anchors.insert(anchor, None);
         }
-        self.open.push(Open { anchor, position, content });
+        self.open.push(Open { anchor, position, content, is_key });
         Ok(())
     }
 
     fn close(&mut self) -> Result<(), YamlError> {
         let Some(open) = self.open.pop() else { return Ok(()) };
+        if open.is_key {
+            self.odd_key(open.position);
+            return Ok(());
+        }
         let content = match open.content {
             OpenContent::Sequence(items) => Content::Sequence(items),
             OpenContent::Mapping { mut entries, mut keys, merged, .. } => {
@@ -150,8 +208,10 @@ impl Loader {
     }
 
     fn alias(&mut self, id: usize, position: Position) -> Result<(), YamlError> {
-        if let Some(OpenContent::Mapping { key: None, .. }) = self.open.last().map(|open| &open.content) {
-            return Err(YamlError::new("a key must be written out, not an alias", position));
+        if self.awaited_key().is_some() {
+            self.fault(YamlError::new("a key must be written out, not an alias", position));
+            self.odd_key(position);
+            return Ok(());
         }
         let Some(Some(anchored)) = self.anchors.get(&id) else {
             return Err(YamlError::new("the alias is inside the value that it names", position));
@@ -171,44 +231,121 @@ impl Loader {
             self.expand(nodes, bytes, node.position)?;
             self.anchors.insert(anchor, Some(Anchored { node: node.clone(), nodes, bytes }));
         }
+        if self.is_item() {
+            self.emit(node);
+            return Ok(());
+        }
         match self.open.last_mut().map(|open| &mut open.content) {
             None => {
                 self.has_root = true;
-                self.documents.push(node);
-                Ok(())
+                self.emit(node);
             }
-            Some(OpenContent::Sequence(items)) => {
-                items.push(node);
-                Ok(())
-            }
+            Some(OpenContent::Sequence(items)) => items.push(node),
             Some(OpenContent::Mapping { entries, keys, key, merged }) => match key.take() {
-                None => Err(YamlError::new("a key must be a scalar", node.position)),
-                Some(key) if key.is_merge => {
-                    merged.push(node);
-                    Ok(())
+                Some(key) if key.is_merge => merged.push(node),
+                Some(key) if !key.is_odd => {
+                    if let Err(fault) = insert(key, node, entries, keys) {
+                        self.fault(fault);
+                    }
                 }
-                Some(key) => insert(key, node, entries, keys),
+                _ => {}
             },
+        }
+        Ok(())
+    }
+
+    /// Whether what is finished now is an item of a document that may be a list.
+    fn is_item(&self) -> bool {
+        let [Open { content: OpenContent::Mapping { entries, key: Some(key), .. }, .. }, items] = &*self.open else {
+            return false;
+        };
+        let is_other = kind(entries).is_some_and(|kind| !kind.ends_with("List"));
+        self.splits && key.text == "items" && matches!(items.content, OpenContent::Sequence(_)) && !is_other
+    }
+
+    /// Hands a piece over, with what is wrong with it.
+    fn emit(&mut self, node: Node) {
+        let root = self.open.first().map(|open| &open.content);
+        let (item, list) = match root {
+            Some(OpenContent::Mapping { entries, .. }) => (Some(self.items), list(entries)),
+            _ => (None, None),
+        };
+        let first = self.faults.partition_point(|fault| fault.position < node.position);
+        let first = if item.is_some() { first } else { 0 };
+        let faults = self.faults.split_off(first);
+        self.ready.push(Piece { document: self.documents, item, list, node, faults });
+        match item {
+            Some(_) => self.items += 1,
+            None => self.documents += 1,
+        }
+        if self.splits {
+            self.nodes = 0;
+        }
+    }
+
+    /// The place of a key that must come next, if one must.
+    fn awaited_key(&mut self) -> Option<&mut Option<Key>> {
+        match self.open.last_mut().map(|open| &mut open.content) {
+            Some(OpenContent::Mapping { key: key @ None, .. }) => Some(key),
+            _ => None,
+        }
+    }
+
+    fn odd_key(&mut self, position: Position) {
+        if let Some(key) = self.awaited_key() {
+            *key = Some(Key { text: String::new(), position, is_merge: false, is_odd: true });
+        }
+    }
+
+    /// Only the first counts: whoever mends it sees the next one.
+    fn fault(&mut self, fault: YamlError) {
+        if self.faults.len() < MAX_FAULTS {
+            self.faults.push(fault);
         }
     }
 
     fn count(&mut self, nodes: usize, position: Position) -> Result<(), YamlError> {
         self.nodes += nodes;
         if self.nodes > MAX_NODES {
-            let error = YamlError::new(format!("more than {MAX_NODES} values, aliases expanded"), position);
-            return Err(error.hint("split it into several files"));
+            return Err(too_many(position));
         }
         Ok(())
     }
 
     fn expand(&mut self, nodes: usize, bytes: usize, position: Position) -> Result<(), YamlError> {
         self.expanded_bytes += bytes;
+        self.expanded_nodes += nodes;
         if self.expanded_bytes > MAX_EXPANDED_BYTES {
             let message = format!("aliases expand to more than {MAX_EXPANDED_BYTES} bytes");
             return Err(YamlError::new(message, position));
         }
+        if self.expanded_nodes > MAX_NODES {
+            return Err(too_many(position));
+        }
         self.count(nodes, position)
     }
+}
+
+fn too_many(position: Position) -> YamlError {
+    let message = format!("more than {MAX_NODES} values in one object, or aliases that expand to so many");
+    YamlError::new(message, position).hint("split it into several files")
+}
+
+fn unsupported(tag: &Tag, position: Position) -> YamlError {
+    YamlError::new(format!("the tag `{}` is not supported", tag.original()), position)
+}
+
+fn text<'e>(entries: &'e [Entry], key: &str) -> Option<&'e str> {
+    entries.iter().find(|entry| entry.key == key)?.value.as_str()
+}
+
+fn kind(entries: &[Entry]) -> Option<&str> {
+    text(entries, "kind")
+}
+
+/// What a list says about its items, as far as it has been read.
+fn list(entries: &[Entry]) -> Option<(String, String)> {
+    Some((text(entries, "apiVersion").unwrap_or_default().to_owned(), kind(entries)?.to_owned()))
 }
 
 impl OpenContent {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::scan::{Text, reason};
 use super::state::State;
 use crate::source::object;
-use crate::yaml::MAX_BYTES;
+use crate::yaml::MAX_OBJECT_BYTES;
 
 /// Reads files; gives what became of each, in their order.
 pub(super) fn all(paths: &[PathBuf], state: &State) -> Vec<Text> {
@@ -57,12 +57,27 @@ fn one(path: &Path, state: &State) -> Text {
     Text::Read { hash, is_empty: bytes.is_empty(), content: object::read(&bytes, &file) }
 }
 
-/// One byte more than allowed when there are too many.
+/// One byte more than allowed when there are too many and nobody knew.
 fn bytes(path: &Path, metadata: &Metadata) -> io::Result<Vec<u8>> {
     if !metadata.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).min(MAX_BYTES) + 1);
-    fs::File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+    if length > MAX_OBJECT_BYTES {
+        return Err(too_large(&length.to_string()));
+    }
+    let mut bytes = Vec::with_capacity(length + 1);
+    fs::File::open(path)?.take(MAX_OBJECT_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > MAX_OBJECT_BYTES {
+        return Err(too_large(&format!("more than {MAX_OBJECT_BYTES}")));
+    }
     Ok(bytes)
+}
+
+fn too_large(bytes: &str) -> io::Error {
+    let limit = MAX_OBJECT_BYTES >> 20;
+    io::Error::other(format!(
+        "it has {bytes} bytes and {limit} MiB are read at most; split it, or leave out Secrets that no Ingress names \
+         (`--field-selector type=kubernetes.io/tls`)"
+    ))
 }

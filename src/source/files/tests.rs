@@ -138,14 +138,35 @@ fn an_object_that_breaks_keeps_its_last_good_form() {
 }
 
 #[test]
+fn a_dump_with_releases_of_helm_is_read_whatever_they_measure() {
+    let release = |n: usize| {
+        format!(
+            "- {{ apiVersion: v1, kind: Secret, type: helm.sh/release.v1, metadata: {{ name: r{n} }}, data: {{ release: {} }} }}\n",
+            "aGVs".repeat(400_000)
+        )
+    };
+    let text: String = (0..6).map(release).collect();
+    let item = object("a", "1").trim_end().replace('\n', "\n  ");
+    let mut it = Folder::new(&[("a.yaml", &format!("apiVersion: v1\nitems:\n{text}- {item}\nkind: List\n"))]);
+    let (told, codes) = it.load();
+    assert!(told.iter().any(|it| it == "+a 1") && codes.is_empty(), "{told:?} {codes:?}");
+}
+
+#[test]
 fn what_cannot_be_text_is_refused_and_hurts_nothing_else() {
     let mut it = Folder::new(&[("a.yaml", &object("a", "1"))]);
     it.write("binary.yaml", b"a: \xff\xfe");
-    it.write("huge.yaml", vec![b'#'; 10 << 20]);
+    it.write("huge.yaml", b"");
+    let huge = std::fs::File::options().write(true).open(it.path("huge.yaml")).unwrap();
+    huge.set_len((64 << 20) + 7).unwrap();
     let batch = it.files.load();
-    assert_eq!((told(&batch), codes(&batch)), expect(&["+a 1"], &["InvalidYaml", "InvalidYaml"]));
+    assert_eq!((told(&batch), codes(&batch)), expect(&["+a 1"], &["InvalidYaml", "FileUnreadable"]));
     assert!(batch.diagnostics[0].message.contains("not UTF-8"), "{}", batch.diagnostics[0]);
-    assert!(batch.diagnostics[1].message.contains("more than 8388608"), "{}", batch.diagnostics[1]);
+    assert!(
+        batch.diagnostics[1].message.contains("it has 67108871 bytes and 64 MiB are read"),
+        "{}",
+        batch.diagnostics[1]
+    );
 }
 
 #[test]

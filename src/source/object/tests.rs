@@ -47,6 +47,7 @@ items:
 - apiVersion: v1
   kind: Endpoints
   metadata: { name: d }
+kind: List
 ",
     );
     assert_eq!(codes(&content), [""; 0]);
@@ -229,4 +230,88 @@ fn a_secret_that_cannot_be_read_is_told_without_its_value() {
         let told = format!("{} {:?}", content.diagnostics[0], content.diagnostics[0].hint);
         assert!(!told.contains("hunter2"), "{told}");
     }
+}
+
+const TWICE: &str = "apiVersion: v1\nkind: Service\nmetadata: { name: b, labels: { x: y, x: z } }\n";
+
+#[test]
+fn a_fault_in_one_object_is_a_fault_of_that_object_only() {
+    let other = |name: &str| format!("apiVersion: v1\nkind: Service\nmetadata: {{ name: {name} }}\n");
+    let faulty = |fault: &str| format!("apiVersion: v1\nkind: Service\nmetadata: {{ name: b }}\nspec:\n  {fault}\n");
+    let cases = [
+        (TWICE.to_owned(), "the key `x` is there twice"),
+        (faulty("? [a, b]\n  : c"), "a key must be a scalar"),
+        (faulty("? { a: b }\n  : c"), "a key must be a scalar"),
+        (faulty("x: !vault abc"), "the tag `!vault` is not supported"),
+        (faulty("x: !!binary aGk="), "binary"),
+        (faulty("x: !include { a: b }"), "the tag `!include` is not supported"),
+        (faulty("x: &n y\n  *n : z"), "a key must be written out"),
+    ];
+    for (text, message) in cases {
+        let file = format!("{}---\n{text}---\n{}", other("a"), other("c"));
+        let found = content(&file);
+        let names: Vec<String> = found.objects.keys().map(|it| it.name.name.to_string()).collect();
+        assert_eq!(names, ["a", "c"], "{text}");
+        assert_eq!(codes(&found), ["InvalidObject"], "{text}");
+        assert!(found.diagnostics[0].message.contains(message), "{}", found.diagnostics[0]);
+        assert_eq!(found.diagnostics[0].origin.object(), "Service/default/b", "{text}");
+        assert!(found.broken.iter().any(|it| &*it.name.name == "b"), "what was known of it stays: {text}");
+
+        let item = |text: &str| format!("- {}\n", text.trim_end().replace('\n', "\n  "));
+        let items = format!("{}{}{}", item(&other("a")), item(&text), item(&other("c")));
+        let list = content(&format!("apiVersion: v1\nitems:\n{items}kind: List\nmetadata:\n  resourceVersion: \"\"\n"));
+        assert_eq!(list.objects.len(), 2, "in a list: {text}");
+        assert_eq!(codes(&list), ["InvalidObject"], "in a list: {text}");
+    }
+}
+
+#[test]
+fn a_list_that_was_cut_between_items_is_no_list() {
+    let whole = "apiVersion: v1\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata: { name: a }\n- apiVersion: v1\n  kind: Service\n  metadata: { name: b }\nkind: List\n";
+    assert_eq!(content(whole).objects.len(), 2);
+    for lines in 2..=8 {
+        let cut: String = whole.split_inclusive('\n').take(lines).collect();
+        let error = read(cut.as_bytes(), &"a.yaml".into()).unwrap_err();
+        assert!(error.message.contains("cut short"), "{lines}: {error}");
+    }
+}
+
+#[test]
+fn items_get_the_kind_of_their_list_wherever_it_stands() {
+    let items = "items: [{ metadata: { name: a } }, { metadata: { name: b } }]";
+    for text in [
+        format!("apiVersion: v1\nkind: ServiceList\n{items}\n"),
+        format!("{items}\napiVersion: v1\nkind: ServiceList\n"),
+    ] {
+        let found = content(&text);
+        assert_eq!((found.objects.len(), codes(&found)), (2, vec![]), "{text}");
+    }
+    let found = content(&format!("apiVersion: v1\nkind: List\n{items}\n"));
+    assert_eq!(codes(&found), ["InvalidObject", "InvalidObject"], "a plain list says nothing about its items");
+}
+
+#[test]
+fn items_of_what_is_no_list_are_not_taken() {
+    let text = "apiVersion: v1\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata: { name: a }\nkind: Template\n";
+    assert!(content(text).objects.is_empty());
+}
+
+#[test]
+fn base64_may_be_wrapped() {
+    let found = content(
+        "apiVersion: v1\nkind: Secret\nmetadata: { name: a }\ndata:\n  x: |\n    aGVs\n    bG8=\n  y: \"aGVs\\r\\nbG8=\"\n",
+    );
+    let Some(Object::Secret(secret)) = found.objects.values().next() else { panic!("{found:?}") };
+    for key in ["x", "y"] {
+        assert_eq!(secret.object.get(key).map(|value| &**value), Some(&b"hello"[..]), "{key}");
+    }
+}
+
+#[test]
+fn releases_of_helm_are_not_kept() {
+    let found = content(
+        "apiVersion: v1\nkind: Secret\ntype: helm.sh/release.v1\nmetadata: { name: a }\ndata: { release: aGk= }\n",
+    );
+    let Some(Object::Secret(secret)) = found.objects.values().next() else { panic!("{found:?}") };
+    assert!(secret.object.data.is_empty());
 }
