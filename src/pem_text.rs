@@ -47,6 +47,7 @@ pub enum PemFault {
 /// # Errors
 /// There is none, or some block cannot be read.
 pub(crate) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemFault> {
+    let text = &*tidy(text);
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     match all {
         Ok(all) if !all.is_empty() => Ok(all),
@@ -64,6 +65,7 @@ pub(crate) fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemFaul
     if contains(text, b"BEGIN ENCRYPTED PRIVATE KEY") || contains(text, b"Proc-Type: 4,ENCRYPTED") {
         return Err(PemFault::Encrypted);
     }
+    let text = &*tidy(text);
     PrivateKeyDer::from_pem_slice(text).map_err(|error| match (shape(text), error) {
         (Some(fault), _) => fault,
         (None, rustls_pki_types::pem::Error::NoItemsFound) if contains(text, b"-----BEGIN CERTIFICATE-----") => {
@@ -72,6 +74,40 @@ pub(crate) fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemFaul
         (None, rustls_pki_types::pem::Error::NoItemsFound) => PemFault::NoKey,
         (None, _) => PemFault::NotBase64,
     })
+}
+
+/// Blocks as tools leave them, in the form that the library reads: BEGIN and END in lines of their own where files were
+/// joined without a line end between them, no blanks around lines, no empty lines.
+fn tidy(text: &[u8]) -> Vec<u8> {
+    let mut tidy = Vec::with_capacity(text.len() + 16);
+    for line in text.split(|byte| matches!(byte, b'\n' | b'\r')).map(<[u8]>::trim_ascii).filter(|line| !line.is_empty())
+    {
+        let mut rest = line;
+        while let Some(at) = border(rest) {
+            let (head, tail) = rest.split_at(at);
+            tidy.extend_from_slice(head);
+            tidy.push(b'\n');
+            rest = tail;
+        }
+        tidy.extend_from_slice(rest);
+        tidy.push(b'\n');
+    }
+    tidy
+}
+
+/// Where a line is to be cut: before BEGIN or END behind something else, and behind END and its dashes.
+fn border(line: &[u8]) -> Option<usize> {
+    let find =
+        |part: &[u8], from: usize| line.get(from..)?.windows(part.len()).position(|it| it == part).map(|at| at + from);
+    if line.starts_with(b"-----END ") {
+        let end = find(b"-----", 9)? + 5;
+        return (end < line.len()).then_some(end);
+    }
+    // One line that is a whole block has lost more than a line end.
+    if line.starts_with(b"-----BEGIN ") {
+        return None;
+    }
+    find(b"-----BEGIN ", 1).into_iter().chain(find(b"-----END ", 1)).min()
 }
 
 /// What is wrong with the lines of a text, if anything.
@@ -129,6 +165,28 @@ mod tests {
         let expected: Vec<_> = ders(&[&one, &two]);
         assert_eq!(certificates(bundle.as_bytes()), Ok(expected));
         assert!(private_key(bundle.as_bytes()).is_ok(), "and the key is found among them");
+    }
+
+    #[test]
+    fn blocks_are_read_as_tools_leave_them() {
+        let ((one, key), (two, _)) = (pair(), pair());
+        let expected = [certificates(one.as_bytes()).unwrap(), certificates(two.as_bytes()).unwrap()].concat();
+        let joined = format!("{}{two}", one.trim_end());
+        let texts = [
+            joined.clone(),
+            joined.replace("-----END", "\n-----END").replace("\n\n", "\n").replace("\n-----END", "-----END"),
+            format!("{one}{two}").replace('\n', "\r\n"),
+            format!("{one}\n\n{two}").replace('\n', "\n\n"),
+            format!("{one}{two}").replace('\n', " \t\n"),
+            format!("  {}", format!("{one}{two}").replace('\n', "\n\t ")),
+            format!("subject=/CN=a\n{one}some words\n{two}more"),
+            format!("{}{}{two}", key.trim_end(), one.trim_end()),
+        ];
+        for text in texts {
+            assert_eq!(certificates(text.as_bytes()), Ok(expected.clone()), "{text}");
+        }
+        let found = private_key(format!("{}{}", one.trim_end(), key.trim_end()).as_bytes());
+        assert_eq!(found.unwrap().secret_der(), private_key(key.as_bytes()).unwrap().secret_der());
     }
 
     #[test]
