@@ -174,7 +174,7 @@ fn nothing_of_a_key_that_does_not_load_is_told_by_commands() {
     for (name, ..) in pair.broken() {
         for is_clear in [true, false] {
             let name = format!("shop/{name}-{is_clear}");
-            let is_told = text.contains(&format!("certificate `{name}`"));
+            let is_told = text.contains(&format!("error[InvalidCertificate]: certificate `{name}`"));
             // Files that were joined without a line end are read.
             assert_eq!(is_told, !name.contains("joined"), "{name}:\n{text}");
         }
