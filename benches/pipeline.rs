@@ -31,8 +31,8 @@ impl Plugin for Noop {
 
 fn builtin(kind: &str, config: &Value) -> Arc<Instance> {
     let definition = tidegate_plugins::ALL.iter().find(|known| known.name == kind).unwrap();
-    let plugin = (definition.build)(config, &BuildContext::new(kind, "", Path::new("."))).unwrap();
-    Arc::new(Instance::new(kind, definition.stage, Mode::Enforce, plugin))
+    let built = (definition.build)(config, &BuildContext::new(kind, "", Path::new("."))).unwrap();
+    Arc::new(Instance::new(kind, built.stage, Mode::Enforce, built.plugin))
 }
 
 fn noops(count: usize, hooks: Hooks) -> Pipeline {

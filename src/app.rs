@@ -22,7 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use tidegate_plugin::{Blocking, Define, Definition};
+use tidegate_plugin::{Define, Definition};
 use tokio::sync::{mpsc, watch};
 
 use crate::compile::{Compiler, CompilerParts};
@@ -156,9 +156,9 @@ fn parts(builder: &Builder, settings: &Settings) -> anyhow::Result<(Compiler, Ar
         route_metrics: Box::new(move |facts| route_metrics.route(facts)),
         now: Box::new(unix_seconds),
     });
-    let workers = Arc::new(workers::Pool::start(settings.process.worker_threads().min(MAX_WORKERS))?);
-    observe::workers(&metrics, workers.counts());
-    let compiler = compiler.with_blocking(Blocking::new(workers));
+    let workers = workers::Pool::start(settings.process.worker_threads().min(MAX_WORKERS))?;
+    observe::workers(&metrics, workers.desk());
+    let compiler = compiler.with_lanes(Box::new(move |instance| workers.lane(instance)));
     let listeners = settings.process.listeners.iter().map(live::facts).collect();
     let shared = Shared::new(compiler.empty(), table, Arc::new(Telemetry::new(metrics)), listeners);
     Ok((compiler, Arc::new(shared)))

@@ -17,13 +17,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tidegate_plugin::{Blocking, Definition, RouteFacts};
+use tidegate_plugin::{Definition, RouteFacts};
 
 pub use self::certificate::load_certificate;
 
 use self::certificate::Loader;
 use self::host::HostCompiler;
-use self::pipeline::Instances;
+use self::pipeline::{Instances, Lanes};
 use self::upstream::Upstreams;
 use crate::diagnostic::Diagnostic;
 use crate::endpoint::Table;
@@ -92,10 +92,10 @@ impl Compiler {
         }
     }
 
-    /// Gives plugins threads for what takes long; without, each piece of work has a thread of its own.
+    /// Gives plugin instances threads for what takes long; without, each piece of work has a thread of its own.
     #[must_use]
-    pub fn with_blocking(mut self, blocking: Blocking) -> Self {
-        self.instances.set_blocking(blocking);
+    pub fn with_lanes(mut self, lanes: Lanes) -> Self {
+        self.instances.set_lanes(lanes);
         self
     }
 

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Instant;
 
 use http::HeaderValue;
@@ -33,7 +33,12 @@ pub struct ConnectionInfo {
     /// Phase of the current request in the low bits, above them a count of the changes.
     progress: AtomicU64,
     timed_out: AtomicU8,
+    is_watched: AtomicBool,
 }
+
+/// While it lives, reading from the connection tells its end only.
+#[derive(Debug)]
+pub struct Watched<'c>(&'c ConnectionInfo);
 
 /// What is spoken on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +103,7 @@ impl ConnectionInfo {
             peer_field: address_field(peer.ip().to_canonical()),
             progress: AtomicU64::new(Phase::Head.bits()),
             timed_out: AtomicU8::new(0),
+            is_watched: AtomicBool::new(false),
         }
     }
 
@@ -139,6 +145,18 @@ impl ConnectionInfo {
         self.enter(if body_is_missing { Phase::Leftover } else { Phase::Idle });
     }
 
+    /// From now on, and until what is returned is dropped, reading gives no bytes and no deadline, but the end when the
+    /// client closes or cuts the connection. For HTTP/1: bytes that come meanwhile are read afterwards.
+    pub fn watch(&self) -> Watched<'_> {
+        self.is_watched.store(true, Ordering::Relaxed);
+        Watched(self)
+    }
+
+    /// Whether only the end is to be read.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.is_watched.load(Ordering::Relaxed)
+    }
+
     /// Which deadline the client missed, if it did.
     pub fn timed_out(&self) -> Option<TimedOut> {
         TimedOut::ALL.iter().copied().find(|reason| *reason as u8 + 1 == self.timed_out.load(Ordering::Relaxed))
@@ -168,6 +186,12 @@ impl ConnectionInfo {
         let changed = (changes.wrapping_add(1) << Phase::BITS) | phase.bits();
         // One task at a time drives an HTTP/1 connection, so nothing is written between load and store.
         self.progress.store(changed, Ordering::Release);
+    }
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.0.is_watched.store(false, Ordering::Relaxed);
     }
 }
 

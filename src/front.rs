@@ -9,6 +9,7 @@ pub mod listeners;
 pub mod metrics;
 pub mod tls;
 
+mod ahead;
 mod deadline;
 mod early;
 mod guarded;

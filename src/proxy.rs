@@ -8,6 +8,7 @@ mod authorities;
 mod body;
 pub(crate) mod canonical;
 pub mod context;
+mod departure;
 mod engine;
 mod failure;
 mod fields;
@@ -36,7 +37,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, Result};
+use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use self::authorities::Authorities;
@@ -45,6 +46,7 @@ pub use self::engine::Engine;
 use self::ready::{Hook, ready};
 use self::request::Decision;
 use self::upstream::Next;
+use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Passage;
 use crate::telemetry::record::Recorder;
@@ -72,6 +74,10 @@ impl Proxy {
         };
         match decision {
             Decision::Reply(answer) => response::send(session, answer, cx).await.map(|()| true),
+            Decision::Leave => {
+                cx.reason = Some(Reason::ClientClosed);
+                Err(Error::explain(ErrorType::ConnectionClosed, "the client has gone").into_down())
+            }
             Decision::Forward | Decision::Wait(_) => Ok(false),
         }
     }

@@ -82,6 +82,10 @@ reasons! {
     HeadersTooLarge = "headers_too_large", 431;
     /// The client did not say who it is, or not rightly.
     Unauthorized = "unauthorized", 401;
+    /// The client's address has given too many wrong passwords.
+    TooManyFailures = "too_many_failures", 429;
+    /// Work that a plugin's answer depends on, such as a password's hash, would have waited too long.
+    WorkRefused = "work_refused", 503;
     /// Over a rate limit.
     RateLimited = "rate_limited", 429;
     /// The client went away before the answer was complete.

@@ -218,7 +218,11 @@ impl Translator {
         let options = conf::read_options(resources);
         dirty.units.insert(Unit::Conf);
         let was = &self.options;
-        if options.ingress != was.ingress || options.policy != was.policy || options.grants != was.grants {
+        if options.ingress != was.ingress
+            || options.policy != was.policy
+            || options.grants != was.grants
+            || options.max_hash_cost != was.max_hash_cost
+        {
             self.add_all_ingresses(resources, dirty);
         }
         if options.plugins != self.options.plugins {

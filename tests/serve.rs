@@ -47,3 +47,5 @@ mod tell;
 mod tls;
 #[path = "serve/upstreams.rs"]
 mod upstreams;
+#[path = "serve/work.rs"]
+mod work;

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::shared::Shared;
-use super::workers::Counts;
+use super::workers::Desk;
 use crate::admission::server;
 use crate::front::{FrontMetrics, ListenerCounts};
 use crate::snapshot::Snapshot;
@@ -72,12 +72,21 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
     }));
 }
 
-/// The threads that plugins hand long work to.
-pub(super) fn workers(metrics: &Metrics, counts: Arc<Counts>) {
+/// The threads that plugins hand long work to, by instance that does.
+pub(super) fn workers(metrics: &Metrics, desk: Arc<Desk>) {
     metrics.observe(Box::new(move |emit| {
-        let (waiting, refused) = (counts.waiting.load(Ordering::Relaxed), counts.refused.load(Ordering::Relaxed));
-        emit(Sample { family: &family::PLUGIN_WORK_QUEUE, labels: &[], value: waiting as f64 });
-        emit(Sample { family: &family::PLUGIN_WORK_REFUSED, labels: &[], value: refused as f64 });
+        for meter in desk.meters() {
+            let mut tell = |family, labels: &[&str], count: &AtomicU64, unit: f64| {
+                emit(Sample { family, labels, value: count.load(Ordering::Relaxed) as f64 * unit });
+            };
+            let plugin: &str = &meter.name;
+            tell(&family::PLUGIN_WORK_QUEUE, &[plugin], &meter.waiting, 1.0);
+            tell(&family::PLUGIN_WORK_REFUSED, &[plugin], &meter.refused, 1.0);
+            tell(&family::PLUGIN_WORK, &[plugin, "done"], &meter.done, 1.0);
+            tell(&family::PLUGIN_WORK, &[plugin, "left"], &meter.left, 1.0);
+            tell(&family::PLUGIN_WORK_WAIT, &[plugin], &meter.wait_us, 1e-6);
+            tell(&family::PLUGIN_WORK_TIME, &[plugin], &meter.busy_us, 1e-6);
+        }
     }));
 }
 

@@ -7,20 +7,24 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use tidegate_plugin::{Blocking, BuildContext, BuildError, Definition, Inputs};
+use tidegate_plugin::{Blocking, BuildContext, BuildError, Definition, Finding, Inputs};
 
 use crate::diagnostic::Diagnostic;
 use crate::model::{PluginInputs, PluginInstance, PluginUse};
+use crate::origin::Origin;
 use crate::snapshot::pipeline::{Instance, Mode, Pipeline};
 
 /// The plugins that can be built, and the instances that were.
 pub struct Instances {
     registry: Vec<Definition>,
     folder: PathBuf,
-    blocking: Blocking,
+    lanes: Option<Lanes>,
     built: HashMap<Key, Weak<Instance>>,
     chains: HashMap<Vec<Key>, Weak<Pipeline>>,
 }
+
+/// Gives the instance of that name threads for what takes long.
+pub type Lanes = Box<dyn Fn(&str) -> Blocking + Send>;
 
 /// What an instance is built from. While it is equal the instance lives on, and its state with it.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -35,13 +39,12 @@ struct Key {
 impl Instances {
     /// Starts with no instance. `folder`: where relative file names in configurations start.
     pub fn new(registry: Vec<Definition>, folder: PathBuf) -> Self {
-        let blocking = Blocking::default();
-        Self { registry, folder, blocking, built: HashMap::new(), chains: HashMap::new() }
+        Self { registry, folder, lanes: None, built: HashMap::new(), chains: HashMap::new() }
     }
 
-    /// Gives plugins threads for what takes long.
-    pub fn set_blocking(&mut self, blocking: Blocking) {
-        self.blocking = blocking;
+    /// Gives plugins threads for what takes long; without, each piece of work has a thread of its own.
+    pub fn set_lanes(&mut self, lanes: Lanes) {
+        self.lanes = Some(lanes);
     }
 
     /// Builds the chain of a route, or takes the equal one that lives.
@@ -84,7 +87,7 @@ impl Instances {
         };
         let cx = BuildContext::new(&wanted.name, &wanted.origin.namespace, &self.folder)
             .with_inputs(key.inputs.clone())
-            .with_blocking(self.blocking.clone());
+            .with_blocking(self.lanes.as_ref().map_or_else(Blocking::default, |lanes| lanes(&wanted.name)));
         let instance = build(definition, wanted, &cx).map_err(|error| Box::new(invalid(wanted, &error)))?;
         let instance = Arc::new(instance);
         self.built.insert(key.clone(), Arc::downgrade(&instance));
@@ -133,16 +136,29 @@ fn build(definition: &Definition, wanted: &PluginInstance, cx: &BuildContext<'_>
         Some(mode) => serde_json::from_value::<Mode>(mode).map_err(|error| BuildError::invalid("mode", error))?,
         None => Mode::default(),
     };
-    let plugin = (definition.build)(&config, cx)?;
-    let instance = Instance::new(&wanted.name, definition.stage, mode, plugin);
-    Ok(instance.configured(&wanted.kind, wanted.config.clone(), &wanted.origin))
+    let built = (definition.build)(&config, cx)?;
+    let instance = Instance::new(&wanted.name, built.stage, mode, built.plugin);
+    let findings = cx.findings().iter().map(|finding| doubtful(wanted, finding)).collect();
+    Ok(instance.configured(&wanted.kind, wanted.config.clone(), &wanted.origin).with_findings(findings))
+}
+
+/// Origin of a field of an instance's configuration.
+fn at(wanted: &PluginInstance, field: &str) -> Origin {
+    match wanted.origin.field.is_empty() {
+        true => wanted.origin.at(field),
+        false => wanted.origin.at(format!("{}.{field}", wanted.origin.field)),
+    }
+}
+
+fn doubtful(wanted: &PluginInstance, finding: &Finding) -> Diagnostic {
+    let message = format!("plugin `{}` ({}): {}", wanted.name, wanted.kind, finding.message);
+    Diagnostic::warning("PluginConfigDoubtful", &at(wanted, &finding.field), message)
 }
 
 fn invalid(wanted: &PluginInstance, error: &BuildError) -> Diagnostic {
     let message = format!("plugin `{}` ({}): {error}", wanted.name, wanted.kind);
     let origin = match error {
-        BuildError::Invalid { field, .. } if wanted.origin.field.is_empty() => wanted.origin.at(field.as_str()),
-        BuildError::Invalid { field, .. } => wanted.origin.at(format!("{}.{field}", wanted.origin.field)),
+        BuildError::Invalid { field, .. } => at(wanted, field),
         BuildError::Unknown(_) => wanted.origin.clone(),
     };
     Diagnostic::error("PluginConfigInvalid", &origin, message)

@@ -26,7 +26,10 @@ pub(super) fn compile(
     let facts = Arc::new(facts(route));
     let mut action = action(cx, route, diagnostics);
     let pipeline = match cx.instances.build(&route.plugins) {
-        Ok(pipeline) => pipeline,
+        Ok(pipeline) => {
+            diagnostics.extend(pipeline.instances().iter().flat_map(|instance| instance.findings.iter().cloned()));
+            pipeline
+        }
         Err(found) => {
             diagnostics.extend(found);
             action = Action::Refuse(Reason::BrokenPolicy);

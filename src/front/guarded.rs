@@ -20,6 +20,7 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
+use super::ahead::Ahead;
 use super::deadline::{ReadClock, Timer, Waits};
 use super::early::Early;
 use super::metrics::{ListenerMetrics, add_one};
@@ -43,6 +44,7 @@ pub(super) struct Guarded<S> {
     /// Since when writing makes no progress.
     stalled_since: Option<Instant>,
     early: Early,
+    ahead: Ahead,
 }
 
 // === impl Guarded ===
@@ -63,7 +65,8 @@ impl<S: IO> Guarded<S> {
         let digest = Arc::new(ProxyDigest::new(response, Some(Box::new(info.clone()))));
         let clock = ReadClock::new(&info, Instant::now());
         let (read_timer, write_timer) = (Timer::default(), Timer::default());
-        Ok(Self { inner, info, digest, metrics, waits, clock, read_timer, write_timer, stalled_since: None, early })
+        let (stalled_since, ahead) = (None, Ahead::default());
+        Ok(Self { inner, info, digest, metrics, waits, clock, read_timer, write_timer, stalled_since, early, ahead })
     }
 
     /// What reading gives when no byte is there: nothing yet, or the end of the client's time.
@@ -121,7 +124,15 @@ impl<S> Drop for Guarded<S> {
 impl<S: IO> AsyncRead for Guarded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.info.is_watched() {
+            // No deadline: what the client sends meanwhile is not waited for.
+            return this.ahead.poll_end(&mut this.inner, cx);
+        }
         let before = buf.filled().len();
+        if this.ahead.give(buf) {
+            this.clock.bytes_came(&this.info, buf.filled().len() - before, Instant::now);
+            return Poll::Ready(Ok(()));
+        }
         match Pin::new(&mut this.inner).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
                 let count = buf.filled().len() - before;

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use tidegate_plugin::Reply;
+use tidegate_plugin::{Cause, Reply};
 
 use crate::reason::Reason;
 
@@ -64,10 +64,12 @@ impl Answer {
     /// What a plugin answers; without a body it gets the status text.
     pub(super) fn plugin(reply: Reply, request: &HeaderMap, id: &str) -> Self {
         let is_bare = reply.body.is_empty() && has_body(reply.status) && !reply.status.is_redirection();
-        let reason = match reply.status {
-            StatusCode::TOO_MANY_REQUESTS => Reason::RateLimited,
-            StatusCode::UNAUTHORIZED => Reason::Unauthorized,
-            _ => Reason::Plugin,
+        let reason = match (reply.cause, reply.status) {
+            (Some(Cause::Failures), _) => Reason::TooManyFailures,
+            (Some(Cause::Overload), _) => Reason::WorkRefused,
+            (None, StatusCode::TOO_MANY_REQUESTS) => Reason::RateLimited,
+            (None, StatusCode::UNAUTHORIZED) => Reason::Unauthorized,
+            (None, _) => Reason::Plugin,
         };
         let mut answer = match is_bare && !reply.status.is_success() {
             true => Self::of(reason, reply.status, request, id),

@@ -11,7 +11,7 @@ use super::context::{Context, Known};
 use super::guard::{self, Changes, Head, Limits};
 use super::reply::Answer;
 use super::request_id::RequestId;
-use super::{forwarded, redirect, upstream};
+use super::{departure, forwarded, redirect, upstream};
 use crate::connection::ConnectionInfo;
 use crate::reason::Reason;
 use crate::snapshot::edge::Edge;
@@ -38,6 +38,8 @@ pub(super) enum Decision {
     Wait(usize),
     /// It gets this answer.
     Reply(Answer),
+    /// Nothing: the client has gone.
+    Leave,
 }
 
 /// Learns the connection's facts, sets waits and limits, and makes the head canonical.
@@ -189,13 +191,18 @@ fn ask_plugins(session: &Session, cx: &mut Context, route: &Route) -> Decision {
     heed(outcome, &request.headers, &cx.known)
 }
 
-/// Waits for the plugin that must wait, then decides as if it had not.
+/// Waits for the plugin that must wait, then decides as if it had not. A client that goes meanwhile is left.
 pub(super) async fn wait(index: usize, session: &mut Session, cx: &mut Context) -> Decision {
     let Some(route) = cx.route.clone() else { return Decision::Forward };
-    let request = session.req_header();
-    let facts = cx.known.facts(request);
+    // The plugin reads the head while the session is watched.
+    let request = session.req_header().clone();
+    let facts = cx.known.facts(&request);
     let mut plugin_cx = RequestContext::new(facts, &request.headers, &route.facts, &mut cx.shared);
-    let outcome = route.pipeline.wait(index, &mut plugin_cx, &cx.passage).await;
+    let outcome = tokio::select! {
+        biased;
+        outcome = route.pipeline.wait(index, &mut plugin_cx, &cx.passage) => outcome,
+        () = departure::of(session, cx.known.connection.as_deref()) => return Decision::Leave,
+    };
     match heed(outcome, &request.headers, &cx.known) {
         Decision::Forward => act(session, cx, &route),
         // The pipeline never waits twice; if it did, going on would skip a plugin.

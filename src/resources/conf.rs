@@ -131,6 +131,18 @@ pub struct Defaults {
     /// Whether HTTP/1 peers get header names spelled as the other side sent them. Default false: names are in lower
     /// case as in HTTP/2, which costs less; they mean the same (RFC 9110 section 5.1).
     pub preserve_header_case: Option<bool>,
+    /// The dearest password hashes that `basic-auth` verifies where it does not say so itself, for annotations too.
+    pub max_hash_cost: HashCostSpec,
+}
+
+/// The dearest password hashes. A user whose hash is dearer cannot come in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HashCostSpec {
+    /// Cost of bcrypt, 4 to 15; one more is twice the work, and 15 takes two seconds or more. Default 12.
+    pub bcrypt: Option<u32>,
+    /// Rounds of SHA-crypt, 1000 to 1000000; a million takes seconds. Default 100000.
+    pub rounds: Option<u32>,
 }
 
 /// Waits for upstreams; each is per step, not a total.

@@ -1,5 +1,6 @@
 //! The conf: options, defaults, plugins, upstreams and routes.
 
+mod hash_cost;
 mod route;
 mod upstream;
 
@@ -16,7 +17,9 @@ use crate::model::{
 };
 use crate::origin::Origin;
 use crate::quantity;
-use crate::resources::conf::{BalanceSpec, Conf, Defaults, GrantSpec, IngressOptions, LimitsSpec, PluginSpec};
+use crate::resources::conf::{
+    BalanceSpec, Conf, Defaults, GrantSpec, HashCostSpec, IngressOptions, LimitsSpec, PluginSpec,
+};
 use crate::resources::{Kind, ObjectName, Resources, Sourced};
 
 /// What the conf says that holds for more than one route.
@@ -31,6 +34,8 @@ pub(super) struct Options {
     pub plugin_secrets: BTreeSet<ObjectName>,
     /// Kept to be compared: who reads them asks the conf.
     pub grants: Vec<GrantSpec>,
+    /// Kept to be compared: plugins have it in their configurations.
+    pub max_hash_cost: HashCostSpec,
     pub edge: Arc<Edge>,
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -41,6 +46,7 @@ pub(super) fn read_options(resources: &Resources) -> Options {
     let conf = resources.conf.as_ref().map_or(&empty, |sourced| &*sourced.object);
     let origin = origin(resources);
     let mut diagnostics = Vec::new();
+    hash_cost::check(&conf.defaults, &origin, &mut diagnostics);
     let plugins = conf.plugins.iter().map(|(name, spec)| {
         let origin = origin.at(format!("plugins.{name}"));
         (name.clone(), Arc::new(instance(name, spec, origin, resources)))
@@ -49,6 +55,7 @@ pub(super) fn read_options(resources: &Resources) -> Options {
         plugins: plugins.collect(),
         plugin_secrets: conf.plugin_specs().flat_map(|spec| plugin_secrets(spec, "", resources)).collect(),
         grants: conf.grants.clone(),
+        max_hash_cost: conf.defaults.max_hash_cost.clone(),
         policy: Arc::new(default_policy(&conf.defaults, &origin, &mut diagnostics)),
         backend: BackendOptions {
             balance: balance(conf.defaults.load_balancing),
@@ -99,11 +106,12 @@ fn origin(resources: &Resources) -> Origin {
 
 /// An instance with the contents of what its configuration names.
 pub(super) fn instance(name: &str, spec: &PluginSpec, origin: Origin, resources: &Resources) -> PluginInstance {
+    let defaults = resources.conf.as_ref().map(|conf| &conf.object.defaults);
     PluginInstance {
         inputs: plugin_inputs(spec, &origin.namespace, resources),
         name: name.into(),
         kind: spec.kind.as_str().into(),
-        config: serde_json::Value::Object(spec.config.clone()),
+        config: serde_json::Value::Object(hash_cost::with_defaults(spec, defaults)),
         origin,
     }
 }

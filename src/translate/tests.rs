@@ -149,6 +149,7 @@ fn conf() -> impl Strategy<Value = Event> {
         json!({"ingress": {"defaultBackend": "ns/web:80", "defaultCertificate": "ns/cert"}}),
         json!({"defaults": {"tries": 2, "loadBalancing": "least-request", "serverHeader": "off"}}),
         json!({"plugins": {"limit": {"type": "rate-limit"}}}),
+        json!({"defaults": {"maxHashCost": {"bcrypt": 14}}}),
         json!({"grants": [{"namespace": "away", "from": [{"kind": "Ingress", "namespace": "ns"}], "to": [{"kind": "Secret"}]}]}),
         json!({"plugins": {"limit": {"type": "basic-auth", "users": {"secretName": "other", "namespace": "ns"}}}}),
         json!({"routes": [{"respond": {}, "plugins": [{"type": "basic-auth", "users": {"secretName": "other", "namespace": "ns"}}]}]}),

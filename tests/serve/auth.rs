@@ -1,42 +1,34 @@
 //! `basic-auth` at work: over every protocol, with Secrets and files that change.
 
-use std::sync::{Arc, Condvar, Mutex};
-
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use schemars::JsonSchema;
-use serde::Deserialize;
-use tidegate::Tidegate;
-use tidegate_plugin::{
-    Blocking, BoxFuture, BuildContext, BuildError, Define, Flow, Hooks, Plugin, RequestContext, Stage, Verdict,
-};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::*;
 
-fn list(password: &str) -> String {
+pub fn list(password: &str) -> String {
     use sha1::{Digest, Sha1};
     format!("ann:{{SHA}}{}\n", BASE64_STANDARD.encode(Sha1::digest(password.as_bytes())))
 }
 
-fn secret(list: &str) -> String {
+pub fn secret(list: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{ name: users, namespace: web }}\nstringData: {{ auth: {list:?} }}\n"
     )
 }
 
-fn basic(user_and_password: &str) -> String {
+pub fn basic(user_and_password: &str) -> String {
     format!("Authorization: Basic {}\r\n", BASE64_STANDARD.encode(user_and_password))
 }
 
-fn conf(echo: &Echo, plugin: &str) -> String {
+pub fn conf(echo: &Echo, plugin: &str) -> String {
     format!(
         "plugins: {{ staff: {plugin} }}\nupstreams: {{ a: {{ endpoints: [ {{ address: \"{}\" }} ] }} }}\nroutes:\n  - {{ hosts: [p.test], backends: [ {{ upstream: a }} ], plugins: [staff] }}\n  - {{ hosts: [free.test], backends: [ {{ upstream: a }} ] }}\n",
         echo.address
     )
 }
 
-const BY_SECRET: &str = "{ type: basic-auth, users: { secretName: users, namespace: web }, realm: staff }";
+pub const BY_SECRET: &str = "{ type: basic-auth, users: { secretName: users, namespace: web }, realm: staff }";
 
 /// Asks until the answer has this status.
 async fn until(proxy: &Proxy, fields: &str, status: u16) {
@@ -44,7 +36,7 @@ async fn until(proxy: &Proxy, fields: &str, status: u16) {
     tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("never {status}: {fields}"));
 }
 
-async fn ask(proxy: &Proxy, path: &str, fields: &str) -> Response {
+pub async fn ask(proxy: &Proxy, path: &str, fields: &str) -> Response {
     request(proxy.http(), &format!("GET {path} HTTP/1.1\r\nHost: p.test\r\n{fields}Connection: close\r\n\r\n")).await
 }
 
@@ -145,71 +137,6 @@ async fn a_file_is_followed_and_a_lost_one_keeps_what_it_said() {
     assert_eq!(ask(&proxy, "/", &basic("ann:two")).await.status, 200, "the last good list holds");
 }
 
-/// Lets the work of [`Gate`] end.
-static OPEN: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
-
-/// Waits for a piece of work that ends when the test lets it.
-struct Gate(Blocking);
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct GateConfig {}
-
-impl Define for Gate {
-    const NAME: &'static str = "gate";
-    const STAGE: Stage = Stage::Access;
-    type Config = GateConfig;
-
-    fn build(_: GateConfig, cx: &BuildContext<'_>) -> Result<Self, BuildError> {
-        Ok(Self(cx.blocking()))
-    }
-}
-
-impl Plugin for Gate {
-    fn hooks(&self) -> Hooks {
-        Hooks::REQUEST
-    }
-
-    fn on_request(&self, _: &mut RequestContext<'_>) -> Flow {
-        Flow::Wait
-    }
-
-    fn wait<'f>(&'f self, _: &'f mut RequestContext<'_>) -> BoxFuture<'f, Verdict> {
-        Box::pin(async {
-            let work = || drop(OPEN.1.wait_while(OPEN.0.lock().unwrap(), |open| !*open).unwrap());
-            self.0.run(work).await.unwrap();
-            Verdict::Continue
-        })
-    }
-}
-
-/// One thread serves, and the one thread for long work is taken when a password asks for it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn whoever_waits_for_a_hash_holds_up_nobody_else() {
-    let echo = Echo::start("a").await;
-    let gate = "  - { hosts: [gate.test], respond: { body: open }, plugins: [ { type: gate } ] }\n";
-    let conf = format!("threads: 1\n{}{gate}", conf(&echo, BY_SECRET));
-    let builder = Tidegate::builder().plugins(tidegate_plugins::ALL).plugin::<Gate>();
-    let proxy = Arc::new(Proxy::start_with(builder, &conf, &[("users.yaml", secret(&list("one")))]).await);
-    assert_eq!(ask(&proxy, "/", &basic("ann:one")).await.status, 200);
-    let queue = async |length: f64| {
-        let asking = async { while metrics(&proxy).await["tidegate_plugin_work_queue_length"] != length {} };
-        tokio::time::timeout(PATIENCE, asking).await.expect("work that waits");
-    };
-    let held = proxy.http();
-    let held = tokio::spawn(async move { get(held, "gate.test", "/").await.status });
-    queue(1.0).await;
-    let other = proxy.clone();
-    let waiting = tokio::spawn(async move { ask(&other, "/", &basic("ann:two")).await.status });
-    queue(2.0).await;
-    assert_eq!(get(proxy.http(), "free.test", "/").await.status, 200);
-    assert_eq!(ask(&proxy, "/", &basic("ann:one")).await.status, 200, "who is remembered waits for no hash");
-    assert!(!held.is_finished() && !waiting.is_finished());
-    *OPEN.0.lock().unwrap() = true;
-    OPEN.1.notify_all();
-    assert_eq!((held.await.unwrap(), waiting.await.unwrap()), (200, 401));
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_changed_secret_of_an_annotation_holds_at_once_and_never_shows() {
     let echo = Echo::start("a").await;
@@ -248,7 +175,7 @@ async fn in_report_mode_strangers_pass_and_are_counted() {
     assert_eq!(ask(&proxy, "/", &basic("ann:two")).await.status, 200);
     let metrics = metrics(&proxy).await;
     assert_eq!(metrics["tidegate_plugin_events_total{plugin=\"staff\",event=\"would_refuse\"}"], 2.0);
-    assert_eq!(metrics["tidegate_plugin_work_refused_total"], 0.0);
+    assert_eq!(metrics["tidegate_plugin_work_refused_total{plugin=\"staff\"}"], 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -302,4 +229,109 @@ async fn annotations_of_an_ingress_ask_for_a_password_of_its_own_namespace() {
             _ => {}
         }
     }
+}
+
+/// Statuses of so many guesses, each with fields of its own.
+async fn guesses(proxy: &Proxy, count: usize, more: &str) -> Vec<u16> {
+    let mut found = Vec::new();
+    for number in 0..count {
+        let fields = format!("{}{more}", basic(&format!("ann:wrong{number}")));
+        found.push(ask(proxy, "/", &fields).await.status);
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_by_address_route_or_header_limits_guesses_wherever_it_is_written() {
+    for key in ["clientIp", "route", "{ header: X-Key }"] {
+        for plugins in ["[staff, limit]", "[limit, staff]"] {
+            let echo = Echo::start("a").await;
+            let limit = format!("{BY_SECRET}, limit: {{ type: rate-limit, rate: 3/h, burst: 3, key: {key} }}");
+            let conf = conf(&echo, &limit).replace("[staff]", plugins);
+            let proxy = Proxy::start(&conf, &[("users.yaml", secret(&list("one")))]).await;
+            let found = guesses(&proxy, 5, "X-Key: k\r\n").await;
+            assert_eq!(found, [401, 401, 401, 429, 429], "{key} {plugins}");
+            assert_eq!(proxy.log_line(|line| line["http.response.status_code"] == 429).await["reason"], "rate_limited");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_by_identity_counts_those_who_have_come_in() {
+    let echo = Echo::start("a").await;
+    let limit = format!("{BY_SECRET}, limit: {{ type: rate-limit, rate: 2/h, burst: 2, key: identity }}");
+    let conf = conf(&echo, &limit).replace("[staff]", "[limit, staff]");
+    let proxy =
+        Proxy::start(&conf, &[("users.yaml", secret(&(list("one") + &list("one").replace("ann", "bob"))))]).await;
+    assert_eq!(guesses(&proxy, 4, "").await, [401; 4], "nobody has come in");
+    for (user, status) in [("ann", 200), ("ann", 200), ("ann", 429), ("bob", 200)] {
+        assert_eq!(ask(&proxy, "/", &basic(&format!("{user}:one"))).await.status, status, "{user}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_guesses_too_often_is_stopped_and_no_other() {
+    let echo = Echo::start("a").await;
+    let plugin = BY_SECRET.replace("realm: staff", "failures: { rate: 2/h, burst: 2 }");
+    let conf = format!("trustedProxies: [127.0.0.0/8]\n{}", conf(&echo, &plugin));
+    let users = list("one") + &list("one").replace("ann", "bob");
+    let proxy = Proxy::start(&conf, &[("users.yaml", secret(&users))]).await;
+    let from = |client: &str| format!("X-Forwarded-For: {client}\r\n");
+    assert_eq!(ask(&proxy, "/", &(basic("ann:one") + &from("10.0.0.1"))).await.status, 200);
+    assert_eq!(guesses(&proxy, 4, &from("10.0.0.1")).await, [401, 401, 429, 429]);
+    let stopped = ask(&proxy, "/stopped", &(basic("bob:one") + &from("10.0.0.1"))).await;
+    assert_eq!((stopped.status, stopped.header("retry-after")), (429, Some("1800")));
+    assert_eq!(proxy.log_line(|line| line["url.path"] == "/stopped").await["reason"], "too_many_failures");
+    assert_eq!(ask(&proxy, "/", &(basic("ann:one") + &from("10.0.0.1"))).await.status, 200, "known to be right");
+    assert_eq!(ask(&proxy, "/", &(basic("bob:one") + &from("10.0.0.2"))).await.status, 200, "somebody else");
+    assert_eq!(guesses(&proxy, 3, &from("2001:db8::1")).await, [401, 401, 429]);
+    assert_eq!(guesses(&proxy, 1, &from("2001:db8::2")).await, [429], "the same network");
+    assert_eq!(guesses(&proxy, 1, &from("2001:db8:0:1::2")).await, [401], "another network");
+    let metrics = metrics(&proxy).await;
+    let counted = metrics.iter().filter(|(series, _)| series.contains("reason=\"too_many_failures\""));
+    assert_eq!(counted.map(|(_, value)| *value).sum::<f64>(), 5.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_that_two_namespaces_name_counts_apart_unless_told_otherwise() {
+    for (scope, other) in [("", 200), (", scope: namespace", 200), (", scope: instance", 429)] {
+        let echo = Echo::start("a").await;
+        let conf = format!("plugins: {{ limit: {{ type: rate-limit, rate: 2/h, burst: 2{scope} }} }}\n");
+        let tenant = |namespace: &str| {
+            let name = "metadata: { name: web, namespace: default";
+            let text = ingress("web", &format!("{namespace}.test"), &[("/", "a")]) + &service("a", &[echo.address]);
+            text.replace(name, &format!("{name}, annotations: {{ tidegate.io/plugins: limit }}"))
+                .replace("namespace: default", &format!("namespace: {namespace}"))
+        };
+        let proxy = Proxy::start(&conf, &[("a.yaml", tenant("one") + &tenant("two"))]).await;
+        let ask = async |host: &str| get(proxy.http(), host, "/").await.status;
+        assert_eq!([ask("one.test").await, ask("one.test").await, ask("one.test").await], [200, 200, 429], "{scope}");
+        assert_eq!(ask("two.test").await, other, "{scope}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hash_that_is_too_dear_keeps_its_user_out_until_the_conf_allows_it() {
+    // "Hello world!", by the SHA-crypt specification.
+    const DEAR: &str = "$5$rounds=10000$saltstringsaltst$3xv.VbSHBb41AL9AvLeujZkZRBAwqFMz2.opqey6IcA";
+    let echo = Echo::start("a").await;
+    let routes = ingress("own", "p.test", &[("/", "a")]).replace(
+        "namespace: default }",
+        "namespace: default, annotations: { tidegate.io/auth-type: basic, tidegate.io/auth-secret: users } }",
+    ) + &service("a", &[echo.address]);
+    let users = secret(&format!("{}eve:{DEAR}\n", list("one"))).replace("namespace: web", "namespace: default");
+    let conf = |rounds: u32| format!("defaults: {{ maxHashCost: {{ rounds: {rounds} }} }}\n");
+    let proxy = Proxy::start(&conf(9_999), &[("a.yaml", routes), ("users.yaml", users)]).await;
+    assert_eq!(ask(&proxy, "/", &basic("ann:one")).await.status, 200);
+    assert_eq!(ask(&proxy, "/", &basic("eve:Hello world!")).await.status, 401);
+    let told: Vec<_> = proxy.running.diagnostics();
+    let told: Vec<_> = told.iter().filter(|told| told.code == "PluginConfigDoubtful").collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].message.contains("line 2: ") && !told[0].message.contains("salt"), "{told:?}");
+    let file = proxy.folder.path().join("tidegate.yaml");
+    let raised = std::fs::read_to_string(&file).unwrap().replace(&conf(9_999), &conf(10_000));
+    std::fs::write(&file, raised).unwrap();
+    proxy.running.reload();
+    until(&proxy, &basic("eve:Hello world!"), 200).await;
+    assert!(proxy.running.diagnostics().iter().all(|told| told.code != "PluginConfigDoubtful"));
 }

@@ -235,7 +235,7 @@ async fn an_ingress_names_plugins_and_explain_shows_them_by_stage() {
     let explained: serde_json::Value = serde_json::from_str(&answer).unwrap();
     let told = explained["route"]["plugins"].as_array().unwrap();
     let told: Vec<_> = told.iter().map(|it| (it["name"].as_str(), it["type"].as_str(), it["stage"].as_str())).collect();
-    let expected = [("limit", "rate-limit", "limit"), ("h", "headers", "transform")];
+    let expected = [("limit", "rate-limit", "access"), ("h", "headers", "transform")];
     assert_eq!(told, expected.map(|(name, kind, stage)| (Some(name), Some(kind), Some(stage))), "{answer}");
 }
 

@@ -1,5 +1,6 @@
 //! What a plugin is built with, and how building fails.
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use crate::{Blocking, Clock, Data, FileSource, Inputs, SecretSource, Source};
@@ -17,6 +18,16 @@ pub struct BuildContext<'a> {
     inputs: Inputs,
     blocking: Blocking,
     clock: Clock,
+    findings: RefCell<Vec<Finding>>,
+}
+
+/// What is wrong with a configuration that can be used all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Path of the field inside the plugin's configuration.
+    pub field: String,
+    /// What is wrong, and what follows from it.
+    pub message: String,
 }
 
 /// Why an instance cannot be built.
@@ -41,7 +52,7 @@ impl<'a> BuildContext<'a> {
     /// Makes a context.
     pub fn new(instance: &'a str, namespace: &'a str, folder: &'a Path) -> Self {
         let (inputs, blocking, clock) = (Inputs::default(), Blocking::default(), Clock::system());
-        Self { instance, namespace, folder, inputs, blocking, clock }
+        Self { instance, namespace, folder, inputs, blocking, clock, findings: RefCell::default() }
     }
 
     /// The same with Secrets and files.
@@ -73,6 +84,16 @@ impl<'a> BuildContext<'a> {
     /// Threads for what takes long; keep it in the plugin.
     pub fn blocking(&self) -> Blocking {
         self.blocking.clone()
+    }
+
+    /// Tells whoever wrote the configuration, as a warning, what is wrong with it although it can be used.
+    pub fn warn(&self, field: impl Into<String>, message: impl std::fmt::Display) {
+        self.findings.borrow_mut().push(Finding { field: field.into(), message: message.to_string() });
+    }
+
+    /// What was told so far.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.findings.borrow().clone()
     }
 
     /// All keys of a Secret.

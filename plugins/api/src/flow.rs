@@ -38,6 +38,17 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// Body.
     pub body: Bytes,
+    /// Why, where the status does not say it; stands as the reason code in log and metrics.
+    pub cause: Option<Cause>,
+}
+
+/// Why a plugin answers, where the status does not say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The client has given too many wrong passwords: `too_many_failures`.
+    Failures,
+    /// Work that the answer depends on would have waited too long: `work_refused`.
+    Overload,
 }
 
 /// A piece of a body on its way. `None`: nothing now, but maybe the end.
@@ -70,13 +81,20 @@ impl Flow {
 impl Reply {
     /// A status and its text.
     pub fn new(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+        Self { status, headers: HeaderMap::new(), body: Bytes::new(), cause: None }
     }
 
     /// Sets a field.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
+        self
+    }
+
+    /// Says why.
+    #[must_use]
+    pub fn because(mut self, cause: Cause) -> Self {
+        self.cause = Some(cause);
         self
     }
 

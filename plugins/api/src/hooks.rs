@@ -15,11 +15,12 @@ pub struct Hooks(u8);
 pub enum Stage {
     /// Looks only: tracing, counting. First, so that it sees refused requests too.
     Observe,
-    /// Decides by address, method or origin who may come in; costs nothing, so it comes before passwords are checked.
+    /// Decides by address, method, origin or rate who may come in; costs nothing, so it comes before passwords are
+    /// checked, and limits how many may be tried.
     Access,
     /// Finds out who the client is.
     Authenticate,
-    /// Limits how much of it; after authentication, so that it can count by identity.
+    /// Limits how much of it, by identity: so it comes after authentication.
     Limit,
     /// Changes the request or the answer.
     Transform,

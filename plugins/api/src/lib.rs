@@ -61,11 +61,11 @@ mod inputs;
 mod shared;
 pub mod testing;
 
-pub use blocking::{Blocking, NotDone, Work, Workers};
-pub use build::{BuildContext, BuildError};
+pub use blocking::{Blocking, NotDone, Ticket, Turn, Waiting, Work, Workers, network};
+pub use build::{BuildContext, BuildError, Finding};
 pub use clock::Clock;
 pub use context::{LogRecord, RequestContext, ResponseContext, UpstreamRequest};
-pub use flow::{BodyChunk, BodyFlow, BoxFuture, Flow, Reply, Verdict};
+pub use flow::{BodyChunk, BodyFlow, BoxFuture, Cause, Flow, Reply, Verdict};
 pub use headers::Headers;
 pub use hooks::{Hooks, Stage};
 pub use inputs::{Data, FileSource, Inputs, SecretSource, Source};
@@ -80,7 +80,7 @@ use serde::de::DeserializeOwned;
 pub trait Define: Plugin + Sized {
     /// Name in configuration: `type: headers`.
     const NAME: &'static str;
-    /// Where it stands among other plugins.
+    /// Where it stands among other plugins, unless an instance says otherwise, see [`Define::stage`].
     const STAGE: Stage;
     /// Its configuration; one type for conf YAML, annotations and custom resources.
     type Config: DeserializeOwned + JsonSchema;
@@ -90,6 +90,12 @@ pub trait Define: Plugin + Sized {
     /// # Errors
     /// Whatever makes the configuration unusable; the routes that name the instance are then closed (503).
     fn build(config: Self::Config, cx: &BuildContext<'_>) -> Result<Self, BuildError>;
+
+    /// Where this instance stands; asked once, when it is built. A limit by address, say, comes before passwords are
+    /// checked, one by identity after.
+    fn stage(&self) -> Stage {
+        Self::STAGE
+    }
 }
 
 /// The side of a plugin that requests meet. Every hook that is not subscribed in [`Plugin::hooks`] is never called.
@@ -135,7 +141,7 @@ pub trait Plugin: Send + Sync + 'static {
 pub struct Definition {
     /// [`Define::NAME`].
     pub name: &'static str,
-    /// [`Define::STAGE`].
+    /// [`Define::STAGE`]; that of an instance is in [`Built`].
     pub stage: Stage,
     /// JSON Schema of [`Define::Config`].
     pub schema: fn() -> schemars::Schema,
@@ -144,7 +150,16 @@ pub struct Definition {
 }
 
 /// Reads a configuration and builds an instance.
-pub type Build = fn(&serde_json::Value, &BuildContext<'_>) -> Result<Arc<dyn Plugin>, BuildError>;
+pub type Build = fn(&serde_json::Value, &BuildContext<'_>) -> Result<Built, BuildError>;
+
+/// An instance, without its type.
+#[derive(Clone)]
+pub struct Built {
+    /// [`Define::stage`].
+    pub stage: Stage,
+    /// The instance.
+    pub plugin: Arc<dyn Plugin>,
+}
 
 /// Makes the [`Definition`] of a plugin.
 pub const fn define<P: Define>() -> Definition {
@@ -155,7 +170,8 @@ fn schema_of<P: Define>() -> schemars::Schema {
     schemars::schema_for!(P::Config)
 }
 
-fn build_from<P: Define>(config: &serde_json::Value, cx: &BuildContext<'_>) -> Result<Arc<dyn Plugin>, BuildError> {
+fn build_from<P: Define>(config: &serde_json::Value, cx: &BuildContext<'_>) -> Result<Built, BuildError> {
     let config: P::Config = serde_path_to_error::deserialize(config).map_err(|e| BuildError::from_serde(&e))?;
-    Ok(Arc::new(P::build(config, cx)?))
+    let plugin = P::build(config, cx)?;
+    Ok(Built { stage: plugin.stage(), plugin: Arc::new(plugin) })
 }

@@ -201,6 +201,13 @@ impl Request {
         self
     }
 
+    /// Says in which namespace the matched route is.
+    #[must_use]
+    pub fn namespace(mut self, namespace: &str) -> Self {
+        self.route.namespace = namespace.into();
+        self
+    }
+
     /// Adds a field.
     ///
     /// # Panics
@@ -222,18 +229,22 @@ impl Request {
 
     /// Runs the request hook, and waits when the plugin asks to.
     pub fn run(&mut self, plugin: &dyn Plugin) -> Outcome {
-        let mut shared = std::mem::take(&mut self.shared);
-        let mut cx = RequestContext::new(self.facts(), &self.headers, &self.route, &mut shared);
-        let outcome = match plugin.on_request(&mut cx) {
+        self.with_context(|cx| match plugin.on_request(cx) {
             Flow::Continue => Outcome::Continue,
             Flow::Reply(reply) => Outcome::Reply(reply),
-            Flow::Wait => match block_on(plugin.wait(&mut cx)) {
+            Flow::Wait => match block_on(plugin.wait(cx)) {
                 Verdict::Continue => Outcome::Continue,
                 Verdict::Reply(reply) => Outcome::Reply(reply),
             },
-        };
+        })
+    }
+
+    /// Gives this request as the request hooks see it.
+    pub fn with_context<T>(&mut self, look: impl FnOnce(&mut RequestContext<'_>) -> T) -> T {
+        let mut shared = std::mem::take(&mut self.shared);
+        let seen = look(&mut RequestContext::new(self.facts(), &self.headers, &self.route, &mut shared));
         self.shared = shared;
-        outcome
+        seen
     }
 
     /// The fields that the upstream would get.

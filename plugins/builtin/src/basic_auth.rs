@@ -2,12 +2,15 @@
 //!
 //! Passwords are verified beside the serving threads, at most so many at once; a password that was right is remembered
 //! and costs no hash again. A name that nobody has costs what a wrong password costs, so that time tells no names.
+//! Wrong passwords are counted by client address, and whoever has given too many may try no other for a while.
 
 mod cache;
 mod credentials;
+mod failures;
 mod hash;
 mod users;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -15,13 +18,16 @@ use http::{HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_plugin::{
-    Blocking, BoxFuture, BuildContext, BuildError, Define, Flow, Hooks, Identity, Plugin, Reply, RequestContext,
-    Shared, Source, Stage, UpstreamRequest, Verdict,
+    Blocking, BoxFuture, BuildContext, BuildError, Cause, Define, Flow, Hooks, Identity, NotDone, Plugin, Reply,
+    RequestContext, Shared, Source, Stage, UpstreamRequest, Verdict,
 };
 
 use self::cache::Cache;
 use self::credentials::Credentials;
+use self::failures::Counted;
+pub use self::failures::{FailureLimit, Failures, Off};
 use self::hash::Hash;
+pub use self::hash::HashCost;
 use self::users::Users;
 
 /// Who may come in, and what the others are asked.
@@ -40,6 +46,15 @@ pub struct Config {
     /// Whether the upstream gets the `Authorization` field. Default true.
     #[serde(default = "yes")]
     pub forward: bool,
+    /// Wrong passwords that a client's address (an IPv6 client's /64) may give; over it: 429 until it may try again.
+    /// Passwords that were right before still pass. Default 20 at once and 20 a minute; `off` for no limit.
+    #[serde(default)]
+    pub failures: Failures,
+    /// The dearest hashes that are verified. A user whose hash is dearer cannot come in, which is told as a warning;
+    /// where nobody else can, the routes are closed. Default: `defaults.maxHashCost` of the conf, else bcrypt 12 and
+    /// 100000 rounds.
+    #[serde(default)]
+    pub max_hash_cost: HashCost,
 }
 
 /// How a Secret is read.
@@ -62,7 +77,17 @@ pub struct BasicAuth {
     challenge: HeaderValue,
     forward: bool,
     cache: Arc<Cache>,
+    failures: Option<Arc<Counted>>,
     blocking: Blocking,
+}
+
+/// What became of a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Checked {
+    Right,
+    Wrong,
+    /// It was not looked at; seconds until one would be.
+    TooMany(u64),
 }
 
 fn restricted() -> String {
@@ -79,11 +104,7 @@ impl Define for BasicAuth {
     type Config = Config;
 
     fn build(config: Config, cx: &BuildContext<'_>) -> Result<Self, BuildError> {
-        let users = match (config.form, &config.users) {
-            (Form::List, source) => users::read_list(cx.contents(source, "auth")?)?,
-            (Form::Map, Source::Secret(secret)) => users::read_map(cx.secret(secret)?)?,
-            (Form::Map, Source::File(_)) => return Err(BuildError::invalid("form", "a file has lines: `list`")),
-        };
+        let users = read_users(&config, cx)?;
         let realm = &config.realm;
         if !realm.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
             return Err(BuildError::invalid("realm", "must be printable ASCII without `\"` and `\\`"));
@@ -92,6 +113,7 @@ impl Define for BasicAuth {
         // The costliest: a name that answers sooner than a stranger's would be known to exist.
         let stranger = users
             .values()
+            .flatten()
             .max_by_key(|hash| hash.cost())
             .cloned()
             .ok_or_else(|| BuildError::invalid("users", "names nobody"))?;
@@ -102,6 +124,7 @@ impl Define for BasicAuth {
             challenge: challenge.map_err(|error| BuildError::invalid("realm", error))?,
             forward: config.forward,
             cache: Arc::default(),
+            failures: Counted::start(&config.failures, cx.clock())?.map(Arc::new),
             blocking: cx.blocking(),
         })
     }
@@ -115,11 +138,14 @@ impl Plugin for BasicAuth {
     fn on_request(&self, cx: &mut RequestContext<'_>) -> Flow {
         let mut buffer = credentials::buffer();
         let Some(given) = credentials::read(cx.headers(), &mut buffer) else { return Flow::Reply(self.refusal()) };
-        if !self.cache.has(self.cache.digest(given.user, given.password)) {
-            return Flow::Wait;
+        if self.cache.has(self.cache.digest(given.user, given.password)) {
+            self.identify(cx, given.user);
+            return Flow::Continue;
         }
-        self.identify(cx, given.user);
-        Flow::Continue
+        match self.failures.as_ref().map_or(Ok(()), |failures| failures.check(cx.client_addr())) {
+            Ok(()) => Flow::Wait,
+            Err(seconds) => Flow::Reply(too_many(seconds)),
+        }
     }
 
     fn wait<'f>(&'f self, cx: &'f mut RequestContext<'_>) -> BoxFuture<'f, Verdict> {
@@ -128,15 +154,14 @@ impl Plugin for BasicAuth {
             let Some(given) = credentials::read(cx.headers(), &mut buffer) else {
                 return Verdict::Reply(self.refusal());
             };
-            match self.blocking.run(self.check(&given)).await {
-                Ok(true) => {
+            match self.blocking.run(cx, self.check(&given, cx.client_addr())).await {
+                Ok(Checked::Right) => {
                     self.identify(cx, given.user);
                     Verdict::Continue
                 }
-                Ok(false) => Verdict::Reply(self.refusal()),
-                Err(_) => Verdict::Reply(
-                    Reply::new(StatusCode::SERVICE_UNAVAILABLE).header(RETRY_AFTER, HeaderValue::from_static("1")),
-                ),
+                Ok(Checked::Wrong) => Verdict::Reply(self.refusal()),
+                Ok(Checked::TooMany(seconds)) => Verdict::Reply(too_many(seconds)),
+                Err(error) => Verdict::Reply(unchecked(error)),
             }
         })
     }
@@ -154,26 +179,62 @@ impl BasicAuth {
     }
 
     /// The work of finding out whether a password is right.
-    fn check(&self, given: &Credentials<'_>) -> impl FnOnce() -> bool + Send + 'static {
+    fn check(&self, given: &Credentials<'_>, client: IpAddr) -> impl FnOnce() -> Checked + Send + use<> {
         let (cache, digest) = (Arc::clone(&self.cache), self.cache.digest(given.user, given.password));
-        let known = self.users.get(given.user);
+        let (known, failures) = (self.users.get(given.user).and_then(Option::as_ref), self.failures.clone());
         let (hash, is_known) = (known.unwrap_or(&self.stranger).clone(), known.is_some());
         let password: Box<str> = given.password.into();
         move || {
             // A browser asks many times at once, and the first one has found it out meanwhile.
             if cache.has(digest) {
-                return true;
+                return Checked::Right;
             }
-            let is_right = hash.verifies(&password) && is_known;
-            if is_right {
+            // Others of the same client may have been wrong while this one waited.
+            if let Some(Err(seconds)) = failures.as_ref().map(|failures| failures.check(client)) {
+                return Checked::TooMany(seconds);
+            }
+            if hash.verifies(&password) && is_known {
                 cache.put(digest);
+                return Checked::Right;
             }
-            is_right
+            if let Some(failures) = failures {
+                failures.count(client);
+            }
+            Checked::Wrong
         }
     }
 
     fn identify(&self, cx: &mut RequestContext<'_>, user: &str) {
         cx.shared().identity = Some(Identity { name: user.into(), source: self.name.clone() });
+    }
+}
+
+// === private functions ===
+
+fn read_users(config: &Config, cx: &BuildContext<'_>) -> Result<Users, BuildError> {
+    let max = config.max_hash_cost.check()?;
+    let read = match (config.form, &config.users) {
+        (Form::List, source) => users::read_list(cx.contents(source, "auth")?, max)?,
+        (Form::Map, Source::Secret(secret)) => users::read_map(cx.secret(secret)?, max)?,
+        (Form::Map, Source::File(_)) => return Err(BuildError::invalid("form", "a file has lines: `list`")),
+    };
+    if let Some(finding) = read.finding() {
+        cx.warn("users", finding);
+    }
+    Ok(read.users)
+}
+
+fn too_many(seconds: u64) -> Reply {
+    let reply = Reply::new(StatusCode::TOO_MANY_REQUESTS).because(Cause::Failures);
+    reply.header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+}
+
+/// Fails closed.
+fn unchecked(error: NotDone) -> Reply {
+    let reply = Reply::new(StatusCode::SERVICE_UNAVAILABLE).header(RETRY_AFTER, HeaderValue::from_static("1"));
+    match error {
+        NotDone::Refused => reply.because(Cause::Overload),
+        NotDone::Lost => reply,
     }
 }
 

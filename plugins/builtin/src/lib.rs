@@ -3,6 +3,7 @@
 //! They see only the plugin API, which proves that it is enough.
 
 pub mod basic_auth;
+mod gcra;
 pub mod headers;
 pub mod rate_limit;
 

@@ -1,19 +1,18 @@
-//! Limits how many requests a key may make, by GCRA, in memory of fixed size and without a lock.
+//! Limits how many requests a key may make.
 //!
-//! A slot is one atomic word: 18 bits of the key's hash and 46 bits of its theoretical arrival time in microseconds.
-//! Eight slots are a set; a new key takes the slot whose time is oldest, so under more keys than slots the least
-//! busy are forgotten. Two keys of one set with equal bits share a limit: about 1 of 30,000 new keys in a full set.
+//! A limit by address, route or header stands before authentication, so that it limits guesses too; one by identity
+//! stands after it. See [`crate::gcra`] for how it counts.
 
-use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::time::Instant;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tidegate_plugin::{BuildContext, BuildError, Define, Flow, Hooks, Plugin, Reply, RequestContext, Stage};
+use tidegate_plugin::{BuildContext, BuildError, Define, Flow, Hooks, Plugin, Reply, RequestContext, Stage, network};
+
+use crate::gcra::{Gcra, Limit, Rate, micros};
 
 /// How much is allowed, and to whom.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -25,9 +24,15 @@ pub struct Config {
     /// Requests that may come at once, at least 1.
     #[serde(default = "one")]
     pub burst: u32,
-    /// Who is counted: `clientIp`, `identity`, `route` or `header: NAME`. Without the header or an identity: the client's address.
+    /// Who is counted: `clientIp`, `identity`, `route` or `header: NAME`. Without the header or an identity: the client's
+    /// address. By `identity` it stands after authentication, else before it. Whoever sends a request chooses the value
+    /// of a header, and another value has another limit: count by it only what somebody in front of tidegate sets.
     #[serde(default)]
     pub key: Key,
+    /// Whether routes of different namespaces that name this instance count apart: `namespace` (the default) or
+    /// `instance`, all together.
+    #[serde(default)]
+    pub scope: Scope,
     /// Keys remembered at once, 8 bytes each; rounded up to a power of two.
     #[serde(default = "max_keys")]
     pub max_keys: u32,
@@ -48,14 +53,24 @@ pub enum Key {
     Header(String),
 }
 
+/// Who shares a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// The routes of one namespace; those of the conf are one too.
+    #[default]
+    Namespace,
+    /// All routes that name the instance.
+    Instance,
+}
+
 /// The plugin.
 #[derive(Debug)]
 pub struct RateLimit {
     by: By,
-    interval_us: u64,
-    tolerance_us: u64,
+    scope: Scope,
     policy: HeaderValue,
-    slots: Box<[[AtomicU64; 8]]>,
+    table: Gcra,
     hasher: RandomState,
     start: Instant,
 }
@@ -68,39 +83,35 @@ enum By {
     Header(HeaderName),
 }
 
-const TIME_BITS: u32 = 46;
-const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
-
 impl Define for RateLimit {
     const NAME: &'static str = "rate-limit";
     const STAGE: Stage = Stage::Limit;
     type Config = Config;
 
     fn build(config: Config, _: &BuildContext<'_>) -> Result<Self, BuildError> {
-        let (count, seconds) = rate(&config.rate).ok_or_else(|| {
+        let rate = Rate::parse(&config.rate).ok_or_else(|| {
             BuildError::invalid("rate", format!("`{}` is not a rate from 1/h to 1000000/s (try `100/s`)", config.rate))
         })?;
-        if !(1..=1_000_000).contains(&config.burst) {
-            return Err(BuildError::invalid("burst", "must be from 1 to 1000000"));
-        }
+        let limit = Limit::new(rate, config.burst).map_err(|why| BuildError::invalid("burst", why))?;
         if !(8..=1 << 24).contains(&config.max_keys) {
             return Err(BuildError::invalid("maxKeys", "must be from 8 to 16777216"));
         }
-        let interval_us = (seconds * 1_000_000).div_ceil(count);
-        if interval_us * u64::from(config.burst) > 1 << (TIME_BITS - 2) {
-            return Err(BuildError::invalid("burst", "takes more than 200 days to refill at this rate"));
-        }
-        let sets = config.max_keys.next_power_of_two() / 8;
-        let policy = format!("\"default\";q={count};w={seconds}");
+        let policy = format!("\"default\";q={};w={}", rate.count, rate.seconds);
         Ok(Self {
             by: by(config.key)?,
-            interval_us,
-            tolerance_us: interval_us * u64::from(config.burst - 1),
+            scope: config.scope,
             policy: HeaderValue::try_from(policy).map_err(|error| BuildError::invalid("rate", error))?,
-            slots: (0..sets).map(|_| Default::default()).collect(),
+            table: Gcra::new(limit, config.max_keys),
             hasher: RandomState::new(),
             start: Instant::now(),
         })
+    }
+
+    fn stage(&self) -> Stage {
+        match self.by {
+            By::Identity => Stage::Limit,
+            By::ClientIp | By::Route | By::Header(_) => Stage::Access,
+        }
     }
 }
 
@@ -110,8 +121,7 @@ impl Plugin for RateLimit {
     }
 
     fn on_request(&self, cx: &mut RequestContext<'_>) -> Flow {
-        let now = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(TIME_MASK);
-        match self.admit(self.hash(cx), now) {
+        match self.table.admit(self.hash(cx), micros(self.start.elapsed())) {
             Ok(()) => Flow::Continue,
             Err(wait_us) => Flow::Reply(self.refuse(wait_us)),
         }
@@ -122,39 +132,17 @@ impl Plugin for RateLimit {
 
 impl RateLimit {
     fn hash(&self, cx: &RequestContext<'_>) -> u64 {
-        let found = match &self.by {
-            By::ClientIp => None,
-            By::Identity => cx.identity().map(|identity| self.hasher.hash_one(&*identity.name)),
-            By::Route => Some(self.hasher.hash_one(&*cx.route().name)),
-            By::Header(name) => cx.headers().get(name).map(|value| self.hasher.hash_one(value.as_bytes())),
-        };
-        found.unwrap_or_else(|| match cx.client_addr() {
-            IpAddr::V4(address) => self.hasher.hash_one(address),
-            IpAddr::V6(address) => self.hasher.hash_one(address.to_bits() >> 64),
-        })
-    }
-
-    /// Counts one request; an error is the time in microseconds until one would pass.
-    fn admit(&self, hash: u64, now: u64) -> Result<(), u64> {
-        let tag = hash >> TIME_BITS;
-        let index = usize::try_from(hash & TIME_MASK).unwrap_or(0) & (self.slots.len() - 1);
-        let Some(set) = self.slots.get(index) else { return Err(self.interval_us) };
-        loop {
-            let words = set.iter().map(|slot| (slot, slot.load(Ordering::Relaxed)));
-            let own = words.clone().find(|(_, word)| *word != 0 && word >> TIME_BITS == tag);
-            let Some((slot, word)) = own.or_else(|| words.min_by_key(|(_, word)| word & TIME_MASK)) else {
-                return Err(self.interval_us);
-            };
-            let arrival = if own.is_some() { (word & TIME_MASK).max(now) } else { now };
-            let over = (arrival - now).saturating_sub(self.tolerance_us);
-            if over > 0 {
-                return Err(over);
-            }
-            let next = tag << TIME_BITS | (arrival + self.interval_us).min(TIME_MASK);
-            if slot.compare_exchange_weak(word, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                return Ok(());
-            }
+        let mut hasher = self.hasher.build_hasher();
+        if self.scope == Scope::Namespace {
+            cx.route().namespace.hash(&mut hasher);
         }
+        match (&self.by, cx.identity()) {
+            (By::Identity, Some(identity)) => identity.name.hash(&mut hasher),
+            (By::Route, _) => cx.route().name.hash(&mut hasher),
+            (By::Header(name), _) if let Some(value) = cx.headers().get(name) => value.as_bytes().hash(&mut hasher),
+            _ => network(cx.client_addr()).hash(&mut hasher),
+        }
+        hasher.finish()
     }
 
     /// 429 with the fields of draft-ietf-httpapi-ratelimit-headers-10.
@@ -191,19 +179,6 @@ fn by(key: Key) -> Result<By, BuildError> {
     })
 }
 
-/// Requests and the seconds that they are spread over.
-fn rate(text: &str) -> Option<(u64, u64)> {
-    let (count, unit) = text.split_once('/')?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return None,
-    };
-    let count = count.parse().ok().filter(|count| (1..=1_000_000 * seconds).contains(count))?;
-    Some((count, seconds))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,17 +188,6 @@ mod tests {
     fn build(config: serde_json::Value) -> Result<RateLimit, BuildError> {
         let cx = BuildContext::new("limit", "", std::path::Path::new("."));
         RateLimit::build(serde_json::from_value(config).unwrap(), &cx)
-    }
-
-    #[test]
-    fn a_burst_passes_then_one_an_interval() {
-        let limit = build(json!({"rate": "10/s", "burst": 3})).unwrap();
-        let passed = (0..5).filter(|_| limit.admit(7, 1_000).is_ok()).count();
-        assert_eq!(passed, 3);
-        assert_eq!(limit.admit(7, 1_000), Err(100_000));
-        assert_eq!(limit.admit(7, 101_000), Ok(()));
-        assert!(limit.admit(7, 101_000).is_err());
-        assert_eq!(limit.admit(8, 101_000), Ok(()), "another key of the same set has its own limit or slot");
     }
 
     #[test]
@@ -246,10 +210,39 @@ mod tests {
     }
 
     #[test]
-    fn a_million_keys_stay_within_the_memory_that_was_asked_for() {
-        let limit = build(json!({"rate": "1/m", "maxKeys": 100})).unwrap();
-        (0..1_000_000u32).for_each(|key| _ = limit.admit(limit.hasher.hash_one(key), 1));
-        assert_eq!(limit.slots.len() * 8, 128);
+    fn namespaces_count_apart_unless_told_otherwise() {
+        for key in [json!("clientIp"), json!({"header": "X-Key"}), json!("identity")] {
+            for (scope, other) in [(None, true), (Some("namespace"), true), (Some("instance"), false)] {
+                let mut config = json!({"rate": "1/h", "key": key});
+                config.as_object_mut().unwrap().extend(scope.map(|scope| ("scope".to_owned(), scope.into())));
+                let limit = build(config).unwrap();
+                let passes = |namespace: &str| {
+                    let mut request = Request::get("/").namespace(namespace).header("x-key", "k").identity("ann");
+                    matches!(request.run(&limit), Outcome::Continue)
+                };
+                assert!(passes("a") && !passes("a"), "{key} {scope:?}");
+                assert_eq!(passes("b"), other, "{key} {scope:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_ipv6_client_is_its_network() {
+        let limit = build(json!({"rate": "1/h"})).unwrap();
+        let passes = |client| matches!(Request::get("/").from(client).run(&limit), Outcome::Continue);
+        assert!(passes("2001:db8::1") && !passes("2001:db8::2") && passes("2001:db8:0:1::1"));
+    }
+
+    #[test]
+    fn what_counts_by_identity_alone_stands_after_authentication() {
+        for (key, stage) in [
+            (json!("clientIp"), Stage::Access),
+            (json!("route"), Stage::Access),
+            (json!({"header": "X-Key"}), Stage::Access),
+            (json!("identity"), Stage::Limit),
+        ] {
+            assert_eq!(build(json!({"rate": "1/h", "key": key})).unwrap().stage(), stage, "{key}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 use tidegate_plugin::{Hooks, Plugin, Stage};
 
+use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::telemetry::metrics::PluginTimes;
 
@@ -39,6 +40,8 @@ pub struct Instance {
     pub config: serde_json::Value,
     /// Where it is defined.
     pub origin: Origin,
+    /// What is wrong with its configuration although it could be built.
+    pub findings: Box<[Diagnostic]>,
     /// How long its hooks take.
     pub times: PluginTimes,
     replies: AtomicU64,
@@ -116,6 +119,7 @@ impl Instance {
             plugin,
             config: serde_json::Value::Null,
             origin: Origin::default(),
+            findings: Box::default(),
             times: PluginTimes::default(),
             replies: AtomicU64::new(0),
             would_refuse: AtomicU64::new(0),
@@ -130,6 +134,13 @@ impl Instance {
         self.kind = kind.clone();
         self.config = config;
         self.origin = origin.clone();
+        self
+    }
+
+    /// Adds what is wrong with its configuration.
+    #[must_use]
+    pub fn with_findings(mut self, findings: Box<[Diagnostic]>) -> Self {
+        self.findings = findings;
         self
     }
 

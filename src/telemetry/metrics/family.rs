@@ -33,6 +33,7 @@ enum Kind {
 }
 
 const SERVICE: &[&str] = &["namespace", "ingress", "service"];
+const PLUGIN: &[&str] = &["plugin"];
 
 pub(super) static REQUESTS: Family = Family {
     name: "tidegate_requests_total",
@@ -151,13 +152,36 @@ pub static PLUGIN_WORK_QUEUE: Family = Family {
     name: "tidegate_plugin_work_queue_length",
     help: "Work of plugins beside the serving threads, password hashes for instance, that waits or is being done.",
     kind: Kind::Gauge,
-    labels: &[],
+    labels: PLUGIN,
 };
 /// Work of plugins that was refused.
-pub static PLUGIN_WORK_REFUSED: Family = Family::total(
-    "tidegate_plugin_work_refused_total",
-    "Work of plugins that was refused because the queue was full; their requests got 503.",
-);
+pub static PLUGIN_WORK_REFUSED: Family = Family {
+    name: "tidegate_plugin_work_refused_total",
+    help: "Work of plugins that was refused because it would have waited too long; their requests got 503.",
+    kind: Kind::Counter,
+    labels: PLUGIN,
+};
+/// Work of plugins that has ended.
+pub static PLUGIN_WORK: Family = Family {
+    name: "tidegate_plugin_work_total",
+    help: "Work of plugins that was done, or left because its client was gone, by instance and result.",
+    kind: Kind::Counter,
+    labels: &["plugin", "result"],
+};
+/// How long work of plugins waited.
+pub static PLUGIN_WORK_WAIT: Family = Family {
+    name: "tidegate_plugin_work_wait_seconds_total",
+    help: "Time that work of plugins waited for its turn, in seconds.",
+    kind: Kind::Counter,
+    labels: PLUGIN,
+};
+/// How long work of plugins took.
+pub static PLUGIN_WORK_TIME: Family = Family {
+    name: "tidegate_plugin_work_seconds_total",
+    help: "Time that work of plugins took, in seconds.",
+    kind: Kind::Counter,
+    labels: PLUGIN,
+};
 /// Whether a source can be reached.
 pub static SOURCE_UP: Family = Family {
     name: "tidegate_source_up",
@@ -280,6 +304,9 @@ pub(super) static OBSERVED: &[&Family] = &[
     &PLUGIN_EVENTS,
     &PLUGIN_WORK_QUEUE,
     &PLUGIN_WORK_REFUSED,
+    &PLUGIN_WORK,
+    &PLUGIN_WORK_WAIT,
+    &PLUGIN_WORK_TIME,
     &SOURCE_UP,
     &SOURCE_CONTACT,
     &LEADER,

@@ -47,7 +47,7 @@ pub(super) const AUTH_SECRET: Annotation = Annotation {
     name: "auth-secret",
     aliases: &[],
     grammar: "the name of a Secret, with or without `namespace/`",
-    doc: "Secret with the users for `auth-type`, of the Ingress's own namespace or of one that grants it (`grants` in the conf): key `auth` with lines `user:hash` as `htpasswd` writes them, see `auth-secret-type`. One that is missing or cannot be used closes the routes (503).",
+    doc: "Secret with the users for `auth-type`, of the Ingress's own namespace or of one that grants it (`grants` in the conf): key `auth` with lines `user:hash` as `htpasswd` writes them, see `auth-secret-type`. One that is missing or cannot be used closes the routes (503). A user whose hash is dearer than `defaults.maxHashCost` in the conf cannot come in.",
     support: Support::Both,
     on_service: false,
     read: |value, reading| {

@@ -1,14 +1,17 @@
 //! Hashes of passwords, as `htpasswd` and `mkpasswd` write them.
 //!
 //! bcrypt (`$2y$`, `$2b$`, `$2a$`), SHA-crypt (`$5$`, `$6$`), the MD5 of Apache (`$apr1$`) and of crypt(3) (`$1$`), and
-//! SHA-1 without and with salt (`{SHA}`, `{SSHA}`). The costs that a hash may ask for are capped: verifying one is work that anybody can order.
+//! SHA-1 without and with salt (`{SHA}`, `{SSHA}`). The costs that a hash may ask for are capped, see [`HashCost`].
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use md5::{Digest, Md5};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use sha_crypt::{PasswordVerifier, ShaCrypt};
 use sha1::Sha1;
 use subtle::ConstantTimeEq;
+use tidegate_plugin::BuildError;
 
 /// A hash that can be verified.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,11 +22,39 @@ pub(super) enum Hash {
     Sha1 { digest: [u8; 20], salt: Box<[u8]> },
 }
 
-/// Twice the work for each one more; 15 takes about two seconds.
-const MAX_BCRYPT_COST: u32 = 15;
-/// 200 times the usual number.
-const MAX_ROUNDS: u32 = 1_000_000;
-const DEFAULT_ROUNDS: u64 = 5_000;
+/// The dearest hashes that are verified: verifying one is work that anybody can order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HashCost {
+    /// Cost of bcrypt, 4 to 15; one more is twice the work, and 15 takes two seconds or more. Default 12.
+    pub bcrypt: u32,
+    /// Rounds of SHA-crypt, 1000 to 1000000; a million takes seconds. Default 100000.
+    pub rounds: u32,
+}
+
+const DEFAULT_ROUNDS: u32 = 5_000;
+
+// === impl HashCost ===
+
+impl Default for HashCost {
+    fn default() -> Self {
+        Self { bcrypt: 12, rounds: 100_000 }
+    }
+}
+
+impl HashCost {
+    pub(super) fn check(self) -> Result<Self, BuildError> {
+        if !(4..=15).contains(&self.bcrypt) {
+            return Err(BuildError::invalid("maxHashCost.bcrypt", "must be from 4 to 15"));
+        }
+        if !(1000..=1_000_000).contains(&self.rounds) {
+            return Err(BuildError::invalid("maxHashCost.rounds", "must be from 1000 to 1000000"));
+        }
+        Ok(self)
+    }
+}
+
+// === impl Hash ===
 
 impl Hash {
     /// Reads a hash; the error says what is wrong with it, never what it is.
@@ -72,12 +103,18 @@ impl Hash {
     pub(super) fn cost(&self) -> u64 {
         match self {
             Self::Bcrypt(hash) => 50 << bcrypt_cost(hash).unwrap_or(0),
-            Self::ShaCrypt(hash) => {
-                let rounds = hash.split('$').find_map(|part| part.strip_prefix("rounds=")?.parse().ok());
-                rounds.unwrap_or(DEFAULT_ROUNDS)
-            }
+            Self::ShaCrypt(hash) => u64::from(rounds(hash)),
             Self::Md5 { .. } => 300,
             Self::Sha1 { .. } => 1,
+        }
+    }
+
+    /// Whether it asks for no more than that.
+    pub(super) fn is_within(&self, max: HashCost) -> bool {
+        match self {
+            Self::Bcrypt(hash) => bcrypt_cost(hash).is_some_and(|cost| cost <= max.bcrypt),
+            Self::ShaCrypt(hash) => rounds(hash) <= max.rounds,
+            Self::Md5 { .. } | Self::Sha1 { .. } => true,
         }
     }
 
@@ -93,6 +130,11 @@ fn sha1(text: &str) -> Option<([u8; 20], Box<[u8]>)> {
     Some((digest.try_into().ok()?, salt.into()))
 }
 
+fn rounds(text: &str) -> u32 {
+    let rounds = text.split('$').find_map(|part| part.strip_prefix("rounds=")?.parse().ok());
+    rounds.unwrap_or(DEFAULT_ROUNDS)
+}
+
 fn bcrypt_cost(text: &str) -> Option<u32> {
     text.get(4..6)?.parse().ok()
 }
@@ -104,8 +146,8 @@ fn is_crypt64(text: &str) -> bool {
 fn bcrypt(text: &str) -> Result<Hash, &'static str> {
     match bcrypt_cost(text) {
         _ if text.len() != 60 || text.parse::<bcrypt::HashParts>().is_err() => Err("is no bcrypt hash"),
-        Some(4..=MAX_BCRYPT_COST) => Ok(Hash::Bcrypt(text.into())),
-        _ => Err("asks for a bcrypt cost below 4 or above 15"),
+        Some(4..=31) => Ok(Hash::Bcrypt(text.into())),
+        _ => Err("asks for a bcrypt cost below 4 or above 31"),
     }
 }
 
@@ -113,8 +155,8 @@ fn sha_crypt(text: &str) -> Result<Hash, &'static str> {
     let mut parts = text.split('$').skip(2).peekable();
     if let Some(rounds) = parts.next_if(|part| part.starts_with("rounds=")) {
         let rounds = rounds.strip_prefix("rounds=").and_then(|rounds| rounds.parse::<u32>().ok());
-        if !rounds.is_some_and(|rounds| (1000..=MAX_ROUNDS).contains(&rounds)) {
-            return Err("asks for fewer than 1000 or more than 1000000 rounds");
+        if !rounds.is_some_and(|rounds| (1000..=999_999_999).contains(&rounds)) {
+            return Err("asks for fewer than 1000 or more than 999999999 rounds");
         }
     }
     let length = if text.starts_with("$5$") { 43 } else { 86 };
@@ -217,7 +259,29 @@ mod tests {
     }
 
     #[test]
-    fn what_costs_too_much_or_is_no_hash_is_refused() {
+    fn what_costs_more_than_it_may_is_known() {
+        let bcrypt = |cost: u32| format!("$2y${cost:02}$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC");
+        let sha = |rounds: u32| format!("$5$rounds={rounds}$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5");
+        let is_within =
+            |hash: &str, max| Hash::parse(hash).unwrap_or_else(|why| panic!("{hash}: {why}")).is_within(max);
+        let (usual, more) = (HashCost::default(), HashCost { bcrypt: 14, rounds: 500_000 });
+        for (hash, by_default, raised) in [
+            (bcrypt(12), true, true),
+            (bcrypt(13), false, true),
+            (bcrypt(15), false, false),
+            (bcrypt(31), false, false),
+            (sha(100_000), true, true),
+            (sha(100_001), false, true),
+            (sha(999_999_999), false, false),
+            (KNOWN[0].1.to_owned(), true, true),
+            (KNOWN[2].1.to_owned(), true, true),
+        ] {
+            assert_eq!((is_within(&hash, usual), is_within(&hash, more)), (by_default, raised), "{hash}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_hash_is_refused() {
         for hash in [
             "topsecret",
             "{SHA}short",
@@ -228,8 +292,8 @@ mod tests {
             "$5$salt string$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5",
             "$5$rounds=999$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5",
             "$apr1$salt",
-            "$2y$31$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC",
-            "$6$rounds=999999999$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjlO/O817G3uBnIFNjnQJuesI68OTLiBFdcbYEdFCoEOfaS35inz1",
+            "$2y$32$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC",
+            "$6$rounds=1000000000$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjlO/O817G3uBnIFNjnQJuesI68OTLiBFdcbYEdFCoEOfaS35inz1",
             "$5$saltstring$short",
         ] {
             let why = Hash::parse(hash).err().unwrap_or_default();
