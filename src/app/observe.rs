@@ -30,13 +30,16 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
             let labels: &[&str] = &[upstream.id()];
             emit(Sample { family: &family::UPSTREAM_ENDPOINTS, labels, value: counts.total as f64 });
             emit(Sample { family: &family::UPSTREAM_HEALTHY, labels, value: counts.healthy as f64 });
+            emit(Sample { family: &family::UPSTREAM_REQUESTS, labels, value: upstream.under_way() as f64 });
         }
         let stats = table.stats();
         for (family, count) in [
             (&family::PROBES, &stats.probes_total),
             (&family::PROBE_FAILURES, &stats.probe_failures_total),
+            (&family::LATE_PROBES, &stats.late_probes_total),
             (&family::RESOLUTIONS, &stats.resolutions_total),
             (&family::RESOLUTION_FAILURES, &stats.resolution_failures_total),
+            (&family::LATE_RESOLUTIONS, &stats.late_resolutions_total),
             (&family::PANIC_PICKS, &stats.panic_picks_total),
         ] {
             emit(Sample { family, labels: &[], value: count.load(Ordering::Relaxed) as f64 });
@@ -47,6 +50,18 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
             (&family::ENDPOINT_WAITS, &["vain"], &stats.vain_waits_total),
         ] {
             emit(Sample { family, labels, value: count.load(Ordering::Relaxed) as f64 });
+        }
+    }));
+    let (capacity, snapshot) = (shared.table.capacity().clone(), shared.snapshot.clone());
+    shared.metrics().observe(Box::new(move |emit| {
+        let limits = snapshot.load().edge.capacity();
+        for (resource, it) in [
+            ("descriptors", capacity.descriptors()),
+            ("connections", capacity.connections(limits)),
+            ("requests", capacity.requests(limits)),
+        ] {
+            emit(Sample { family: &family::CAPACITY_USED, labels: &[resource], value: it.taken as f64 });
+            emit(Sample { family: &family::CAPACITY, labels: &[resource], value: it.limit as f64 });
         }
     }));
     let plugins_of = shared.snapshot.clone();

@@ -172,8 +172,15 @@ pub struct LimitsSpec {
     pub send_timeout: Option<Duration>,
     /// Requests on one HTTP/1 connection. Default unlimited.
     pub keep_alive_requests: Option<u32>,
-    /// Client connections open at once. Default 100000.
+    /// Client connections open at once, and never more than half of the descriptors that the process may open allow.
+    /// Default 100000.
     pub connections: Option<usize>,
+    /// Requests under way at upstreams at once, all upstreams together; more: 503. Default 100000.
+    pub requests: Option<usize>,
+    /// Percent of what is free of descriptors, `connections` and `requests` that no upstream gets, so that one whose
+    /// requests pile up leaves something to the others; over it: 503 (`over_share`). The upstreams of a namespace
+    /// leave half of it to those of others. 0 to 90; 0: one may take all. Default 25.
+    pub reserve: Option<usize>,
     /// Streams at once on an HTTP/2 connection. Default 100.
     pub h2_streams: Option<u32>,
 }
@@ -342,9 +349,9 @@ pub struct UpstreamTlsSpec {
 pub struct HealthCheckSpec {
     /// A GET; without it a TCP connection is tried.
     pub http: Option<HttpProbeSpec>,
-    /// Time between two probes of an endpoint. Default 10s.
+    /// Time between two probes of an endpoint; at least 100ms. Default 10s.
     pub interval: Option<Duration>,
-    /// How long one probe may take. Default 1s.
+    /// How long one probe may take; at most the interval, and 30s. Default 1s.
     pub timeout: Option<Duration>,
     /// Successes in a row that make it healthy. Default 1.
     pub healthy_threshold: Option<u32>,
