@@ -172,14 +172,14 @@ pub struct LimitsSpec {
     pub send_timeout: Option<Duration>,
     /// Requests on one HTTP/1 connection. Default unlimited.
     pub keep_alive_requests: Option<u32>,
-    /// Client connections open at once, and never more than half of the descriptors that the process may open allow.
-    /// Default 100000.
+    /// Client connections open at once; never more than half of the descriptors that traffic may have, which are seven
+    /// eighths of the process's limit. Default 100000.
     pub connections: Option<usize>,
     /// Requests under way at upstreams at once, all upstreams together; more: 503. Default 100000.
     pub requests: Option<usize>,
-    /// Percent of what is free of descriptors, `connections` and `requests` that no upstream gets, so that one whose
-    /// requests pile up leaves something to the others; over it: 503 (`over_share`). The upstreams of a namespace
-    /// leave half of it to those of others. 0 to 90; 0: one may take all. Default 25.
+    /// Percent of the descriptors, `connections` and `requests` that the others leave free which an upstream does not
+    /// get, so that one whose requests pile up leaves something to them; over it: 503 (`over_share`). The upstreams of
+    /// one namespace together leave half of it. 0 to 90; 0: one may take all. Default 25.
     pub reserve: Option<usize>,
     /// Streams at once on an HTTP/2 connection. Default 100.
     pub h2_streams: Option<u32>,

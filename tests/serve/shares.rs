@@ -110,7 +110,7 @@ async fn what_waits_for_a_next_request_is_given_back_under_strain() {
     );
     let proxy = Proxy::start(&conf, &[]).await;
     let mut kept = Connection::open(proxy.http()).await;
-    assert_eq!(kept.get("u.test", "/").await.unwrap().header("connection"), None);
+    assert_eq!(kept.get("u.test", "/").await.unwrap().header("connection"), Some("keep-alive"));
     let mut waiting = Vec::new();
     for count in 1..=3 {
         let mut connection = Connection::open(proxy.http()).await;
