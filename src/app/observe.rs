@@ -23,6 +23,33 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
     shared
         .metrics()
         .observe(Box::new(move |emit| front.snapshot().iter().for_each(|counts| connections(counts, emit))));
+    endpoints(shared);
+    capacity(shared);
+    let plugins_of = shared.snapshot.clone();
+    shared.metrics().observe(Box::new(move |emit| plugins(&plugins_of.load(), emit)));
+    let times_of = shared.snapshot.clone();
+    shared.metrics().observe_plugins(Box::new(move |tell| {
+        instances(&times_of.load()).for_each(|instance| tell(&instance.name, &instance.times));
+    }));
+    let snapshot = shared.snapshot.clone();
+    shared.metrics().observe(Box::new(move |emit| {
+        let snapshot = snapshot.load();
+        let certificates = &snapshot.certificates;
+        let mut seen = std::collections::BTreeSet::new();
+        for served in certificates.hosts.iter().map(|(_, served)| served).chain([&certificates.default]) {
+            if seen.insert(served.name.clone()) {
+                emit(Sample {
+                    family: &family::CERTIFICATE_EXPIRY,
+                    labels: &[&served.name],
+                    value: served.not_after as f64,
+                });
+            }
+        }
+    }));
+}
+
+/// Endpoints, and what is done about them beside requests.
+fn endpoints(shared: &Shared) {
     let table = shared.table.clone();
     shared.metrics().observe(Box::new(move |emit| {
         for upstream in table.iter() {
@@ -52,6 +79,10 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
             emit(Sample { family, labels, value: count.load(Ordering::Relaxed) as f64 });
         }
     }));
+}
+
+/// What traffic holds of what all requests need.
+fn capacity(shared: &Shared) {
     let (capacity, snapshot) = (shared.table.capacity().clone(), shared.snapshot.clone());
     shared.metrics().observe(Box::new(move |emit| {
         let limits = snapshot.load().edge.capacity();
@@ -62,27 +93,6 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
         ] {
             emit(Sample { family: &family::CAPACITY_USED, labels: &[resource], value: it.taken as f64 });
             emit(Sample { family: &family::CAPACITY, labels: &[resource], value: it.limit as f64 });
-        }
-    }));
-    let plugins_of = shared.snapshot.clone();
-    shared.metrics().observe(Box::new(move |emit| plugins(&plugins_of.load(), emit)));
-    let times_of = shared.snapshot.clone();
-    shared.metrics().observe_plugins(Box::new(move |tell| {
-        instances(&times_of.load()).for_each(|instance| tell(&instance.name, &instance.times));
-    }));
-    let snapshot = shared.snapshot.clone();
-    shared.metrics().observe(Box::new(move |emit| {
-        let snapshot = snapshot.load();
-        let certificates = &snapshot.certificates;
-        let mut seen = std::collections::BTreeSet::new();
-        for served in certificates.hosts.iter().map(|(_, served)| served).chain([&certificates.default]) {
-            if seen.insert(served.name.clone()) {
-                emit(Sample {
-                    family: &family::CERTIFICATE_EXPIRY,
-                    labels: &[&served.name],
-                    value: served.not_after as f64,
-                });
-            }
         }
     }));
 }

@@ -129,9 +129,9 @@ proptest! {
                     let group: usize = turn.group.parse().unwrap();
                     prop_assert!(able[group]);
                     prop_assert_eq!((turn.due, turn.work), reference.take(group));
-                    for other in 0..5 {
-                        reference.passed[other] = if able[other] && other != group { reference.passed[other] + 1 } else { 0 };
-                        prop_assert!(reference.passed[other] <= 4, "group {} was passed over", other);
+                    for (other, passed) in reference.passed.iter_mut().enumerate() {
+                        *passed = if able[other] && other != group { *passed + 1 } else { 0 };
+                        prop_assert!(*passed <= 4, "group {} was passed over", other);
                     }
                 }
             }
