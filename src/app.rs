@@ -25,6 +25,7 @@ use anyhow::Context;
 use tidegate_plugin::{Define, Definition};
 use tokio::sync::{mpsc, watch};
 
+use crate::capacity::Capacity;
 use crate::compile::{Compiler, CompilerParts};
 use crate::diagnostic::Diagnostic;
 use crate::endpoint::{self, Table};
@@ -147,7 +148,7 @@ pub(crate) fn settings(conf: Option<&Path>) -> Result<Settings, Vec<Diagnostic>>
 fn parts(builder: &Builder, settings: &Settings) -> anyhow::Result<(Compiler, Arc<Shared>)> {
     install_crypto();
     let metrics = Arc::new(Metrics::new()?);
-    let table = Arc::new(Table::default());
+    let table = Arc::new(Table::new(Arc::new(Capacity::new(max_descriptors()))));
     let route_metrics = metrics.clone();
     let compiler = Compiler::new(CompilerParts {
         table: table.clone(),
@@ -168,8 +169,10 @@ fn parts(builder: &Builder, settings: &Settings) -> anyhow::Result<(Compiler, Ar
 fn listen(settings: &Settings, shared: &Shared, live: &live::Live) -> anyhow::Result<Arc<Listeners<Engine>>> {
     let threads = settings.process.worker_threads();
     let proxy = Proxy::new(shared.snapshot.clone(), shared.telemetry.clone());
-    let app = Arc::new(Engine::new(proxy, threads));
-    let listeners = Arc::new(Listeners::new(app, shared.snapshot.clone(), 1, shared.telemetry.clone()));
+    let capacity = shared.table.capacity();
+    let app = Arc::new(Engine::new(proxy, threads, capacity.idle_connections()));
+    let listeners = Listeners::new(app, shared.snapshot.clone(), 1, shared.telemetry.clone());
+    let listeners = Arc::new(listeners.with_capacity(Arc::clone(capacity)));
     for spec in &settings.process.listeners {
         listeners.start(&live.listener(spec))?;
     }
@@ -180,6 +183,20 @@ fn listen(settings: &Settings, shared: &Shared, live: &live::Live) -> anyhow::Re
 fn install_crypto() {
     // A second install fails; then the first one, the same, stands.
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Descriptors that the process may open, after it has raised its limit as far as it may: the low one that it begins
+/// with is there for programs that use select(2).
+fn max_descriptors() -> usize {
+    let limit = rlimit::increase_nofile_limit(u64::MAX).or_else(|_| Ok(rlimit::Resource::NOFILE.get()?.0));
+    match limit {
+        Ok(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
+        Err(error) => {
+            let error: std::io::Error = error;
+            tracing::warn!(%error, "limit of descriptors unknown");
+            usize::MAX
+        }
+    }
 }
 
 fn unix_seconds() -> i64 {

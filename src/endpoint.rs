@@ -7,6 +7,7 @@
 
 mod balance;
 pub mod health;
+mod hold;
 mod pick;
 mod probe;
 pub mod resolver;
@@ -20,6 +21,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use hold::Hold;
 pub use pick::{NoPick, Pick, Tried};
 pub use state::State;
 pub use table::{Stats, Table};

@@ -36,6 +36,7 @@ pub use listeners::{Bound, ListenError, ListenerProtocol, ListenerSpec, Listener
 pub use metrics::{FrontMetrics, ListenerCounts, ListenerMetrics};
 pub use tls::{TlsPolicy, TlsVersion};
 
+use crate::capacity::Capacity;
 use crate::connection::{ConnectionInfo, Protocol};
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::Recorder;
@@ -53,6 +54,7 @@ pub struct Front<A> {
     tls: Option<TlsListener>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     drain: Arc<Drain>,
+    capacity: Arc<Capacity>,
     metrics: Arc<ListenerMetrics>,
     recorder: Arc<dyn Recorder>,
 }
@@ -79,10 +81,12 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Front<A> {
         let _panics = PanicCounter(&self.metrics);
         let snapshot = self.snapshot.load_full();
         add_one(&self.metrics.accepted);
-        let Some(_open) = self.drain.enter(snapshot.edge.max_connections) else {
+        let max = self.capacity.max_connections(snapshot.edge.capacity());
+        let Some(_open) = self.drain.enter(max) else {
             add_one(&self.metrics.refused);
             return None;
         };
+        let _connected = self.capacity.connected();
         let stream = stream.into_any().downcast::<TcpStream>().ok()?;
         let arrival = self.arrival(&stream, &snapshot, accepted_at);
         // An open connection must not hold on to the snapshot it began with.

@@ -14,6 +14,7 @@
 pub mod admin;
 pub mod admission;
 mod app;
+pub mod capacity;
 mod cli;
 pub mod compile;
 pub mod connection;
@@ -25,6 +26,7 @@ pub mod front;
 pub mod host;
 pub mod model;
 pub mod origin;
+mod pace;
 pub mod path;
 mod pem_text;
 pub mod proxy;
@@ -36,6 +38,7 @@ pub mod snapshot;
 pub mod source;
 pub mod telemetry;
 pub mod translate;
+mod turns;
 pub mod yaml;
 
 pub use app::{Builder, Running, Tidegate};

@@ -46,6 +46,8 @@ reasons! {
     InvalidBackend = "invalid_backend", 503;
     /// The backend has no ready endpoint.
     NoEndpoints = "no_endpoints", 503;
+    /// The upstream, or its namespace, has its share of the descriptors, connections or requests that all need.
+    OverShare = "over_share", 503;
     /// A security rule of the route cannot be built, so the route is closed.
     BrokenPolicy = "broken_policy", 503;
     /// Not ready: no configuration was loaded yet.

@@ -12,6 +12,7 @@ mod class;
 mod conf;
 mod contribution;
 mod field;
+mod health;
 mod host;
 mod index;
 mod ingress;

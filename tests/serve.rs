@@ -35,6 +35,8 @@ mod protocols;
 mod reload;
 #[path = "serve/routing.rs"]
 mod routing;
+#[path = "serve/shares.rs"]
+mod shares;
 #[path = "serve/stages.rs"]
 mod stages;
 #[path = "serve/stop.rs"]

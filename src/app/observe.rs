@@ -23,32 +23,8 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
     shared
         .metrics()
         .observe(Box::new(move |emit| front.snapshot().iter().for_each(|counts| connections(counts, emit))));
-    let table = shared.table.clone();
-    shared.metrics().observe(Box::new(move |emit| {
-        for upstream in table.iter() {
-            let counts = upstream.counts();
-            let labels: &[&str] = &[upstream.id()];
-            emit(Sample { family: &family::UPSTREAM_ENDPOINTS, labels, value: counts.total as f64 });
-            emit(Sample { family: &family::UPSTREAM_HEALTHY, labels, value: counts.healthy as f64 });
-        }
-        let stats = table.stats();
-        for (family, count) in [
-            (&family::PROBES, &stats.probes_total),
-            (&family::PROBE_FAILURES, &stats.probe_failures_total),
-            (&family::RESOLUTIONS, &stats.resolutions_total),
-            (&family::RESOLUTION_FAILURES, &stats.resolution_failures_total),
-            (&family::PANIC_PICKS, &stats.panic_picks_total),
-        ] {
-            emit(Sample { family, labels: &[], value: count.load(Ordering::Relaxed) as f64 });
-        }
-        for (family, labels, count) in [
-            (&family::ENDPOINT_WAITING, &[] as &[&str], &stats.waiting),
-            (&family::ENDPOINT_WAITS, &["endpoint"], &stats.waits_total),
-            (&family::ENDPOINT_WAITS, &["vain"], &stats.vain_waits_total),
-        ] {
-            emit(Sample { family, labels, value: count.load(Ordering::Relaxed) as f64 });
-        }
-    }));
+    endpoints(shared);
+    capacity(shared);
     let plugins_of = shared.snapshot.clone();
     shared.metrics().observe(Box::new(move |emit| plugins(&plugins_of.load(), emit)));
     let times_of = shared.snapshot.clone();
@@ -68,6 +44,55 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
                     value: served.not_after as f64,
                 });
             }
+        }
+    }));
+}
+
+/// Endpoints, and what is done about them beside requests.
+fn endpoints(shared: &Shared) {
+    let table = shared.table.clone();
+    shared.metrics().observe(Box::new(move |emit| {
+        for upstream in table.iter() {
+            let counts = upstream.counts();
+            let labels: &[&str] = &[upstream.id()];
+            emit(Sample { family: &family::UPSTREAM_ENDPOINTS, labels, value: counts.total as f64 });
+            emit(Sample { family: &family::UPSTREAM_HEALTHY, labels, value: counts.healthy as f64 });
+            emit(Sample { family: &family::UPSTREAM_REQUESTS, labels, value: upstream.under_way() as f64 });
+        }
+        let stats = table.stats();
+        for (family, count) in [
+            (&family::PROBES, &stats.probes_total),
+            (&family::PROBE_FAILURES, &stats.probe_failures_total),
+            (&family::LATE_PROBES, &stats.late_probes_total),
+            (&family::RESOLUTIONS, &stats.resolutions_total),
+            (&family::RESOLUTION_FAILURES, &stats.resolution_failures_total),
+            (&family::LATE_RESOLUTIONS, &stats.late_resolutions_total),
+            (&family::PANIC_PICKS, &stats.panic_picks_total),
+        ] {
+            emit(Sample { family, labels: &[], value: count.load(Ordering::Relaxed) as f64 });
+        }
+        for (family, labels, count) in [
+            (&family::ENDPOINT_WAITING, &[] as &[&str], &stats.waiting),
+            (&family::ENDPOINT_WAITS, &["endpoint"], &stats.waits_total),
+            (&family::ENDPOINT_WAITS, &["vain"], &stats.vain_waits_total),
+        ] {
+            emit(Sample { family, labels, value: count.load(Ordering::Relaxed) as f64 });
+        }
+    }));
+}
+
+/// What traffic holds of what all requests need.
+fn capacity(shared: &Shared) {
+    let (capacity, snapshot) = (shared.table.capacity().clone(), shared.snapshot.clone());
+    shared.metrics().observe(Box::new(move |emit| {
+        let limits = snapshot.load().edge.capacity();
+        for (resource, it) in [
+            ("descriptors", capacity.descriptors()),
+            ("connections", capacity.connections(limits)),
+            ("requests", capacity.requests(limits)),
+        ] {
+            emit(Sample { family: &family::CAPACITY_USED, labels: &[resource], value: it.taken as f64 });
+            emit(Sample { family: &family::CAPACITY, labels: &[resource], value: it.limit as f64 });
         }
     }));
 }

@@ -25,6 +25,8 @@ pub(super) fn compile(edge: &model::Edge) -> (Edge, Vec<Diagnostic>) {
         send_timeout: edge.send_timeout,
         keep_alive_requests: edge.keep_alive_requests,
         max_connections: edge.max_connections,
+        max_requests: edge.max_requests,
+        reserve: edge.reserve,
         h2_max_streams: edge.h2_max_streams,
         preserve_header_case: edge.preserve_header_case,
     };

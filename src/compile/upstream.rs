@@ -90,7 +90,7 @@ impl Upstreams {
     fn add(&mut self, id: &BackendId) -> &mut Known {
         let (table, ids, loose) = (&self.table, &mut self.ids, &mut self.loose);
         self.known.entry(id.clone()).or_insert_with(|| {
-            let upstream = table.upstream(&id.to_string());
+            let upstream = table.upstream_of(&id.to_string(), id.namespace());
             ids.insert(Arc::clone(upstream.id()), id.clone());
             loose.insert(id.clone());
             Known { upstream, uses: 0, is_in_model: false }

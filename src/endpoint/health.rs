@@ -1,15 +1,14 @@
 //! Active health checks: who is probed when, and what is known of each endpoint's health.
 //!
-//! One task probes for all upstreams: a heap of due times, a bounded number of probes at once. Health is kept by
-//! address, check, protocol and TLS policy, so that upstreams which check the same endpoint in the same way share
-//! one probe and one verdict. An endpoint begins healthy, is probed at once, and is forgotten with the last
-//! upstream that has it.
+//! One task probes for all upstreams: a bounded number of probes at once and a bounded number a second, for which the
+//! namespaces, and each upstream of the conf, have fair turns. Health is kept by group, address, check, protocol and
+//! TLS policy, so that upstreams of a group which check the same endpoint in the same way share one probe and one
+//! verdict. An endpoint begins healthy, is probed at once, and is forgotten with the last upstream that has it.
 //! It must not know how endpoints are picked.
 
 mod registry;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -23,10 +22,20 @@ use tracing::info;
 
 use super::probe::{self, Check, Connectors};
 use super::table::{Shared, Table};
+use crate::pace::Pace;
+use crate::turns::{Turn, Turns};
 pub(super) use registry::{Registry, Spec, Target};
 
 /// Most probes under way at once.
 const MAX_PROBES: usize = 64;
+
+/// Most probes begun in a second: one costs about as much as a request. With more to do, all come later.
+const PER_SECOND: u32 = 1000;
+/// Probes begun at once after a rest.
+const BURST: u32 = 100;
+
+/// A probe that begins so long after it was due is counted as late.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Shortest time between two probes of an endpoint: a mistaken interval must not become a flood.
 const MIN_INTERVAL: Duration = Duration::from_millis(10);
@@ -56,18 +65,18 @@ pub async fn run(table: Arc<Table>, mut shutdown: watch::Receiver<bool>) {
 struct Scheduler {
     shared: Arc<Shared>,
     connectors: Arc<OnceCell<Arc<Connectors>>>,
-    due: BinaryHeap<Reverse<Due>>,
+    turns: Turns<Due>,
+    pace: Pace,
+    /// Until when the pace lets nothing begin.
+    rests_until: Option<Instant>,
     running: JoinSet<()>,
     /// What each running task probes, so that a probe which panics is not forgotten.
-    probed: HashMap<task::Id, Due>,
-    sequence: u64,
+    probed: HashMap<task::Id, Turn<Due>>,
 }
 
-/// When an endpoint is probed next.
+/// An endpoint to be probed.
+#[derive(Debug)]
 struct Due {
-    at: Instant,
-    /// Breaks ties: first come, first served.
-    sequence: u64,
     health: Weak<Health>,
     is_first: bool,
 }
@@ -150,10 +159,11 @@ impl Scheduler {
         Self {
             shared,
             connectors: Arc::default(),
-            due: BinaryHeap::new(),
+            turns: Turns::new(MAX_PROBES),
+            pace: Pace::new(PER_SECOND, BURST),
+            rests_until: None,
             running: JoinSet::new(),
             probed: HashMap::new(),
-            sequence: 0,
         }
     }
 
@@ -173,34 +183,40 @@ impl Scheduler {
     fn take_new(&mut self) {
         let now = Instant::now();
         for health in self.shared.health.take_fresh() {
-            self.push(now, health, true);
+            let Some(group) = health.upgrade().map(|health| Arc::clone(health.target.group())) else { continue };
+            self.turns.push(&group, now, Due { health, is_first: true });
         }
-    }
-
-    fn push(&mut self, at: Instant, health: Weak<Health>, is_first: bool) {
-        self.sequence += 1;
-        self.due.push(Reverse(Due { at, sequence: self.sequence, health, is_first }));
     }
 
     /// When the next probe may start; `None`: not before one of the running ones ends.
     fn next_start(&self) -> Option<Instant> {
-        let Reverse(next) = self.due.peek()?;
-        (self.running.len() < MAX_PROBES).then_some(next.at)
+        self.rests_until.or_else(|| self.turns.next_due())
     }
 
     fn start_due(&mut self) {
         let now = Instant::now();
-        while self.next_start().is_some_and(|at| at <= now) {
-            let Some(Reverse(due)) = self.due.pop() else { return };
+        self.rests_until = None;
+        while self.turns.has_next(now) {
+            if let Err(later) = self.pace.take(now) {
+                self.rests_until = Some(later);
+                return;
+            }
+            let Some(turn) = self.turns.next(now) else { return };
             // Nobody has this endpoint any more.
-            let Some(health) = due.health.upgrade() else { continue };
+            let Some(health) = turn.work.health.upgrade() else {
+                self.turns.done(&turn.group);
+                continue;
+            };
+            if now.saturating_duration_since(turn.due) > LATE {
+                self.shared.stats.late_probes_total.fetch_add(1, Ordering::Relaxed);
+            }
             let shared = Arc::clone(&self.shared);
             let connectors = Arc::clone(&self.connectors);
             let task = self.running.spawn(async move {
                 let outcome = health.probe(&connectors).await;
                 report(&shared, &health, outcome);
             });
-            self.probed.insert(task.id(), due);
+            self.probed.insert(task.id(), turn);
         }
     }
 
@@ -209,15 +225,18 @@ impl Scheduler {
             Ok((id, ())) => *id,
             Err(error) => error.id(),
         };
-        let Some(due) = self.probed.remove(&id) else { return };
-        let Some(health) = due.health.upgrade() else { return };
+        let Some(turn) = self.probed.remove(&id) else { return };
+        self.turns.done(&turn.group);
+        let Some(health) = turn.work.health.upgrade() else { return };
         if ended.is_err() {
             report(&self.shared, &health, Err("the probe panicked".to_owned()));
         }
         let interval = health.target.spec().check.interval.max(MIN_INTERVAL);
         // A set of endpoints arrives at once; the random second probe keeps them from being probed at once for ever.
-        let wait = if due.is_first { interval.mul_f64(0.5 + fastrand::f64() / 2.0) } else { interval };
-        self.push((due.at + wait).max(Instant::now()), due.health, false);
+        let is_first = turn.work.is_first;
+        let wait = if is_first { interval.mul_f64(0.5 + fastrand::f64() / 2.0) } else { interval };
+        let due = (turn.due + wait).max(Instant::now());
+        self.turns.push(&turn.group, due, Due { health: turn.work.health, is_first: false });
     }
 }
 
@@ -243,28 +262,6 @@ fn report(shared: &Shared, health: &Health, outcome: Result<(), String>) {
     }
     shared.health.tell_change();
 }
-
-// === impl Due ===
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
-}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Due {}
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,8 @@
 //! Answers hold for their TTL within bounds. When a resolution fails, the endpoints that are there stay, and it is
 //! tried again soon, then less soon. IPv4 and IPv6 are asked for apart: when one of them fails for a while, its
 //! addresses stay, whatever the other answers.
+//! Few resolutions are under way at once; the namespaces, and each upstream of the conf, have fair turns, so that the
+//! slow names of one do not keep the others waiting.
 //! It must not know who uses the endpoints.
 
 mod lookup;
@@ -20,10 +22,13 @@ use tracing::{info, warn};
 
 use super::table::{Shared, Table};
 use super::{Address, Upstream};
+use crate::turns::{Turn, Turns};
 use lookup::{Answer, Lookup};
 
 /// Most lookups under way at once.
 const MAX_LOOKUPS: usize = 32;
+/// A resolution that begins so long after it was due is counted as late.
+const LATE: Duration = Duration::from_secs(1);
 
 /// How names are resolved.
 #[derive(Clone, Debug)]
@@ -57,6 +62,8 @@ struct Resolver {
     config: Config,
     lookup: Arc<Lookup>,
     names: HashMap<Arc<str>, Name>,
+    /// When upstreams are due. One whose name is another one by now, or due at another time, is passed over.
+    turns: Turns<Arc<str>>,
     running: JoinSet<Result<Answer, String>>,
     /// Whose name each running task resolves.
     asked: HashMap<task::Id, Asked>,
@@ -75,6 +82,7 @@ struct Name {
 
 struct Asked {
     id: Arc<str>,
+    group: Arc<str>,
     external: (Arc<str>, u16),
 }
 
@@ -98,7 +106,8 @@ impl Default for Config {
 impl Resolver {
     fn new(table: Arc<Table>, config: Config) -> Self {
         let lookup = Arc::new(Lookup::new(config.nameserver));
-        Self { table, config, lookup, names: HashMap::new(), running: JoinSet::new(), asked: HashMap::new() }
+        let (names, asked) = (HashMap::new(), HashMap::new());
+        Self { table, config, lookup, names, turns: Turns::new(MAX_LOOKUPS), running: JoinSet::new(), asked }
     }
 
     async fn run(&mut self) {
@@ -106,10 +115,9 @@ impl Resolver {
         let shared = Arc::clone(self.table.shared());
         loop {
             self.start_due();
-            let next = self.next_start();
             tokio::select! {
                 () = shared.resolver_wake.notified() => self.read_table(),
-                () = sleep_until(next) => {}
+                () = sleep_until(self.turns.next_due()) => {}
                 Some(ended) = self.running.join_next_with_id() => self.finish(ended, &shared),
             }
         }
@@ -122,26 +130,25 @@ impl Resolver {
             let Some(external) = upstream.config().external.clone() else { continue };
             let known = self.names.remove(upstream.id());
             let same = known.filter(|name| name.external == external && name.is_of(&upstream));
-            names.insert(Arc::clone(upstream.id()), same.unwrap_or_else(|| Name::new(&upstream, external)));
+            let name = same.unwrap_or_else(|| {
+                let name = Name::new(&upstream, external);
+                name.queue(&mut self.turns);
+                name
+            });
+            names.insert(Arc::clone(upstream.id()), name);
         }
         self.names = names;
     }
 
-    fn next_start(&self) -> Option<Instant> {
-        if self.running.len() >= MAX_LOOKUPS {
-            return None;
-        }
-        self.names.values().filter_map(|name| name.due).min()
-    }
-
     fn start_due(&mut self) {
         let now = Instant::now();
-        for (id, name) in &mut self.names {
-            if self.running.len() >= MAX_LOOKUPS {
-                return;
-            }
-            if name.due.is_none_or(|due| due > now) {
+        while let Some(Turn { group, due, work: id }) = self.turns.next(now) {
+            let Some(name) = self.names.get_mut(&id).filter(|name| name.due == Some(due)) else {
+                self.turns.done(&group);
                 continue;
+            };
+            if now.saturating_duration_since(due) > LATE {
+                self.table.stats().late_resolutions_total.fetch_add(1, Ordering::Relaxed);
             }
             name.due = None;
             let lookup = Arc::clone(&self.lookup);
@@ -150,7 +157,7 @@ impl Resolver {
                 let answer = tokio::time::timeout(timeout, lookup.resolve(&host)).await;
                 answer.unwrap_or_else(|_| Err(format!("no answer within {timeout:?}")))
             });
-            self.asked.insert(task.id(), Asked { id: Arc::clone(id), external: name.external.clone() });
+            self.asked.insert(task.id(), Asked { id, group, external: name.external.clone() });
         }
     }
 
@@ -164,9 +171,11 @@ impl Resolver {
             shared.stats.resolution_failures_total.fetch_add(1, Ordering::Relaxed);
         }
         let Some(asked) = self.asked.remove(&id) else { return };
+        self.turns.done(&asked.group);
         // Otherwise the name is another one by now, whose own resolution is due or under way.
         if let Some(name) = self.names.get_mut(&asked.id).filter(|name| name.external == asked.external) {
             name.take(answer, &self.config);
+            name.queue(&mut self.turns);
         }
         shared.resolutions.send_modify(|count| *count += 1);
     }
@@ -185,6 +194,13 @@ impl Name {
     fn new(upstream: &Arc<Upstream>, external: (Arc<str>, u16)) -> Self {
         let due = Some(Instant::now());
         Self { upstream: Arc::downgrade(upstream), external, due, failures: 0, current: None }
+    }
+
+    /// Has it resolved when it is due.
+    fn queue(&self, turns: &mut Turns<Arc<str>>) {
+        if let (Some(due), Some(upstream)) = (self.due, self.upstream.upgrade()) {
+            turns.push(upstream.group(), due, Arc::clone(upstream.id()));
+        }
     }
 
     fn is_of(&self, upstream: &Arc<Upstream>) -> bool {

@@ -36,6 +36,8 @@ pub(super) struct Core {
     /// Counts turns of round robin.
     turn: AtomicUsize,
     pub(super) waiting: Waiting,
+    /// Whose turn its probes have.
+    group: Arc<str>,
     shared: Arc<Shared>,
 }
 
@@ -51,10 +53,10 @@ pub(super) struct Member {
 // === impl State ===
 
 impl State {
-    pub(super) fn empty(shared: Arc<Shared>) -> Self {
+    pub(super) fn empty(shared: Arc<Shared>, group: Arc<str>) -> Self {
         let config = UpstreamConfig::default();
         Self {
-            core: Arc::new(Core { turn: AtomicUsize::new(0), waiting: Waiting::default(), shared }),
+            core: Arc::new(Core { turn: AtomicUsize::new(0), waiting: Waiting::default(), group, shared }),
             group_key: config.group_key(),
             config: shared_config(config),
             spec: None,
@@ -243,7 +245,7 @@ fn schedule(members: &[Member]) -> Schedule {
 
 impl Core {
     fn health(&self, address: SocketAddr, spec: Option<&Arc<Spec>>, old: Option<&Health>) -> Option<Arc<Health>> {
-        spec.map(|spec| self.shared.health.watch(address, spec, old))
+        spec.map(|spec| self.shared.health.watch(&self.group, address, spec, old))
     }
 }
 

@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use tokio::sync::{Notify, watch};
 
 use super::Upstream;
 use super::health::Registry;
+use super::upstream::Tenant;
+use crate::capacity::Capacity;
 
 /// All upstreams, by id.
 #[derive(Debug, Default)]
@@ -25,10 +27,14 @@ pub struct Stats {
     pub probes_total: AtomicU64,
     /// Those of them that failed.
     pub probe_failures_total: AtomicU64,
+    /// Health probes that began more than a second after they were due.
+    pub late_probes_total: AtomicU64,
     /// DNS resolutions that ended.
     pub resolutions_total: AtomicU64,
     /// Those of them that failed.
     pub resolution_failures_total: AtomicU64,
+    /// DNS resolutions that began more than a second after they were due.
+    pub late_resolutions_total: AtomicU64,
     /// Picks from upstreams all of whose endpoints were unhealthy.
     pub panic_picks_total: AtomicU64,
     /// Requests that wait for other endpoints now.
@@ -43,6 +49,8 @@ pub struct Stats {
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     pub(super) stats: Stats,
+    pub(super) capacity: Arc<Capacity>,
+    tenants: Mutex<BTreeMap<Arc<str>, Weak<Tenant>>>,
     pub(super) health: Registry,
     /// Wakes the resolver when a DNS name came, went or changed.
     pub(super) resolver_wake: Notify,
@@ -53,8 +61,23 @@ pub(super) struct Shared {
 // === impl Table ===
 
 impl Table {
-    /// The upstream of that id; made, empty, when it is new.
+    /// A table whose upstreams share what that process has.
+    pub fn new(capacity: Arc<Capacity>) -> Self {
+        Self { upstreams: RwLock::default(), shared: Arc::new(Shared { capacity, ..Shared::default() }) }
+    }
+
+    /// What its upstreams share.
+    pub fn capacity(&self) -> &Arc<Capacity> {
+        &self.shared.capacity
+    }
+
+    /// The upstream of that id, of whoever runs the process; made, empty, when it is new.
     pub fn upstream(&self, id: &str) -> Arc<Upstream> {
+        self.upstream_of(id, None)
+    }
+
+    /// The upstream of that id; made, empty, when it is new, as one of that namespace's.
+    pub fn upstream_of(&self, id: &str, namespace: Option<&str>) -> Arc<Upstream> {
         if let Some(upstream) = self.get(id) {
             return upstream;
         }
@@ -62,7 +85,8 @@ impl Table {
         if let Some(upstream) = upstreams.get(id) {
             return Arc::clone(upstream);
         }
-        let upstream = Arc::new(Upstream::new(id, Arc::clone(&self.shared)));
+        let tenant = namespace.map(|name| self.shared.tenant(name));
+        let upstream = Arc::new(Upstream::new(id, tenant, Arc::clone(&self.shared)));
         upstreams.insert(Arc::clone(upstream.id()), Arc::clone(&upstream));
         upstream
     }
@@ -103,6 +127,22 @@ impl Table {
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// What is known of a namespace, for as long as an upstream of it is there.
+    fn tenant(&self, name: &str) -> Arc<Tenant> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = tenants.get(name).and_then(Weak::upgrade) {
+            return known;
+        }
+        tenants.retain(|_, tenant| tenant.strong_count() > 0);
+        let tenant = Arc::new(Tenant::new(name));
+        tenants.insert(Arc::clone(tenant.name()), Arc::downgrade(&tenant));
+        tenant
     }
 }
 

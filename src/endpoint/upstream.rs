@@ -9,16 +9,28 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
+use super::hold::Strain;
 use super::state::Member;
 use super::table::Shared;
 use super::{Address, NoPick, Pick, State, Tried, UpstreamConfig};
+use crate::capacity::Held;
 
 /// One backend while serving.
 pub struct Upstream {
     id: Arc<str>,
+    pub(super) tenant: Option<Arc<Tenant>>,
+    pub(super) held: Held,
+    pub(super) strain: Strain,
     state: ArcSwap<State>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     change: Mutex<Change>,
+}
+
+/// A namespace whose upstreams count together.
+#[derive(Debug)]
+pub(super) struct Tenant {
+    name: Arc<str>,
+    pub(super) held: Held,
 }
 
 /// How many endpoints there are and how busy they are.
@@ -62,14 +74,26 @@ struct Change {
 // === impl Upstream ===
 
 impl Upstream {
-    pub(super) fn new(id: &str, shared: Arc<Shared>) -> Self {
-        let state = ArcSwap::from_pointee(State::empty(Arc::clone(&shared)));
-        Self { id: id.into(), state, shared, change: Mutex::default() }
+    pub(super) fn new(id: &str, tenant: Option<Arc<Tenant>>, shared: Arc<Shared>) -> Self {
+        let id: Arc<str> = id.into();
+        let group = tenant.as_ref().map_or_else(|| Arc::clone(&id), |tenant| Arc::clone(&tenant.name));
+        let state = ArcSwap::from_pointee(State::empty(Arc::clone(&shared), group));
+        Self { id, tenant, held: Held::default(), strain: Strain::default(), state, shared, change: Mutex::default() }
     }
 
     /// `namespace/service:port` or `upstream/name`.
     pub fn id(&self) -> &Arc<str> {
         &self.id
+    }
+
+    /// With whom it has its turn of what is done beside requests: its namespace, or itself.
+    pub(super) fn group(&self) -> &Arc<str> {
+        self.tenant.as_ref().map_or(&self.id, |tenant| &tenant.name)
+    }
+
+    /// Requests under way at it.
+    pub fn under_way(&self) -> usize {
+        self.held.get()
     }
 
     /// Settings and endpoints now: one load for several questions.
@@ -200,6 +224,18 @@ impl Upstream {
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+// === impl Tenant ===
+
+impl Tenant {
+    pub(super) fn new(name: &str) -> Self {
+        Self { name: name.into(), held: Held::default() }
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
     }
 }
 

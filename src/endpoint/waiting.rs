@@ -92,7 +92,7 @@ impl Drop for Place<'_> {
 }
 
 /// Milliseconds since the first call, and one.
-fn clock() -> u64 {
+pub(super) fn clock() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }

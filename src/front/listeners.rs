@@ -23,6 +23,7 @@ use super::Front;
 use super::drain::Drain;
 use super::metrics::FrontMetrics;
 use super::tls::{TlsListener, TlsPolicy};
+use crate::capacity::Capacity;
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::Recorder;
 
@@ -102,6 +103,7 @@ pub struct Listeners<A> {
     app: Arc<A>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     drain: Arc<Drain>,
+    capacity: Arc<Capacity>,
     metrics: Arc<FrontMetrics>,
     recorder: Arc<dyn Recorder>,
     accept_tasks: usize,
@@ -130,12 +132,19 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
             app,
             snapshot,
             drain: Arc::default(),
+            capacity: Arc::default(),
             metrics: Arc::default(),
             recorder,
             accept_tasks: accept_tasks.max(1),
             running: Mutex::default(),
             app_told: AtomicBool::new(false),
         }
+    }
+
+    /// Counts their connections there, and accepts no more than there is room for.
+    #[must_use]
+    pub fn with_capacity(self, capacity: Arc<Capacity>) -> Self {
+        Self { capacity, ..self }
     }
 
     /// The state of the graceful stop.
@@ -227,6 +236,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
             tls,
             snapshot: self.snapshot.clone(),
             drain: self.drain.clone(),
+            capacity: self.capacity.clone(),
             metrics: self.metrics.listener(name),
             recorder: self.recorder.clone(),
         }

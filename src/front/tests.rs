@@ -173,6 +173,8 @@ fn edge() -> Edge {
         send_timeout: long,
         keep_alive_requests: None,
         max_connections: 1000,
+        max_requests: 1000,
+        reserve: 25,
         preserve_header_case: false,
         h2_max_streams: 100,
     }

@@ -187,6 +187,14 @@ impl BackendId {
             BackendName::Service { name, .. } | BackendName::Upstream(name) => name,
         }
     }
+
+    /// The Service's namespace; an upstream of the conf has none.
+    pub fn namespace(&self) -> Option<&str> {
+        match &**self {
+            BackendName::Service { namespace, .. } => Some(namespace),
+            BackendName::Upstream(_) => None,
+        }
+    }
 }
 
 impl From<BackendName> for BackendId {

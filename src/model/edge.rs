@@ -33,6 +33,10 @@ pub struct Edge {
     pub keep_alive_requests: Option<u32>,
     /// Connections open at once, all listeners together; more are closed on accept.
     pub max_connections: usize,
+    /// Requests under way at upstreams at once, all upstreams together; more are answered 503.
+    pub max_requests: usize,
+    /// Percent of the descriptors, connections and requests that are free which no upstream gets.
+    pub reserve: usize,
     /// Streams at once on an HTTP/2 connection.
     pub h2_max_streams: u32,
     /// Whether HTTP/1 peers get header names as the other side spelled them, not in lower case.
@@ -68,6 +72,8 @@ impl Default for Edge {
             send_timeout: Duration::from_secs(60),
             keep_alive_requests: None,
             max_connections: 100_000,
+            max_requests: 100_000,
+            reserve: 25,
             h2_max_streams: 100,
             preserve_header_case: false,
         }

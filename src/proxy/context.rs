@@ -10,7 +10,7 @@ use tidegate_plugin::{Hooks, RequestFacts, Shared, TlsFacts};
 
 use super::request_id::RequestId;
 use crate::connection::ConnectionInfo;
-use crate::endpoint::{Pick, Tried, Upstream};
+use crate::endpoint::{Hold, Pick, Tried};
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Passage;
@@ -56,7 +56,7 @@ pub(super) struct Known {
 /// Where the request goes, and what was tried.
 #[derive(Default)]
 pub(super) struct Target {
-    pub(super) upstream: Option<Arc<Upstream>>,
+    pub(super) upstream: Option<Hold>,
     pub(super) pick: Option<Pick>,
     pub(super) tried: Tried,
     pub(super) tries: Tries,

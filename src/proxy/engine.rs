@@ -36,10 +36,13 @@ struct Options {
 // === impl Engine ===
 
 impl Engine {
-    /// Puts a proxy into the engine. `threads` is how many will serve; the pool of idle connections grows with it.
-    pub fn new(proxy: Proxy, threads: usize) -> Self {
+    /// Puts a proxy into the engine. `threads` is how many will serve; the pool of idle connections grows with it, up
+    /// to `idle`.
+    pub fn new(proxy: Proxy, threads: usize, idle: usize) -> Self {
         let snapshot = Arc::clone(&proxy.snapshot);
-        let conf = ServerConf { threads, max_retries: MAX_TRIES, daemon: false, ..ServerConf::default() };
+        let mut conf = ServerConf { threads, max_retries: MAX_TRIES, daemon: false, ..ServerConf::default() };
+        let of_thread = conf.upstream_keepalive_pool_size.min(idle / threads.max(1));
+        conf.upstream_keepalive_pool_size = of_thread.max(1);
         let mut http = HttpProxy::new(proxy, Arc::new(conf));
         http.handle_init_modules();
         let idle = snapshot.load().edge.keep_alive_timeout;

@@ -113,7 +113,14 @@ fn ends_connection(reason: Reason) -> bool {
     use Reason as R;
     matches!(
         reason,
-        R::BadRequest | R::BodyTooLarge | R::HeadersTooLarge | R::UriTooLong | R::BodyTimeout | R::HeaderTimeout
+        R::BadRequest
+            | R::BodyTooLarge
+            | R::HeadersTooLarge
+            | R::UriTooLong
+            | R::BodyTimeout
+            | R::HeaderTimeout
+            // Its connection is one of what there is too little of.
+            | R::OverShare
     )
 }
 

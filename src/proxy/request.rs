@@ -227,7 +227,8 @@ fn act(session: &Session, cx: &mut Context, route: &Route) -> Decision {
     match &route.action {
         Action::Forward(forward) => {
             let upstream = forward.pick().cloned().ok_or(Reason::NoEndpoints);
-            match upstream.and_then(|upstream| upstream::prepare(upstream, &mut cx.upstream)) {
+            let limits = cx.snapshot.edge.capacity();
+            match upstream.and_then(|upstream| upstream::prepare(upstream, limits, &mut cx.upstream)) {
                 Ok(()) => Decision::Forward,
                 Err(reason) => refuse(reason, &request.headers, &cx.known),
             }

@@ -13,6 +13,7 @@ use super::context::Context;
 use super::fields::edit_response;
 use super::forwarded::REQUEST_ID;
 use super::reply::{self, Answer};
+use crate::endpoint::Hold;
 use crate::reason::Reason;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -31,7 +32,7 @@ const LINGER_PIECES: usize = 64;
 /// # Errors
 /// An unasked 101: it would turn the connection into a tunnel that nobody wanted. Informational answers without end.
 /// A plugin that failed.
-pub(super) fn on_upstream(session: &Session, head: &mut ResponseHeader, cx: &mut Context) -> Result<()> {
+pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: &mut Context) -> Result<()> {
     let is_switch = head.status == StatusCode::SWITCHING_PROTOCOLS;
     if is_switch && !session.is_upgrade_req() {
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, "101 that nobody asked for").into_up());
@@ -39,6 +40,10 @@ pub(super) fn on_upstream(session: &Session, head: &mut ResponseHeader, cx: &mut
     cx.upstream.head_arrived();
     if head.status.is_informational() && !is_switch {
         return count_informational(cx);
+    }
+    if cx.upstream.upstream.as_ref().is_some_and(Hold::is_strained) {
+        // What waits for a next request is better given back: there is too little of it.
+        session.set_keepalive(None);
     }
     cx.is_tunnel = is_switch;
     let mut status = head.status;

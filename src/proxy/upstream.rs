@@ -18,20 +18,24 @@ use super::fields::edit_request;
 use super::forwarded::{self, Told, Which};
 use super::request::content_length;
 use super::{peer, tunnel};
+use crate::capacity::Limits;
 use crate::connection::address_field;
-use crate::endpoint::{NoPick, Protocol, Upstream};
+use crate::endpoint::{Hold, NoPick, Protocol, Upstream};
 use crate::reason::Reason;
 
 /// Picks the first endpoint, before anything depends on it: without one the client's connection can stay.
 ///
 /// # Errors
-/// The backend is unusable, or nobody is ready.
-pub(super) fn prepare(upstream: Arc<Upstream>, target: &mut Target) -> Result<(), Reason> {
-    let picked = match upstream.config().is_invalid {
-        true => Err(Reason::InvalidBackend),
-        false => pick(&upstream, target),
+/// The backend is unusable, has its share of the requests under way, or nobody is ready.
+pub(super) fn prepare(upstream: Arc<Upstream>, limits: Limits, target: &mut Target) -> Result<(), Reason> {
+    let config = upstream.config();
+    let hold = Hold::enter(upstream, config.protocol, limits);
+    let picked = match (config.is_invalid, hold.is_refused()) {
+        (true, _) => Err(Reason::InvalidBackend),
+        (false, true) => Err(Reason::OverShare),
+        (false, false) => pick(hold.upstream(), target),
     };
-    target.upstream = Some(upstream);
+    target.upstream = Some(hold);
     picked
 }
 
@@ -49,7 +53,7 @@ pub(super) fn next(cx: &mut Context) -> Next {
     if cx.upstream.tries.len() == 0 {
         return Next::Picked(Ok(()));
     }
-    let picked = match cx.upstream.upstream.clone() {
+    let picked = match upstream(&cx.upstream) {
         Some(upstream) if has_tries(cx) => pick(&upstream, &mut cx.upstream),
         _ => Err(last_outcome(&cx.upstream)),
     };
@@ -64,7 +68,7 @@ pub(super) fn next(cx: &mut Context) -> Next {
 /// # Errors
 /// None came.
 pub(super) async fn wait(limit: Duration, target: &mut Target) -> Result<(), Reason> {
-    let Some(upstream) = target.upstream.clone() else { return Err(Reason::Internal) };
+    let Some(upstream) = upstream(target) else { return Err(Reason::Internal) };
     target.wait_until.get_or_insert_with(|| Instant::now() + limit);
     let pick = upstream.pick_changed(&mut target.tried, limit).await.map_err(|_| last_outcome(target))?;
     target.pick = Some(pick);
@@ -82,7 +86,7 @@ pub(super) fn peer(
     session: &Session,
     cx: &mut Context,
 ) -> Result<Box<HttpPeer>> {
-    let (Some(route), Some(upstream)) = (cx.route.clone(), cx.upstream.upstream.clone()) else {
+    let (Some(route), Some(upstream)) = (cx.route.clone(), upstream(&cx.upstream)) else {
         return fail(cx, Reason::Internal);
     };
     if let Err(reason) = picked {
@@ -105,6 +109,10 @@ pub(super) fn peer(
         }
     }
     Ok(Box::new(peer))
+}
+
+fn upstream(target: &Target) -> Option<Arc<Upstream>> {
+    target.upstream.as_ref().map(|hold| Arc::clone(hold.upstream()))
 }
 
 fn pick(upstream: &Arc<Upstream>, target: &mut Target) -> Result<(), Reason> {

@@ -184,8 +184,15 @@ pub struct LimitsSpec {
     pub send_timeout: Option<Duration>,
     /// Requests on one HTTP/1 connection. Default unlimited.
     pub keep_alive_requests: Option<u32>,
-    /// Client connections open at once. Default 100000.
+    /// Client connections open at once; never more than half of the descriptors that traffic may have, which are seven
+    /// eighths of the process's limit. Default 100000.
     pub connections: Option<usize>,
+    /// Requests under way at upstreams at once, all upstreams together; more: 503. Default 100000.
+    pub requests: Option<usize>,
+    /// Percent of the descriptors, `connections` and `requests` that the others leave free which an upstream does not
+    /// get, so that one whose requests pile up leaves something to them; over it: 503 (`over_share`). The upstreams of
+    /// one namespace together leave half of it. 0 to 90; 0: one may take all. Default 25.
+    pub reserve: Option<usize>,
     /// Streams at once on an HTTP/2 connection. Default 100.
     pub h2_streams: Option<u32>,
 }
@@ -354,9 +361,9 @@ pub struct UpstreamTlsSpec {
 pub struct HealthCheckSpec {
     /// A GET; without it a TCP connection is tried.
     pub http: Option<HttpProbeSpec>,
-    /// Time between two probes of an endpoint. Default 10s.
+    /// Time between two probes of an endpoint; at least 100ms. Default 10s.
     pub interval: Option<Duration>,
-    /// How long one probe may take. Default 1s.
+    /// How long one probe may take; at most the interval, and 30s. Default 1s.
     pub timeout: Option<Duration>,
     /// Successes in a row that make it healthy. Default 1.
     pub healthy_threshold: Option<u32>,

@@ -114,6 +114,8 @@ fn edge(edge: &Edge) -> Value {
         "sendTimeout": seconds(edge.send_timeout),
         "keepAliveRequests": edge.keep_alive_requests,
         "maxConnections": edge.max_connections,
+        "maxRequests": edge.max_requests,
+        "reserve": edge.reserve,
         "h2MaxStreams": edge.h2_max_streams,
     })
 }

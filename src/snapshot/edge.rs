@@ -6,6 +6,8 @@ use std::time::Duration;
 use http::HeaderValue;
 use ipnet::IpNet;
 
+use crate::capacity::Limits;
+
 /// What holds for every request. See [`crate::model::Edge`] for what each means.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "documented at the model's type of the same fields")]
@@ -24,6 +26,8 @@ pub struct Edge {
     pub send_timeout: Duration,
     pub keep_alive_requests: Option<u32>,
     pub max_connections: usize,
+    pub max_requests: usize,
+    pub reserve: usize,
     pub h2_max_streams: u32,
     pub preserve_header_case: bool,
 }
@@ -31,6 +35,11 @@ pub struct Edge {
 // === impl Edge ===
 
 impl Edge {
+    /// How much of what all requests need there may be, and one may take.
+    pub fn capacity(&self) -> Limits {
+        Limits { reserve: self.reserve, connections: self.max_connections, requests: self.max_requests }
+    }
+
     /// Whether a peer's forwarded headers are believed.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();

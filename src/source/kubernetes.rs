@@ -11,7 +11,6 @@ mod demand;
 mod events;
 mod feeds;
 mod leader;
-mod pace;
 mod secrets;
 mod state;
 mod status;

@@ -204,6 +204,9 @@ fn edge(conf: &Conf, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Edge
     edge
 }
 
+/// With more of it kept from everybody, hardly anybody could be served.
+const MAX_RESERVE: usize = 90;
+
 struct Limiter<'a> {
     origin: &'a Origin,
     diagnostics: &'a mut Vec<Diagnostic>,
@@ -218,6 +221,8 @@ impl Limiter<'_> {
         self.set("headerCount", spec.header_count, 0, &mut edge.max_header_count);
         self.set("uri", spec.uri.map(bytes), 0, &mut edge.max_uri_bytes);
         self.set("connections", spec.connections, 0, &mut edge.max_connections);
+        self.set("requests", spec.requests, 0, &mut edge.max_requests);
+        self.reserve(spec.reserve, edge);
         self.set("h2Streams", spec.h2_streams, 0, &mut edge.h2_max_streams);
         let zero = std::time::Duration::ZERO;
         self.set("headerTimeout", spec.header_timeout.map(|it| it.0), zero, &mut edge.header_timeout);
@@ -227,6 +232,17 @@ impl Limiter<'_> {
         let mut requests = 0;
         self.set("keepAliveRequests", spec.keep_alive_requests, 0, &mut requests);
         edge.keep_alive_requests = (requests > 0).then_some(requests);
+    }
+
+    fn reserve(&mut self, percent: Option<usize>, edge: &mut Edge) {
+        match percent {
+            Some(percent) if percent > MAX_RESERVE => {
+                let message = format!("a reserve is at most {MAX_RESERVE} percent");
+                self.diagnostics.push(policy::invalid_value(&self.origin.at("defaults.limits.reserve"), message));
+            }
+            Some(percent) => edge.reserve = percent,
+            None => {}
+        }
     }
 
     /// A limit of nothing would refuse everybody.

@@ -138,7 +138,7 @@ async fn services_are_probed_when_an_annotation_says_so() {
     .await;
     let annotated = service("p", &[good.address, bad]).replacen(
         "metadata: { name: p, namespace: default }",
-        "metadata: { name: p, namespace: default, annotations: { tidegate.io/health-check: \"path=/healthz,interval=20ms,unhealthy=1\" } }",
+        "metadata: { name: p, namespace: default, annotations: { tidegate.io/health-check: \"path=/healthz,interval=100ms,unhealthy=1\" } }",
         1,
     );
     let proxy = Proxy::start("", &[("p.yaml", ingress("p", "p.test", &[("/", "p")]) + &annotated)]).await;

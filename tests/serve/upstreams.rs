@@ -60,7 +60,7 @@ async fn health_checks_take_endpoints_out_and_in() {
 upstreams:
   u:
     endpoints: [ {{ address: "{}" }}, {{ address: "{flaky}" }} ]
-    healthCheck: {{ http: {{ path: /healthz }}, interval: 20ms, unhealthyThreshold: 1 }}
+    healthCheck: {{ http: {{ path: /healthz }}, interval: 100ms, unhealthyThreshold: 1 }}
 routes: [ {{ hosts: [u.test], backends: [ {{ upstream: u }} ] }} ]
 "#,
         good.address

@@ -1,4 +1,6 @@
-//! Who is to be probed: one entry for each address under each check, held by the upstreams that have it.
+//! Who is to be probed: one entry for each address under each check of a group, held by the upstreams that have it.
+//!
+//! Groups share nothing: who checks what another one checks too must not decide when that happens.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,6 +25,8 @@ pub(in crate::endpoint) struct Spec {
 /// An address and how it is probed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::endpoint) struct Target {
+    /// Whose turn it has.
+    group: Arc<str>,
     address: SocketAddr,
     spec: Arc<Spec>,
 }
@@ -64,8 +68,12 @@ impl Spec {
 // === impl Target ===
 
 impl Target {
-    pub(in crate::endpoint) fn new(address: SocketAddr, spec: Arc<Spec>) -> Self {
-        Self { address, spec }
+    pub(in crate::endpoint) fn new(group: Arc<str>, address: SocketAddr, spec: Arc<Spec>) -> Self {
+        Self { group, address, spec }
+    }
+
+    pub(in crate::endpoint) fn group(&self) -> &Arc<str> {
+        &self.group
     }
 
     pub(in crate::endpoint) fn address(&self) -> SocketAddr {
@@ -79,7 +87,7 @@ impl Target {
 
 impl Hash for Target {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.address, self.spec.key).hash(state);
+        (&self.group, self.address, self.spec.key).hash(state);
     }
 }
 
@@ -91,11 +99,12 @@ impl Registry {
     /// It begins healthy, unless an `old` one which differed in its timing only knows better.
     pub(in crate::endpoint) fn watch(
         &self,
+        group: &Arc<str>,
         address: SocketAddr,
         spec: &Arc<Spec>,
         old: Option<&Health>,
     ) -> Arc<Health> {
-        let target = Target::new(address, Arc::clone(spec));
+        let target = Target::new(Arc::clone(group), address, Arc::clone(spec));
         let mut entries = self.lock();
         if let Some(health) = entries.by_target.get(&target).and_then(Weak::upgrade) {
             return health;

@@ -261,36 +261,86 @@ async fn a_removed_upstream_is_probed_no_more_though_requests_still_hold_it() {
     assert_eq!(upstream.counts().total, 1);
 }
 
-#[tokio::test]
-async fn no_more_than_a_bounded_number_of_probes_run_at_once() {
-    let table = Arc::new(Table::default());
-    let upstream = table.upstream("many");
-    upstream.set_config(checked(http("/", None, &[])));
-    let (open, is_full) = (Arc::new(AtomicU32::new(0)), Arc::new(tokio::sync::Semaphore::new(0)));
-    let most = Arc::new(AtomicU32::new(0));
+/// Servers that accept and never answer, and how many probes they hold.
+async fn silent(count: usize) -> (Vec<Address>, Arc<AtomicU32>) {
+    let held = Arc::new(AtomicU32::new(0));
     let mut addresses = Vec::new();
-    for _ in 0..100 {
+    for _ in 0..count {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         addresses.push(Address { address: listener.local_addr().unwrap(), weight: 1 });
-        let (open, is_full, most) = (Arc::clone(&open), Arc::clone(&is_full), Arc::clone(&most));
+        let held = Arc::clone(&held);
         tokio::spawn(async move {
+            let mut kept = Vec::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let now = open.fetch_add(1, Ordering::SeqCst) + 1;
-                most.fetch_max(now, Ordering::SeqCst);
-                if now == 64 {
-                    is_full.close();
-                }
-                // Closed when all places are taken; nobody is answered before.
-                let _ = is_full.acquire().await;
-                open.fetch_sub(1, Ordering::SeqCst);
-                Server::new(503).answer(stream).await;
+                held.fetch_add(1, Ordering::SeqCst);
+                kept.push(stream);
             }
         });
     }
-    upstream.set_endpoints(&addresses);
-    let mut running = Running::start_with(table);
-    running.until(|| upstream.counts().healthy == 0).await;
-    assert_eq!(most.load(Ordering::SeqCst), 64);
+    (addresses, held)
+}
+
+#[tokio::test]
+async fn slow_checks_of_one_namespace_leave_places_to_the_others() {
+    let table = Arc::new(Table::default());
+    let (addresses, held) = silent(100).await;
+    let mut config = checked(http("/", None, &[]));
+    config.health_check.as_mut().unwrap().timeout = Duration::from_secs(3600);
+    // Two upstreams of one namespace: places are shared out by namespace.
+    for (id, part) in ["slow/a:80", "slow/b:80"].into_iter().zip(addresses.chunks(50)) {
+        let upstream = table.upstream_of(id, Some("slow"));
+        upstream.set_config(config.clone());
+        upstream.set_endpoints(part);
+    }
+    let mut running = Running::start_with(Arc::clone(&table));
+    let server = Server::new(503);
+    let other = table.upstream_of("other/web:80", Some("other"));
+    other.set_config(checked(http("/", None, &[])));
+    other.set_endpoints(&[Address { address: server.listen().await, weight: 1 }]);
+    running.until(|| !is_healthy(&other)).await;
+    server.status.store(200, Ordering::Relaxed);
+    running.until(|| is_healthy(&other)).await;
+    let is_full = async {
+        while held.load(Ordering::SeqCst) < 48 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), is_full).await.expect("three quarters of the places");
+    assert_eq!(held.load(Ordering::SeqCst), 48);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_checks_of_one_namespace_leave_turns_to_the_others() {
+    let shared = Arc::new(Shared::default());
+    let mut scheduler = Scheduler::new(Arc::clone(&shared));
+    let spec = |path: &str| Spec::new(&checked(http(path, None, &[]))).map(Arc::new).unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let many: Vec<_> = (0..5000)
+        .map(|index| shared.health.watch(&"many".into(), address, &spec(&format!("/{index}")), None))
+        .collect();
+    let few = shared.health.watch(&"few".into(), address, &spec("/"), None);
+    let probed = |scheduler: &Scheduler, health: &Arc<Health>| {
+        let mut running = scheduler.probed.values().map(|turn| &turn.work.health);
+        running.any(|running| std::ptr::eq(running.as_ptr(), Arc::as_ptr(health)))
+    };
+    scheduler.take_new();
+    scheduler.start_due();
+    assert!(probed(&scheduler, &few), "its turn does not come after five thousand others");
+    assert_eq!(scheduler.probed.len(), 49);
+    let mut begun = 49;
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(1) {
+        for (id, turn) in std::mem::take(&mut scheduler.probed) {
+            scheduler.probed.insert(id, turn);
+            scheduler.finish(Ok((id, ())));
+        }
+        scheduler.start_due();
+        begun += scheduler.probed.len();
+        tokio::time::advance(Duration::from_millis(1)).await;
+    }
+    assert!((1000..=1110).contains(&begun), "a thousand a second, and a hundred at once: {begun}");
+    assert!(shared.stats.late_probes_total.load(Ordering::Relaxed) == 0, "none of them was a second late yet");
+    drop(many);
 }
 
 #[tokio::test]
@@ -317,7 +367,7 @@ async fn the_task_ends_when_told() {
 #[test]
 fn only_failures_in_a_row_count() {
     let spec = Spec::new(&checked(Probe::Tcp)).map(Arc::new).unwrap();
-    let health = Health::new(Target::new(([127, 0, 0, 1], 1).into(), spec), true);
+    let health = Health::new(Target::new("t".into(), ([127, 0, 0, 1], 1).into(), spec), true);
     let mut record = |outcome: Result<(), &str>| health.record(outcome.map_err(str::to_owned));
     let changes = [Err("a"), Ok(()), Err("a"), Err("b"), Err("c"), Ok(()), Err("d"), Ok(()), Ok(())].map(&mut record);
     assert_eq!(changes, [false, false, false, true, false, false, false, false, true]);

@@ -187,21 +187,25 @@ fn equal_input_changes_nothing() {
 }
 
 #[test]
-fn upstreams_share_the_health_of_an_endpoint_checked_in_the_same_way() {
+fn upstreams_of_a_namespace_share_the_health_of_an_endpoint_checked_in_the_same_way() {
     let table = Table::default();
     let configs = [
         checked(Balance::RoundRobin),
         checked(Balance::LeastRequest),
         UpstreamConfig { protocol: Protocol::Https, ..checked(Balance::RoundRobin) },
     ];
+    let elsewhere = table.upstream_of("there/web:80", Some("there"));
+    elsewhere.set_config(configs[0].clone());
+    elsewhere.set_endpoints(&equal(1..=1));
     let [same, also, other] = configs.map(|config| {
-        let upstream = table.upstream(&format!("{config:?}"));
+        let upstream = table.upstream_of(&format!("{config:?}"), Some("here"));
         upstream.set_config(config);
         upstream.set_endpoints(&equal(1..=1));
         upstream
     });
     set_health(&same, 1, false);
     assert_eq!((also.counts().healthy, other.counts().healthy), (0, 1));
+    assert_eq!(elsewhere.counts().healthy, 1, "namespaces depend on nothing of one another");
 }
 
 #[test]

@@ -2,7 +2,10 @@
 //!
 //! Only the leader writes. An event's name is made of what it says, so that the same finding is one event whoever
 //! tells it and however often; it is told again only after it was gone for a while. A bucket of tokens bounds the
-//! rate, and everything that waits or is remembered is bounded: what does not fit is left out.
+//! rate, for which namespaces have fair turns, and everything that waits or is remembered is bounded: what does not
+//! fit is left out.
+
+mod notes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
@@ -18,15 +21,19 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta};
 use kube::core::GroupVersionKind;
 use kube::{Client, Error};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::call::params;
 use super::leader::Leadership;
-use super::pace::Pace;
 use super::write::Counts;
+use crate::capacity::may_take;
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::pace::Pace;
+use notes::{MAX_OF_NAMESPACE, in_turns};
+
+pub(super) use notes::Notes;
 
 /// What is told of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +65,10 @@ pub(super) struct EventWriter {
     told: BTreeMap<Note, Instant>,
     /// Writes in a row that failed.
     failures: u32,
+    /// Writes that failed, by namespace.
+    refused: BTreeMap<Arc<str>, u32>,
+    /// Of which namespace the last finding was.
+    last: Arc<str>,
     counts: Arc<Counts>,
 }
 
@@ -71,10 +82,12 @@ const MAX_TEXT: usize = 1024;
 const MAX_INSTANCE: usize = 128;
 /// Findings that are remembered as told, and so those that are told.
 const MAX_TOLD: usize = 10_000;
-/// Findings told for one state of the input.
-const MAX_FRESH: usize = 1000;
-/// Failures in a row after which the other findings of a state are not tried any more.
+/// Percent of the room for what is remembered that is free which no namespace gets.
+const RESERVE: usize = 25;
+/// Failures after which the other findings of a state that are of the same namespace are not tried any more.
 const MAX_FAILURES: u32 = 5;
+/// Failures in a row after which none of them are.
+const MAX_FAILURES_IN_A_ROW: u32 = 20;
 const CONTROLLER: &str = "tidegate.io/ingress-controller";
 
 // === impl Note ===
@@ -118,14 +131,24 @@ impl EventWriter {
     pub(super) fn new(client: Client, instance: &str, leadership: Leadership, counts: Arc<Counts>) -> Self {
         let instance = instance.chars().take(MAX_INSTANCE).collect();
         let pace = Pace::new(PER_SECOND, BURST);
-        Self { client, instance, leadership, pace, told: BTreeMap::new(), failures: 0, counts }
+        Self {
+            client,
+            instance,
+            leadership,
+            pace,
+            told: BTreeMap::new(),
+            failures: 0,
+            refused: BTreeMap::new(),
+            last: Arc::default(),
+            counts,
+        }
     }
 
     /// Writes until `stop` turns true.
     pub(super) async fn run(
         mut self,
         mut findings: watch::Receiver<Findings>,
-        mut notes: mpsc::Receiver<Note>,
+        notes: Arc<Notes>,
         mut stop: watch::Receiver<bool>,
     ) {
         let leadership = self.leadership.clone();
@@ -135,9 +158,9 @@ impl EventWriter {
                     biased;
                     () = leadership.gained() => {}
                     // The leader hears the same, and tells it.
-                    Some(_) = notes.recv() => continue,
+                    _ = notes.next() => continue,
                 }
-                leadership.while_held(self.lead(&mut findings, &mut notes)).await;
+                leadership.while_held(self.lead(&mut findings, &notes)).await;
             }
         };
         tokio::select! {
@@ -147,53 +170,87 @@ impl EventWriter {
     }
 
     /// Writes, without end.
-    async fn lead(&mut self, findings: &mut watch::Receiver<Findings>, notes: &mut mpsc::Receiver<Note>) {
-        self.tell_all(findings).await;
+    async fn lead(&mut self, findings: &mut watch::Receiver<Findings>, notes: &Notes) {
+        self.tell_all(findings, notes).await;
         loop {
             tokio::select! {
-                Ok(()) = findings.changed() => self.tell_all(findings).await,
-                Some(note) = notes.recv() => drop(self.tell(&note).await),
-                // Nobody has anything to say any more.
-                else => std::future::pending().await,
+                Ok(()) = findings.changed() => self.tell_all(findings, notes).await,
+                note = notes.next() => drop(self.tell(&note).await),
             }
         }
     }
 
-    /// Tells what was not told yet, until something newer is there.
-    async fn tell_all(&mut self, findings: &mut watch::Receiver<Findings>) {
+    /// Tells what was not told yet, until something newer is there. Notes have every second turn.
+    async fn tell_all(&mut self, findings: &mut watch::Receiver<Findings>, notes: &Notes) {
         let current = Arc::clone(&findings.borrow_and_update());
         let fresh = self.fresh(&current);
         self.failures = 0;
+        self.refused.clear();
         for (index, note) in fresh.iter().enumerate() {
             // The newer state says it again, if it still holds.
             if findings.has_changed().unwrap_or(false) {
                 return;
             }
-            if self.failures >= MAX_FAILURES {
+            if self.failures >= MAX_FAILURES_IN_A_ROW {
                 let left = fresh.len() - index;
                 self.counts.events_dropped.fetch_add(left as u64, Ordering::Relaxed);
                 return;
             }
-            if self.tell(note).await {
-                self.told.insert(note.clone(), Instant::now());
+            self.tell_finding(note).await;
+            if let Some(note) = notes.take() {
+                self.tell(&note).await;
             }
         }
     }
 
-    /// What was not told yet, each once; what was told is remembered for as long as it is found, and a while longer.
+    async fn tell_finding(&mut self, note: &Note) {
+        self.last = Arc::clone(&note.namespace);
+        if self.refused.get(&note.namespace).is_some_and(|failures| *failures >= MAX_FAILURES) {
+            Counts::add(&self.counts.events_dropped);
+        } else if self.tell(note).await {
+            self.told.insert(note.clone(), Instant::now());
+        } else {
+            *self.refused.entry(Arc::clone(&note.namespace)).or_default() += 1;
+        }
+    }
+
+    /// What was not told yet, each once, in turns; what was told is remembered for as long as it is found, and a while
+    /// longer.
     fn fresh(&mut self, findings: &[Diagnostic]) -> Vec<Note> {
         let now = Instant::now();
-        let mut fresh = BTreeSet::new();
+        let mut fresh: BTreeMap<Arc<str>, BTreeSet<Note>> = BTreeMap::new();
         for note in findings.iter().filter_map(Note::of) {
-            match self.told.get_mut(&note) {
-                Some(found) => *found = now,
-                None if fresh.len() < MAX_FRESH => fresh.extend([note]),
-                None => {}
+            if let Some(found) = self.told.get_mut(&note) {
+                *found = now;
+                continue;
+            }
+            let of_namespace = fresh.entry(Arc::clone(&note.namespace)).or_default();
+            if of_namespace.len() < MAX_OF_NAMESPACE {
+                of_namespace.insert(note);
             }
         }
         self.told.retain(|_, found| now.saturating_duration_since(*found) < FORGOTTEN_AFTER);
-        let room = MAX_TOLD.saturating_sub(self.told.len());
-        fresh.into_iter().take(room).collect()
+        let fresh = fresh.into_iter().map(|(namespace, notes)| (namespace, notes.into_iter().collect())).collect();
+        self.remembered(in_turns(fresh, &self.last))
+    }
+
+    /// Those of the notes which can be remembered: others would be told again and again.
+    fn remembered(&self, mut notes: Vec<Note>) -> Vec<Note> {
+        let mut told: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        for note in self.told.keys() {
+            *told.entry(Arc::clone(&note.namespace)).or_default() += 1;
+        }
+        let mut left = MAX_TOLD.saturating_sub(self.told.len());
+        notes.retain(|note| {
+            let of_namespace = told.entry(Arc::clone(&note.namespace)).or_default();
+            let has_room = left > 0 && may_take(*of_namespace, left, RESERVE);
+            if has_room {
+                *of_namespace += 1;
+                left -= 1;
+            }
+            has_room
+        });
+        notes
     }
 
     /// Tells when the pace allows it; says whether it was told.

@@ -25,8 +25,8 @@ use tracing::{debug, info, warn};
 
 use super::call::within;
 use super::leader::Leadership;
-use super::pace::Pace;
 use super::write::Counts;
+use crate::pace::Pace;
 use crate::resources::ObjectName;
 pub use address::{Address, NodeAddress};
 use cluster::Cluster;
@@ -271,11 +271,12 @@ impl StatusWriter {
 
     /// Brings the first of the queue to what is wanted; a failure is tried again later.
     async fn attend(&mut self) {
-        if self.queue.first().is_some_and(|name| self.is_settled(name)) {
-            self.queue.take();
+        let now = Instant::now();
+        if self.queue.first(now).is_some_and(|name| self.is_settled(name)) {
+            self.queue.take(now);
             return self.tell_waiting();
         }
-        match self.pace.take(Instant::now()) {
+        match self.pace.take(now) {
             Ok(()) => self.attend_now().await,
             Err(later) => self.rest_until = later,
         }
@@ -287,7 +288,9 @@ impl StatusWriter {
     }
 
     async fn attend_now(&mut self) {
-        let (Some(wanted), Some((name, attempt))) = (self.wanted.clone(), self.queue.take()) else { return };
+        let (Some(wanted), Some((name, attempt))) = (self.wanted.clone(), self.queue.take(Instant::now())) else {
+            return;
+        };
         // While it is written to, nobody knows what stands there.
         let is_known = self.known.remove(&name).is_some();
         let is_served = self.served.contains(&name);

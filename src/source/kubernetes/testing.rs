@@ -170,7 +170,10 @@ impl Server {
 impl State {
     fn answer(&mut self, method: &Method, path: &str, body: Value) -> (u16, Value) {
         if method != Method::GET && !self.failures.is_empty() {
-            return (self.failures.remove(0), Value::Null);
+            let status = self.failures.remove(0);
+            if status > 0 {
+                return (status, Value::Null);
+            }
         }
         let object_path = path.trim_end_matches("/status");
         match (method.as_str(), self.objects.get(object_path).cloned()) {

@@ -8,15 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kube::Client;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
 
 use crate::diagnostic::Diagnostic;
 
-use super::events::{EventWriter, Findings, Note};
+use super::events::{EventWriter, Findings, Note, Notes};
 use super::leader::{Election, Elector, Leadership};
 use super::status::{Served, StatusConfig, StatusWriter};
 
@@ -53,7 +52,8 @@ pub struct Counts {
 pub struct Outlet {
     served: watch::Sender<Served>,
     findings: watch::Sender<Findings>,
-    notes: mpsc::Sender<Note>,
+    /// `None`: events are not written.
+    notes: Option<Arc<Notes>>,
     counts: Arc<Counts>,
 }
 
@@ -66,8 +66,6 @@ pub struct Writing {
     done: watch::Receiver<bool>,
 }
 
-/// Notes that may wait.
-const MAX_NOTES: usize = 256;
 /// How long writers may take to end: time to take statuses back.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -92,9 +90,9 @@ impl Outlet {
         self.findings.send_replace(findings);
     }
 
-    /// Says something once. It is left out when too much waits.
+    /// Says something once. It is left out when too much of its namespace waits.
     pub fn note(&self, note: Note) {
-        if let Err(TrySendError::Full(_)) = self.notes.try_send(note) {
+        if self.notes.as_ref().is_some_and(|notes| !notes.push(note)) {
             Counts::add(&self.counts.events_dropped);
         }
     }
@@ -108,7 +106,7 @@ impl Writing {
         let counts = Arc::new(Counts::default());
         let (served, served_told) = watch::channel(Served::default());
         let (findings, findings_told) = watch::channel(Findings::default());
-        let (notes, notes_told) = mpsc::channel(MAX_NOTES);
+        let notes = config.events.then(Arc::<Notes>::default);
         let (stop, stopped) = watch::channel(false);
         let (done, is_done) = watch::channel(false);
         let (yield_lease, yielded) = watch::channel(false);
@@ -124,9 +122,9 @@ impl Writing {
             let writer = StatusWriter::new(client.clone(), status, leadership.clone(), counts.clone());
             writers.spawn(writer.run(served_told, stopped.clone()));
         }
-        if config.events {
+        if let Some(notes) = notes.clone() {
             let writer = EventWriter::new(client, &config.identity, leadership.clone(), counts.clone());
-            writers.spawn(writer.run(findings_told, notes_told, stopped.clone()));
+            writers.spawn(writer.run(findings_told, notes, stopped.clone()));
         }
         tokio::spawn(async move {
             end(writers, stopped).await;

@@ -103,18 +103,49 @@ pub static UPSTREAM_HEALTHY: Family = Family {
     kind: Kind::Gauge,
     labels: &["upstream"],
 };
+/// Requests under way at an upstream.
+pub static UPSTREAM_REQUESTS: Family = Family {
+    name: "tidegate_upstream_requests",
+    help: "Requests under way at an upstream.",
+    kind: Kind::Gauge,
+    labels: &["upstream"],
+};
+/// What traffic holds of what all requests need.
+pub static CAPACITY_USED: Family = Family {
+    name: "tidegate_capacity_used",
+    help: "What traffic holds of the descriptors, client connections and requests under way that there may be.",
+    kind: Kind::Gauge,
+    labels: &["resource"],
+};
+/// What traffic may hold of it.
+pub static CAPACITY: Family = Family {
+    name: "tidegate_capacity",
+    help: "Descriptors, client connections and requests under way that traffic may hold, all upstreams together.",
+    kind: Kind::Gauge,
+    labels: &["resource"],
+};
 /// Health probes that ended.
 pub static PROBES: Family =
     Family::total("tidegate_health_probes_total", "Active health probes that have ended, all upstreams together.");
 /// Health probes that failed.
 pub static PROBE_FAILURES: Family =
     Family::total("tidegate_health_probe_failures_total", "Active health probes that failed, all upstreams together.");
+/// Health probes that began late.
+pub static LATE_PROBES: Family = Family::total(
+    "tidegate_health_probes_late_total",
+    "Active health probes that began more than a second late because too many were due.",
+);
 /// DNS resolutions that ended.
 pub static RESOLUTIONS: Family =
     Family::total("tidegate_dns_resolutions_total", "DNS resolutions of upstream names that have ended.");
 /// DNS resolutions that failed.
 pub static RESOLUTION_FAILURES: Family =
     Family::total("tidegate_dns_resolution_failures_total", "DNS resolutions of upstream names that failed.");
+/// DNS resolutions that began late.
+pub static LATE_RESOLUTIONS: Family = Family::total(
+    "tidegate_dns_resolutions_late_total",
+    "DNS resolutions of upstream names that began more than a second late because too many were due.",
+);
 /// Picks from upstreams all of whose endpoints were unhealthy.
 pub static PANIC_PICKS: Family = Family::total(
     "tidegate_upstream_panic_picks_total",
@@ -290,8 +321,10 @@ pub(super) static PROCESS_START: Family = Family {
 pub(super) static OBSERVED: &[&Family] = &[
     &PROBES,
     &PROBE_FAILURES,
+    &LATE_PROBES,
     &RESOLUTIONS,
     &RESOLUTION_FAILURES,
+    &LATE_RESOLUTIONS,
     &PANIC_PICKS,
     &ENDPOINT_WAITING,
     &ENDPOINT_WAITS,
@@ -300,6 +333,9 @@ pub(super) static OBSERVED: &[&Family] = &[
     &CONNECTION_FAILURES,
     &UPSTREAM_ENDPOINTS,
     &UPSTREAM_HEALTHY,
+    &UPSTREAM_REQUESTS,
+    &CAPACITY_USED,
+    &CAPACITY,
     &CERTIFICATE_EXPIRY,
     &PLUGIN_EVENTS,
     &PLUGIN_WORK_QUEUE,

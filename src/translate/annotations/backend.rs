@@ -6,6 +6,7 @@ use super::{Annotation, Dialect, Reading, Refusal, Support, Value, parse_bool};
 use crate::diagnostic::Diagnostic;
 use crate::model::{Balance, HealthCheck, Probe, Protocol};
 use crate::quantity::Duration;
+use crate::translate::health::{self, Timing};
 
 pub(super) const BACKEND_PROTOCOL: Annotation = Annotation {
     name: "backend-protocol",
@@ -64,11 +65,14 @@ pub(super) const HEALTH_CHECK: Annotation = Annotation {
     name: "health-check",
     aliases: &[],
     grammar: "`tcp`, a path (`/healthz`) or `path=/healthz,interval=5s,timeout=1s,healthy=1,unhealthy=2`",
-    doc: "Active health checks of the endpoints; that of an Ingress comes before that of the Service. Default: none.",
+    doc: "Active health checks of the endpoints; that of an Ingress comes before that of the Service. The interval is at least 100ms; the timeout at most the interval, and 30s. Default: none.",
     support: Support::Own,
     on_service: true,
     read: |value, reading| {
-        reading.overrides.health_check = Some(health_check(value.text)?);
+        let (check, told) = health_check(value.text)?;
+        let warn = |message| Diagnostic::warning("BoundedHealthCheck", value.origin, message);
+        reading.diagnostics.extend(told.into_iter().map(warn));
+        reading.overrides.health_check = Some(check);
         Ok(())
     },
 };
@@ -78,28 +82,24 @@ fn warn_of_ewma(value: &Value<'_>, reading: &mut Reading) {
     reading.diagnostics.push(Diagnostic::warning("DifferentAnnotation", value.origin, message));
 }
 
-fn health_check(text: &str) -> Result<HealthCheck, Refusal> {
-    let second = std::time::Duration::from_secs(1);
-    let mut check = HealthCheck {
-        probe: Probe::Tcp,
-        interval: second * 10,
-        timeout: second,
-        healthy_threshold: 1,
-        unhealthy_threshold: 2,
-    };
+/// A health check, and what of it is not kept as it is written.
+fn health_check(text: &str) -> Result<(HealthCheck, Vec<String>), Refusal> {
+    let (mut probe, mut interval, mut timeout) = (Probe::Tcp, None, None);
+    let (mut healthy_threshold, mut unhealthy_threshold) = (1, 2);
     for field in text.split(',').map(str::trim) {
         match field.split_once('=') {
-            None if field == "tcp" => check.probe = Probe::Tcp,
-            _ if field.starts_with('/') => check.probe = http_probe(field)?,
-            Some(("path", path)) => check.probe = http_probe(path)?,
-            Some(("interval", value)) => check.interval = span(value)?,
-            Some(("timeout", value)) => check.timeout = span(value)?,
-            Some(("healthy", value)) => check.healthy_threshold = count(value)?,
-            Some(("unhealthy", value)) => check.unhealthy_threshold = count(value)?,
+            None if field == "tcp" => probe = Probe::Tcp,
+            _ if field.starts_with('/') => probe = http_probe(field)?,
+            Some(("path", path)) => probe = http_probe(path)?,
+            Some(("interval", value)) => interval = Some(span(value)?),
+            Some(("timeout", value)) => timeout = Some(span(value)?),
+            Some(("healthy", value)) => healthy_threshold = count(value)?,
+            Some(("unhealthy", value)) => unhealthy_threshold = count(value)?,
             _ => return Err(Refusal(format!("`{field}` is not part of a health check"))),
         }
     }
-    Ok(check)
+    let Timing { interval, timeout, told } = health::timing(interval, timeout);
+    Ok((HealthCheck { probe, interval, timeout, healthy_threshold, unhealthy_threshold }, told))
 }
 
 fn http_probe(path: &str) -> Result<Probe, Refusal> {
@@ -125,8 +125,8 @@ mod tests {
     #[test]
     fn a_health_check_may_begin_with_its_path() {
         assert_eq!(health_check("/x,interval=5s").unwrap(), health_check("path=/x, interval=5s").unwrap());
-        assert_eq!(health_check("/x?a=b").unwrap().probe, http_probe("/x?a=b").unwrap());
-        assert_eq!(health_check("tcp").unwrap().probe, Probe::Tcp);
+        assert_eq!(health_check("/x?a=b").unwrap().0.probe, http_probe("/x?a=b").unwrap());
+        assert_eq!(health_check("tcp").unwrap().0.probe, Probe::Tcp);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::model::{
 use crate::origin::Origin;
 use crate::pem_text;
 use crate::resources::conf::{HealthCheckSpec, ProtocolSpec, UpstreamSpec, UpstreamTlsSpec};
+use crate::translate::health::{self, Timing};
 
 /// Translates one upstream. A part that cannot be kept without weakening it makes the whole upstream invalid.
 pub(super) fn translate(
@@ -135,10 +136,10 @@ fn authorities(pem: &str) -> Result<CaBundle, String> {
 }
 
 fn health_check(spec: &HealthCheckSpec, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Option<HealthCheck> {
-    let interval = spec.interval.map_or(Duration::from_secs(10), |it| it.0);
-    let timeout = spec.timeout.map_or(Duration::from_secs(1), |it| it.0);
+    let (interval, timeout) = (spec.interval.map(|it| it.0), spec.timeout.map(|it| it.0));
+    let is_zero = |it: Option<Duration>| it.is_some_and(|it| it.is_zero());
     let (healthy, unhealthy) = (spec.healthy_threshold.unwrap_or(1), spec.unhealthy_threshold.unwrap_or(2));
-    let problem = if interval.is_zero() || timeout.is_zero() {
+    let problem = if is_zero(interval) || is_zero(timeout) {
         Some("`interval` and `timeout` must be over 0")
     } else if healthy == 0 || unhealthy == 0 {
         Some("thresholds must be over 0")
@@ -154,6 +155,9 @@ fn health_check(spec: &HealthCheckSpec, origin: &Origin, diagnostics: &mut Vec<D
         diagnostics.push(Diagnostic::error("InvalidHealthCheck", &origin, message).hint("no check is made until then"));
         return None;
     }
+    let Timing { interval, timeout, told } = health::timing(interval, timeout);
+    let origin = origin.at(format!("{}.healthCheck", origin.field));
+    diagnostics.extend(told.into_iter().map(|message| Diagnostic::warning("BoundedHealthCheck", &origin, message)));
     let probe = spec.http.as_ref().map_or(Probe::Tcp, |http| Probe::Http {
         path: http.path.as_str().into(),
         host: http.host.as_deref().map(Arc::from),

@@ -6,7 +6,11 @@ use crate::source::kubernetes::leader::Held;
 use crate::source::kubernetes::testing::{Server, soon};
 
 fn finding(name: &str, text: &str) -> Diagnostic {
-    Diagnostic::error("ServiceNotFound", &Origin::new("Ingress", "shop", name, None), text).hint("make it")
+    finding_in("shop", name, text)
+}
+
+fn finding_in(namespace: &str, name: &str, text: &str) -> Diagnostic {
+    Diagnostic::error("ServiceNotFound", &Origin::new("Ingress", namespace, name, None), text).hint("make it")
 }
 
 /// Leads for as long as what comes first is kept.
@@ -24,7 +28,7 @@ fn writer(server: &Server, name: &str, leadership: &Leadership) -> EventWriter {
 struct Run {
     held: Held,
     findings: watch::Sender<Findings>,
-    notes: mpsc::Sender<Note>,
+    notes: Arc<Notes>,
     counts: Arc<Counts>,
     stop: watch::Sender<bool>,
     writer: tokio::task::JoinHandle<()>,
@@ -36,7 +40,8 @@ impl Run {
         let writer = writer(server, "one", &leadership);
         let counts = Arc::clone(&writer.counts);
         let (findings, told) = watch::channel(Findings::default());
-        let (notes, noted) = mpsc::channel(4);
+        let notes = Arc::<Notes>::default();
+        let noted = Arc::clone(&notes);
         let (stop, stopped) = watch::channel(false);
         Self { held, findings, notes, counts, stop, writer: tokio::spawn(writer.run(told, noted, stopped)) }
     }
@@ -78,9 +83,9 @@ async fn a_finding_is_told_once_on_its_object_whoever_tells_it() {
         let twice = finding("shop", "there is no Service `a`");
         let findings = vec![twice.clone(), twice.clone(), finding("gone", "there is no Service `b`")];
         let (sender, mut receiver) = watch::channel(Findings::new(findings));
-        writer.tell_all(&mut receiver).await;
+        writer.tell_all(&mut receiver, &Notes::default()).await;
         sender.send_replace(Arc::new(vec![twice]));
-        writer.tell_all(&mut receiver).await;
+        writer.tell_all(&mut receiver, &Notes::default()).await;
     }
     let told = events(&server);
     assert_eq!(told.len(), 1, "{told:?}");
@@ -99,12 +104,16 @@ async fn only_the_leader_tells_and_a_new_one_tells_what_still_holds() {
     let run = Run::start(&server);
     run.held.send_replace(None);
     run.find([finding("shop", "x")]);
-    // More than there is room for: who does not lead throws them away, and nobody waits.
+    // Who does not lead throws them away.
     for generation in 0..10 {
-        let note = Note::live(&"shop".into(), &"shop".into(), generation, Duration::ZERO);
-        soon("room for a note", run.notes.send(note)).await.unwrap();
+        assert!(run.notes.push(Note::live(&"shop".into(), &"shop".into(), generation, Duration::ZERO)));
     }
-    soon("the last note", run.notes.reserve_many(4)).await.unwrap();
+    let thrown_away = async {
+        while run.notes.len() > 0 {
+            tokio::task::yield_now().await
+        }
+    };
+    soon("the last note", thrown_away).await;
     assert_eq!(server.calls(), [] as [String; 0]);
     run.held.send_replace(Some(Instant::now() + Duration::from_secs(60)));
     server.until("it is told", |server| events(server).len() == 1).await;
@@ -135,10 +144,56 @@ async fn a_server_that_refuses_events_is_not_asked_for_each() {
     server.fail_writes(&[403; 100]);
     let findings = (0..20).map(|index| finding("shop", &format!("fault {index}"))).collect();
     let (_sender, mut receiver) = watch::channel(Findings::new(findings));
-    writer.tell_all(&mut receiver).await;
+    writer.tell_all(&mut receiver, &Notes::default()).await;
     assert_eq!(posts(&server), MAX_FAILURES as usize);
     assert_eq!(writer.counts.events_dropped.load(Ordering::Relaxed), 20);
     assert!(writer.told.is_empty(), "it is told when the right is there");
+}
+
+#[tokio::test]
+async fn what_one_namespace_has_to_say_keeps_no_other_waiting() {
+    let server = Server::start().await;
+    put_ingress(&server, "shop");
+    let (_held, leadership) = leader();
+    let mut writer = writer(&server, "one", &leadership);
+    // Its objects are gone by now, and nothing is written of them; each still takes its turn.
+    let mut findings: Vec<_> = (0..5000).map(|index| finding_in("many", "gone", &format!("fault {index}"))).collect();
+    findings.push(finding("shop", "there is no Service `a`"));
+    let notes = Notes::default();
+    while notes.push(Note::live(&"many".into(), &"gone".into(), 1, PATIENCE)) {}
+    assert!(notes.push(Note::live(&"shop".into(), &"shop".into(), 7, Duration::from_millis(12))));
+    let (_sender, mut receiver) = watch::channel(Findings::new(findings));
+    let telling = writer.tell_all(&mut receiver, &notes);
+    let told = server.until("both are told", |server| events(server).len() == 2);
+    tokio::select! {
+        () = telling => {}
+        () = told => {}
+    }
+    assert_eq!(events(&server).len(), 2);
+    let asked = server.calls().len();
+    assert!(asked <= 2 * BURST as usize, "within the first burst, not after five thousand: {asked} calls");
+}
+
+#[tokio::test]
+async fn a_namespace_that_refuses_events_silences_itself_only() {
+    let server = Server::start().await;
+    put_ingress(&server, "shop");
+    let (_held, leadership) = leader();
+    let mut writer = writer(&server, "one", &leadership);
+    let findings = [("bad", 0..6), ("shop", 0..7)];
+    let findings = findings.into_iter().flat_map(|(namespace, faults)| {
+        faults.map(move |fault| finding_in(namespace, "shop", &format!("fault {fault}")))
+    });
+    server.put(
+        "/apis/networking.k8s.io/v1/namespaces/bad/ingresses/shop",
+        json!({ "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": { "name": "shop", "namespace": "bad", "uid": "x" } }),
+    );
+    // They have turns, so every other write is of the one that is being deleted.
+    server.fail_writes(&[403, 0, 403, 0, 403, 0, 403, 0, 403]);
+    let (_sender, mut receiver) = watch::channel(Findings::new(findings.collect()));
+    writer.tell_all(&mut receiver, &Notes::default()).await;
+    assert_eq!(events(&server).len(), 7, "all of the other one's");
+    assert_eq!(writer.counts.events_dropped.load(Ordering::Relaxed), 6);
 }
 
 #[tokio::test]
@@ -146,7 +201,7 @@ async fn an_ingress_is_told_that_it_is_live() {
     let server = Server::start().await;
     put_ingress(&server, "shop");
     let run = Run::start(&server);
-    run.notes.send(Note::live(&"shop".into(), &"shop".into(), 7, Duration::from_millis(12))).await.unwrap();
+    assert!(run.notes.push(Note::live(&"shop".into(), &"shop".into(), 7, Duration::from_millis(12))));
     server.until("it is told", |server| events(server).len() == 1).await;
     run.stop().await;
     let told = events(&server);

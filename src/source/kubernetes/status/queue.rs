@@ -1,6 +1,8 @@
-//! Ingresses to be looked at, each once, the one that is due first at the front.
+//! Ingresses to be looked at, each once: of each namespace the one that is due first, and the namespaces in turns.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,7 +13,10 @@ use crate::resources::ObjectName;
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     entries: BTreeMap<ObjectName, Attempt>,
-    order: BTreeSet<(Instant, ObjectName)>,
+    /// By namespace; none is empty.
+    order: BTreeMap<Arc<str>, BTreeSet<(Instant, ObjectName)>>,
+    /// The namespace that had the last turn.
+    last: Arc<str>,
 }
 
 /// An entry of the queue.
@@ -44,18 +49,23 @@ impl Queue {
 
     /// When the first is due.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.order.first().map(|(due, _)| *due)
+        self.order.values().filter_map(|waiting| Some(waiting.first()?.0)).min()
     }
 
-    /// The first.
-    pub(super) fn first(&self) -> Option<&ObjectName> {
-        self.order.first().map(|(_, name)| name)
+    /// The one whose turn it is, if any is due.
+    pub(super) fn first(&self, now: Instant) -> Option<&ObjectName> {
+        let behind = self.order.range::<str, _>((Excluded(&*self.last), Unbounded));
+        let namespaces = behind.chain(self.order.range::<str, _>((Unbounded, Included(&*self.last))));
+        let mut firsts = namespaces.filter_map(|(_, waiting)| waiting.first());
+        firsts.find(|(due, _)| *due <= now).map(|(_, name)| name)
     }
 
-    /// Takes the first out.
-    pub(super) fn take(&mut self) -> Option<(ObjectName, Attempt)> {
-        let (_, name) = self.order.pop_first()?;
+    /// Takes the one whose turn it is out.
+    pub(super) fn take(&mut self, now: Instant) -> Option<(ObjectName, Attempt)> {
+        let name = self.first(now)?.clone();
         let attempt = self.entries.remove(&name)?;
+        self.remove(attempt, &name);
+        self.last = Arc::clone(&name.namespace);
         Some((name, attempt))
     }
 
@@ -65,9 +75,17 @@ impl Queue {
 
     fn insert(&mut self, name: ObjectName, attempt: Attempt) {
         if let Some(old) = self.entries.insert(name.clone(), attempt) {
-            self.order.remove(&(old.not_before, name.clone()));
+            self.remove(old, &name);
         }
-        self.order.insert((attempt.not_before, name));
+        self.order.entry(Arc::clone(&name.namespace)).or_default().insert((attempt.not_before, name));
+    }
+
+    fn remove(&mut self, attempt: Attempt, name: &ObjectName) {
+        let Some(waiting) = self.order.get_mut(&name.namespace) else { return };
+        waiting.remove(&(attempt.not_before, name.clone()));
+        if waiting.is_empty() {
+            self.order.remove(&name.namespace);
+        }
     }
 }
 
@@ -90,12 +108,25 @@ mod tests {
         queue.add(&first, now + Duration::from_secs(1));
         queue.add(&second, now + Duration::from_secs(2));
         assert_eq!((queue.len(), queue.due()), (2, Some(now)));
-        let (name, attempt) = queue.take().unwrap();
+        let (name, attempt) = queue.take(now).unwrap();
         assert_eq!(name, second);
         let backoff = queue.add_failed(name, attempt, now + Duration::from_secs(3));
         assert!(backoff > Duration::ZERO);
-        assert_eq!(queue.take().map(|(name, _)| name), Some(first));
+        assert_eq!(queue.take(now), None, "the other one is not due");
+        assert_eq!(queue.take(now + Duration::from_secs(1)).map(|(name, _)| name), Some(first));
         assert_eq!(queue.due(), Some(now + Duration::from_secs(3) + backoff));
+    }
+
+    #[test]
+    fn namespaces_have_turns_however_many_each_has() {
+        let now = Instant::now();
+        let mut queue = Queue::default();
+        (0..100).for_each(|index| queue.add(&ObjectName::new("many", &format!("w{index:02}")), now));
+        queue.add(&ObjectName::new("few", "w"), now + Duration::from_millis(1));
+        queue.add(&ObjectName::new("others", "w"), now);
+        let later = now + Duration::from_secs(1);
+        let turns: Vec<_> = (0..5).map(|_| queue.take(later).unwrap().0.to_string()).collect();
+        assert_eq!(turns, ["few/w", "many/w00", "others/w", "many/w01", "many/w02"]);
     }
 
     #[test]

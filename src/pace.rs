@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// The bucket.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     interval: Duration,
     burst: u32,
     /// When the bucket will be full.
@@ -17,13 +17,13 @@ pub(super) struct Pace {
 
 impl Pace {
     /// A full bucket.
-    pub(super) fn new(per_second: u32, burst: u32) -> Self {
+    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
         let interval = Duration::from_secs(1) / per_second.max(1);
         Self { interval, burst: burst.max(1), full_at: Instant::now() }
     }
 
     /// Takes a token, or says from when on there is one.
-    pub(super) fn take(&mut self, now: Instant) -> Result<(), Instant> {
+    pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
         let full_at = self.full_at.max(now) + self.interval;
         let limit = now + self.interval * self.burst;
         if full_at > limit {
@@ -34,7 +34,7 @@ impl Pace {
     }
 
     /// Waits for a token and takes it.
-    pub(super) async fn wait(&mut self) {
+    pub(crate) async fn wait(&mut self) {
         while let Err(later) = self.take(Instant::now()) {
             tokio::time::sleep_until(later).await;
         }

@@ -1,0 +1,95 @@
+//! Requests under way at an upstream, and what follows when it would come to hold more than its part.
+//!
+//! It must not know endpoints: a request keeps its hold from its first try to its end, whomever it tries.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::waiting::clock;
+use super::{Protocol, Upstream};
+use crate::capacity::{Limits, Link, Takers};
+
+/// For so long after a refusal an upstream is under strain.
+const STRAINED: Duration = Duration::from_secs(5);
+
+/// A request at an upstream. It counts as under way there until dropped, unless it was refused.
+#[derive(Debug)]
+pub struct Hold {
+    upstream: Arc<Upstream>,
+    /// `None`: refused.
+    link: Option<Link>,
+}
+
+/// When an upstream was last refused a request.
+#[derive(Debug, Default)]
+pub(super) struct Strain {
+    /// In milliseconds of [`clock`]; 0: never.
+    at: AtomicU64,
+}
+
+// === impl Hold ===
+
+impl Hold {
+    /// Counts a request in, unless the upstream or its namespace holds its part already.
+    pub fn enter(upstream: Arc<Upstream>, protocol: Protocol, limits: Limits) -> Self {
+        let link = if protocol.is_h2() { Link::Shared } else { Link::Alone };
+        if upstream.shared.capacity.enter(upstream.takers(), link, limits) {
+            return Self { upstream, link: Some(link) };
+        }
+        upstream.strain.note();
+        Self { upstream, link: None }
+    }
+
+    /// Whether the request was not counted in, and must not go there.
+    pub fn is_refused(&self) -> bool {
+        self.link.is_none()
+    }
+
+    /// Whether a request was refused not long ago: what is idle on the upstream's account is better given back.
+    pub fn is_strained(&self) -> bool {
+        self.upstream.strain.is_recent()
+    }
+
+    /// Where the request is.
+    pub fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+}
+
+impl Deref for Hold {
+    type Target = Upstream;
+
+    fn deref(&self) -> &Upstream {
+        &self.upstream
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(link) = self.link {
+            self.upstream.shared.capacity.leave(self.upstream.takers(), link);
+        }
+    }
+}
+
+impl Upstream {
+    fn takers(&self) -> Takers<'_> {
+        Takers { upstream: &self.held, namespace: self.tenant.as_ref().map(|tenant| &tenant.held) }
+    }
+}
+
+// === impl Strain ===
+
+impl Strain {
+    fn note(&self) {
+        self.at.store(clock(), Ordering::Relaxed);
+    }
+
+    fn is_recent(&self) -> bool {
+        // The clock is looked at only where there was strain.
+        let at = self.at.load(Ordering::Relaxed);
+        at > 0 && Duration::from_millis(clock().saturating_sub(at)) < STRAINED
+    }
+}
