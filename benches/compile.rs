@@ -10,8 +10,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use tidegate::compile::{Compiler, CompilerParts};
 use tidegate::host::HostPattern;
 use tidegate::model::{
-    Action, Backend, BackendId, Balance, Certificate, Endpoint, EndpointSet, HttpsRedirect, Match, Model, Protocol,
-    Rank, Route, RouteLabels, SecretBytes, Touched, VirtualHost, WeightedBackend,
+    Action, Backend, BackendId, Balance, Certificate, Claim, Endpoint, EndpointSet, HttpsRedirect, Match, Model,
+    Protocol, Rank, Route, RouteLabels, SecretBytes, Touched, VirtualHost, WeightedBackend,
 };
 use tidegate::origin::Origin;
 
@@ -61,7 +61,7 @@ fn model() -> Model {
     let hosts = (0..HOSTS).map(|n| (pattern(n), Arc::new(host(n))));
     let backends = (0..HOSTS).map(|n| (backend_id(n), Arc::new(backend(n))));
     let endpoints = (0..HOSTS).map(|n| (backend_id(n), Arc::new(endpoints())));
-    let certificates = (0..TLS_HOSTS).map(|n| (pattern(n), Arc::new(certificate(n))));
+    let certificates = (0..TLS_HOSTS).map(|n| (pattern(n), Arc::from([claim(n)])));
     Model {
         hosts: hosts.collect(),
         backends: backends.collect(),
@@ -102,6 +102,10 @@ fn backend(n: usize) -> Backend {
 fn endpoints() -> EndpointSet {
     let endpoint = Endpoint { address: ([10, 0, 0, 1], 8080).into(), weight: 1, zone: None };
     EndpointSet { endpoints: [endpoint].into() }
+}
+
+fn claim(n: usize) -> Claim {
+    Claim { origin: Origin::default(), by_wildcard: false, certificate: Arc::new(certificate(n)) }
 }
 
 fn certificate(n: usize) -> Certificate {

@@ -10,6 +10,7 @@ mod edge;
 mod host;
 mod matcher;
 pub mod pipeline;
+mod presented;
 mod route;
 mod upstream;
 
@@ -21,9 +22,9 @@ use tidegate_plugin::{Definition, RouteFacts};
 
 pub use self::certificate::load_certificate;
 
-use self::certificate::Loader;
 use self::host::HostCompiler;
 use self::pipeline::{Instances, Lanes};
+use self::presented::Store;
 use self::upstream::Upstreams;
 use crate::diagnostic::Diagnostic;
 use crate::endpoint::Table;
@@ -62,6 +63,7 @@ pub struct Compiler {
     route_metrics: RouteMetricsSource,
     now: Clock,
     self_signed: Arc<ServedCertificate>,
+    secrets: Store,
     policies: route::Policies,
     diagnostics: BTreeMap<Piece, Vec<Diagnostic>>,
 }
@@ -87,6 +89,7 @@ impl Compiler {
             route_metrics: cx.route_metrics,
             now: cx.now,
             self_signed: certificate::self_signed(),
+            secrets: Store::default(),
             policies: route::Policies::default(),
             diagnostics: BTreeMap::new(),
         }
@@ -173,25 +176,38 @@ impl Compiler {
     }
 
     fn compile_certificates(&mut self, model: &Model, touched: &Touched, previous: &Certificates) -> Certificates {
-        let mut loader = Loader::new((self.now)());
+        let now = (self.now)();
         let mut changes = Vec::with_capacity(touched.certificates.len());
         for pattern in &touched.certificates {
             let mut diagnostics = Vec::new();
-            let served = model.certificates.get(pattern).and_then(|certificate| {
-                loader.load(certificate, Some(pattern), previous.hosts.get(pattern), &mut diagnostics)
-            });
+            let claims = model.certificates.get(pattern);
+            let presented = claims.map(|claims| self.secrets.choose(pattern, claims, now, &mut diagnostics));
             self.report(Piece::Certificate(pattern.clone()), diagnostics);
-            changes.push((pattern.clone(), served));
+            changes.push((pattern.clone(), presented));
         }
         let hosts = if changes.is_empty() { previous.hosts.clone() } else { previous.hosts.with(changes) };
+        let default = self.compile_default_certificate(model, touched, now);
+        if !touched.certificates.is_empty() || touched.default_certificate {
+            self.secrets.sweep();
+        }
+        Certificates { hosts, default: default.unwrap_or_else(|| Arc::clone(&previous.default)) }
+    }
+
+    /// The default certificate, where it may be another one than before.
+    fn compile_default_certificate(
+        &mut self,
+        model: &Model,
+        touched: &Touched,
+        now: i64,
+    ) -> Option<Arc<ServedCertificate>> {
         if !touched.default_certificate {
-            return Certificates { hosts, default: Arc::clone(&previous.default) };
+            return None;
         }
         let mut diagnostics = Vec::new();
-        let default = model.default_certificate.as_ref();
-        let default = default.and_then(|it| loader.load(it, None, Some(&previous.default), &mut diagnostics));
+        let wanted = model.default_certificate.as_ref();
+        let default = wanted.and_then(|certificate| self.secrets.load(certificate, now, &mut diagnostics));
         self.report(Piece::DefaultCertificate, diagnostics);
-        Certificates { hosts, default: default.unwrap_or_else(|| Arc::clone(&self.self_signed)) }
+        Some(default.unwrap_or_else(|| Arc::clone(&self.self_signed)))
     }
 
     fn compile_edge(

@@ -15,6 +15,7 @@ pub use listener::ListenerFacts;
 pub use question::{Question, QuestionError};
 pub use rows::{CertificateRow, EndpointRow, RouteRow, UpstreamRow, certificates, routes, upstreams};
 
+use crate::origin::Origin;
 use crate::proxy::canonical::{Canonical, canonicalize};
 use crate::proxy::redirect;
 use crate::reason::Reason;
@@ -40,6 +41,8 @@ pub struct Explanation {
     pub hosts_tried: Vec<String>,
     /// The virtual host that takes it.
     pub host: Option<String>,
+    /// Whose route was first on that host: what its paths leave is for that one's namespace.
+    pub owner: Option<String>,
     /// Every route of that host, with the reason why it won or lost.
     pub candidates: Vec<Candidate>,
     /// The route that takes it.
@@ -173,6 +176,8 @@ impl Explanation {
         };
         let found = snapshot.router.explain(&view);
         self.host = found.host.as_ref().map(ToString::to_string);
+        let routes = found.host.as_ref().and_then(|pattern| snapshot.router.host(pattern));
+        self.owner = routes.and_then(|routes| routes.oldest()).map(owner_text);
         self.hosts_tried = found.hosts_tried.into_iter().map(|(pattern, _)| pattern).collect();
         self.candidates = found.candidates.iter().map(rows::candidate).collect();
         self.candidates.extend(rows::fallback(snapshot, found.host.as_ref(), found.fallback));
@@ -186,7 +191,7 @@ impl Explanation {
 
     fn taken(&mut self, route: &Route, question: &Question, canonical: &Canonical) {
         self.route = Some(rows::route_view(route));
-        if route.https_redirect && !question.is_https() && !canonical.is_acme_challenge() {
+        if !question.is_https() && route.https_redirect.is_due(&canonical.host) && !canonical.is_acme_challenge() {
             self.is_served = true;
             self.reason = Reason::HttpsRedirect.to_string();
             self.answer = format!("308 to {}", redirect::https_location(&facts(question, canonical)));
@@ -258,9 +263,23 @@ fn certificate_text(snapshot: &Snapshot, by: Option<&ListenerFacts>, question: &
     let host = question.uri.host().filter(|_| question.is_https())?.to_ascii_lowercase();
     let name = host.trim_end_matches('.');
     let of_listener = by.and_then(|listener| listener.certificate.load_full());
+    if let Some(presented) = snapshot.certificates.presented(name) {
+        let (served, owner) = (&presented.served, &presented.owner);
+        return Some(format!("{} ({}), named by {owner}", served.name, served.origin));
+    }
     let certificate = snapshot.certificates.find_or(Some(name), of_listener.as_ref());
     if certificate.origin.name.is_empty() {
         return Some(format!("{}, made at start: no other one fits `{name}`", certificate.name));
     }
-    Some(format!("{} ({})", certificate.name, certificate.origin))
+    Some(format!(
+        "{} ({}), the default: no `tls` entry that counts for `{name}` has one",
+        certificate.name, certificate.origin
+    ))
+}
+
+fn owner_text(oldest: &Origin) -> String {
+    match &*oldest.namespace {
+        "" => format!("the conf, by its first route {oldest}"),
+        namespace => format!("namespace {namespace}, by its oldest route {oldest}"),
+    }
 }

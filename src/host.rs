@@ -3,6 +3,7 @@
 //! A leaf module shared by model and snapshot. Names are lower case, without port and trailing dot.
 //! Source: Ingress v1 `spec.rules[].host`, Gateway API `Hostname`, RFC 1123 section 2.1.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -33,6 +34,13 @@ pub enum Labels {
     One,
     /// One or more, as in Gateway API and in conf routes written `**.example`.
     Many,
+}
+
+/// Names and wildcards of one label, to be asked for a name: what a certificate is valid for, what `tls` entries name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostSet {
+    names: BTreeSet<Arc<str>>,
+    suffixes: BTreeSet<Arc<str>>,
 }
 
 /// Why a text is not a host pattern.
@@ -93,6 +101,35 @@ impl HostPattern {
         }
     }
 
+    /// The wildcard of one label that matches an exact name; nothing for other patterns.
+    pub fn wildcard_above(&self) -> Option<Self> {
+        let Self::Exact(name) = self else { return None };
+        let (label, suffix) = name.split_once('.')?;
+        (!label.is_empty()).then(|| Self::Wildcard { suffix: suffix.into(), labels: Labels::One })
+    }
+
+    /// Patterns that match everything which this one matches, the most specific first, without itself.
+    pub fn above(&self) -> Vec<Self> {
+        let many = |suffix: &str| Self::Wildcard { suffix: suffix.into(), labels: Labels::Many };
+        let (mut found, mut suffix) = match self {
+            Self::Exact(_) => match self.wildcard_above() {
+                Some(Self::Wildcard { suffix, labels }) => {
+                    (vec![Self::Wildcard { suffix: Arc::clone(&suffix), labels }, many(&suffix)], suffix)
+                }
+                _ => return vec![Self::Any],
+            },
+            Self::Wildcard { suffix, labels: Labels::One } => (vec![many(suffix)], Arc::clone(suffix)),
+            Self::Wildcard { suffix, labels: Labels::Many } => (Vec::new(), Arc::clone(suffix)),
+            Self::Any => return Vec::new(),
+        };
+        while let Some((_, parent)) = suffix.split_once('.') {
+            found.push(many(parent));
+            suffix = parent.into();
+        }
+        found.push(Self::Any);
+        found
+    }
+
     /// Says whether a canonical host matches.
     pub fn matches(&self, host: &str) -> bool {
         match self {
@@ -120,6 +157,63 @@ impl fmt::Display for HostPattern {
 impl Serialize for HostPattern {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+// === impl HostSet ===
+
+impl HostSet {
+    /// Says whether a canonical host is in it.
+    pub fn contains(&self, host: &str) -> bool {
+        self.names.contains(host)
+            || host.split_once('.').is_some_and(|(label, suffix)| !label.is_empty() && self.suffixes.contains(suffix))
+    }
+
+    /// Says whether all that a pattern matches is in it. A star stands for one label, so `**.` is covered in part at
+    /// best; nothing covers every host.
+    pub fn covers(&self, pattern: &HostPattern) -> bool {
+        match pattern {
+            HostPattern::Exact(name) => self.contains(name),
+            HostPattern::Wildcard { suffix, labels: Labels::One } => self.suffixes.contains(suffix),
+            HostPattern::Wildcard { labels: Labels::Many, .. } | HostPattern::Any => false,
+        }
+    }
+
+    /// Says whether anything that a pattern matches is in it.
+    pub fn touches(&self, pattern: &HostPattern) -> bool {
+        self.covers(pattern) || self.names.iter().any(|name| pattern.matches(name))
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.suffixes.is_empty()
+    }
+
+    /// What is in it, as people write it.
+    fn texts(&self) -> impl Iterator<Item = String> {
+        let wildcards = self.suffixes.iter().map(|suffix| format!("*.{suffix}"));
+        self.names.iter().map(|name| name.to_string()).chain(wildcards)
+    }
+}
+
+impl FromIterator<HostPattern> for HostSet {
+    /// Patterns of other kinds than names and wildcards of one label are left out.
+    fn from_iter<I: IntoIterator<Item = HostPattern>>(patterns: I) -> Self {
+        let mut set = Self::default();
+        for pattern in patterns {
+            match pattern {
+                HostPattern::Exact(name) => drop(set.names.insert(name)),
+                HostPattern::Wildcard { suffix, labels: Labels::One } => drop(set.suffixes.insert(suffix)),
+                HostPattern::Wildcard { labels: Labels::Many, .. } | HostPattern::Any => {}
+            }
+        }
+        set
+    }
+}
+
+impl Serialize for HostSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.texts())
     }
 }
 
@@ -160,6 +254,31 @@ mod tests {
         assert!(pattern.matches("bar.foo.com"));
         assert!(pattern.matches("baz.bar.foo.com"));
         assert!(!pattern.matches("foo.com"));
+    }
+
+    #[test]
+    fn what_stands_above_a_pattern_matches_all_that_it_matches() {
+        let above = |text: &str| -> Vec<String> {
+            HostPattern::parse(text).unwrap().above().iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(above("a.b.c"), ["*.b.c", "**.b.c", "**.c", "*"]);
+        assert_eq!(above("*.b.c"), ["**.b.c", "**.c", "*"]);
+        assert_eq!(above("**.b.c"), ["**.c", "*"]);
+        assert_eq!(above("c"), ["*"]);
+        assert_eq!(above(""), [""; 0]);
+    }
+
+    #[test]
+    fn a_set_has_its_names_and_one_label_under_its_wildcards() {
+        let pattern = |text: &str| HostPattern::parse(text).unwrap();
+        let set: HostSet = ["a.t", "x.w.t", "*.b.t"].map(pattern).into_iter().collect();
+        let has = ["a.t", "x.w.t", "c.b.t"];
+        assert!(has.iter().all(|host| set.contains(host)));
+        assert!(!["b.t", "d.c.b.t", ".b.t", "w.t", "y.w.t", ""].iter().any(|host| set.contains(host)));
+        assert!(["a.t", "x.b.t", "*.b.t"].iter().all(|text| set.covers(&pattern(text))));
+        assert!(!["**.b.t", "*.w.t", "", "*.t"].iter().any(|text| set.covers(&pattern(text))));
+        assert!(["*.w.t", "**.w.t", "*.t", "", "*.b.t"].iter().all(|text| set.touches(&pattern(text))));
+        assert!(!["b.t", "*.v.t", "*.a.t"].iter().any(|text| set.touches(&pattern(text))));
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub use backend::{
     Backend, BackendId, BackendName, Balance, CaBundle, Endpoint, EndpointSet, ExternalName, HealthCheck, Probe,
     Protocol, UpstreamTls,
 };
-pub use certificate::{Certificate, SecretBytes};
+pub use certificate::{Certificate, Claim, SecretBytes};
 pub use edge::{Edge, ForwardedHeader};
 pub use plugin::{PluginInputs, PluginInstance, PluginUse, SecretKeys};
 pub use route::{
@@ -45,9 +45,10 @@ pub struct Model {
     /// Endpoints of each backend; apart from `backends` because they change most often.
     #[serde(serialize_with = "as_list")]
     pub endpoints: BTreeMap<BackendId, Arc<EndpointSet>>,
-    /// Certificate for each host that has one.
+    /// Who may say which certificate a host presents, in the order in which they are heard: the first one whose
+    /// certificate can be used and covers the name. Nobody: the default one, whatever a wildcard says.
     #[serde(serialize_with = "as_list")]
-    pub certificates: BTreeMap<HostPattern, Arc<Certificate>>,
+    pub certificates: BTreeMap<HostPattern, Arc<[Claim]>>,
     /// What is presented to a client that names no known host; `None`: self-signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_certificate: Option<Arc<Certificate>>,

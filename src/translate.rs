@@ -16,8 +16,10 @@ mod health;
 mod host;
 mod index;
 mod ingress;
+mod names;
 mod policy;
 mod suggest;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,6 +34,8 @@ use backend::Target;
 use conf::Options;
 use contribution::{ConfPart, Contribution, HostPart, Unit};
 use index::Index;
+use names::Names;
+use tls::Redirects;
 
 /// A model and what there is to say about its input.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,14 +44,15 @@ pub struct Translation {
     pub model: Model,
     /// Findings, sorted, each once.
     pub diagnostics: Vec<Diagnostic>,
+    /// Every host that is named in `tls`, and where, whether that counts or not.
+    pub tls_names: Vec<(HostPattern, Origin)>,
 }
 
 /// Translates everything at once.
 pub fn translate(resources: &Resources) -> Translation {
     let mut translator = Translator::new();
     translator.apply(resources, &resources.all());
-    let diagnostics = translator.diagnostics();
-    Translation { model: translator.model, diagnostics }
+    Translation { diagnostics: translator.diagnostics(), tls_names: translator.tls_names(), model: translator.model }
 }
 
 /// Keeps a model in step with changing resources.
@@ -55,7 +60,7 @@ pub fn translate(resources: &Resources) -> Translation {
 pub struct Translator {
     options: Options,
     contributions: BTreeMap<Unit, Arc<Contribution>>,
-    hosts: Index<HostPattern>,
+    hosts: Names,
     backends: Index<BackendId>,
     secrets: Index<ObjectName>,
     certificates: BTreeMap<ObjectName, Arc<Certificate>>,
@@ -67,6 +72,7 @@ pub struct Translator {
     /// Secrets that may have come into use or gone out of it since.
     doubtful: BTreeSet<ObjectName>,
     host_diagnostics: BTreeMap<HostPattern, Vec<Diagnostic>>,
+    tls_diagnostics: BTreeMap<HostPattern, Vec<Diagnostic>>,
     backend_diagnostics: BTreeMap<BackendId, Vec<Diagnostic>>,
     secret_diagnostics: BTreeMap<ObjectName, Vec<Diagnostic>>,
     model: Model,
@@ -76,7 +82,9 @@ pub struct Translator {
 #[derive(Debug, Default)]
 struct Dirty {
     units: BTreeSet<Unit>,
+    /// Hosts of which something else is said than before, and those of them that `tls` entries name otherwise.
     hosts: BTreeSet<HostPattern>,
+    tls: BTreeSet<HostPattern>,
     backends: BTreeSet<BackendId>,
     secrets: BTreeSet<ObjectName>,
 }
@@ -97,7 +105,7 @@ impl Translator {
             model: Model { edge: Arc::clone(&options.edge), ..Model::default() },
             options,
             contributions: BTreeMap::new(),
-            hosts: Index::default(),
+            hosts: Names::default(),
             backends: Index::default(),
             secrets: Index::default(),
             certificates: BTreeMap::new(),
@@ -106,6 +114,7 @@ impl Translator {
             demanded: BTreeSet::new(),
             doubtful: BTreeSet::new(),
             host_diagnostics: BTreeMap::new(),
+            tls_diagnostics: BTreeMap::new(),
             backend_diagnostics: BTreeMap::new(),
             secret_diagnostics: BTreeMap::new(),
         }
@@ -122,11 +131,16 @@ impl Translator {
         for id in &dirty.backends {
             self.refresh_backend(id, resources, &mut touched);
         }
+        let served = &self.model.hosts;
+        let mut reach = self.hosts.settle(&dirty.hosts, &dirty.tls, |pattern| served.contains_key(pattern));
         for name in &dirty.secrets {
-            self.refresh_secret(name, resources, &mut dirty.hosts);
+            self.refresh_secret(name, resources, &mut reach.tls);
         }
-        for pattern in &dirty.hosts {
+        for pattern in &reach.routes {
             self.refresh_host(pattern, &mut touched);
+        }
+        for pattern in &reach.tls {
+            self.refresh_tls(pattern, &mut touched);
         }
         self.refresh_defaults(&mut touched);
         if touched.hosts.len() > self.model.hosts.len() / 2 {
@@ -174,11 +188,16 @@ impl Translator {
     /// Findings about the input, sorted, each once.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         let units = self.contributions.values().flat_map(|each| each.diagnostics.iter());
-        let hosts = self.host_diagnostics.values().flatten();
+        let hosts = self.host_diagnostics.values().chain(self.tls_diagnostics.values()).flatten();
         let backends = self.backend_diagnostics.values().flatten();
         let secrets = self.secret_diagnostics.values().flatten();
         let all: BTreeSet<&Diagnostic> = units.chain(hosts).chain(backends).chain(secrets).collect();
         all.into_iter().cloned().collect()
+    }
+
+    fn tls_names(&self) -> Vec<(HostPattern, Origin)> {
+        let parts = self.contributions.values().flat_map(|each| each.hosts.iter());
+        parts.flat_map(|(pattern, part)| part.tls.iter().map(|entry| (pattern.clone(), entry.origin.clone()))).collect()
     }
 
     /// Gives up empty room after much was changed.
@@ -280,12 +299,13 @@ impl Translator {
             dirty.hosts.extend(part.hosts.keys().cloned());
             dirty.backends.extend(part.backend_ids().cloned());
             dirty.secrets.extend(part.secrets.keys().cloned());
+            dirty.tls.extend(part.hosts.keys().filter(|pattern| old.tls(pattern) != new.tls(pattern)).cloned());
             self.doubtful.extend(part.secrets.keys().chain(part.plugin_secrets()).cloned());
         }
-        self.hosts.unlink(old.hosts.keys(), &old);
+        self.hosts.unlink(&old);
         self.backends.unlink(old.backend_ids(), &old);
         self.secrets.unlink(old.secrets.keys(), &old);
-        self.hosts.link(new.hosts.keys(), &new);
+        self.hosts.link(&new);
         self.backends.link(new.backend_ids(), &new);
         self.secrets.link(new.secrets.keys(), &new);
         if new.names_plugins() {
@@ -317,19 +337,21 @@ impl Translator {
     }
 
     fn refresh_host(&mut self, pattern: &HostPattern, touched: &mut Touched) {
-        let merged = host::merge(pattern, &self.host_parts(pattern));
+        let parts: Vec<&HostPart> = self.hosts.parts(pattern).collect();
+        let merged = host::merge(pattern, &parts, &mut Redirects::new(&self.hosts, pattern));
         if set(&mut self.model.hosts, pattern, merged.host) {
             touched.hosts.insert(pattern.clone());
-        }
-        let certificate = merged.secret.and_then(|secret| self.certificates.get(&secret).cloned());
-        if set(&mut self.model.certificates, pattern, certificate) {
-            touched.certificates.insert(pattern.clone());
         }
         put_list(&mut self.host_diagnostics, pattern, merged.diagnostics);
     }
 
-    fn host_parts(&self, pattern: &HostPattern) -> Vec<&HostPart> {
-        self.hosts.users(pattern).iter().filter_map(|user| user.hosts.get(pattern)).collect()
+    /// Hosts must be fresh: an entry counts where its namespace has routes.
+    fn refresh_tls(&mut self, pattern: &HostPattern, touched: &mut Touched) {
+        let judged = tls::judge(&self.hosts, &self.model, &self.certificates, pattern);
+        if set(&mut self.model.certificates, pattern, judged.claims) {
+            touched.certificates.insert(pattern.clone());
+        }
+        put_list(&mut self.tls_diagnostics, pattern, judged.diagnostics);
     }
 
     fn refresh_backend(&mut self, id: &BackendId, resources: &Resources, touched: &mut Touched) {
@@ -370,16 +392,20 @@ impl Translator {
         self.contributions.get(&Unit::Conf)?.conf.as_deref()
     }
 
-    fn refresh_secret(&mut self, name: &ObjectName, resources: &Resources, hosts: &mut BTreeSet<HostPattern>) {
+    /// `patterns`: gets those whose `tls` entries name the Secret, and the names under them.
+    fn refresh_secret(&mut self, name: &ObjectName, resources: &Resources, patterns: &mut BTreeSet<HostPattern>) {
         let users = self.secrets.users(name);
         if users.is_empty() {
             self.certificates.remove(name);
             self.secret_diagnostics.remove(name);
             return;
         }
-        let named = |part: &HostPart| part.certificate.as_ref().is_some_and(|usage| usage.secret == *name);
-        let parts = users.iter().flat_map(|user| user.hosts.iter());
-        hosts.extend(parts.filter(|(_, part)| named(part)).map(|(pattern, _)| pattern.clone()));
+        let named = |part: &HostPart| part.tls.iter().any(|entry| entry.secret.as_ref() == Some(name));
+        let parts = users.iter().flat_map(|user| user.hosts.iter()).filter(|(_, part)| named(part));
+        for (pattern, _) in parts {
+            patterns.extend(self.hosts.under(pattern));
+            patterns.insert(pattern.clone());
+        }
         let origins = users.iter().filter_map(|user| user.secrets.get(name)).flatten();
         let (certificate, problem) = certificate::read(name, resources);
         let diagnose = |problem| origins.map(move |origin: &Origin| certificate::diagnose(&problem, name, origin));

@@ -66,8 +66,9 @@ const MAX_WARNING: usize = 240;
 /// Reasons in one refusal.
 const MAX_REASONS: usize = 5;
 
-/// Findings that other objects will mend.
-const OF_OTHERS: [&str; 4] = ["ServiceNotFound", "PortNotFound", "SecretNotFound", "NoEndpoints"];
+/// Findings that other objects mend, or will.
+const OF_OTHERS: [&str; 6] =
+    ["ServiceNotFound", "PortNotFound", "SecretNotFound", "NoEndpoints", "TlsHostNotServed", "TlsHostOfOthers"];
 
 /// Reviews a request.
 pub fn review(request: &Request, base: &Base, live: &Snapshot) -> Verdict {
@@ -92,7 +93,7 @@ fn judge(object: Object, old: Option<Object>, base: &Base, live: &Snapshot) -> V
     let found = translation.diagnostics.iter();
     let ours = found.filter(|it| is_about(&it.origin, &name) && !OF_OTHERS.contains(&it.code));
     let (errors, rest): (Vec<&Diagnostic>, Vec<&Diagnostic>) = ours.partition(|it| it.severity == Severity::Error);
-    let clashes = clash::find(&translation.model, &name, live);
+    let clashes = clash::find(&translation, &name, live);
     // What the object had lost before it was changed is no reason against the change.
     let before = old.filter(|_| !clashes.is_empty()).map(|old| base.translate(old).model);
     let is_known = |clash: &Clash<'_>| before.as_ref().is_some_and(|before| clash.is_of(before));

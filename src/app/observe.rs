@@ -36,7 +36,7 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
         let snapshot = snapshot.load();
         let certificates = &snapshot.certificates;
         let mut seen = std::collections::BTreeSet::new();
-        for served in certificates.hosts.iter().map(|(_, served)| served).chain([&certificates.default]) {
+        for served in certificates.iter().map(|(_, it)| &it.served).chain([&certificates.default]) {
             if seen.insert(served.name.clone()) {
                 emit(Sample {
                     family: &family::CERTIFICATE_EXPIRY,

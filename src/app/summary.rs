@@ -8,7 +8,7 @@ use super::Running;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::host::HostPattern;
 use crate::snapshot::Snapshot;
-use crate::snapshot::route::{Action, Route};
+use crate::snapshot::route::{Action, HttpsRedirect, Route};
 
 /// Commands that are shown.
 const MAX_TO_TRY: usize = 3;
@@ -50,7 +50,7 @@ fn findings(found: &[Diagnostic], conf: &Path) -> String {
 /// What a snapshot has, in words.
 pub(crate) fn counts(snapshot: &Snapshot) -> String {
     let routes: usize = snapshot.router.hosts().map(|(_, routes)| routes.routes().count()).sum();
-    let certificates = snapshot.certificates.hosts.iter().count();
+    let certificates = snapshot.certificates.iter().count();
     let counted = [(snapshot.router.len(), "host"), (routes, "route"), (certificates, "certificate")];
     counted.map(|(count, what)| counted_text(count, what)).join(", ")
 }
@@ -75,7 +75,7 @@ fn to_try(addresses: &[(String, SocketAddr)], snapshot: &Snapshot) -> Vec<String
     entries.sort_by_key(|(order, ..)| *order);
     let commands = entries.into_iter().enumerate().filter_map(|(index, (_, pattern, path, route))| {
         // The second command shows the other scheme, if there is one.
-        let wanted = if route.https_redirect || index == 1 { "https" } else { "http" };
+        let wanted = if route.https_redirect == HttpsRedirect::Always || index == 1 { "https" } else { "http" };
         let listener = addresses.iter().find(|(scheme, _)| scheme == wanted).or_else(|| addresses.first())?;
         Some(command(listener, pattern, path))
     });

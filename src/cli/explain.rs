@@ -39,6 +39,7 @@ fn text(it: &Explanation) -> String {
     out.add("canonical", it.canonical.as_deref().unwrap_or("refused before routing"));
     if it.canonical.is_some() {
         out.add("host", &host_text(it));
+        it.owner.iter().for_each(|owner| out.add("owner", owner));
     }
     let candidates: Vec<String> = it.candidates.iter().map(candidate_text).collect();
     out.list("candidates", &candidates);

@@ -44,10 +44,11 @@ fn certificates(rows: &[CertificateRow]) -> String {
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
-            vec![row.host.clone(), row.name.clone(), day(row.not_after), row.dns_names.join(","), row.origin.clone()]
+            let (host, name, until) = (row.host.clone(), row.name.clone(), day(row.not_after));
+            vec![host, name, until, row.dns_names.join(","), row.origin.clone(), row.owner.clone()]
         })
         .collect();
-    table::render(&["HOST", "CERTIFICATE", "VALID UNTIL", "NAMES", "ORIGIN"], &cells)
+    table::render(&["HOST", "CERTIFICATE", "VALID UNTIL", "NAMES", "ORIGIN", "NAMED BY"], &cells)
 }
 
 fn backends(rows: &[UpstreamRow]) -> String {

@@ -1,9 +1,7 @@
-//! Certificates: from PEM to what handshakes present.
+//! Certificates: from PEM to what handshakes present. Which one a host presents is decided in `presented`.
 //!
-//! What cannot be used is never presented: the last good certificate of the same name stays, else the default.
-//! Source: RFC 7468 (PEM), RFC 5280 (validity), RFC 6125 (names).
+//! Source: RFC 7468 (PEM), RFC 5280 (validity), RFC 6125 and RFC 2818 (names).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use rustls::crypto::ring::default_provider;
@@ -11,103 +9,19 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::diagnostic::Diagnostic;
-use crate::host::{HostPattern, Labels};
 use crate::model::{Certificate, SecretBytes};
 use crate::origin::Origin;
 use crate::pem_text;
 use crate::snapshot::certificates::ServedCertificate;
 
-/// Loads the certificates of one compilation; one that many hosts share is read once.
-pub(super) struct Loader {
-    now: i64,
-    attempts: HashMap<Arc<str>, Attempt>,
-}
-
-/// What became of a certificate.
-struct Attempt {
-    certificate: Arc<Certificate>,
-    result: Result<Read, String>,
-}
-
-/// A certificate that was read, with the start of its validity.
+/// A certificate that was read, with what is said of it but not served.
 #[derive(Clone)]
-struct Read {
-    served: Arc<ServedCertificate>,
-    not_before: i64,
-}
-
-// === impl Loader ===
-
-impl Loader {
-    /// Judges validity at a time in seconds since 1970.
-    pub(super) fn new(now: i64) -> Self {
-        Self { now, attempts: HashMap::new() }
-    }
-
-    /// Loads a certificate for a host (`None`: for everybody), or keeps the last good one of the same name.
-    pub(super) fn load(
-        &mut self,
-        certificate: &Arc<Certificate>,
-        host: Option<&HostPattern>,
-        previous: Option<&Arc<ServedCertificate>>,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Option<Arc<ServedCertificate>> {
-        let last_good = || previous.filter(|served| served.name == certificate.name).cloned();
-        if certificate.is_invalid {
-            // Whoever found that out has said so.
-            return last_good();
-        }
-        match self.read(certificate) {
-            Ok(read) => {
-                diagnostics.extend(self.judge(&read, host));
-                Some(read.served)
-            }
-            Err(message) => {
-                let last_good = last_good();
-                let hint = match &last_good {
-                    Some(_) => "the last good certificate stays in use",
-                    None => "the default certificate is presented",
-                };
-                let message = format!("certificate `{}`: {message}", certificate.name);
-                diagnostics.push(Diagnostic::error("InvalidCertificate", &certificate.origin, message).hint(hint));
-                last_good
-            }
-        }
-    }
-
-    fn read(&mut self, certificate: &Arc<Certificate>) -> Result<Read, String> {
-        if let Some(attempt) = self.attempts.get(&certificate.name)
-            && (Arc::ptr_eq(&attempt.certificate, certificate) || attempt.certificate == *certificate)
-        {
-            return attempt.result.clone();
-        }
-        let result = read(certificate);
-        let attempt = Attempt { certificate: Arc::clone(certificate), result: result.clone() };
-        self.attempts.insert(Arc::clone(&certificate.name), attempt);
-        result
-    }
-
-    fn judge(&self, read: &Read, host: Option<&HostPattern>) -> Vec<Diagnostic> {
-        let served = &read.served;
-        let warn = |code, message: String| {
-            let message = format!("certificate `{}` {message}", served.name);
-            Diagnostic::warning(code, &served.origin, message)
-        };
-        let mut found = Vec::new();
-        if self.now > served.not_after {
-            found.push(warn("CertificateExpired", "has expired; clients will refuse it".to_owned()));
-        }
-        if self.now < read.not_before {
-            found.push(warn("CertificateNotYetValid", "is not valid yet; clients will refuse it".to_owned()));
-        }
-        if let Some(host) = host.filter(|host| !covers(&served.dns_names, host)) {
-            let names = served.dns_names.join(", ");
-            let message = format!("does not cover host `{host}`");
-            found.push(warn("CertificateNameMismatch", message).hint(format!("its DNS names are: {names}")));
-        }
-        found
-    }
+pub(super) struct Read {
+    pub(super) served: Arc<ServedCertificate>,
+    /// Start of its validity.
+    pub(super) not_before: i64,
+    /// Whether it is known by its Common Name alone.
+    pub(super) is_without_names: bool,
 }
 
 /// Makes a certificate that files name ready to be presented.
@@ -137,7 +51,7 @@ pub(super) fn self_signed() -> Arc<ServedCertificate> {
     Arc::new(ServedCertificate {
         name: "self-signed".into(),
         origin: Origin::new("Conf", "", "", None),
-        dns_names: dns_names_of(&chain),
+        dns_names: dns_names_of(&chain).into(),
         not_after: validity_of(&chain).1,
         key: Arc::new(key),
     })
@@ -155,7 +69,7 @@ fn make_self_signed() -> Result<(CertificateDer<'static>, CertifiedKey), Box<dyn
 }
 
 /// Reads chain and key. Nothing of either goes into a message.
-fn read(certificate: &Certificate) -> Result<Read, String> {
+pub(super) fn read(certificate: &Certificate) -> Result<Read, String> {
     let chain = pem_text::certificates(&certificate.chain_pem).map_err(|fault| format!("the chain {fault}"))?;
     let leaf = chain.first().cloned().ok_or("the chain has no CERTIFICATE block")?;
     X509Certificate::from_der(&leaf).map_err(|_| "the first block of the chain is no X.509 certificate".to_owned())?;
@@ -172,13 +86,18 @@ fn read(certificate: &Certificate) -> Result<Read, String> {
         name: Arc::clone(&certificate.name),
         origin: certificate.origin.clone(),
         key: Arc::new(key),
-        dns_names: dns_names_of(&leaf),
+        dns_names: dns_names_of(&leaf).into(),
         not_after,
     };
-    Ok(Read { served: Arc::new(served), not_before })
+    Ok(Read { served: Arc::new(served), not_before, is_without_names: alternative_names(&leaf).is_empty() })
 }
 
 fn dns_names_of(leaf: &CertificateDer<'_>) -> Vec<String> {
+    let names = alternative_names(leaf);
+    if names.is_empty() { common_name(leaf).into_iter().collect() } else { names }
+}
+
+fn alternative_names(leaf: &CertificateDer<'_>) -> Vec<String> {
     let Ok((_, parsed)) = X509Certificate::from_der(leaf) else { return Vec::new() };
     let Ok(Some(names)) = parsed.subject_alternative_name() else { return Vec::new() };
     let names = names.value.general_names.iter().filter_map(|name| match name {
@@ -188,23 +107,17 @@ fn dns_names_of(leaf: &CertificateDer<'_>) -> Vec<String> {
     names.collect()
 }
 
+/// The name of a certificate that has no other (RFC 2818 section 3.1: the most specific one of the subject).
+fn common_name(leaf: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
+    let last = parsed.subject().iter_common_name().last()?;
+    last.as_str().ok().map(str::to_ascii_lowercase)
+}
+
 /// Start and end of validity, in seconds since 1970.
 fn validity_of(leaf: &CertificateDer<'_>) -> (i64, i64) {
     X509Certificate::from_der(leaf).map_or((0, 0), |(_, parsed)| {
         let validity = parsed.validity();
         (validity.not_before.timestamp(), validity.not_after.timestamp())
     })
-}
-
-/// Whether the names of a certificate cover a host. A star stands for one label, so `**.` is covered in part at best.
-fn covers(names: &[String], host: &HostPattern) -> bool {
-    let mut patterns = names.iter().filter_map(|name| HostPattern::parse(name).ok());
-    match host {
-        HostPattern::Any => true,
-        HostPattern::Exact(host) => patterns.any(|pattern| pattern.matches(host)),
-        HostPattern::Wildcard { suffix, .. } => {
-            let wanted = HostPattern::Wildcard { suffix: Arc::clone(suffix), labels: Labels::One };
-            patterns.any(|pattern| pattern == wanted)
-        }
-    }
 }

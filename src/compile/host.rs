@@ -37,7 +37,7 @@ impl HostCompiler<'_> {
             }
         }
         let fallback = host.fallback.as_ref().map(|route| self.route(route, &mut diagnostics));
-        (Arc::new(HostRoutes::new(entries, fallback)), diagnostics)
+        (Arc::new(HostRoutes::new(entries, fallback, host.oldest().map(|route| route.origin.clone()))), diagnostics)
     }
 
     /// Compiles a route. One whose plugins or action cannot be built is closed.

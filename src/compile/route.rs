@@ -7,9 +7,11 @@ use tidegate_plugin::RouteFacts;
 
 use super::host::HostCompiler;
 use crate::diagnostic::Diagnostic;
-use crate::model::{self, HttpsRedirect, PathMatch};
+use crate::model::{self, PathMatch};
 use crate::reason::Reason;
-use crate::snapshot::route::{Action, Forward, Policy, Redirect, RedirectPath, Respond, Route, Setting, Timeouts};
+use crate::snapshot::route::{
+    Action, Forward, HttpsRedirect, Policy, Redirect, RedirectPath, Respond, Route, Setting, Timeouts,
+};
 
 /// Policies that were compiled: neighbours mostly have the same one.
 #[derive(Debug, Default)]
@@ -41,7 +43,7 @@ pub(super) fn compile(
         facts,
         origin: route.origin.clone(),
         action,
-        https_redirect: route.https_redirect == HttpsRedirect::On,
+        https_redirect: https_redirect(&route.https_redirect),
         pipeline,
         policy: cx.policies.compile(&route.policy),
     })
@@ -63,6 +65,14 @@ impl Policies {
         });
         self.last = Some((Arc::clone(policy), Arc::clone(&compiled)));
         compiled
+    }
+}
+
+fn https_redirect(redirect: &model::HttpsRedirect) -> HttpsRedirect {
+    match redirect {
+        model::HttpsRedirect::Off => HttpsRedirect::Never,
+        model::HttpsRedirect::On => HttpsRedirect::Always,
+        model::HttpsRedirect::Hosts(hosts) => HttpsRedirect::Hosts(Arc::clone(hosts)),
     }
 }
 

@@ -3,4 +3,5 @@
 mod certificates;
 mod fixtures;
 mod incremental;
+mod owners;
 mod routing;

@@ -82,6 +82,8 @@ pub struct CertificateRow {
     pub not_after: i64,
     /// Object and file.
     pub origin: String,
+    /// The `tls` entry that names it; empty: nobody's.
+    pub owner: String,
 }
 
 /// The routing table: hosts in order of precedence, each with its routes in order of precedence.
@@ -182,15 +184,16 @@ fn endpoint_row(view: crate::endpoint::EndpointView) -> EndpointRow {
 /// All certificates by host, the default last.
 pub fn certificates(snapshot: &Snapshot) -> Vec<CertificateRow> {
     let certificates = &snapshot.certificates;
-    let hosts = certificates.hosts.iter().map(|(pattern, served)| (pattern.to_string(), served));
+    let hosts = certificates.iter().map(|(pattern, it)| (pattern.to_string(), &it.served, it.owner.to_string()));
     hosts
-        .chain([("-".to_owned(), &certificates.default)])
-        .map(|(host, served)| CertificateRow {
+        .chain([("-".to_owned(), &certificates.default, String::new())])
+        .map(|(host, served, owner)| CertificateRow {
             host,
             name: served.name.to_string(),
-            dns_names: served.dns_names.clone(),
+            dns_names: served.dns_names.texts().to_vec(),
             not_after: served.not_after,
             origin: served.origin.to_string(),
+            owner,
         })
         .collect()
 }

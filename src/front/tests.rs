@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::host::HostPattern;
 use crate::origin::Origin;
-use crate::snapshot::certificates::{Certificates, ServedCertificate};
+use crate::snapshot::certificates::{Certificates, Presented, ServedCertificate};
 use crate::snapshot::edge::Edge;
 use crate::snapshot::host_map::HostMap;
 use crate::snapshot::router::Router;
@@ -181,7 +181,10 @@ fn edge() -> Edge {
 }
 
 fn snapshot(edge: Edge, hosts: &[(&str, &Arc<ServedCertificate>)], default: Arc<ServedCertificate>) -> Snapshot {
-    let hosts = hosts.iter().map(|(host, served)| (HostPattern::parse(host).unwrap(), Some(Arc::clone(served))));
+    let hosts = hosts.iter().map(|(host, served)| {
+        let presented = Presented { served: Arc::clone(served), owner: Origin::default() };
+        (HostPattern::parse(host).unwrap(), Some(Arc::from([presented])))
+    });
     Snapshot {
         generation: 1,
         router: Router::default(),
@@ -199,7 +202,7 @@ fn certificate(host: &str) -> Arc<ServedCertificate> {
         name: host.into(),
         origin: Origin::default(),
         key: Arc::new(CertifiedKey::new(vec![made.cert.der().clone()], key)),
-        dns_names: vec![host.to_owned()],
+        dns_names: vec![host.to_owned()].into(),
         not_after: i64::MAX,
     })
 }

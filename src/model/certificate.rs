@@ -26,6 +26,19 @@ pub struct Certificate {
     pub is_invalid: bool,
 }
 
+/// A `tls` entry that counts for a host, with the certificate that its Secret holds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claim {
+    /// The `tls` entry; its namespace is that of the claim.
+    pub origin: Origin,
+    /// Whether the entry names the host by a wildcard only.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub by_wildcard: bool,
+    /// What it wants to be presented.
+    pub certificate: Arc<Certificate>,
+}
+
 /// Bytes that are never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretBytes(Arc<[u8]>);

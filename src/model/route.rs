@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{BackendId, PluginUse};
-use crate::host::HostPattern;
+use crate::host::{HostPattern, HostSet};
 use crate::origin::Origin;
 
 /// All routes of one host pattern.
@@ -186,14 +186,16 @@ pub struct Respond {
 }
 
 /// Whether plain HTTP requests are answered 308 to HTTPS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum HttpsRedirect {
     /// Never.
     #[default]
     Off,
-    /// When the host has a `tls` entry; the translator has already decided that it has.
+    /// Whatever the host.
     On,
+    /// Those of some of the hosts that the route's pattern matches.
+    Hosts(Arc<HostSet>),
 }
 
 /// Timeouts, tries and limits of a route.
@@ -257,6 +259,20 @@ pub struct Labels {
     pub service: Arc<str>,
     /// The rule's path.
     pub path: Arc<str>,
+}
+
+// === impl VirtualHost ===
+
+impl VirtualHost {
+    /// All routes, the fallback last.
+    pub fn all_routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.iter().chain(&self.fallback)
+    }
+
+    /// The route that was there first. Its namespace may take what the paths of the host leave.
+    pub fn oldest(&self) -> Option<&Arc<Route>> {
+        self.all_routes().min_by(|a, b| a.rank.cmp(&b.rank))
+    }
 }
 
 // === impl PathMatch ===

@@ -162,7 +162,7 @@ pub(super) fn decide(session: &mut Session, cx: &mut Context) -> Decision {
         Ok(route) => Arc::clone(route),
         Err(reason) => return refuse(reason, &request.headers, &cx.known),
     };
-    if route.https_redirect && facts.scheme == "http" && !is_acme_challenge(facts.path) {
+    if facts.scheme == "http" && route.https_redirect.is_due(facts.host) && !is_acme_challenge(facts.path) {
         let location = redirect::https_location(&facts);
         cx.route = Some(route);
         let answer = Answer::redirect(Reason::HttpsRedirect, StatusCode::PERMANENT_REDIRECT, &location);

@@ -5,6 +5,7 @@ use http::StatusCode;
 use self::gate::{Gate, echo, route, scripted, target};
 use crate::endpoint::{Protocol, UpstreamConfig};
 use crate::reason::Reason;
+use crate::snapshot::route::HttpsRedirect;
 use crate::snapshot::route::{Action, Redirect, Respond, Route};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n";
@@ -172,7 +173,7 @@ async fn bodies_over_the_limit_are_refused_announced_or_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_http_is_sent_to_https_but_for_acme() {
     let mut route = route(target(&[echo().await]));
-    route.https_redirect = true;
+    route.https_redirect = HttpsRedirect::Always;
     let gate = Gate::start(route).await;
     let answer = gate.send("GET /a//b?q HTTP/1.1\r\nhost: a.example:8080\r\nconnection: close\r\n\r\n").await;
     assert!(
@@ -300,7 +301,7 @@ async fn trusted_proxies_are_believed() {
     let mut edge = gate::edge();
     edge.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
     let mut route = route(target(&[echo().await]));
-    route.https_redirect = true;
+    route.https_redirect = HttpsRedirect::Always;
     let gate = Gate::with(edge, route).await;
     let answer = gate
         .send("GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 6.6.6.6\r\nx-forwarded-proto: https\r\nx-request-id: mine\r\nconnection: close\r\n\r\n")

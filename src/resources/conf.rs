@@ -53,7 +53,7 @@ pub struct IngressOptions {
     pub class_name: String,
     /// Whether Ingresses without any class are ours.
     pub watch_without_class: bool,
-    /// Whether plain HTTP is answered 308 to https for hosts with a `tls` entry.
+    /// Whether plain HTTP is answered 308 to https for hosts with a `tls` entry of the route's namespace.
     pub ssl_redirect: bool,
     /// Service `namespace/name:port` for requests that nothing else wants.
     pub default_backend: Option<String>,

@@ -5,16 +5,35 @@ use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
 
+use serde::{Serialize, Serializer};
+
 use super::host_map::HostMap;
+use crate::host::{HostPattern, HostSet};
 use crate::origin::Origin;
 
 /// Certificates by host, and what is presented to everybody else.
 #[derive(Clone, Debug)]
 pub struct Certificates {
-    /// By host.
-    pub hosts: HostMap<Arc<ServedCertificate>>,
+    /// By host. Several: each for the names that it covers, the first one first. None: the default.
+    pub hosts: HostMap<Arc<[Presented]>>,
     /// For clients that name no known host, or none at all.
     pub default: Arc<ServedCertificate>,
+}
+
+/// A certificate and who had it presented.
+#[derive(Clone, Debug)]
+pub struct Presented {
+    /// The certificate.
+    pub served: Arc<ServedCertificate>,
+    /// The `tls` entry that named it.
+    pub owner: Origin,
+}
+
+/// Names that a certificate is valid for. What covers a name is judged here and nowhere else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DnsNames {
+    texts: Vec<String>,
+    set: HostSet,
 }
 
 /// A certificate that is ready to be presented.
@@ -26,7 +45,7 @@ pub struct ServedCertificate {
     /// Chain and key, checked to belong together.
     pub key: Arc<CertifiedKey>,
     /// DNS names that it is valid for.
-    pub dns_names: Vec<String>,
+    pub dns_names: DnsNames,
     /// Seconds since 1970 until which it is valid.
     pub not_after: i64,
 }
@@ -45,7 +64,55 @@ impl Certificates {
         server_name: Option<&str>,
         of_listener: Option<&'c Arc<ServedCertificate>>,
     ) -> &'c Arc<ServedCertificate> {
-        server_name.and_then(|name| self.hosts.find(name)).or(of_listener).unwrap_or(&self.default)
+        let owned = server_name.and_then(|name| self.presented(name)).map(|presented| &presented.served);
+        owned.or(of_listener).unwrap_or(&self.default)
+    }
+
+    /// What is presented to a canonical server name because a `tls` entry says so.
+    pub fn presented(&self, server_name: &str) -> Option<&Presented> {
+        self.hosts.find(server_name)?.iter().find(|presented| presented.served.dns_names.contains(server_name))
+    }
+
+    /// All certificates with their hosts, without the default. Sorts: for display.
+    pub fn iter(&self) -> impl Iterator<Item = (&HostPattern, &Presented)> {
+        self.hosts.iter().flat_map(|(pattern, presented)| presented.iter().map(move |each| (pattern, each)))
+    }
+}
+
+// === impl DnsNames ===
+
+impl DnsNames {
+    /// Whether they cover a canonical host.
+    pub fn contains(&self, host: &str) -> bool {
+        self.set.contains(host)
+    }
+
+    /// Whether they cover all that a pattern matches.
+    pub fn covers(&self, pattern: &HostPattern) -> bool {
+        self.set.covers(pattern)
+    }
+
+    /// Whether they cover anything that a pattern matches.
+    pub fn touches(&self, pattern: &HostPattern) -> bool {
+        self.set.touches(pattern)
+    }
+
+    /// The names as the certificate has them.
+    pub fn texts(&self) -> &[String] {
+        &self.texts
+    }
+}
+
+impl From<Vec<String>> for DnsNames {
+    fn from(texts: Vec<String>) -> Self {
+        let set = texts.iter().filter_map(|name| HostPattern::parse(name).ok()).collect();
+        Self { texts, set }
+    }
+}
+
+impl Serialize for DnsNames {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.texts.serialize(serializer)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::certificates::ServedCertificate;
-use super::route::{Action, RedirectPath, Route};
+use super::certificates::{Presented, ServedCertificate};
+use super::route::{Action, HttpsRedirect, RedirectPath, Route};
 use super::router::{Entry, HostRoutes};
 use super::{Snapshot, edge::Edge};
 use crate::host::HostPattern;
@@ -15,7 +15,7 @@ impl Snapshot {
             "hosts": self.router.hosts().map(|(pattern, routes)| host(pattern, routes)).collect::<Vec<_>>(),
             "default": self.default.as_deref().map(route),
             "certificates": self.certificates.hosts.iter()
-                .map(|(pattern, served)| json!({ "host": pattern, "certificate": certificate(served) }))
+                .map(|(pattern, presented)| json!({ "host": pattern, "presented": list(presented) }))
                 .collect::<Vec<_>>(),
             "defaultCertificate": certificate(&self.certificates.default),
             "edge": edge(&self.edge),
@@ -46,7 +46,11 @@ fn route(route: &Route) -> Value {
         "service": route.facts.service,
         "origin": route.origin,
         "action": action(&route.action),
-        "httpsRedirect": route.https_redirect,
+        "httpsRedirect": match &route.https_redirect {
+            HttpsRedirect::Never => json!(false),
+            HttpsRedirect::Always => json!(true),
+            HttpsRedirect::Hosts(hosts) => json!(hosts),
+        },
         "timeouts": {
             "connect": seconds(route.policy.timeouts.connect),
             "read": seconds(route.policy.timeouts.read),
@@ -86,6 +90,10 @@ fn action(action: &Action) -> Value {
         }}),
         Action::Refuse(reason) => json!({ "refuse": reason }),
     }
+}
+
+fn list(presented: &[Presented]) -> Vec<Value> {
+    presented.iter().map(|it| json!({ "certificate": certificate(&it.served), "owner": it.owner })).collect()
 }
 
 fn certificate(served: &ServedCertificate) -> Value {

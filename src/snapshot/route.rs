@@ -8,6 +8,7 @@ use tidegate_plugin::RouteFacts;
 
 use super::pipeline::Pipeline;
 use crate::endpoint::Upstream;
+use crate::host::HostSet;
 use crate::origin::Origin;
 use crate::reason::Reason;
 use crate::telemetry::metrics::RouteMetrics;
@@ -21,14 +22,25 @@ pub struct Route {
     pub origin: Origin,
     /// The action.
     pub action: Action,
-    /// Whether plain HTTP is answered 308 to https.
-    pub https_redirect: bool,
+    /// Which plain requests are answered 308 to https.
+    pub https_redirect: HttpsRedirect,
     /// The plugins.
     pub pipeline: Arc<Pipeline>,
     /// Waits and limits; routes for which nobody set any share them.
     pub policy: Arc<Policy>,
     /// Its counters.
     pub metrics: Arc<RouteMetrics>,
+}
+
+/// Which plain requests of a route are sent to https.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HttpsRedirect {
+    /// None.
+    Never,
+    /// All.
+    Always,
+    /// Those of these hosts.
+    Hosts(Arc<HostSet>),
 }
 
 /// Waits and limits of a route.
@@ -125,6 +137,19 @@ pub struct Setting {
     pub name: &'static str,
     pub value: Arc<str>,
     pub origin: Origin,
+}
+
+// === impl HttpsRedirect ===
+
+impl HttpsRedirect {
+    /// Whether a plain request of a canonical host is sent to https.
+    pub fn is_due(&self, host: &str) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Always => true,
+            Self::Hosts(hosts) => hosts.contains(host),
+        }
+    }
 }
 
 // === impl Forward ===

@@ -23,6 +23,7 @@ use self::path_index::{Bucket, PathIndex, is_prefix};
 use super::host_map::HostMap;
 use super::route::Route;
 use crate::host::HostPattern;
+use crate::origin::Origin;
 
 /// From request to route.
 #[derive(Debug, Default, Clone)]
@@ -38,6 +39,7 @@ pub struct HostRoutes {
     regexes: Range<usize>,
     prefixes: PathIndex,
     fallback: Option<Arc<Route>>,
+    oldest: Option<Origin>,
 }
 
 /// A route with what it asks of requests.
@@ -150,7 +152,8 @@ impl Router {
 
 impl HostRoutes {
     /// Makes the table of a host. Entries must come in order of rank: between equals, the first wins.
-    pub fn new(mut entries: Vec<Entry>, fallback: Option<Arc<Route>>) -> Self {
+    /// `oldest`: the route that was there first.
+    pub fn new(mut entries: Vec<Entry>, fallback: Option<Arc<Route>>, oldest: Option<Origin>) -> Self {
         entries.sort_by(|a, b| a.precedence().cmp(&b.precedence()));
         let end_of = |kind: u8| entries.partition_point(|entry| entry.path.kind_order() <= kind);
         let (exact, regexes) = (0..end_of(0), end_of(0)..end_of(1));
@@ -161,6 +164,7 @@ impl HostRoutes {
             regexes,
             entries: entries.into(),
             fallback,
+            oldest,
         }
     }
 
@@ -182,6 +186,11 @@ impl HostRoutes {
     /// What takes requests that none of the routes wants.
     pub fn fallback(&self) -> Option<&Arc<Route>> {
         self.fallback.as_ref()
+    }
+
+    /// The route that was there first: the rest of the host is its namespace's.
+    pub fn oldest(&self) -> Option<&Origin> {
+        self.oldest.as_ref()
     }
 
     /// All routes, the fallback last.

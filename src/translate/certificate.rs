@@ -40,10 +40,10 @@ pub(super) fn read(name: &ObjectName, resources: &Resources) -> (Option<Arc<Cert
 pub(super) fn diagnose(problem: &Problem, name: &ObjectName, origin: &Origin) -> Diagnostic {
     match problem {
         Problem::Missing => Diagnostic::warning("SecretNotFound", origin, format!("there is no Secret `{name}`"))
-            .hint("clients get the default certificate until it exists"),
+            .hint("another certificate of the host, else the default one, is presented until it exists"),
         Problem::Invalid(message) => Diagnostic::error("InvalidSecret", origin, message.clone()).hint(format!(
-            "make it one of type `{TYPE}` with `tls.crt` and `tls.key`; its last good certificate, else the default one, \
-             is presented until then"
+            "make it one of type `{TYPE}` with `tls.crt` and `tls.key`; its last good certificate, else another one \
+             of the host, else the default one, is presented until then"
         )),
     }
 }

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
-use crate::model::{
-    Backend, BackendId, Balance, EndpointSet, HealthCheck, HttpsRedirect, Probe, Protocol, Rank, Route,
-};
+use crate::model::{Backend, BackendId, Balance, EndpointSet, HealthCheck, Probe, Protocol, Rank, Route};
 use crate::origin::Origin;
 use crate::quantity::Duration;
 use crate::resources::ObjectName;
@@ -78,9 +76,8 @@ pub(super) struct Sorted<K, V>(Box<[(K, V)]>);
 pub(super) struct HostPart {
     pub routes: Vec<Candidate>,
     pub fallback: Option<Candidate>,
-    /// Whether it has a `tls` entry for the host.
-    pub has_tls: bool,
-    pub certificate: Option<Box<CertificateUse>>,
+    /// Its `tls` entries that name the host. Naming is not owning: whether they count is found where units meet.
+    pub tls: Vec<TlsEntry>,
 }
 
 /// A route that stands for a host, unless another one has its place.
@@ -94,17 +91,20 @@ pub(super) struct Candidate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Redirection {
     Never,
-    /// When any unit has a `tls` entry for the host.
+    /// When the namespace has a `tls` entry for the host.
     WithTls,
     Always,
 }
 
-/// A Secret for a host.
+/// A `tls` entry of an Ingress, as far as one host is concerned.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct CertificateUse {
-    pub secret: ObjectName,
+pub(super) struct TlsEntry {
+    /// The entry.
     pub origin: Origin,
+    /// Who is heard first.
     pub rank: Rank,
+    /// What it wants to be presented.
+    pub secret: Option<ObjectName>,
 }
 
 /// How and where a backend is named.
@@ -150,6 +150,11 @@ impl Contribution {
         self.plugins.as_ref().map(|plugins| plugins.secrets.as_slice()).unwrap_or_default()
     }
 
+    /// Its `tls` entries that name a host.
+    pub(super) fn tls(&self, pattern: &HostPattern) -> &[TlsEntry] {
+        self.hosts.get(pattern).map(|part| part.tls.as_slice()).unwrap_or_default()
+    }
+
     /// Ids of the backends that it names, and of those that it defines.
     pub(super) fn backend_ids(&self) -> impl Iterator<Item = &BackendId> {
         self.backends.keys().chain(self.conf.iter().flat_map(|conf| conf.upstreams.keys()))
@@ -178,7 +183,10 @@ impl Draft {
 
     /// Brings it into the form in which it is kept.
     pub(super) fn finish(mut self) -> Contribution {
-        self.hosts.values_mut().for_each(|part| part.routes.shrink_to_fit());
+        for part in self.hosts.values_mut() {
+            part.routes.shrink_to_fit();
+            part.tls.shrink_to_fit();
+        }
         self.backends.values_mut().for_each(|used| used.origins.shrink_to_fit());
         self.secrets.values_mut().for_each(Vec::shrink_to_fit);
         Contribution {
@@ -221,15 +229,20 @@ impl<K, V> From<BTreeMap<K, V>> for Sorted<K, V> {
     }
 }
 
-// === impl Redirection ===
+// === impl HostPart ===
 
-impl Redirection {
-    pub(super) fn resolve(self, has_tls: bool) -> HttpsRedirect {
-        match self {
-            Self::Always => HttpsRedirect::On,
-            Self::WithTls if has_tls => HttpsRedirect::On,
-            Self::WithTls | Self::Never => HttpsRedirect::Off,
-        }
+impl HostPart {
+    /// Whether it makes the host one that is served.
+    pub(super) fn serves(&self) -> bool {
+        !self.routes.is_empty() || self.fallback.is_some()
+    }
+}
+
+// === impl TlsEntry ===
+
+impl TlsEntry {
+    pub(super) fn namespace(&self) -> &str {
+        &self.origin.namespace
     }
 }
 

@@ -3,99 +3,97 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::contribution::{Candidate, CertificateUse, HostPart};
+use super::contribution::{Candidate, HostPart, Redirection};
+use super::tls::{Redirects, owner_text};
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
-use crate::model::{Match, PathMatch, Route, VirtualHost};
-use crate::resources::ObjectName;
+use crate::model::{HttpsRedirect, Match, PathMatch, Route, VirtualHost};
 
 /// What became of one host.
 #[derive(Debug, Default)]
 pub(super) struct Merged {
     pub host: Option<Arc<VirtualHost>>,
-    pub secret: Option<ObjectName>,
     pub diagnostics: Vec<Diagnostic>,
 }
 
 /// Merges the parts of a host, in any order.
-pub(super) fn merge(pattern: &HostPattern, parts: &[&HostPart]) -> Merged {
+pub(super) fn merge(pattern: &HostPattern, parts: &[&HostPart], redirects: &mut Redirects<'_>) -> Merged {
     let mut merged = Merged::default();
-    let has_tls = parts.iter().any(|part| part.has_tls);
-    let routes = merge_routes(pattern, parts, has_tls, &mut merged.diagnostics);
-    let fallback = merge_fallback(pattern, parts, has_tls, &mut merged.diagnostics);
+    let routes = merge_routes(pattern, parts, &mut merged.diagnostics);
+    let fallback = merge_fallback(pattern, parts, &mut merged.diagnostics);
     if !routes.is_empty() || fallback.is_some() {
+        let routes = routes.into_iter().map(|candidate| resolved(candidate, redirects)).collect();
+        let fallback = fallback.map(|candidate| resolved(candidate, redirects));
         merged.host = Some(Arc::new(VirtualHost { pattern: pattern.clone(), routes, fallback }));
     }
-    merged.secret = merge_certificate(pattern, parts, &mut merged.diagnostics);
     merged
 }
 
-fn merge_routes(
+fn merge_routes<'p>(
     pattern: &HostPattern,
-    parts: &[&HostPart],
-    has_tls: bool,
+    parts: &[&'p HostPart],
     diagnostics: &mut Vec<Diagnostic>,
-) -> Vec<Arc<Route>> {
+) -> Vec<&'p Candidate> {
     let mut candidates: Vec<&Candidate> = parts.iter().flat_map(|part| &part.routes).collect();
     candidates.sort_by(|a, b| a.route.rank.cmp(&b.route.rank));
     let mut winners: BTreeMap<&PathMatch, &Route> = BTreeMap::new();
-    let mut routes = Vec::with_capacity(candidates.len());
-    for candidate in candidates {
+    candidates.retain(|candidate| {
         let route = &candidate.route;
-        if is_path_only(&route.matcher) {
-            if let Some(winner) = winners.get(&route.matcher.path) {
-                diagnostics.push(path_conflict(pattern, route, winner));
-                continue;
-            }
-            winners.insert(&route.matcher.path, route);
+        if !is_path_only(&route.matcher) {
+            return true;
         }
-        routes.push(resolved(candidate, has_tls));
-    }
-    routes
+        if let Some(winner) = winners.get(&route.matcher.path) {
+            diagnostics.push(path_conflict(pattern, route, winner));
+            return false;
+        }
+        winners.insert(&route.matcher.path, route);
+        true
+    });
+    candidates
 }
 
-fn merge_fallback(
+/// What the paths of a host leave belongs to the namespace whose route was there first. The conf's come before all.
+fn merge_fallback<'p>(
     pattern: &HostPattern,
-    parts: &[&HostPart],
-    has_tls: bool,
+    parts: &[&'p HostPart],
     diagnostics: &mut Vec<Diagnostic>,
-) -> Option<Arc<Route>> {
+) -> Option<&'p Candidate> {
     let mut candidates: Vec<&Candidate> = parts.iter().filter_map(|part| part.fallback.as_ref()).collect();
+    if candidates.is_empty() {
+        return None;
+    }
     candidates.sort_by(|a, b| a.route.rank.cmp(&b.route.rank));
-    let (winner, losers) = candidates.split_first()?;
-    for loser in losers {
-        let message = format!("the default backend of host `{pattern}` is that of {}", winner.route.origin.object());
-        diagnostics.push(
-            Diagnostic::warning("DefaultBackendConflict", &loser.route.origin, message)
-                .hint("the oldest object wins; remove one of the two"),
-        );
+    let routes = parts.iter().flat_map(|part| &part.routes);
+    let oldest = routes.chain(candidates.iter().copied()).min_by(|a, b| a.route.rank.cmp(&b.route.rank))?;
+    let owner = &oldest.route.origin;
+    let winner = candidates.iter().find(|it| it.route.origin.namespace == owner.namespace).copied();
+    for loser in candidates.iter().filter(|it| winner.is_none_or(|winner| !std::ptr::eq(**it, winner))) {
+        diagnostics.push(match winner {
+            Some(winner) => fallback_conflict(pattern, &loser.route, &winner.route),
+            None => foreign_fallback(pattern, &loser.route, owner_text(owner)),
+        });
+        if loser.route.origin.namespace != owner.namespace {
+            let message = format!(
+                "{} wants to be the default backend of host `{pattern}` too, and is not",
+                loser.route.origin.object()
+            );
+            diagnostics.push(Diagnostic::info("HostNamedByOthers", owner, message));
+        }
     }
-    Some(resolved(winner, has_tls))
+    winner
 }
 
-fn merge_certificate(
-    pattern: &HostPattern,
-    parts: &[&HostPart],
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Option<ObjectName> {
-    let mut uses: Vec<&CertificateUse> = parts.iter().filter_map(|part| part.certificate.as_deref()).collect();
-    uses.sort_by(|a, b| a.rank.cmp(&b.rank));
-    let (winner, losers) = uses.split_first()?;
-    for loser in losers.iter().filter(|loser| loser.secret != winner.secret) {
-        diagnostics.push(certificate_conflict(pattern, loser, winner));
-    }
-    Some(winner.secret.clone())
+fn fallback_conflict(pattern: &HostPattern, loser: &Route, winner: &Route) -> Diagnostic {
+    let message = format!("the default backend of host `{pattern}` is that of {}", winner.origin.object());
+    Diagnostic::warning("DefaultBackendConflict", &loser.origin, message)
+        .hint("the oldest object wins; remove one of the two")
 }
 
-/// What is said about a Secret that is not used because another has the host.
-pub(super) fn certificate_conflict(
-    pattern: &HostPattern,
-    loser: &CertificateUse,
-    winner: &CertificateUse,
-) -> Diagnostic {
-    let message = format!("host `{pattern}` already has Secret `{}` of {}", winner.secret, winner.origin.object());
-    Diagnostic::warning("CertificateConflict", &loser.origin, message)
-        .hint("the oldest object wins; name the same Secret in both")
+fn foreign_fallback(pattern: &HostPattern, loser: &Route, owner: String) -> Diagnostic {
+    let message =
+        format!("what the paths of host `{pattern}` leave is not for this namespace: {owner} was there first");
+    Diagnostic::warning("DefaultBackendConflict", &loser.origin, message)
+        .hint("the default backend of a host is that of the namespace of its oldest route; write rules for paths")
 }
 
 fn path_conflict(pattern: &HostPattern, loser: &Route, winner: &Route) -> Diagnostic {
@@ -113,8 +111,12 @@ fn is_path_only(matcher: &Match) -> bool {
     matcher.methods.is_empty() && matcher.headers.is_empty() && matcher.query.is_empty()
 }
 
-fn resolved(candidate: &Candidate, has_tls: bool) -> Arc<Route> {
-    let https_redirect = candidate.redirect.resolve(has_tls);
+fn resolved(candidate: &Candidate, redirects: &mut Redirects<'_>) -> Arc<Route> {
+    let https_redirect = match candidate.redirect {
+        Redirection::Never => HttpsRedirect::Off,
+        Redirection::Always => HttpsRedirect::On,
+        Redirection::WithTls => redirects.of(&candidate.route.origin.namespace),
+    };
     if candidate.route.https_redirect == https_redirect {
         return Arc::clone(&candidate.route);
     }

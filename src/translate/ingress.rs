@@ -3,14 +3,15 @@
 //! Looks at one Ingress, its class and the options, never at Services, Secrets or other Ingresses: what depends on
 //! those is decided where they meet. Source: Ingress v1 API documentation.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use super::annotations::{self, Reading};
 use super::class::{self, Ownership};
 use super::conf::{self, Options};
-use super::contribution::{Candidate, CertificateUse, Contribution, Draft, FOREIGN_CLASS, Overrides, Redirection};
+use super::contribution::{Candidate, Contribution, Draft, FOREIGN_CLASS, Overrides, Redirection, TlsEntry};
 use super::field::{self, PathField};
-use super::{host, policy};
+use super::policy;
 use crate::diagnostic::Diagnostic;
 use crate::host::{HostPattern, Labels};
 use crate::model::{
@@ -169,12 +170,7 @@ impl<'a> Reader<'a> {
             service: conf::first_backend(&action),
             path: Arc::clone(path.text()),
         };
-        let rank = Rank {
-            created: self.created,
-            namespace: Arc::clone(&self.name.namespace),
-            name: Arc::clone(&self.name.name),
-            index,
-        };
+        let rank = self.rank(index);
         let route = Route {
             name: Arc::clone(&self.route_name),
             origin,
@@ -235,47 +231,46 @@ impl<'a> Reader<'a> {
 
     fn tls(&mut self, index: usize, tls: &IngressTls, rule_hosts: &[HostPattern]) {
         let field = format!("spec.tls[{index}]");
-        let listed = &*tls.hosts;
-        let mut hosts: Vec<HostPattern> = Vec::new();
-        if listed.is_empty() {
-            hosts.extend_from_slice(rule_hosts);
+        let mut hosts: BTreeSet<HostPattern> = BTreeSet::new();
+        if tls.hosts.is_empty() {
+            hosts.extend(rule_hosts.iter().cloned());
         }
-        for (position, text) in listed.iter().enumerate() {
+        for (position, text) in tls.hosts.iter().enumerate() {
             hosts.extend(self.host_pattern(text, || format!("{field}.hosts[{position}]")));
         }
-        // A wildcard entry means the hosts of this Ingress under it too.
-        for host in rule_hosts.iter().filter(|host| hosts.iter().any(|entry| covers(entry, host))) {
-            self.out.host(host).has_tls = true;
-        }
+        let origin = self.origin.at(field);
         let secret = (!tls.secret.is_empty())
             .then(|| ObjectName { namespace: Arc::clone(&self.name.namespace), name: Arc::clone(&tls.secret) });
-        let origin = self.origin.at(format!("{field}.secretName"));
-        if let Some(secret) = &secret {
-            self.out.secrets.entry(secret.clone()).or_default().push(origin.clone());
+        if let Some(secret) = secret.as_ref().filter(|_| self.has_names(&hosts, &origin)) {
+            let origin = origin.at(format!("{}.secretName", origin.field));
+            self.out.secrets.entry(secret.clone()).or_default().push(origin);
         }
-        for host in &hosts {
-            self.tls_host(host, secret.as_ref(), &origin);
+        for host in hosts {
+            // What is presented to those who name no known host is the operator's.
+            let secret = secret.clone().filter(|_| host != HostPattern::Any);
+            let rank = self.rank(u32::try_from(index).unwrap_or(u32::MAX));
+            self.out.host(&host).tls.push(TlsEntry { origin: origin.clone(), rank, secret });
         }
     }
 
-    fn tls_host(&mut self, pattern: &HostPattern, secret: Option<&ObjectName>, origin: &Origin) {
-        let rank = Rank {
+    /// Whether there is a host to present a certificate for; says so when there is one for every host.
+    fn has_names(&mut self, hosts: &BTreeSet<HostPattern>, origin: &Origin) -> bool {
+        if hosts.contains(&HostPattern::Any) {
+            let message = "a certificate is for named hosts, and a rule of this Ingress has none";
+            let hint =
+                "list the hosts under `hosts`; the default certificate is `ingress.defaultCertificate` of the conf";
+            let diagnostic = Diagnostic::warning("CertificateWithoutHost", origin, message).hint(hint);
+            self.out.diagnostics.push(diagnostic);
+        }
+        hosts.iter().any(|host| *host != HostPattern::Any)
+    }
+
+    fn rank(&self, index: u32) -> Rank {
+        Rank {
             created: self.created,
             namespace: Arc::clone(&self.name.namespace),
             name: Arc::clone(&self.name.name),
-            index: 0,
-        };
-        let part = self.out.host(pattern);
-        part.has_tls = true;
-        let Some(secret) = secret else { return };
-        let usage = CertificateUse { secret: secret.clone(), origin: origin.clone(), rank };
-        match &part.certificate {
-            None => part.certificate = Some(Box::new(usage)),
-            Some(first) if first.secret != usage.secret => {
-                let diagnostic = host::certificate_conflict(pattern, &usage, first);
-                self.out.diagnostics.push(diagnostic);
-            }
-            Some(_) => {}
+            index,
         }
     }
 
@@ -291,11 +286,6 @@ impl<'a> Reader<'a> {
         self.out.diagnostics.push(diagnostic.hint("write a DNS name such as `shop.example`"));
         None
     }
-}
-
-fn covers(entry: &HostPattern, host: &HostPattern) -> bool {
-    entry == host
-        || matches!((entry, host), (HostPattern::Wildcard { .. }, HostPattern::Exact(name)) if entry.matches(name))
 }
 
 fn named_plugins(reading: &mut Reading, options: &Options, diagnostics: &mut Vec<Diagnostic>) -> Vec<PluginUse> {

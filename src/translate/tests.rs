@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::resources::{Event, Object, ObjectRef};
 
-const HOSTS: [&str; 5] = ["a.test", "b.test", "*.test", "", "bad host"];
+const HOSTS: [&str; 7] = ["a.test", "b.test", "*.test", "c.a.test", "*.a.test", "", "bad host"];
 const NAMES: [&str; 3] = ["one", "two", "three"];
 const SERVICES: [&str; 2] = ["web", "api"];
 const CLASSES: [&str; 3] = ["tidegate", "edge", "other"];
@@ -22,7 +22,8 @@ fn pick<T: Clone + std::fmt::Debug + 'static>(from: &[T]) -> impl Strategy<Value
 fn ingress() -> impl Strategy<Value = Event> {
     let path = pick(&["/", "/x", "/x/", "bad"]);
     let rule = (pick(&HOSTS), prop::collection::vec((path, pick(&SERVICES), pick(&[80, 81])), 0..3));
-    let tls = prop::option::of((prop::option::of(pick(&HOSTS)), pick(&["cert", "other"])));
+    let secret = prop::option::weighted(0.8, pick(&["cert", "other"]));
+    let tls = prop::collection::vec((prop::collection::vec(pick(&HOSTS), 0..3), secret), 0..3);
     let annotations = pick(&[
         json!({}),
         json!({"tidegate.io/backend-protocol": "GRPC"}),
@@ -33,7 +34,7 @@ fn ingress() -> impl Strategy<Value = Event> {
         json!({"tidegate.io/auth-type": "basic", "tidegate.io/auth-secret": "away/other"}),
     ]);
     let parts = (
-        pick(&NAMES),
+        (pick(&["ns", "ns", "away"]), pick(&NAMES)),
         prop_oneof![6 => Just(Some("tidegate")), 2 => pick(&CLASSES).prop_map(Some), 1 => Just(None)],
         prop::collection::vec(rule, 0..3),
         prop::option::of(pick(&SERVICES)),
@@ -41,7 +42,7 @@ fn ingress() -> impl Strategy<Value = Event> {
         annotations,
         pick(&["2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z"]),
     );
-    parts.prop_map(|(name, class, rules, default, tls, annotations, created)| {
+    parts.prop_map(|((namespace, name), class, rules, default, tls, annotations, created)| {
         let backend = |service: &str, port: i32| json!({"service": {"name": service, "port": {"number": port}}});
         let rules: Vec<Value> = rules
             .into_iter()
@@ -55,14 +56,13 @@ fn ingress() -> impl Strategy<Value = Event> {
                 json!({"host": host, "http": {"paths": paths}})
             })
             .collect();
-        let tls: Vec<Value> = tls
-            .into_iter()
-            .map(|(host, secret)| json!({"hosts": host.map(|host| vec![host]), "secretName": secret}))
-            .collect();
+        let tls: Vec<Value> =
+            tls.into_iter().map(|(hosts, secret)| json!({"hosts": hosts, "secretName": secret})).collect();
         Event::Apply(object(
             Kind::Ingress,
             json!({
-                "metadata": {"name": name, "namespace": "ns", "creationTimestamp": created, "annotations": annotations},
+                "metadata":
+                    {"name": name, "namespace": namespace, "creationTimestamp": created, "annotations": annotations},
                 "spec": {
                     "ingressClassName": class, "rules": rules, "tls": tls,
                     "defaultBackend": default.map(|service| backend(service, 80)),
@@ -156,6 +156,7 @@ fn conf() -> impl Strategy<Value = Event> {
         json!({"upstreams": {"up": {"endpoints": [{"address": "127.0.0.1:80"}]}},
                "routes": [{"hosts": ["a.test"], "paths": [{"prefix": "/x"}], "backends": [{"upstream": "up"}]}]}),
         json!({"routes": [{"backends": [{"service": "ns/web:80"}], "plugins": ["limit"]}]}),
+        json!({"routes": [{"hosts": ["**.test", "*.a.test"], "respond": {}}]}),
     ]);
     part.prop_map(|conf| Event::Apply(object(Kind::Conf, conf)))
 }
@@ -171,11 +172,11 @@ fn delete() -> impl Strategy<Value = Event> {
         Kind::Secret,
         Kind::Conf,
     ];
-    (pick(&kinds), pick(&names)).prop_map(|(kind, name)| {
+    (pick(&kinds), pick(&["ns", "ns", "away"]), pick(&names)).prop_map(|(kind, namespace, name)| {
         Event::Delete(match kind {
             Kind::Conf => ObjectRef::new(kind, "", ""),
             Kind::IngressClass => ObjectRef::new(kind, "", name),
-            _ => ObjectRef::new(kind, "ns", name),
+            _ => ObjectRef::new(kind, namespace, name),
         })
     })
 }

@@ -64,6 +64,74 @@ async fn a_new_certificate_serves_the_next_handshake_and_spares_open_connections
     assert_eq!(presented(proxy.https(), "c.test").await, default, "a Secret that is gone leaves the default one");
 }
 
+/// An Ingress of a namespace of its own; `rest` is what stands beside the rules.
+fn tenant(namespace: &str, created: &str, host: &str, path: &str, rest: &str) -> String {
+    let rule = format!(
+        "host: \"{host}\", http: {{ paths: [ {{ path: {path}, pathType: Prefix, backend: {{ service: {{ name: web, port: {{ number: 80 }} }} }} }} ] }}"
+    );
+    format!(
+        "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{ namespace: {namespace}, name: web, creationTimestamp: \"{created}\" }}\nspec:\n  ingressClassName: tidegate\n  rules: [ {{ {rule} }} ]\n{rest}"
+    )
+}
+
+fn of(namespace: &str, manifest: &str) -> String {
+    manifest.replace("namespace: default", &format!("namespace: {namespace}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_entries_and_default_backends_of_others_change_nothing_on_a_host() {
+    let (a, b) = (Echo::start("a").await, Echo::start("b").await);
+    let (own, own_der) = tls_secret("cert", &["shop.test"]);
+    let (foreign, foreign_der) = tls_secret("cert", &["shop.test", "other.test", "unknown.test"]);
+    let entry = "  tls: [ { hosts: [shop.test, other.test], secretName: cert } ]\n  defaultBackend: { service: { name: web, port: { number: 80 } } }\n";
+    let stranger = tenant("two", "2026-01-01T00:00:00Z", "other.test", "/", entry)
+        + &tenant("two", "2026-01-01T00:00:00Z", "", "/x", "  tls: [ { secretName: cert } ]\n")
+            .replace("name: web, creation", "name: wide, creation")
+        + &of("two", &(service("web", &[b.address]) + &foreign));
+    let owner = |rest: &str| {
+        tenant("one", "2020-01-01T00:00:00Z", "shop.test", "/shop", rest) + &of("one", &service("web", &[a.address]))
+    };
+    let proxy = Proxy::start("", &[("owner.yaml", owner("")), ("stranger.yaml", stranger)]).await;
+    let default = presented(proxy.https(), "nobody.test").await;
+    assert!(default != own_der && default != foreign_der);
+    for name in ["shop.test", "unknown.test"] {
+        assert_eq!(presented(proxy.https(), name).await, default, "{name}: a certificate of others");
+    }
+    assert_eq!(presented(proxy.https(), "other.test").await, foreign_der);
+    for (host, path, status) in [("shop.test", "/shop", 200), ("shop.test", "/else", 404), ("other.test", "/", 308)] {
+        assert_eq!(get(proxy.http(), host, path).await.status, status, "{host}{path}");
+    }
+    let codes: Vec<&str> = proxy.running.diagnostics().iter().map(|found| found.code).collect();
+    assert!(
+        ["TlsHostOfOthers", "CertificateWithoutHost", "HostNamedByOthers"].iter().all(|code| codes.contains(code)),
+        "{codes:?}"
+    );
+    let with_tls = owner("  tls: [ { hosts: [shop.test], secretName: cert } ]\n") + &of("one", &own);
+    proxy.put("owner.yaml", &with_tls);
+    until_presented(&proxy, "shop.test", &own_der).await;
+    assert_eq!(get(proxy.http(), "shop.test", "/shop").await.status, 308, "its own entry redirects");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_its_namespace_serves_by_a_wildcard_or_by_no_host_is_redirected_and_has_its_certificate() {
+    let echo = Echo::start("a").await;
+    let (cert, der) = tls_secret("cert", &["x.wild.test", "any.test"]);
+    let entry = |host: &str| format!("  tls: [ {{ hosts: [{host}], secretName: cert }} ]\n");
+    let manifests = ingress("wild", "*.wild.test", &[("/", "a")])
+        + &entry("x.wild.test")
+        + &ingress("any", "", &[("/", "a")])
+        + &entry("any.test")
+        + &service("a", &[echo.address])
+        + &cert;
+    let proxy = Proxy::start("", &[("a.yaml", manifests)]).await;
+    let default = presented(proxy.https(), "nobody.test").await;
+    for (name, is_named) in [("x.wild.test", true), ("any.test", true), ("y.wild.test", false), ("some.test", false)] {
+        let want = if is_named { (&der, 308) } else { (&default, 200) };
+        let seen = (presented(proxy.https(), name).await, get(proxy.http(), name, "/").await.status);
+        assert_eq!((&seen.0, seen.1), want, "{name}");
+    }
+}
+
 fn secret(kind: &str, data: &str) -> String {
     let head = "apiVersion: v1\nkind: Secret\nmetadata: { name: cert, namespace: default }\n";
     format!("{head}type: {kind}\nstringData: {{ {data} }}\n")

@@ -197,3 +197,53 @@ fn what_an_object_had_lost_before_is_no_reason_against_its_change() {
     foreign["spec"]["ingressClassName"] = "other".into();
     assert!(judged(&update(changed, foreign), &live).refusal.is_some(), "to one of another class all is new");
 }
+
+/// An Ingress of a namespace with a rule for one host and a `tls` entry for others.
+fn naming(namespace: &str, host: &str, named: &[&str]) -> Value {
+    let mut object = ingress("web", "2026-01-01T00:00:00Z", "");
+    object["metadata"]["namespace"] = namespace.into();
+    object["spec"]["rules"][0]["host"] = host.into();
+    object["spec"]["tls"] = json!([{ "hosts": named, "secretName": "cert" }]);
+    object
+}
+
+#[test]
+fn a_tls_entry_for_a_host_that_only_others_serve_is_a_warning() {
+    let live = live([naming("other", "shop.test", &[]), naming("shop", "own.test", &[]), naming("wide", "", &[])]);
+    let warnings = |host: &str, named: &[&str]| judged(&create(naming("shop", host, named)), &live).warnings;
+    let foreign = "`tls` does nothing for host `shop.test`, which Ingress/other/web serves and this namespace does not";
+    assert_eq!(warnings("mine.test", &["mine.test", "shop.test"]), [foreign]);
+    assert_eq!(warnings("*.test", &["shop.test"]), [foreign], "the exact host is the other one's");
+    for (host, named) in [("*.test", &["x.test"][..]), ("mine.test", &["own.test", "nobody.test"]), ("", &["x.test"])] {
+        assert_eq!(warnings(host, named), [""; 0], "{host} {named:?}");
+    }
+    let moved = judged(&update(naming("other", "away.test", &["shop.test"]), naming("other", "shop.test", &[])), &live);
+    assert_eq!(moved.warnings, [""; 0], "its own route there goes with it");
+}
+
+#[test]
+fn a_default_backend_where_another_namespace_was_first_is_a_warning() {
+    let live = live([naming("other", "shop.test", &[])]);
+    let mut object = naming("shop", "shop.test", &[]);
+    object["spec"]["rules"][0] = json!({ "host": "shop.test" });
+    object["spec"]["defaultBackend"] = json!({ "service": { "name": "a", "port": { "number": 80 } } });
+    let verdict = judged(&create(object), &live);
+    let expected = ["the default backend is not for host `shop.test`, where Ingress/other/web was first".to_owned()];
+    assert_eq!((verdict.refusal, verdict.warnings), (None, expected.to_vec()));
+}
+
+#[test]
+fn a_certificate_of_another_namespace_that_is_presented_is_a_warning() {
+    let made = rcgen::generate_simple_self_signed(["shop.test".to_owned()]).unwrap();
+    let data = json!({ "tls.crt": made.cert.pem(), "tls.key": made.signing_key.serialize_pem() });
+    let secret = json!({ "metadata": { "namespace": "other", "name": "cert" }, "type": "kubernetes.io/tls", "stringData": data });
+    let secret = Object::from_json(Kind::Secret, secret).unwrap();
+    let owner = Object::from_json(Kind::Ingress, naming("other", "shop.test", &["shop.test"])).unwrap();
+    let live = live_of([secret, owner].map(Event::Apply));
+    let mut object = naming("shop", "shop.test", &["shop.test"]);
+    object["spec"]["rules"][0]["http"]["paths"][0]["path"] = "/b".into();
+    let verdict = judged(&create(object), &live);
+    let expected =
+        ["host `shop.test` already has Secret `other/cert` of Ingress/other/web; the oldest object wins".to_owned()];
+    assert_eq!((verdict.refusal, verdict.warnings), (None, expected.to_vec()));
+}

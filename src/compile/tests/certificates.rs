@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::fixtures::{NOW, codes, compiler, full};
 use crate::host::HostPattern;
-use crate::model::{Certificate, Model, SecretBytes, Touched};
+use crate::model::{Certificate, Claim, Model, SecretBytes, Touched};
 use crate::origin::Origin;
+use crate::snapshot::Snapshot;
 
 /// A chain and a key in PEM, made for these names and years.
 fn pem(names: &[&str], years: (i32, i32)) -> (String, String) {
@@ -32,7 +33,33 @@ fn pattern(text: &str) -> HostPattern {
 }
 
 fn with(host: &str, certificate: Arc<Certificate>) -> Model {
-    Model { certificates: [(pattern(host), certificate)].into(), ..Model::default() }
+    claimed(host, [claim("ns", certificate)])
+}
+
+/// A claim of an entry that names the host itself.
+fn claim(namespace: &str, certificate: Arc<Certificate>) -> Claim {
+    let origin = Origin::new("Ingress", namespace, &certificate.name, None).at("spec.tls[0]");
+    Claim { origin, by_wildcard: false, certificate }
+}
+
+fn by_wildcard(claim: Claim) -> Claim {
+    Claim { by_wildcard: true, ..claim }
+}
+
+fn claimed(host: &str, claims: impl IntoIterator<Item = Claim>) -> Model {
+    Model { certificates: [(pattern(host), claims.into_iter().collect())].into(), ..Model::default() }
+}
+
+/// A certificate that is good for names.
+fn good(name: &str, names: &[&str]) -> Arc<Certificate> {
+    let (chain, key) = pem(names, (2020, 2040));
+    certificate(name, &chain, &key)
+}
+
+/// What is presented to a name, or nothing for the default.
+fn presented(snapshot: &Snapshot, name: &str) -> Option<String> {
+    let found = &snapshot.certificates.find(Some(name)).name;
+    (**found != *"self-signed").then(|| found.to_string())
 }
 
 #[test]
@@ -43,7 +70,7 @@ fn a_certificate_is_presented_to_its_host_and_the_default_to_others() {
     assert_eq!(&*snapshot.certificates.find(Some("a.t")).name, "ns/s");
     assert_eq!(&*snapshot.certificates.find(Some("b.t")).name, "self-signed");
     assert_eq!(&*snapshot.certificates.find(None).name, "self-signed");
-    assert_eq!(snapshot.certificates.find(Some("a.t")).dns_names, ["a.t"]);
+    assert_eq!(snapshot.certificates.find(Some("a.t")).dns_names.texts(), ["a.t"]);
 }
 
 #[test]
@@ -51,23 +78,109 @@ fn the_self_signed_default_has_names_and_is_made_once() {
     let compiler = compiler();
     let (one, two) = (compiler.empty(), compiler.empty());
     assert!(Arc::ptr_eq(&one.certificates.default, &two.certificates.default));
-    assert_eq!(one.certificates.default.dns_names, ["tidegate.local", "localhost"]);
+    assert_eq!(one.certificates.default.dns_names.texts(), ["tidegate.local", "localhost"]);
     assert!(one.certificates.default.not_after > NOW);
 }
 
 #[test]
-fn validity_and_names_are_only_warned_of() {
-    let cases = [
-        (&["a.t"], (2000, 2001), "CertificateExpired"),
-        (&["a.t"], (2090, 2091), "CertificateNotYetValid"),
-        (&["b.t"], (2020, 2040), "CertificateNameMismatch"),
-    ];
-    for (names, years, code) in cases {
-        let (chain, key) = pem(names, years);
+fn validity_is_only_warned_of() {
+    for (years, code) in [((2000, 2001), "CertificateExpired"), ((2090, 2091), "CertificateNotYetValid")] {
+        let (chain, key) = pem(&["a.t"], years);
         let (snapshot, compiler) = full(&with("a.t", certificate("ns/s", &chain, &key)));
         assert_eq!(codes(&compiler), [code]);
-        assert_eq!(&*snapshot.certificates.find(Some("a.t")).name, "ns/s", "{code}: still presented");
+        assert_eq!(presented(&snapshot, "a.t").as_deref(), Some("ns/s"), "{code}: still presented");
     }
+}
+
+#[test]
+fn what_does_not_cover_a_host_is_not_presented_there() {
+    let (snapshot, compiler) = full(&with("a.t", good("ns/s", &["b.t"])));
+    assert_eq!(codes(&compiler), ["CertificateNameMismatch"]);
+    assert_eq!(compiler.diagnostics()[0].origin.to_string(), "Ingress/ns/ns/s spec.tls[0].secretName");
+    assert_eq!((presented(&snapshot, "a.t"), presented(&snapshot, "b.t")), (None, None));
+}
+
+#[test]
+fn a_certificate_without_names_is_known_by_its_common_name() {
+    let made = |alternatives: &[rcgen::SanType]| {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "A.t");
+        params.subject_alt_names = alternatives.to_vec();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let chain = params.self_signed(&key).unwrap().pem();
+        full(&with("a.t", certificate("ns/s", &chain, &key.serialize_pem())))
+    };
+    let (snapshot, compiler) = made(&[]);
+    assert_eq!(presented(&snapshot, "a.t").as_deref(), Some("ns/s"));
+    assert_eq!(codes(&compiler), ["CertificateNameMismatch"], "most clients refuse it");
+    let (snapshot, _) = made(&[rcgen::SanType::IpAddress([10, 0, 0, 1].into())]);
+    assert_eq!(presented(&snapshot, "a.t").as_deref(), Some("ns/s"), "an address is no name");
+    let (snapshot, _) = made(&[rcgen::SanType::DnsName("b.t".try_into().unwrap())]);
+    assert_eq!(presented(&snapshot, "a.t"), None, "with names, the Common Name is none");
+}
+
+#[test]
+fn the_first_claim_that_can_be_used_and_covers_the_host_is_heard() {
+    let (chain, _) = pem(&["a.t"], (2020, 2040));
+    let broken = || claim("one", certificate("one/broken", &chain, ""));
+    let other = || claim("one", good("one/other", &["b.t"]));
+    let (first, second) = (claim("two", good("two/s", &["a.t"])), claim("three", good("three/s", &["a.t"])));
+    let (snapshot, compiler) = full(&claimed("a.t", [broken(), other(), first.clone(), second.clone()]));
+    assert_eq!(presented(&snapshot, "a.t").as_deref(), Some("two/s"));
+    let told: Vec<String> = compiler.diagnostics().iter().map(|it| format!("{} {}", it.code, it.origin)).collect();
+    let want = [
+        "HostNamedByOthers Ingress/two/two/s spec.tls[0].secretName",
+        "CertificateConflict Ingress/three/three/s spec.tls[0].secretName",
+        "CertificateNameMismatch Ingress/one/one/other spec.tls[0].secretName",
+        "InvalidCertificate Secret/ns/one/broken",
+    ];
+    assert_eq!(told, want);
+    let (snapshot, _) = full(&claimed("a.t", [second, first]));
+    assert_eq!(presented(&snapshot, "a.t").as_deref(), Some("three/s"));
+    let (snapshot, _) = full(&claimed("a.t", [broken(), other()]));
+    assert_eq!(presented(&snapshot, "a.t"), None);
+}
+
+#[test]
+fn an_entry_for_the_host_comes_before_one_for_a_wildcard_of_its_own_namespace() {
+    let wild = |namespace: &str| by_wildcard(claim(namespace, good(&format!("{namespace}/wild"), &["*.t"])));
+    let named = |namespace: &str| claim(namespace, good(&format!("{namespace}/named"), &["a.t"]));
+    let cases = [
+        (vec![wild("one"), named("one")], "one/named", 0),
+        (vec![wild("one"), named("two")], "one/wild", 2),
+        (vec![wild("one"), named("two"), named("one")], "one/named", 2),
+        (vec![named("two"), wild("one")], "two/named", 0),
+    ];
+    for (claims, want, findings) in cases {
+        let (snapshot, compiler) = full(&claimed("a.t", claims));
+        assert_eq!(presented(&snapshot, "a.t").as_deref(), Some(want));
+        assert_eq!(codes(&compiler).len(), findings, "{want}: {:?}", codes(&compiler));
+    }
+}
+
+#[test]
+fn a_wildcard_presents_what_covers_the_name_that_was_asked_for() {
+    let claims = [
+        claim("one", good("one/part", &["x.w.t", "z.t"])),
+        claim("two", good("two/none", &["w.t"])),
+        claim("two", good("two/all", &["*.w.t"])),
+        claim("three", good("three/late", &["y.w.t"])),
+    ];
+    let (snapshot, _) = full(&claimed("*.w.t", claims));
+    for (name, want) in [("x.w.t", "one/part"), ("y.w.t", "two/all")] {
+        assert_eq!(presented(&snapshot, name).as_deref(), Some(want), "{name}");
+    }
+    assert!(["w.t", "z.t", "a.b.w.t"].iter().all(|name| presented(&snapshot, name).is_none()));
+}
+
+#[test]
+fn a_name_that_nobody_may_speak_for_hides_the_wildcard() {
+    let mut model = claimed("*.w.t", [claim("one", good("one/all", &["*.w.t"]))]);
+    model.certificates.insert(pattern("x.w.t"), Arc::default());
+    let (snapshot, _) = full(&model);
+    assert_eq!(presented(&snapshot, "x.w.t"), None);
+    assert_eq!(presented(&snapshot, "y.w.t").as_deref(), Some("one/all"));
 }
 
 #[test]

@@ -159,7 +159,7 @@ pub(super) fn route(upstream: Arc<Upstream>) -> Route {
         facts: Arc::default(),
         origin: crate::origin::Origin::default(),
         action: Action::Forward(Forward::new([(upstream, 1)])),
-        https_redirect: false,
+        https_redirect: crate::snapshot::route::HttpsRedirect::Never,
         pipeline: Arc::default(),
         policy: Arc::new(Policy {
             timeouts: Timeouts { connect: long, read: long, send: long, idle: long, endpoints: Duration::ZERO },
@@ -316,7 +316,7 @@ fn certificates() -> Certificates {
         name: "self-signed".into(),
         origin: crate::origin::Origin::default(),
         key: Arc::new(rustls::sign::CertifiedKey::new(vec![made.cert.der().clone()], key.unwrap())),
-        dns_names: Vec::new(),
+        dns_names: Default::default(),
         not_after: 0,
     };
     Certificates { hosts: Default::default(), default: Arc::new(default) }
