@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use super::Upstream;
 use super::health::Registry;
+use crate::address::AddressRules;
 
 /// All upstreams, by id.
 #[derive(Debug, Default)]
@@ -48,6 +50,8 @@ pub(super) struct Shared {
     pub(super) resolver_wake: Notify,
     /// Counts resolutions that were put in place.
     pub(super) resolutions: watch::Sender<u64>,
+    /// Which answers of DNS may be endpoints.
+    pub(super) address_rules: ArcSwap<AddressRules>,
 }
 
 // === impl Table ===
@@ -78,6 +82,12 @@ impl Table {
         removed.retire();
         self.shared.resolver_wake.notify_one();
         Some(removed)
+    }
+
+    /// Says which answers of DNS may be endpoints, those that are there already too.
+    pub fn set_address_rules(&self, rules: Arc<AddressRules>) {
+        self.shared.address_rules.store(rules);
+        self.shared.resolver_wake.notify_one();
     }
 
     /// All upstreams that are there now, by id.

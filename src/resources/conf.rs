@@ -12,6 +12,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::address::OwnSockets;
 use crate::quantity::{ByteSize, Duration};
 pub use grant::{GrantFrom, GrantFromKind, GrantSpec, GrantTo, GrantToKind};
 
@@ -39,6 +40,10 @@ pub struct Conf {
     /// Networks whose forwarded headers are believed, in CIDR form. Empty: nobody's.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Where the process that reads this listens; filled in by it.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub own_sockets: OwnSockets,
 }
 
 /// How Ingress objects are read, whichever source they come from.
@@ -131,6 +136,11 @@ pub struct Defaults {
     /// Whether HTTP/1 peers get header names spelled as the other side sent them. Default false: names are in lower
     /// case as in HTTP/2, which costs less; they mean the same (RFC 9110 section 5.1).
     pub preserve_header_case: Option<bool>,
+    /// Networks, in CIDR form, whose addresses may be endpoints of a cluster's Services and answers of DNS although
+    /// they are loopback, unspecified, link-local, multicast or broadcast. A socket of this process is let in only by
+    /// a network of its one address (`10.0.0.7/32`). What files name is not asked. Default none.
+    #[schemars(with = "Vec<String>")]
+    pub allow_addresses: Vec<ipnet::IpNet>,
 }
 
 /// Waits for upstreams; each is per step, not a total.

@@ -14,6 +14,7 @@ pub(super) const BACKEND_PROTOCOL: Annotation = Annotation {
     doc: "The protocol that the endpoints speak. Default: `appProtocol` of the Service's port, else HTTP.",
     support: Support::Both,
     on_service: false,
+    protects: false,
     read: |value, reading| {
         reading.overrides.protocol = Some(match value.text.to_ascii_uppercase().as_str() {
             "HTTP" => Protocol::Http,
@@ -33,6 +34,7 @@ pub(super) const LOAD_BALANCE: Annotation = Annotation {
     doc: "How an endpoint is picked. Default: `defaults.loadBalancing`.",
     support: Support::Both,
     on_service: false,
+    protects: false,
     read: |value, reading| {
         reading.overrides.balance = Some(match value.text {
             "round_robin" | "round-robin" => Balance::RoundRobin,
@@ -54,6 +56,7 @@ pub(super) const SERVICE_UPSTREAM: Annotation = Annotation {
     doc: "Whether requests go to the Service's address (`spec.clusterIP`) in place of its endpoints, for a mesh or kube-proxy to balance. A headless Service has none. Default false.",
     support: Support::Both,
     on_service: false,
+    protects: false,
     read: |value, reading| {
         reading.overrides.service_upstream = parse_bool(value.text)?;
         Ok(())
@@ -67,6 +70,7 @@ pub(super) const HEALTH_CHECK: Annotation = Annotation {
     doc: "Active health checks of the endpoints; that of an Ingress comes before that of the Service. Default: none.",
     support: Support::Own,
     on_service: true,
+    protects: false,
     read: |value, reading| {
         reading.overrides.health_check = Some(health_check(value.text)?);
         Ok(())
