@@ -502,7 +502,8 @@ async fn offline_commands_look_at_the_cluster_once() {
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("kube.yaml"), kubeconfig(&server)).unwrap();
     let file = folder.path().join("t.yaml");
-    std::fs::write(&file, "sources: { kubernetes: { kubeconfig: kube.yaml } }\n").unwrap();
+    let conf = "sources: { kubernetes: { kubeconfig: kube.yaml } }\ndefaults: { allowAddresses: [127.0.0.0/8] }\n";
+    std::fs::write(&file, conf).unwrap();
     let run = async |arguments: &'static [&'static str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command.args(arguments).arg("--conf").arg(&file);

@@ -149,6 +149,8 @@ enum Verdict {
     /// It is told.
     Softer,
     Closes,
+    /// It closes, and is one of tidegate's own that is read elsewhere.
+    Misplaced,
     /// Nobody knows it, and it resembles the name of one that closes.
     Resembles(Option<&'static str>),
     Unknown,
@@ -169,14 +171,19 @@ pub(super) fn check(annotations: &Annotations, scope: Scope<'_>, object: &Origin
                 reading.is_broken = true;
                 reading.diagnostics.push(closing(name, &origin, scope.what));
             }
+            Verdict::Misplaced => {
+                reading.is_broken = true;
+                reading.diagnostics.push(misplaced(name, &origin, scope.what));
+            }
             Verdict::Resembles(near) if scope.is_own() => {
                 reading.is_broken = true;
                 reading.diagnostics.push(resembling(key, near, &origin, scope.what));
             }
             // ingress-nginx did not read it either.
             Verdict::Resembles(near) => {
-                let diagnostic = unsupported(name, &origin, "nor is it one of ingress-nginx; it has no effect");
-                reading.diagnostics.push(Diagnostic { hint: near.map(did_you_mean), ..diagnostic });
+                let diagnostic = unsupported(name, &origin, "the routes are served without it, as by ingress-nginx");
+                let hint = near.map(|near| format!("did you mean `{near}`?"));
+                reading.diagnostics.push(Diagnostic { hint, ..diagnostic });
             }
             Verdict::Unknown if scope.is_own() => reading.diagnostics.push(scope.unknown(key, name, &origin)),
             Verdict::TooMany if scope.is_own() && unknown == MAX_UNKNOWN + 1 => {
@@ -260,7 +267,7 @@ fn verdict(name: &str, value: &str, unknown: &mut usize) -> Verdict {
     }
     // One of ours, where it is not read.
     if ANNOTATIONS.iter().any(|each| each.protects && each.name.eq_ignore_ascii_case(name)) {
-        return Verdict::Closes;
+        return Verdict::Misplaced;
     }
     *unknown += 1;
     if *unknown > MAX_UNKNOWN {
@@ -322,9 +329,15 @@ fn unsupported(name: &str, origin: &Origin, rest: &str) -> Diagnostic {
 }
 
 fn closing(name: &str, origin: &Origin, what: &str) -> Diagnostic {
-    let message = format!("`{name}` is not supported here, so the {what} are closed (503)");
+    let message = format!("`{name}` is not supported, so the {what} are closed (503)");
     Diagnostic::error("UnsupportedSecurityAnnotation", origin, message)
         .hint("use a plugin (`tidegate.io/plugins`) that does the same, and remove the annotation")
+}
+
+fn misplaced(name: &str, origin: &Origin, what: &str) -> Diagnostic {
+    let message = format!("`{name}` is not read here, so the {what} are closed (503)");
+    let hint = format!("write `{PREFIX}/{}` on the Ingress", name.to_ascii_lowercase());
+    Diagnostic::error("UnsupportedSecurityAnnotation", origin, message).hint(hint)
 }
 
 fn resembling(key: &str, near: Option<&str>, origin: &Origin, what: &str) -> Diagnostic {
