@@ -4,6 +4,7 @@
 //! Unknown fields are errors. camelCase keys; durations `30s`, sizes `64KiB`.
 
 mod grant;
+mod status;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::OwnSockets;
 use crate::quantity::{ByteSize, Duration};
 pub use grant::{GrantFrom, GrantFromKind, GrantSpec, GrantTo, GrantToKind};
+pub use status::{NodeAddressSpec, StatusSpec};
 
 /// What the conf file says about traffic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -75,33 +77,6 @@ pub struct IngressOptions {
     /// What is written to `status.loadBalancer` of Ingresses that are served from a cluster; without: nothing. A
     /// change needs a restart.
     pub status: Option<StatusSpec>,
-}
-
-/// Where the addresses in the status of Ingresses come from: exactly one of `publishService`, `addresses` and
-/// `nodeAddresses`. Only the leader writes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct StatusSpec {
-    /// Service `namespace/name` whose addresses are told.
-    pub publish_service: Option<String>,
-    /// IP addresses and host names that are told as they are.
-    pub addresses: Vec<String>,
-    /// The nodes where ready Pods of this controller run are told, by this address of theirs. Needs the environment
-    /// variables `POD_NAME` and `POD_NAMESPACE`.
-    pub node_addresses: Option<NodeAddressSpec>,
-    /// Whether the last ready replica takes the addresses back when it stops. Needs `POD_NAME` and `POD_NAMESPACE`.
-    /// Default false.
-    pub clear_on_stop: bool,
-}
-
-/// Which address of a node is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum NodeAddressSpec {
-    /// `ExternalIP`; for a node without one its `InternalIP`.
-    External,
-    /// `InternalIP`.
-    Internal,
 }
 
 /// Rules for reading Ingress objects.

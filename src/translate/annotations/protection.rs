@@ -164,7 +164,7 @@ pub(super) fn check(annotations: &Annotations, scope: Scope<'_>, object: &Origin
     for (key, value) in annotations.iter() {
         let Some(name) = name_under(scope.prefix, key).filter(|name| !scope.reads(name)) else { continue };
         let origin = at(object, key);
-        match verdict(name, value, &mut unknown) {
+        match scope.verdict(name, value, &mut unknown) {
             Verdict::Nothing => {}
             Verdict::Softer => reading.diagnostics.push(unsupported(name, &origin, "the routes are served without it")),
             Verdict::Closes => {
@@ -175,22 +175,16 @@ pub(super) fn check(annotations: &Annotations, scope: Scope<'_>, object: &Origin
                 reading.is_broken = true;
                 reading.diagnostics.push(misplaced(name, &origin, scope.what));
             }
-            Verdict::Resembles(near) if scope.is_own() => {
+            Verdict::Resembles(near) => {
                 reading.is_broken = true;
                 reading.diagnostics.push(resembling(key, near, &origin, scope.what));
             }
-            // ingress-nginx did not read it either.
-            Verdict::Resembles(near) => {
-                let diagnostic = unsupported(name, &origin, "the routes are served without it, as by ingress-nginx");
-                let hint = near.map(|near| format!("did you mean `{near}`?"));
-                reading.diagnostics.push(Diagnostic { hint, ..diagnostic });
-            }
-            Verdict::Unknown if scope.is_own() => reading.diagnostics.push(scope.unknown(key, name, &origin)),
-            Verdict::TooMany if scope.is_own() && unknown == MAX_UNKNOWN + 1 => {
+            Verdict::Unknown => reading.diagnostics.push(scope.unknown(key, name, &origin)),
+            Verdict::TooMany if unknown == MAX_UNKNOWN + 1 => {
                 reading.is_broken = true;
                 reading.diagnostics.push(resembling(key, None, &origin, scope.what));
             }
-            Verdict::Unknown | Verdict::TooMany => {}
+            Verdict::TooMany => {}
         }
     }
 }
@@ -238,6 +232,33 @@ impl Scope<'_> {
         self.read().any(|each| each.eq_ignore_ascii_case(name))
     }
 
+    fn verdict(&self, name: &str, value: &str, unknown: &mut usize) -> Verdict {
+        if let Some(listed) = find(name) {
+            return match listed.asks {
+                Asks::Never => Verdict::Softer,
+                asks if asks.closes(value) => Verdict::Closes,
+                Asks::AccessRule => Verdict::Softer,
+                _ => Verdict::Nothing,
+            };
+        }
+        if ANNOTATIONS.iter().any(|each| each.protects && each.name.eq_ignore_ascii_case(name)) {
+            return Verdict::Misplaced;
+        }
+        // ingress-nginx does not read it either, or it protects nothing: told as one of many.
+        if !self.is_own() {
+            return Verdict::Nothing;
+        }
+        *unknown += 1;
+        if *unknown > MAX_UNKNOWN {
+            return Verdict::TooMany;
+        }
+        match resembles(name) {
+            Some(Some(near)) if find(near).is_some_and(|near| !near.asks.closes(value)) => Verdict::Unknown,
+            Some(near) => Verdict::Resembles(near),
+            None => Verdict::Unknown,
+        }
+    }
+
     fn unknown(&self, key: &str, name: &str, origin: &Origin) -> Diagnostic {
         let message = format!("`{key}` is no annotation of this kind of object");
         let diagnostic = Diagnostic::warning("UnknownAnnotation", origin, message);
@@ -254,30 +275,6 @@ const fn protection(name: &'static str, asks: Asks, doc: &'static str) -> Protec
 
 const fn softer(name: &'static str, doc: &'static str) -> Protection {
     protection(name, Asks::Never, doc)
-}
-
-fn verdict(name: &str, value: &str, unknown: &mut usize) -> Verdict {
-    if let Some(listed) = find(name) {
-        return match listed.asks {
-            Asks::AccessRule if !listed.asks.closes(value) => Verdict::Softer,
-            Asks::Never => Verdict::Softer,
-            asks if asks.closes(value) => Verdict::Closes,
-            _ => Verdict::Nothing,
-        };
-    }
-    // One of ours, where it is not read.
-    if ANNOTATIONS.iter().any(|each| each.protects && each.name.eq_ignore_ascii_case(name)) {
-        return Verdict::Misplaced;
-    }
-    *unknown += 1;
-    if *unknown > MAX_UNKNOWN {
-        return Verdict::TooMany;
-    }
-    match resembles(name) {
-        Some(Some(near)) if find(near).is_some_and(|near| !near.asks.closes(value)) => Verdict::Unknown,
-        Some(near) => Verdict::Resembles(near),
-        None => Verdict::Unknown,
-    }
 }
 
 fn find(name: &str) -> Option<&'static Protection> {
