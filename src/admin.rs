@@ -2,9 +2,10 @@
 //!
 //! Takes questions over HTTP on a loopback address and puts them to an [`Inspect`]; it knows nothing of what answers.
 //! There is no way to change anything. A request whose Host is a name other than `localhost` is refused, because a
-//! web page could otherwise make a browser ask (DNS rebinding).
+//! web page could otherwise make a browser ask (DNS rebinding), and so is one that came through a proxy.
 
 pub mod client;
+mod direct;
 mod host;
 mod query;
 
@@ -99,6 +100,9 @@ impl Pages for AdminPages {
     fn page(&self, request: &Request<()>) -> Page {
         if !host::is_allowed(request, self.bound) {
             return problem(StatusCode::FORBIDDEN, "the Host must be localhost or the bound address");
+        }
+        if !direct::is_direct(request) {
+            return problem(StatusCode::FORBIDDEN, "requests that came through a proxy are refused");
         }
         let path = request.uri().path();
         match path {

@@ -10,6 +10,7 @@ mod inspect;
 mod live;
 mod observe;
 pub(crate) mod offline;
+mod own;
 mod running;
 mod servers;
 mod shared;
@@ -111,7 +112,8 @@ impl Builder {
         let admission = settings.process.admission.clone();
         let (kubernetes, status) = (settings.process.sources.kubernetes.clone(), settings.conf.ingress.status.clone());
         let keeper = kubernetes.as_ref().map(|spec| cluster::Cluster::keeper(spec, &settings)).transpose()?.flatten();
-        let mut sources = sources::start(settings, live.clone(), sender).await?;
+        let own: Vec<_> = listeners.bound().into_iter().map(|bound| bound.address).chain(servers.addresses()).collect();
+        let mut sources = sources::start(settings, live.clone(), sender, own).await?;
         let mut control = Control::new(compiler, shared.clone(), sources.names()).with_keeper(keeper);
         if let (Some(cluster), Some(spec)) = (sources.cluster(), kubernetes) {
             observe::contact(shared.metrics(), cluster.contact.clone());

@@ -136,6 +136,8 @@ pub struct UpstreamView {
     pub balance: String,
     /// Its endpoints with their state.
     pub endpoints: Vec<String>,
+    /// Addresses of its DNS name that may not be endpoints, and why.
+    pub refused: Vec<String>,
     /// The endpoint that the next request would get.
     pub next: Option<String>,
 }

@@ -11,6 +11,7 @@
 //!
 //! A program of one's own begins with [`Tidegate::builder`].
 
+pub mod address;
 pub mod admin;
 pub mod admission;
 mod app;

@@ -27,6 +27,7 @@ pub use route::{
     Redirect, RedirectPath, Respond, Route, Setting, TextMatch, Timeouts, VirtualHost, WeightedBackend,
 };
 
+use crate::address::AddressRules;
 use crate::host::HostPattern;
 
 /// Everything that is to be served.
@@ -54,6 +55,8 @@ pub struct Model {
     pub default_certificate: Option<Arc<Certificate>>,
     /// What holds for every request: trusted proxies, limits, headers of tidegate's own.
     pub edge: Arc<Edge>,
+    /// Which addresses may be endpoints where DNS names them.
+    pub address_rules: Arc<AddressRules>,
 }
 
 /// Which parts of a [`Model`] a change has touched (added, altered or removed).
@@ -73,6 +76,8 @@ pub struct Touched {
     pub default: bool,
     /// The edge settings.
     pub edge: bool,
+    /// Which addresses may be endpoints.
+    pub address_rules: bool,
 }
 
 // === impl Touched ===
@@ -85,7 +90,8 @@ impl Touched {
 
     /// Whether only endpoints were touched, so that no route needs compiling.
     pub fn is_endpoints_only(&self) -> bool {
-        Self { endpoints: self.endpoints.clone(), ..Self::default() } == *self
+        let endpoints = self.endpoints.clone();
+        Self { endpoints, address_rules: self.address_rules, ..Self::default() } == *self
     }
 
     /// Everything that a model has: what a first compile is told.
@@ -98,6 +104,7 @@ impl Touched {
             default_certificate: true,
             default: true,
             edge: true,
+            address_rules: true,
         }
     }
 
@@ -110,6 +117,7 @@ impl Touched {
         self.default_certificate |= other.default_certificate;
         self.default |= other.default;
         self.edge |= other.edge;
+        self.address_rules |= other.address_rules;
     }
 }
 

@@ -48,6 +48,15 @@ pub struct Place {
     pub item: Option<u32>,
 }
 
+// === impl ObjectOrigin ===
+
+impl ObjectOrigin {
+    /// Whether it came from a cluster, where others than the operator write; files are the operator's own.
+    pub fn is_of_cluster(&self) -> bool {
+        self.place.is_none()
+    }
+}
+
 // === impl Origin ===
 
 impl Origin {

@@ -255,6 +255,10 @@ impl Translator {
             self.model.edge = Arc::clone(&options.edge);
             touched.edge = true;
         }
+        if options.backend.rules != self.model.address_rules {
+            self.model.address_rules = Arc::clone(&options.backend.rules);
+            touched.address_rules = true;
+        }
         self.doubtful.extend(self.options.plugin_secrets.iter().cloned());
         self.doubtful.extend(options.plugin_secrets.iter().cloned());
         self.options = options;

@@ -29,6 +29,8 @@ mod hostile;
 mod options;
 #[path = "serve/plugins.rs"]
 mod plugins;
+#[path = "serve/protection.rs"]
+mod protection;
 #[path = "serve/protocols.rs"]
 mod protocols;
 #[path = "serve/reload.rs"]

@@ -109,6 +109,19 @@ async fn a_foreign_host_is_refused_on_every_path() {
 }
 
 #[tokio::test]
+async fn what_came_through_a_proxy_is_refused_on_every_path() {
+    let address = start().await;
+    for path in ["/", "/page.js", "/api/v1/snapshot", "/nothing"] {
+        for field in
+            ["X-Forwarded-For: 192.0.2.1", "x-forwarded-proto: https", "CDN-Loop: tidegate", "Forwarded: for=x"]
+        {
+            let answer = raw(address, &format!("GET {path}"), &format!("localhost\r\n{field}")).await;
+            assert!(answer.starts_with("HTTP/1.1 403 "), "{path} {field}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn nothing_can_be_changed() {
     let address = start().await;
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {

@@ -228,7 +228,7 @@ impl Control {
     }
 
     fn is_of_cluster(&self, ingress: &ObjectName) -> bool {
-        self.resources.ingresses.get(ingress).is_some_and(|it| it.origin.place.is_none())
+        self.resources.ingresses.get(ingress).is_some_and(|it| it.origin.is_of_cluster())
     }
 
     /// Tells what sources have to say while something is still waited for.

@@ -66,6 +66,12 @@ impl Servers {
         }
     }
 
+    /// Where they listen.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let webhook = self.webhook.as_ref().map(|webhook| webhook.address);
+        [self.telemetry, self.admin, webhook].into_iter().flatten()
+    }
+
     /// Tells when they end.
     pub(super) fn until_stopped(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 use super::cluster::{Cluster, variable};
 use super::echo;
 use super::live::Live;
+use super::own;
 use crate::diagnostic::Diagnostic;
 use crate::resources::conf::{Conf, EndpointSpec};
 use crate::resources::{Batch, Event, Object};
@@ -38,9 +40,11 @@ pub(super) struct Sources {
     _sender: mpsc::Sender<Batch>,
 }
 
-/// Built-in upstreams that run, by name.
-#[derive(Default)]
+/// Fills in what only the running process knows: where it listens, and built-in upstreams.
 struct Builtins {
+    /// Where the process listens.
+    own: Vec<SocketAddr>,
+    /// Built-in upstreams that run, by name.
     addresses: BTreeMap<String, String>,
 }
 
@@ -57,7 +61,7 @@ pub(super) fn read_once(settings: &Settings) -> Vec<Batch> {
         // The built-in demo is no file; a file that broke since it was read is told about.
         Err(_) => with_builtins(first_batch(settings), |_| NOT_STARTED.to_owned()),
     };
-    let mut batches = vec![conf];
+    let mut batches = vec![own::tell(conf, &own::wanted(&settings.process))];
     if let Some(spec) = &settings.process.sources.files {
         let mut batch = Files::new(&spec.paths, &settings.folder).load();
         batch.is_complete = true;
@@ -66,11 +70,16 @@ pub(super) fn read_once(settings: &Settings) -> Vec<Batch> {
     batches
 }
 
-/// Starts every source; each delivers everything it has first.
+/// Starts every source; each delivers everything it has first. `own`: where the process listens.
 ///
 /// # Errors
 /// A thread or a built-in upstream that cannot be started.
-pub(super) async fn start(settings: Settings, live: Arc<Live>, sender: mpsc::Sender<Batch>) -> anyhow::Result<Sources> {
+pub(super) async fn start(
+    settings: Settings,
+    live: Arc<Live>,
+    sender: mpsc::Sender<Batch>,
+    own: Vec<SocketAddr>,
+) -> anyhow::Result<Sources> {
     let mut sources = Sources {
         names: vec![conf::NAME],
         watching: Vec::new(),
@@ -82,7 +91,7 @@ pub(super) async fn start(settings: Settings, live: Arc<Live>, sender: mpsc::Sen
         sources.names.push(kubernetes::NAME);
         sources.cluster = Some(Cluster::follow(spec, &settings, sender.clone()).await?);
     }
-    let mut builtins = Builtins::default();
+    let mut builtins = Builtins { own, addresses: BTreeMap::new() };
     let mut follow = Follow::default();
     // Files first: routes of the conf may name their Services.
     if let Some(spec) = &settings.process.sources.files {
@@ -192,7 +201,7 @@ fn complete(events: Vec<Event>) -> Batch {
 // === impl Builtins ===
 
 impl Builtins {
-    /// Starts the built-in upstreams that a conf names and gives it their addresses.
+    /// Starts the built-in upstreams that a conf names and gives it their addresses, and those of the process.
     async fn fill(&mut self, batch: Batch) -> anyhow::Result<Batch> {
         for name in batch.events.iter().flat_map(builtin_names) {
             if let Entry::Vacant(entry) = self.addresses.entry(name) {
@@ -201,7 +210,7 @@ impl Builtins {
             }
         }
         let address = |name: &str| self.addresses.get(name).cloned().unwrap_or_else(|| NOT_STARTED.to_owned());
-        Ok(with_builtins(batch, address))
+        Ok(own::tell(with_builtins(batch, address), &self.own))
     }
 
     /// Stands between the conf source and the control plane, so that later confs get their addresses too.

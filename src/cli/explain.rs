@@ -118,6 +118,9 @@ fn upstream_text(out: &mut Lines, upstream: &UpstreamView) {
     for endpoint in &upstream.endpoints {
         out.add("", endpoint);
     }
+    for refused in &upstream.refused {
+        out.add("", &format!("refused: {refused}"));
+    }
     if let Some(pick) = &upstream.next {
         out.add("", &format!("next: {pick}"));
     }

@@ -58,6 +58,7 @@ fn backends(rows: &[UpstreamRow]) -> String {
         if row.endpoints.is_empty() {
             cells.push(first.iter().cloned().chain(["none".to_owned()]).collect());
         }
+        let refused = |text: &String| ["", "", "", text, "refused"].map(str::to_owned).to_vec();
         for (index, endpoint) in row.endpoints.iter().enumerate() {
             let state = match (&endpoint.error, endpoint.healthy) {
                 (Some(error), false) => format!("unhealthy: {error}"),
@@ -70,6 +71,7 @@ fn backends(rows: &[UpstreamRow]) -> String {
                 head.into_iter().chain([endpoint.address.clone(), state, endpoint.in_flight.to_string()]).collect(),
             );
         }
+        cells.extend(row.refused.iter().map(refused));
     }
     table::render(&["BACKEND", "PROTOCOL", "BALANCE", "ENDPOINT", "STATE", "IN FLIGHT"], &cells)
 }

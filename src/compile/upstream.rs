@@ -32,6 +32,10 @@ impl Upstreams {
 
     /// Applies settings and endpoints of what was touched.
     pub(super) fn apply(&mut self, model: &Model, touched: &Touched) {
+        // Before the names that they are about.
+        if touched.address_rules {
+            self.table.set_address_rules(Arc::clone(&model.address_rules));
+        }
         for id in &touched.backends {
             self.set_backend(id, model.backends.get(id).map(|backend| &**backend));
         }

@@ -2,7 +2,7 @@
 //!
 //! Answers hold for their TTL within bounds. When a resolution fails, the endpoints that are there stay, and it is
 //! tried again soon, then less soon. IPv4 and IPv6 are asked for apart: when one of them fails for a while, its
-//! addresses stay, whatever the other answers.
+//! addresses stay, whatever the other answers. Answers that lead to this machine are no endpoints ([`AddressRules`]).
 //! Few resolutions are under way at once; the namespaces, and each upstream of the conf, have fair turns, so that the
 //! slow names of one do not keep the others waiting.
 //! It must not know who uses the endpoints.
@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use super::table::{Shared, Table};
 use super::{Address, Upstream};
+use crate::address::{AddressRules, Refused};
 use crate::turns::{Turn, Turns};
 use lookup::{Answer, Lookup};
 
@@ -64,6 +65,8 @@ struct Resolver {
     names: HashMap<Arc<str>, Name>,
     /// When upstreams are due. One whose name is another one by now, or due at another time, is passed over.
     turns: Turns<Arc<str>>,
+    /// Those by which the answers in place were taken.
+    rules: Arc<AddressRules>,
     running: JoinSet<Result<Answer, String>>,
     /// Whose name each running task resolves.
     asked: HashMap<task::Id, Asked>,
@@ -107,7 +110,8 @@ impl Resolver {
     fn new(table: Arc<Table>, config: Config) -> Self {
         let lookup = Arc::new(Lookup::new(config.nameserver));
         let (names, asked) = (HashMap::new(), HashMap::new());
-        Self { table, config, lookup, names, turns: Turns::new(MAX_LOOKUPS), running: JoinSet::new(), asked }
+        let rules = table.shared().address_rules.load_full();
+        Self { table, config, lookup, names, turns: Turns::new(MAX_LOOKUPS), rules, running: JoinSet::new(), asked }
     }
 
     async fn run(&mut self) {
@@ -138,6 +142,16 @@ impl Resolver {
             names.insert(Arc::clone(upstream.id()), name);
         }
         self.names = names;
+        self.read_rules();
+    }
+
+    /// Looks at the answers in place again when other addresses may be endpoints.
+    fn read_rules(&mut self) {
+        let rules = self.table.shared().address_rules.load_full();
+        if *rules != *self.rules {
+            self.names.values().for_each(|name| name.put_again(&rules));
+        }
+        self.rules = rules;
     }
 
     fn start_due(&mut self) {
@@ -174,7 +188,7 @@ impl Resolver {
         self.turns.done(&asked.group);
         // Otherwise the name is another one by now, whose own resolution is due or under way.
         if let Some(name) = self.names.get_mut(&asked.id).filter(|name| name.external == asked.external) {
-            name.take(answer, &self.config);
+            name.take(answer, &self.config, &self.rules);
             name.queue(&mut self.turns);
         }
         shared.resolutions.send_modify(|count| *count += 1);
@@ -208,7 +222,7 @@ impl Name {
     }
 
     /// Puts an answer in place, and decides when the next one is asked for.
-    fn take(&mut self, answer: Result<Answer, String>, config: &Config) {
+    fn take(&mut self, answer: Result<Answer, String>, config: &Config, rules: &AddressRules) {
         let Some(upstream) = self.upstream.upgrade() else { return };
         match answer {
             Ok(answer) => {
@@ -220,7 +234,7 @@ impl Name {
                 let hold = answer.ttl().map(|ttl| ttl.clamp(config.min_ttl, config.max_ttl));
                 let retry = answer.is_partial().then(|| self.retry(config));
                 self.due = hold.into_iter().chain(retry).min().map(|wait| Instant::now() + wait);
-                self.put(&upstream, &answer);
+                self.put(&upstream, &answer, rules);
                 self.current = Some(answer);
             }
             Err(error) => {
@@ -231,19 +245,35 @@ impl Name {
                 self.due = Some(Instant::now() + self.retry(config));
                 // What is there from before belongs to another name.
                 if self.current.is_none() {
-                    upstream.set_resolved(&self.external, &[]);
+                    upstream.set_resolved(&self.external, &[], &[]);
                 }
             }
         }
     }
 
-    fn put(&self, upstream: &Upstream, answer: &Answer) {
-        let port = self.external.1;
-        let address = |ip| Address { address: SocketAddr::new(ip, port), weight: 1 };
-        let addresses: Vec<Address> = answer.addresses().map(address).collect();
-        if upstream.set_resolved(&self.external, &addresses) {
+    fn put(&self, upstream: &Upstream, answer: &Answer, rules: &AddressRules) {
+        let all = answer.addresses().map(|ip| SocketAddr::new(ip, self.external.1));
+        let (mut addresses, mut refused) = (Vec::new(), Vec::<Refused>::new());
+        for address in all {
+            match rules.refusal(address) {
+                Some(reason) => refused.push(reason),
+                None => addresses.push(Address { address, weight: 1 }),
+            }
+        }
+        if upstream.set_resolved(&self.external, &addresses, &refused) {
             let (backend, name) = (upstream.id(), &self.external.0);
             info!(%backend, %name, endpoints = addresses.len(), "name resolved");
+            if let Some(first) = refused.first() {
+                let refused = refused.len();
+                warn!(%backend, %name, refused, error = %first, "name leads where no endpoint may be");
+            }
+        }
+    }
+
+    /// Puts the last answer in place again, under other rules.
+    fn put_again(&self, rules: &AddressRules) {
+        if let (Some(upstream), Some(current)) = (self.upstream.upgrade(), &self.current) {
+            self.put(&upstream, current, rules);
         }
     }
 

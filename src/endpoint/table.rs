@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use super::Upstream;
 use super::health::Registry;
 use super::upstream::Tenant;
+use crate::address::AddressRules;
 use crate::capacity::Capacity;
 
 /// All upstreams, by id.
@@ -56,6 +58,8 @@ pub(super) struct Shared {
     pub(super) resolver_wake: Notify,
     /// Counts resolutions that were put in place.
     pub(super) resolutions: watch::Sender<u64>,
+    /// Which answers of DNS may be endpoints.
+    pub(super) address_rules: ArcSwap<AddressRules>,
 }
 
 // === impl Table ===
@@ -102,6 +106,12 @@ impl Table {
         removed.retire();
         self.shared.resolver_wake.notify_one();
         Some(removed)
+    }
+
+    /// Says which answers of DNS may be endpoints, those that are there already too.
+    pub fn set_address_rules(&self, rules: Arc<AddressRules>) {
+        self.shared.address_rules.store(rules);
+        self.shared.resolver_wake.notify_one();
     }
 
     /// All upstreams that are there now, by id.

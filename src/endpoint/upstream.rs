@@ -13,6 +13,7 @@ use super::hold::Strain;
 use super::state::Member;
 use super::table::Shared;
 use super::{Address, NoPick, Pick, State, Tried, UpstreamConfig};
+use crate::address::Refused;
 use crate::capacity::Held;
 
 /// One backend while serving.
@@ -68,6 +69,8 @@ pub struct EndpointView {
 struct Change {
     /// The endpoints given last, while a DNS name stands in their place.
     given: Box<[Address]>,
+    /// What the DNS name has besides, and may not lead to.
+    refused: Box<[Refused]>,
     is_retired: bool,
 }
 
@@ -125,6 +128,7 @@ impl Upstream {
         }
         self.put(state);
         if is_external_changed {
+            change.refused = Box::default();
             self.shared.resolver_wake.notify_one();
         }
     }
@@ -184,12 +188,21 @@ impl Upstream {
         self.state.load().members().iter().map(EndpointView::new).collect()
     }
 
+    /// Addresses of its DNS name that may not be endpoints.
+    pub fn refused(&self) -> Vec<Refused> {
+        self.lock().refused.to_vec()
+    }
+
     /// Puts the addresses of a DNS name in place, unless the settings name another one by now.
-    /// Says whether the endpoints are different ones now.
-    pub(super) fn set_resolved(&self, external: &(Arc<str>, u16), addresses: &[Address]) -> bool {
-        let _change = self.lock();
-        let is_current = self.state.load().config().external.as_ref() == Some(external);
-        is_current && self.replace(&normalised(addresses))
+    /// Says whether the endpoints, or those that are refused, are different ones now.
+    pub(super) fn set_resolved(&self, external: &(Arc<str>, u16), addresses: &[Address], refused: &[Refused]) -> bool {
+        let mut change = self.lock();
+        if self.state.load().config().external.as_ref() != Some(external) {
+            return false;
+        }
+        let is_refusal_new = *change.refused != *refused;
+        change.refused = refused.into();
+        self.replace(&normalised(addresses)) || is_refusal_new
     }
 
     /// Ends its health checks: it is in the table no more, but requests may still hold it.

@@ -50,6 +50,8 @@ pub struct UpstreamRow {
     pub is_checked: bool,
     /// Its endpoints.
     pub endpoints: Vec<EndpointRow>,
+    /// Addresses of its DNS name that may not be endpoints, and why.
+    pub refused: Vec<String>,
 }
 
 /// An endpoint as it is now.
@@ -166,9 +168,14 @@ pub fn upstreams(all: impl Iterator<Item = Arc<Upstream>>) -> Vec<UpstreamRow> {
             balance: balance(config.balance).to_owned(),
             is_checked: config.health_check.is_some(),
             endpoints: upstream.endpoints().into_iter().map(endpoint_row).collect(),
+            refused: refused(&upstream),
         }
     })
     .collect()
+}
+
+fn refused(upstream: &Upstream) -> Vec<String> {
+    upstream.refused().iter().map(ToString::to_string).collect()
 }
 
 fn endpoint_row(view: crate::endpoint::EndpointView) -> EndpointRow {
@@ -286,6 +293,7 @@ pub(super) fn upstream_view(upstream: &Upstream, weight: u32) -> UpstreamView {
         protocol: protocol(config.protocol).to_owned(),
         balance: balance(config.balance).to_owned(),
         endpoints: upstream.endpoints().into_iter().map(endpoint).collect(),
+        refused: refused(upstream),
         next: upstream.explain_pick().filter(|_| !config.is_invalid).map(|address| address.to_string()),
     }
 }

@@ -4,6 +4,7 @@
 //! Unknown fields are errors. camelCase keys; durations `30s`, sizes `64KiB`.
 
 mod grant;
+mod status;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,8 +13,10 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::address::OwnSockets;
 use crate::quantity::{ByteSize, Duration};
 pub use grant::{GrantFrom, GrantFromKind, GrantSpec, GrantTo, GrantToKind};
+pub use status::{NodeAddressSpec, StatusSpec};
 
 /// What the conf file says about traffic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +42,10 @@ pub struct Conf {
     /// Networks whose forwarded headers are believed, in CIDR form. Empty: nobody's.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Where the process that reads this listens; filled in by it.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub own_sockets: OwnSockets,
 }
 
 /// How Ingress objects are read, whichever source they come from.
@@ -70,33 +77,6 @@ pub struct IngressOptions {
     /// What is written to `status.loadBalancer` of Ingresses that are served from a cluster; without: nothing. A
     /// change needs a restart.
     pub status: Option<StatusSpec>,
-}
-
-/// Where the addresses in the status of Ingresses come from: exactly one of `publishService`, `addresses` and
-/// `nodeAddresses`. Only the leader writes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct StatusSpec {
-    /// Service `namespace/name` whose addresses are told.
-    pub publish_service: Option<String>,
-    /// IP addresses and host names that are told as they are.
-    pub addresses: Vec<String>,
-    /// The nodes where ready Pods of this controller run are told, by this address of theirs. Needs the environment
-    /// variables `POD_NAME` and `POD_NAMESPACE`.
-    pub node_addresses: Option<NodeAddressSpec>,
-    /// Whether the last ready replica takes the addresses back when it stops. Needs `POD_NAME` and `POD_NAMESPACE`.
-    /// Default false.
-    pub clear_on_stop: bool,
-}
-
-/// Which address of a node is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum NodeAddressSpec {
-    /// `ExternalIP`; for a node without one its `InternalIP`.
-    External,
-    /// `InternalIP`.
-    Internal,
 }
 
 /// Rules for reading Ingress objects.
@@ -133,6 +113,11 @@ pub struct Defaults {
     pub preserve_header_case: Option<bool>,
     /// The dearest password hashes that `basic-auth` verifies where it does not say so itself, for annotations too.
     pub max_hash_cost: HashCostSpec,
+    /// Networks, in CIDR form, whose addresses may be endpoints of a cluster's Services and answers of DNS although
+    /// they are loopback, unspecified, link-local, multicast or broadcast. A socket of this process is let in only by
+    /// a network of its one address (`10.0.0.7/32`). What files name is not asked. Default none.
+    #[schemars(with = "Vec<String>")]
+    pub allow_addresses: Vec<ipnet::IpNet>,
 }
 
 /// The dearest password hashes. A user whose hash is dearer cannot come in.

@@ -1,29 +1,35 @@
 //! Annotations of Ingresses and Services: one table that documentation, checks and translation read.
 //!
 //! Read under `tidegate.io/` and, where an annotation has a counterpart there, under the foreign prefix
-//! (`nginx.ingress.kubernetes.io/`); tidegate's own wins. Source: ingress-nginx, "Annotations".
+//! (`nginx.ingress.kubernetes.io/`); tidegate's own wins. Names are told apart without case, as the API server takes
+//! any. What protects something and is not read is in a table of its own. Source: ingress-nginx, "Annotations".
 
 mod auth;
 mod backend;
 mod plugins;
 mod policy;
+mod protection;
 mod redirect;
-mod security;
 mod tell;
 
 use super::contribution::Overrides;
+use super::field;
 use super::policy::Wait;
-use super::{field, suggest};
 use crate::diagnostic::Diagnostic;
 use crate::model::HealthCheck;
 use crate::origin::Origin;
 use crate::resources::object::Annotations;
+use protection::Scope;
 
 pub(super) use auth::plugin as auth_plugin;
+pub use protection::{Asks, PROTECTIONS, Protection};
 pub use tell::asks_when_live;
 
 /// Prefix of tidegate's own annotations, without the slash.
 pub const PREFIX: &str = "tidegate.io";
+
+/// What an annotation of an Ingress closes.
+const ROUTES: &str = "routes of this Ingress";
 
 /// Every annotation that is understood.
 pub const ANNOTATIONS: &[Annotation] = &[
@@ -61,6 +67,8 @@ pub struct Annotation {
     pub support: Support,
     /// Whether it is read on Services too.
     pub on_service: bool,
+    /// Whether it decides who may pass, so that an Ingress where it cannot be kept is closed.
+    pub protects: bool,
     pub(super) read: Reader,
 }
 
@@ -112,6 +120,23 @@ pub(super) struct Reading {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// What the annotations of a Service say.
+#[derive(Debug, Default)]
+pub(super) struct ServiceReading {
+    pub health_check: Option<HealthCheck>,
+    /// Whether one asks for protection, which is not kept there.
+    pub is_broken: bool,
+}
+
+/// The value of an annotation.
+struct Found<'a> {
+    key: &'a str,
+    text: &'a str,
+    dialect: Dialect,
+    /// The same name in other letters, with another value.
+    rival: Option<&'a str>,
+}
+
 /// Reads the annotations of an Ingress.
 pub(super) fn read_ingress(annotations: &Annotations, foreign: &str, object: &Origin) -> Reading {
     let mut reading = Reading::default();
@@ -119,13 +144,17 @@ pub(super) fn read_ingress(annotations: &Annotations, foreign: &str, object: &Or
         return reading;
     }
     for annotation in ANNOTATIONS {
-        if let Some((key, text, dialect)) = find(annotation, annotations, foreign) {
-            read_one(annotation, key, text, dialect, object, &mut reading);
+        if let Some(found) = find(annotation, annotations, foreign) {
+            read_one(annotation, &found, object, &mut reading);
         }
     }
-    security::check(annotations, foreign, object, &mut reading);
-    report_unknown(annotations, object, |_| true, &mut reading.diagnostics);
-    report_unsupported(annotations, foreign, object, &mut reading.diagnostics);
+    let own = Scope { prefix: PREFIX, is_read: |_| true, what: ROUTES };
+    protection::check(annotations, own, object, &mut reading);
+    if !foreign.eq_ignore_ascii_case(PREFIX) {
+        let foreign = Scope { prefix: foreign, is_read: |each| each.support == Support::Both, what: ROUTES };
+        protection::check(annotations, foreign, object, &mut reading);
+        report_unsupported(annotations, foreign.prefix, object, &mut reading.diagnostics);
+    }
     reading
 }
 
@@ -134,86 +163,65 @@ pub(super) fn read_service(
     annotations: &Annotations,
     object: &Origin,
     diagnostics: &mut Vec<Diagnostic>,
-) -> Option<HealthCheck> {
+) -> ServiceReading {
     if annotations.is_empty() {
-        return None;
+        return ServiceReading::default();
     }
     let mut reading = Reading::default();
     for annotation in ANNOTATIONS.iter().filter(|annotation| annotation.on_service) {
         // No foreign annotation is read on Services.
-        if let Some((key, text, dialect)) = find(annotation, annotations, PREFIX) {
-            read_one(annotation, key, text, dialect, object, &mut reading);
+        if let Some(found) = find(annotation, annotations, PREFIX) {
+            read_one(annotation, &found, object, &mut reading);
         }
     }
-    report_unknown(annotations, object, |annotation| annotation.on_service, &mut reading.diagnostics);
+    let own = Scope { prefix: PREFIX, is_read: |each| each.on_service, what: "routes to this Service" };
+    protection::check(annotations, own, object, &mut reading);
     diagnostics.append(&mut reading.diagnostics);
-    reading.overrides.health_check
+    ServiceReading { health_check: reading.overrides.health_check, is_broken: reading.is_broken }
 }
 
 /// The key and value of an annotation, tidegate's own first.
-fn find<'a>(
-    annotation: &Annotation,
-    annotations: &'a Annotations,
-    foreign: &str,
-) -> Option<(&'a str, &'a str, Dialect)> {
-    let get = |prefix: &str, name: &str, dialect| {
-        let (key, text) = annotations.iter().find(|(key, _)| name_under(prefix, key) == Some(name))?;
-        Some((key, text, dialect))
-    };
+fn find<'a>(annotation: &Annotation, annotations: &'a Annotations, foreign: &str) -> Option<Found<'a>> {
     let names = std::iter::once(&annotation.name).chain(annotation.aliases);
-    let own = names.into_iter().find_map(|name| get(PREFIX, name, Dialect::Own));
+    let own = names.into_iter().find_map(|name| find_under(PREFIX, name, annotations, Dialect::Own));
     own.or_else(|| {
-        let is_read = annotation.support == Support::Both && foreign != PREFIX;
-        is_read.then(|| get(foreign, annotation.name, Dialect::Nginx)).flatten()
+        let is_read = annotation.support == Support::Both && !foreign.eq_ignore_ascii_case(PREFIX);
+        is_read.then(|| find_under(foreign, annotation.name, annotations, Dialect::Nginx)).flatten()
     })
+}
+
+/// The annotation of a name; where several differ by case only, the one that is written as it is documented.
+fn find_under<'a>(prefix: &str, name: &str, annotations: &'a Annotations, dialect: Dialect) -> Option<Found<'a>> {
+    let is_it = |key: &str| name_under(prefix, key).is_some_and(|under| under.eq_ignore_ascii_case(name));
+    let all = || annotations.iter().filter(|(key, _)| is_it(key));
+    let (key, text) = all().find(|(key, _)| key.ends_with(name)).or_else(|| all().next())?;
+    let rival = all().find(|(_, other)| *other != text).map(|(key, _)| key);
+    Some(Found { key, text, dialect, rival })
 }
 
 /// What of a key follows the prefix and its slash.
 fn name_under<'a>(prefix: &str, key: &'a str) -> Option<&'a str> {
-    key.strip_prefix(prefix)?.strip_prefix('/')
+    let (before, name) = key.split_at_checked(prefix.len())?;
+    before.eq_ignore_ascii_case(prefix).then(|| name.strip_prefix('/')).flatten()
 }
 
-fn read_one(annotation: &Annotation, key: &str, text: &str, dialect: Dialect, object: &Origin, reading: &mut Reading) {
-    let origin = at(object, key);
-    let value = Value { text: text.trim(), dialect, origin: &origin };
+fn read_one(annotation: &Annotation, found: &Found<'_>, object: &Origin, reading: &mut Reading) {
+    let origin = at(object, found.key);
+    let value = Value { text: found.text.trim(), dialect: found.dialect, origin: &origin };
     if let Err(Refusal(message)) = (annotation.read)(&value, reading) {
         let hint = format!("write {}", annotation.grammar);
         reading.diagnostics.push(Diagnostic::error("InvalidAnnotation", &origin, message).hint(hint));
     }
-}
-
-fn report_unknown(
-    annotations: &Annotations,
-    object: &Origin,
-    is_read: fn(&Annotation) -> bool,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
-    for key in annotations.keys() {
-        let Some(name) = name_under(PREFIX, key) else { continue };
-        let known = || {
-            let read = ANNOTATIONS.iter().filter(|each| is_read(each));
-            read.flat_map(|each| std::iter::once(each.name).chain(each.aliases.iter().copied()))
-        };
-        if known().any(|each| each == name) {
-            continue;
-        }
-        let mut diagnostic = Diagnostic::warning(
-            "UnknownAnnotation",
-            &at(object, key),
-            format!("`{key}` is no annotation of this kind of object"),
-        );
-        if let Some(near) = suggest::nearest(name, known()) {
-            diagnostic = diagnostic.hint(format!("did you mean `{PREFIX}/{near}`?"));
-        }
-        diagnostics.push(diagnostic);
+    if let Some(rival) = found.rival {
+        reading.is_broken |= annotation.protects;
+        let end = if annotation.protects { "the routes are closed (503)" } else { "this one counts" };
+        let message = format!("`{rival}` is the same annotation with another value; {end}");
+        reading.diagnostics.push(Diagnostic::error("InvalidAnnotation", &origin, message).hint("keep one of them"));
     }
 }
 
 fn report_unsupported(annotations: &Annotations, foreign: &str, object: &Origin, diagnostics: &mut Vec<Diagnostic>) {
-    if foreign == PREFIX {
-        return;
-    }
-    let is_known = |name: &str| security::is_listed(name) || is_read_as_foreign(name);
+    let is_known = |name: &str| protection::is_listed(name) || is_read_as_foreign(name);
     let unsupported: Vec<&str> =
         annotations.keys().filter_map(|key| name_under(foreign, key)).filter(|name| !is_known(name)).collect();
     if !unsupported.is_empty() {
@@ -224,7 +232,7 @@ fn report_unsupported(annotations: &Annotations, foreign: &str, object: &Origin,
 
 /// Whether an annotation is read under the foreign prefix.
 fn is_read_as_foreign(name: &str) -> bool {
-    ANNOTATIONS.iter().any(|each| each.support == Support::Both && each.name == name)
+    ANNOTATIONS.iter().any(|each| each.support == Support::Both && each.name.eq_ignore_ascii_case(name))
 }
 
 fn at(object: &Origin, key: &str) -> Origin {
@@ -249,13 +257,5 @@ mod tests {
         assert!(["1", "t", "T", "TRUE", "true", "True"].iter().all(|text| parse_bool(text).unwrap()));
         assert!(["0", "f", "F", "FALSE", "false", "False"].iter().all(|text| !parse_bool(text).unwrap()));
         assert!(["yes", "on", "tRUE", "", " true"].iter().all(|text| parse_bool(text).is_err()));
-    }
-
-    #[test]
-    fn names_and_aliases_are_unique() {
-        let names: Vec<_> =
-            ANNOTATIONS.iter().flat_map(|each| std::iter::once(&each.name).chain(each.aliases)).collect();
-        let unique: std::collections::BTreeSet<_> = names.iter().collect();
-        assert_eq!(unique.len(), names.len());
     }
 }

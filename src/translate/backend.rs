@@ -2,17 +2,22 @@
 //!
 //! Source: Service v1 `spec.ports`, EndpointSlice v1, Endpoints v1.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::annotations;
 use super::contribution::Overrides;
+use crate::address::{self, AddressRules, Refused};
 use crate::diagnostic::Diagnostic;
 use crate::model::{Backend, BackendId, Balance, Endpoint, EndpointSet, ExternalName, Protocol, UpstreamTls};
 use crate::origin::Origin;
 use crate::resources::object::{EndpointPort, EndpointSlice, Endpoints, Service, ServicePort};
-use crate::resources::{Kind, ObjectName, ObjectRef, Resources};
+use crate::resources::{Kind, ObjectName, ObjectRef, Resources, Sourced};
+
+/// Code of the finding that an address is no endpoint, and what to do about it.
+const ADDRESS_REFUSED: &str = "AddressRefused";
+const ALLOW_ADDRESSES: &str = "`defaults.allowAddresses` of the conf lets networks in";
 
 /// What a backend of a Service is at present.
 #[derive(Debug)]
@@ -40,6 +45,8 @@ pub(super) struct BackendOptions {
     pub allow_external_name: bool,
     /// Zone of this process.
     pub zone: Option<Arc<str>>,
+    /// Which addresses may be endpoints where a cluster or a name says so.
+    pub rules: Arc<AddressRules>,
 }
 
 /// A port of a Service, as an id names it.
@@ -68,19 +75,27 @@ pub(super) fn evaluate(
             return invalid(target.id, origin, external_name_disabled(target.service));
         }
         Some(name) => match external(service, name, target.port) {
-            Some(external) => evaluate_external(target, external, origin.clone(), overrides, options),
+            Some(external) => match refused_name(&external, &options.rules) {
+                Some(refused) => return invalid(target.id, origin, external_name_refused(target.service, &refused)),
+                None => evaluate_external(target, external, origin.clone(), overrides, options),
+            },
             None => return invalid(target.id, origin, port_not_found(target, service)),
         },
         None => match find_port(service, target.port) {
             Some(port) if overrides.service_upstream && service.cluster_ip.is_some() => {
-                evaluate_service(target, port, service, origin.clone(), overrides)
+                let rules = sourced.origin.is_of_cluster().then_some(&*options.rules);
+                evaluate_service(target, port, service, origin.clone(), overrides, rules)
             }
             Some(port) => evaluate_port(target, port, resources, origin.clone(), overrides, options),
             None => return invalid(target.id, origin, port_not_found(target, service)),
         },
     };
-    let health_check = annotations::read_service(&service.annotations, &origin, &mut evaluated.diagnostics);
-    evaluated.backend.health_check = overrides.health_check.clone().or(health_check).map(Box::new);
+    let said = annotations::read_service(&service.annotations, &origin, &mut evaluated.diagnostics);
+    if said.is_broken {
+        let diagnostics = evaluated.diagnostics;
+        return Evaluated { diagnostics, ..invalid(target.id, origin, protection_on_service(target.service)) };
+    }
+    evaluated.backend.health_check = overrides.health_check.clone().or(said.health_check).map(Box::new);
     evaluated
 }
 
@@ -92,8 +107,8 @@ fn evaluate_port(
     overrides: &Overrides,
     options: &BackendOptions,
 ) -> Evaluated {
-    let endpoints = endpoints_of(target.service, &port.name, resources, options.zone.as_deref());
-    let mut diagnostics = Vec::new();
+    let (endpoints, refused) = endpoints_of(target.service, &port.name, resources, options);
+    let mut diagnostics: Vec<Diagnostic> = addresses_refused(&refused, &origin).into_iter().collect();
     if overrides.service_upstream {
         let message = "is headless: it has no address for `service-upstream`, so its endpoints are used";
         diagnostics.push(Diagnostic::warning("HeadlessService", &origin, message).hint("leave the annotation out"));
@@ -117,14 +132,20 @@ fn evaluate_service(
     service: &Service,
     origin: Origin,
     overrides: &Overrides,
+    rules: Option<&AddressRules>,
 ) -> Evaluated {
     let number = u16::try_from(port.port).ok();
     let address = service.cluster_ip.zip(number).map(|(ip, port)| SocketAddr::new(ip, port));
+    // Where kube-proxy keeps every Service's address on the node, one may look like a socket of ours: not asked.
+    let why = |address: SocketAddr| rules?.kind_refusal(address.ip()).map(|why| Refused { address, why });
+    let refused = address.and_then(why);
+    let address = address.filter(|_| refused.is_none());
+    let diagnostics = addresses_refused(&refused.into_iter().collect(), &origin).into_iter().collect();
     let mut backend = blank(target.id, origin);
     backend.protocol = overrides.protocol.unwrap_or_else(|| app_protocol(port));
     backend.tls = tls_of(backend.protocol);
     let endpoints = address.map(|address| Endpoint { address, weight: 1, zone: None }).into_iter().collect();
-    Evaluated { backend, endpoints: EndpointSet { endpoints }, diagnostics: Vec::new(), problem: None }
+    Evaluated { backend, endpoints: EndpointSet { endpoints }, diagnostics, problem: None }
 }
 
 fn evaluate_external(
@@ -192,6 +213,11 @@ fn external(service: &Service, name: &str, wanted: &str) -> Option<ExternalName>
     (!name.is_empty()).then(|| ExternalName { name: name.trim_end_matches('.').to_ascii_lowercase().into(), port })
 }
 
+/// A name that needs no DNS is an answer already.
+fn refused_name(external: &ExternalName, rules: &AddressRules) -> Option<Refused> {
+    rules.refusal(SocketAddr::new(address::literal(&external.name)?, external.port))
+}
+
 // === impl Problem ===
 
 impl Problem {
@@ -226,6 +252,14 @@ fn port_not_found(target: Target<'_>, service: &Service) -> Problem {
     }
 }
 
+fn protection_on_service(service: &ObjectName) -> Problem {
+    Problem {
+        code: "UnsupportedSecurityAnnotation",
+        message: format!("Service `{service}` has an annotation that asks for protection, which Services do not have"),
+        hint: "put it on the Ingress; requests are answered 503 until then".to_owned(),
+    }
+}
+
 fn external_name_disabled(service: &ObjectName) -> Problem {
     Problem {
         code: "ExternalNameDisabled",
@@ -234,7 +268,34 @@ fn external_name_disabled(service: &ObjectName) -> Problem {
     }
 }
 
+fn external_name_refused(service: &ObjectName, refused: &Refused) -> Problem {
+    Problem {
+        code: ADDRESS_REFUSED,
+        message: format!("Service `{service}` is an ExternalName of {refused}, where no endpoint may be"),
+        hint: ALLOW_ADDRESSES.to_owned(),
+    }
+}
+
+fn addresses_refused(refused: &BTreeSet<Refused>, origin: &Origin) -> Option<Diagnostic> {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = refused.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = match refused.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!("refused as endpoints: {}{more}", shown.join(", "));
+    let diagnostic = || Diagnostic::error(ADDRESS_REFUSED, origin, message).hint(ALLOW_ADDRESSES);
+    (!refused.is_empty()).then(diagnostic)
+}
+
 // === endpoints ===
+
+/// What slices and Endpoints name.
+struct Found<'a> {
+    rules: &'a AddressRules,
+    seen: BTreeMap<SocketAddr, Seen>,
+    refused: BTreeSet<Refused>,
+}
 
 #[derive(Clone, Debug, Default)]
 struct Seen {
@@ -244,24 +305,31 @@ struct Seen {
     for_zones: Option<Arc<str>>,
 }
 
-fn endpoints_of(service: &ObjectName, port: &str, resources: &Resources, zone: Option<&str>) -> EndpointSet {
-    let mut seen: BTreeMap<SocketAddr, Seen> = BTreeMap::new();
+/// The endpoints of a port, and the addresses that may not be any.
+fn endpoints_of(
+    service: &ObjectName,
+    port: &str,
+    resources: &Resources,
+    options: &BackendOptions,
+) -> (EndpointSet, BTreeSet<Refused>) {
+    let mut found = Found { rules: &options.rules, seen: BTreeMap::new(), refused: BTreeSet::new() };
     let slices = resources.slices_of(service);
-    slices.iter().for_each(|slice| add_slice(&slice.object, port, &mut seen));
+    slices.iter().for_each(|slice| found.add_slice(slice, port));
     if slices.is_empty()
         && let Some(endpoints) = resources.endpoints.get(service)
     {
-        add_endpoints(&endpoints.object, port, &mut seen);
+        found.add_endpoints(endpoints, port);
     }
+    let Found { seen, refused, .. } = found;
     let any_ready = seen.values().any(|each| each.is_ready);
-    let zone = zone.filter(|zone| are_hints_heeded(&seen, zone));
+    let zone = options.zone.as_deref().filter(|zone| are_hints_heeded(&seen, zone));
     let endpoints = seen
         .into_iter()
         .filter(|(_, each)| if any_ready { each.is_ready } else { each.is_draining })
         .filter(|(_, each)| zone.is_none_or(|zone| each.is_for(zone)))
         .map(|(address, each)| Endpoint { address, weight: 1, zone: each.zone })
         .collect();
-    EndpointSet { endpoints }
+    (EndpointSet { endpoints }, refused)
 }
 
 /// As kube-proxy does: hints count only when every ready endpoint has one, and one is for us.
@@ -276,43 +344,54 @@ impl Seen {
     }
 }
 
-fn add_slice(slice: &EndpointSlice, wanted: &str, seen: &mut BTreeMap<SocketAddr, Seen>) {
-    for port in numbers(&slice.ports, wanted) {
-        for endpoint in &slice.endpoints {
-            let state = Seen {
-                is_ready: endpoint.is_ready,
-                is_draining: endpoint.is_draining,
-                zone: endpoint.zone.clone(),
-                for_zones: endpoint.for_zones.clone(),
-            };
-            note(seen, SocketAddr::new(endpoint.address, port), state);
+// === impl Found ===
+
+impl Found<'_> {
+    fn add_slice(&mut self, slice: &Sourced<EndpointSlice>, wanted: &str) {
+        let is_of_cluster = slice.origin.is_of_cluster();
+        for port in numbers(&slice.object.ports, wanted) {
+            for endpoint in &slice.object.endpoints {
+                let state = Seen {
+                    is_ready: endpoint.is_ready,
+                    is_draining: endpoint.is_draining,
+                    zone: endpoint.zone.clone(),
+                    for_zones: endpoint.for_zones.clone(),
+                };
+                self.note(SocketAddr::new(endpoint.address, port), state, is_of_cluster);
+            }
         }
     }
-}
 
-fn add_endpoints(endpoints: &Endpoints, wanted: &str, seen: &mut BTreeMap<SocketAddr, Seen>) {
-    for subset in &endpoints.subsets {
-        for port in numbers(&subset.ports, wanted) {
-            for address in &subset.addresses {
-                note(seen, SocketAddr::new(*address, port), Seen { is_ready: true, ..Seen::default() });
+    fn add_endpoints(&mut self, endpoints: &Sourced<Endpoints>, wanted: &str) {
+        let is_of_cluster = endpoints.origin.is_of_cluster();
+        for subset in &endpoints.object.subsets {
+            for port in numbers(&subset.ports, wanted) {
+                for address in &subset.addresses {
+                    let state = Seen { is_ready: true, ..Seen::default() };
+                    self.note(SocketAddr::new(*address, port), state, is_of_cluster);
+                }
             }
+        }
+    }
+
+    /// While a pod moves between slices it may stand in both: the ready copy counts.
+    fn note(&mut self, address: SocketAddr, state: Seen, is_of_cluster: bool) {
+        if is_of_cluster && let Some(refused) = self.rules.refusal(address) {
+            self.refused.insert(refused);
+            return;
+        }
+        let known = self.seen.entry(address).or_default();
+        known.is_ready |= state.is_ready;
+        known.is_draining |= state.is_draining;
+        if known.zone.is_none() {
+            known.zone = state.zone;
+        }
+        if known.for_zones.is_none() {
+            known.for_zones = state.for_zones;
         }
     }
 }
 
 fn numbers(ports: &[EndpointPort], wanted: &str) -> impl Iterator<Item = u16> {
     ports.iter().filter(move |port| *port.name == *wanted).map(|port| port.port)
-}
-
-/// While a pod moves between slices it may stand in both: the ready copy counts.
-fn note(seen: &mut BTreeMap<SocketAddr, Seen>, address: SocketAddr, state: Seen) {
-    let known = seen.entry(address).or_default();
-    known.is_ready |= state.is_ready;
-    known.is_draining |= state.is_draining;
-    if known.zone.is_none() {
-        known.zone = state.zone;
-    }
-    if known.for_zones.is_none() {
-        known.for_zones = state.for_zones;
-    }
 }

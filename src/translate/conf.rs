@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::backend::BackendOptions;
 use super::contribution::{Contribution, Draft};
 use super::{policy, suggest};
+use crate::address::AddressRules;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
     Action, BackendId, Balance, Edge, HttpsRedirect, Match, PluginInputs, PluginInstance, Policy, Rank, Route,
@@ -61,6 +62,10 @@ pub(super) fn read_options(resources: &Resources) -> Options {
             balance: balance(conf.defaults.load_balancing),
             allow_external_name: conf.ingress.allow_external_name,
             zone: conf.ingress.zone.as_deref().map(Into::into),
+            rules: Arc::new(AddressRules {
+                allowed: conf.defaults.allow_addresses.clone(),
+                own: conf.own_sockets.clone(),
+            }),
         },
         edge: Arc::new(edge(conf, &origin, &mut diagnostics)),
         ingress: conf.ingress.clone(),

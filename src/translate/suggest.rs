@@ -2,12 +2,19 @@
 
 /// The known name that is at most a third of the letters away, nearest first.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.chars().count() / 3).max(1);
+    nearest_with_distance(name, known).map(|(_, candidate)| candidate)
+}
+
+/// The same, with how many letters it is away.
+pub(super) fn nearest_with_distance<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<(usize, &'a str)> {
+    let letters = name.chars().count();
+    let limit = (letters / 3).max(1);
     known
+        // As many letters must differ at least.
+        .filter(|candidate| candidate.chars().count().abs_diff(letters) <= limit)
         .map(|candidate| (distance(name, candidate), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min()
-        .map(|(_, candidate)| candidate)
 }
 
 /// `did you mean …?`, when something is near.

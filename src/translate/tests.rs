@@ -77,14 +77,18 @@ fn service() -> impl Strategy<Value = Event> {
         json!({"ports": [{"port": 80}]}),
         json!({"ports": [{"name": "http", "port": 80, "appProtocol": "kubernetes.io/h2c"}, {"name": "b", "port": 81}]}),
         json!({"type": "ExternalName", "externalName": "x.test"}),
+        json!({"type": "ExternalName", "externalName": "localhost"}),
     ]);
-    (pick(&SERVICES), spec).prop_map(|(name, spec)| {
-        Event::Apply(object(Kind::Service, json!({"metadata": {"name": name, "namespace": "ns"}, "spec": spec})))
+    let annotations = pick(&[json!({}), json!({}), json!({"tidegate.io/plugins": "limit"})]);
+    (pick(&SERVICES), spec, annotations).prop_map(|(name, spec, annotations)| {
+        let metadata = json!({"name": name, "namespace": "ns", "annotations": annotations});
+        Event::Apply(object(Kind::Service, json!({"metadata": metadata, "spec": spec})))
     })
 }
 
 fn slice() -> impl Strategy<Value = Event> {
-    (pick(&NAMES), pick(&SERVICES), 1..4u8, any::<bool>(), pick(&[json!(null), json!("http")])).prop_map(
+    let address = pick(&["10.0.0.1", "10.0.0.2", "127.0.0.1"]);
+    (pick(&NAMES), pick(&SERVICES), address, any::<bool>(), pick(&[json!(null), json!("http")])).prop_map(
         |(name, service, address, ready, port)| {
             Event::Apply(object(
                 Kind::EndpointSlice,
@@ -92,7 +96,7 @@ fn slice() -> impl Strategy<Value = Event> {
                     "metadata": {"name": name, "namespace": "ns", "labels": {"kubernetes.io/service-name": service}},
                     "addressType": "IPv4",
                     "ports": [{"name": port, "port": 8080}],
-                    "endpoints": [{"addresses": [format!("10.0.0.{address}")], "conditions": {"ready": ready}}],
+                    "endpoints": [{"addresses": [address], "conditions": {"ready": ready}}],
                 }),
             ))
         },
@@ -150,6 +154,7 @@ fn conf() -> impl Strategy<Value = Event> {
         json!({"defaults": {"tries": 2, "loadBalancing": "least-request", "serverHeader": "off"}}),
         json!({"plugins": {"limit": {"type": "rate-limit"}}}),
         json!({"defaults": {"maxHashCost": {"bcrypt": 14}}}),
+        json!({"defaults": {"allowAddresses": ["127.0.0.0/8"]}, "ingress": {"allowExternalName": true}}),
         json!({"grants": [{"namespace": "away", "from": [{"kind": "Ingress", "namespace": "ns"}], "to": [{"kind": "Secret"}]}]}),
         json!({"plugins": {"limit": {"type": "basic-auth", "users": {"secretName": "other", "namespace": "ns"}}}}),
         json!({"routes": [{"respond": {}, "plugins": [{"type": "basic-auth", "users": {"secretName": "other", "namespace": "ns"}}]}]}),
@@ -202,6 +207,7 @@ fn difference(before: &Model, after: &Model) -> Touched {
         default_certificate: before.default_certificate != after.default_certificate,
         default: before.default != after.default,
         edge: before.edge != after.edge,
+        address_rules: before.address_rules != after.address_rules,
     }
 }
 
@@ -327,6 +333,72 @@ fn a_change_of_endpoints_touches_endpoints_only() {
     let touched = apply(&mut resources, &mut translator, simple_slice("10.0.0.1"));
     assert!(touched.is_endpoints_only() && !touched.is_empty(), "{touched:?}");
     assert!(apply(&mut resources, &mut translator, simple_slice("10.0.0.1")).is_empty());
+}
+
+/// Addresses of the one backend's endpoints, and whether one is refused.
+fn endpoints_of(translator: &Translator) -> (Vec<String>, bool) {
+    let set = &translator.model().endpoints[&BackendId::service("ns", "web", "80")];
+    let is_told = translator.diagnostics().iter().any(|each| each.code == "AddressRefused");
+    (set.endpoints.iter().map(|each| each.address.to_string()).collect(), is_told)
+}
+
+#[test]
+fn addresses_of_files_are_the_operators_own_and_those_of_a_cluster_are_not() {
+    let service = json!({"metadata": {"name": "web", "namespace": "ns"}, "spec": {"ports": [{"port": 80}]}});
+    for kind in [Kind::EndpointSlice, Kind::Endpoints] {
+        let (mut resources, mut translator) = (Resources::default(), Translator::new());
+        apply(&mut resources, &mut translator, simple_ingress("a"));
+        apply(&mut resources, &mut translator, object(Kind::Service, service.clone()));
+        let endpoints = json!({"metadata": {"name": "web", "namespace": "ns"},
+            "subsets": [{"addresses": [{"ip": "127.0.0.1"}], "ports": [{"port": 8080}]}]});
+        let of_cluster = match kind {
+            Kind::Endpoints => object(kind, endpoints),
+            _ => simple_slice("127.0.0.1"),
+        };
+        apply(&mut resources, &mut translator, of_cluster.clone());
+        assert_eq!(endpoints_of(&translator), (vec![], true), "{kind:?}");
+        apply(&mut resources, &mut translator, of_file(of_cluster));
+        assert_eq!(endpoints_of(&translator), (vec!["127.0.0.1:8080".to_owned()], false), "{kind:?}");
+    }
+}
+
+/// The same object, read from a file.
+fn of_file(object: Object) -> Object {
+    let place = crate::origin::Place { file: "a.yaml".into(), line: 1, document: 0, item: None };
+    let mut origin = (**object.origin()).clone();
+    origin.place = Some(place);
+    let origin = Arc::new(origin);
+    match object {
+        Object::EndpointSlice(it) => Object::EndpointSlice(crate::resources::Sourced { origin, ..it }),
+        Object::Endpoints(it) => Object::Endpoints(crate::resources::Sourced { origin, ..it }),
+        other => other,
+    }
+}
+
+#[test]
+fn networks_and_sockets_of_the_conf_decide_about_addresses_at_once() {
+    let (mut resources, mut translator) = (Resources::default(), Translator::new());
+    apply(&mut resources, &mut translator, simple_ingress("a"));
+    let service = json!({"metadata": {"name": "web", "namespace": "ns"}, "spec": {"ports": [{"port": 80}]}});
+    apply(&mut resources, &mut translator, object(Kind::Service, service));
+    apply(&mut resources, &mut translator, simple_slice("127.0.0.1"));
+    let conf = |allowed: &str, own: &str| {
+        let mut conf = crate::resources::conf::Conf::default();
+        conf.defaults.allow_addresses = vec![allowed.parse().unwrap()];
+        conf.own_sockets.sockets = vec![own.parse().unwrap()];
+        Object::conf(conf, None)
+    };
+    for (allowed, own, is_let_in) in [
+        ("127.0.0.0/8", "127.0.0.1:1", true),
+        ("10.0.0.0/8", "127.0.0.1:1", false),
+        ("127.0.0.0/8", "0.0.0.0:8080", false),
+        ("127.0.0.1/32", "0.0.0.0:8080", true),
+    ] {
+        let touched = apply(&mut resources, &mut translator, conf(allowed, own));
+        assert!(touched.address_rules && touched.is_endpoints_only(), "{touched:?}");
+        let expected = if is_let_in { vec!["127.0.0.1:8080".to_owned()] } else { Vec::new() };
+        assert_eq!(endpoints_of(&translator), (expected, !is_let_in), "{allowed} {own}");
+    }
 }
 
 #[test]

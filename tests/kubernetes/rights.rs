@@ -25,7 +25,7 @@ impl Program {
         let folder = tempfile::TempDir::new().unwrap();
         std::fs::write(folder.path().join("kube.yaml"), kubeconfig(server)).unwrap();
         let conf = format!(
-            "listeners: [ {{ name: http, address: '127.0.0.1:0', protocol: http }} ]\ntelemetry: off\nadmin: off\naccessLog: off\nlog: {{ level: error }}\nsources: {{ kubernetes: {{ kubeconfig: kube.yaml{kubernetes} }} }}\ningress: {{ status: {{ {status} }} }}\n"
+            "listeners: [ {{ name: http, address: '127.0.0.1:0', protocol: http }} ]\ntelemetry: off\nadmin: off\naccessLog: off\nlog: {{ level: error }}\nsources: {{ kubernetes: {{ kubeconfig: kube.yaml{kubernetes} }} }}\ningress: {{ status: {{ {status} }} }}\ndefaults: {{ allowAddresses: [127.0.0.0/8] }}\n"
         );
         let file = folder.path().join("tidegate.yaml");
         std::fs::write(&file, conf).unwrap();

@@ -39,7 +39,9 @@ impl Edge {
     }
 
     pub async fn begin_with(server: &ApiServer, kubernetes: &str, conf: &str) -> Self {
-        Self::begin_as(&kubeconfig(server), kubernetes, conf).await
+        // Echo servers of tests are on loopback, where no cluster's endpoints may be otherwise.
+        let allowed = if conf.contains("defaults:") { "" } else { "defaults: { allowAddresses: [127.0.0.0/8] }\n" };
+        Self::begin_as(&kubeconfig(server), kubernetes, &format!("{conf}{allowed}")).await
     }
 
     /// Starts one with a kubeconfig.
@@ -62,6 +64,16 @@ impl Edge {
 
     pub fn https(&self) -> std::net::SocketAddr {
         self.running.listener("https").unwrap()
+    }
+
+    /// Replaces a part of the conf by another one.
+    fn rewrite(&self, part: &str, other: &str) {
+        let file = self.folder.path().join("tidegate.yaml");
+        let conf = std::fs::read_to_string(&file).unwrap();
+        assert!(conf.contains(part), "{conf}");
+        let new = self.folder.path().join("new");
+        std::fs::write(&new, conf.replace(part, other)).unwrap();
+        std::fs::rename(new, file).unwrap();
     }
 
     /// Waits until a host is answered with this status.
@@ -241,6 +253,40 @@ async fn a_certificate_is_ordered_through_a_challenge_over_http() {
     server.delete(&challenge);
     let gone = async { while get(edge.http(), "a.test", TOKEN).await.server() != "a" {} };
     tokio::time::timeout(PATIENCE, gone).await.expect("the end of the challenge");
+}
+
+/// Whoever may write EndpointSlices could otherwise reach what listens on this machine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_that_lead_to_the_machine_get_no_request_until_they_are_allowed() {
+    let echo = Echo::start("inside").await;
+    let server = ApiServer::start().await;
+    let probed = service("a", &[echo.address]).replacen(
+        "metadata: { name: a, namespace: default }",
+        "metadata: { name: a, namespace: default, annotations: { tidegate.io/health-check: \"/probe,interval=10ms\" } }",
+        1,
+    );
+    put(&server, &(ingress("a", "a.test", &[("/", "a")]) + &probed));
+    let edge = Edge::start_with(&server, "", "defaults: { allowAddresses: [10.0.0.0/8] }\n").await;
+    edge.until_told("AddressRefused", true).await;
+    assert_eq!(get(edge.http(), "a.test", "/").await.status, 503);
+    assert_eq!(echo.requests.load(Ordering::Relaxed), 0, "no request, and no probe");
+
+    edge.rewrite("10.0.0.0/8", "127.0.0.0/8");
+    edge.until("a.test", 200).await;
+    edge.until_told("AddressRefused", false).await;
+
+    // The process's own sockets are not let in by a whole network.
+    let telemetry = edge.running.telemetry().unwrap();
+    put(&server, &(service("own", &[telemetry]) + &ingress("own", "own.test", &[("/", "own")])));
+    edge.until("own.test", 503).await;
+    edge.until_told("AddressRefused", true).await;
+    edge.rewrite("127.0.0.0/8", "127.0.0.1/32");
+    // It has no page there.
+    edge.until("own.test", 404).await;
+    edge.until_told("AddressRefused", false).await;
+
+    edge.rewrite("127.0.0.1/32", "10.0.0.0/8");
+    edge.until("a.test", 503).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -456,7 +502,8 @@ async fn offline_commands_look_at_the_cluster_once() {
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("kube.yaml"), kubeconfig(&server)).unwrap();
     let file = folder.path().join("t.yaml");
-    std::fs::write(&file, "sources: { kubernetes: { kubeconfig: kube.yaml } }\n").unwrap();
+    let conf = "sources: { kubernetes: { kubeconfig: kube.yaml } }\ndefaults: { allowAddresses: [127.0.0.0/8] }\n";
+    std::fs::write(&file, conf).unwrap();
     let run = async |arguments: &'static [&'static str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command.args(arguments).arg("--conf").arg(&file);

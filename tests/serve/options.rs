@@ -121,7 +121,8 @@ async fn external_names_are_served_only_when_allowed() {
     let proxy = Proxy::start("", &[("e.yaml", route.clone() + &port)]).await;
     assert_eq!(get(proxy.http(), "e.test", "/").await.status, 503);
     assert!(proxy.running.diagnostics().iter().any(|found| found.code == "ExternalNameDisabled"));
-    let proxy = Proxy::start("ingress: { allowExternalName: true }\n", &[("e.yaml", route + &port)]).await;
+    let allowed = "ingress: { allowExternalName: true }\ndefaults: { allowAddresses: [127.0.0.0/8] }\n";
+    let proxy = Proxy::start(allowed, &[("e.yaml", route + &port)]).await;
     proxy.until("e.test", "/", |response| response.server() == "a").await;
 }
 

@@ -1,6 +1,6 @@
 //! One resolution: a name in, its addresses out.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
@@ -9,6 +9,8 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RecordType;
 use hickory_resolver::{ResolverBuilder, TokioResolver};
 use tokio::sync::OnceCell;
+
+use crate::address::literal;
 
 /// Resolves names.
 pub(super) struct Lookup {
@@ -40,8 +42,7 @@ impl Lookup {
         Self { nameserver, resolver: OnceCell::new() }
     }
 
-    /// Resolves a name. Addresses and `localhost` need no DNS; the latter is IPv4's, which servers that listen on
-    /// one of the two choose.
+    /// Resolves a name. Addresses and `localhost` need no DNS.
     ///
     /// # Errors
     /// No server answered, or the name has no address.
@@ -75,16 +76,6 @@ impl Lookup {
         let config = ResolverConfig::from_name_servers(vec![server]);
         Ok(TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()))
     }
-}
-
-fn literal(name: &str) -> Option<IpAddr> {
-    let bare = name.strip_suffix('.').unwrap_or(name);
-    // RFC 6761, 6.3: names below localhost as well.
-    let last = bare.rsplit('.').next().unwrap_or(bare);
-    if last.eq_ignore_ascii_case("localhost") {
-        return Some(Ipv4Addr::LOCALHOST.into());
-    }
-    bare.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 async fn family(resolver: &TokioResolver, name: &str, kind: RecordType) -> Result<Family, NetError> {

@@ -215,6 +215,7 @@ async fn given_endpoints_wait_until_the_name_is_gone() {
 async fn addresses_and_localhost_need_no_server() {
     let closed = SocketAddr::from(([127, 0, 0, 1], 1));
     let mut running = Running::start(closed);
+    running.table.set_address_rules(allowing("127.0.0.0/8"));
     let cases = [
         ("localhost", IpAddr::from(Ipv4Addr::LOCALHOST)),
         ("app.LOCALHOST.", Ipv4Addr::LOCALHOST.into()),
@@ -227,6 +228,67 @@ async fn addresses_and_localhost_need_no_server() {
         running.until(|| addresses(&upstream) == [expected]).await;
     }
     assert_eq!(running.table.stats().resolution_failures_total.load(Ordering::Relaxed), 0);
+}
+
+fn allowing(network: &str) -> Arc<AddressRules> {
+    Arc::new(AddressRules { allowed: vec![network.parse().unwrap()], ..AddressRules::default() })
+}
+
+#[tokio::test]
+async fn answers_that_lead_to_this_machine_are_no_endpoints_until_they_are_allowed() {
+    let loopback = IpAddr::from([127, 9, 9, 9]);
+    let dns = Dns::new(Say::Addresses(vec![v4(1), loopback, [169, 254, 169, 254].into(), [0, 0, 0, 0].into()]));
+    let mapped = Ipv4Addr::new(127, 0, 0, 1).to_ipv6_mapped();
+    *dns.v6.lock().unwrap() = Say::Addresses(vec![Ipv6Addr::LOCALHOST.into(), mapped.into(), v6(1)]);
+    let mut running = Running::start(dns.listen().await);
+    let upstream = running.upstream("rebound.example.");
+    upstream.set_config(UpstreamConfig { health_check: Some(check()), ..external("rebound.example.") });
+    running.until(|| addresses(&upstream) == [v4(1), v6(1)]).await;
+    assert_eq!(upstream.refused().len(), 5, "{:?}", upstream.refused());
+    running.table.set_address_rules(allowing("127.9.0.0/16"));
+    running.until(|| addresses(&upstream) == [loopback, v4(1), v6(1)]).await;
+    running.table.set_address_rules(Arc::default());
+    running.until(|| addresses(&upstream) == [v4(1), v6(1)]).await;
+    *dns.v4.lock().unwrap() = Say::Addresses(vec![loopback]);
+    *dns.v6.lock().unwrap() = Say::Addresses(Vec::new());
+    running.until(|| addresses(&upstream).is_empty()).await;
+    assert_eq!(upstream.refused().iter().map(ToString::to_string).collect::<Vec<_>>(), ["127.9.9.9:8080 (loopback)"]);
+    upstream.set_config(UpstreamConfig::default());
+    assert!(upstream.refused().is_empty());
+}
+
+/// Nobody connects to what is refused: not the health checks either.
+#[tokio::test]
+async fn a_refused_address_is_not_probed() {
+    let inside = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dns = Dns::new(Say::Addresses(vec![[127, 0, 0, 1].into()]));
+    let mut running = Running::start(dns.listen().await);
+    let (_stop, stopped) = watch::channel(false);
+    tokio::spawn(crate::endpoint::health::run(Arc::clone(&running.table), stopped));
+    let upstream = running.table.upstream("test/probed:80");
+    let external = Some(("rebound.example.".into(), inside.local_addr().unwrap().port()));
+    upstream.set_config(UpstreamConfig { external, health_check: Some(check()), ..UpstreamConfig::default() });
+    let resolved = |count| {
+        let table = Arc::clone(&running.table);
+        move || table.stats().resolutions_total.load(Ordering::Relaxed) >= count
+    };
+    let (first, third) = (resolved(1), resolved(3));
+    running.until(first).await;
+    running.until(third).await;
+    assert_eq!(running.table.stats().probes_total.load(Ordering::Relaxed), 0);
+    running.table.set_address_rules(allowing("127.0.0.0/8"));
+    let probed = tokio::time::timeout(Duration::from_secs(60), inside.accept()).await;
+    probed.expect("what is allowed is probed").unwrap();
+}
+
+fn check() -> crate::endpoint::HealthCheckConfig {
+    crate::endpoint::HealthCheckConfig {
+        probe: crate::endpoint::Probe::Tcp,
+        interval: Duration::from_millis(10),
+        timeout: Duration::from_secs(60),
+        healthy_threshold: 1,
+        unhealthy_threshold: 2,
+    }
 }
 
 #[tokio::test]
@@ -246,7 +308,7 @@ async fn answers_hold_for_their_ttl_within_bounds_and_failures_wait_longer_each_
     let config = Config::default();
     let mut wait = |answer: Result<Answer, String>| {
         let before = Instant::now();
-        name.take(answer, &config);
+        name.take(answer, &config, &AddressRules::default());
         name.due.map(|due| (due - before).as_secs())
     };
     let for_seconds = |ttl| Ok(Answer::of(v4(1)).with_ttl(Duration::from_secs(ttl)));

@@ -19,6 +19,8 @@ pub(in crate::translate) struct Auth {
     secret: Option<(Secret, Origin)>,
     is_map: bool,
     realm: Option<String>,
+    /// Where is said what means nothing alone.
+    parts: Vec<Origin>,
 }
 
 #[derive(Debug)]
@@ -34,6 +36,7 @@ pub(super) const AUTH_TYPE: Annotation = Annotation {
     doc: "Asks for user name and password (plugin `basic-auth`), which `auth-secret` knows. The upstream does not get them. `digest` closes the routes (503).",
     support: Support::Both,
     on_service: false,
+    protects: true,
     read: |value, reading| match value.text {
         "basic" => {
             reading.auth.basic = Some(value.origin.clone());
@@ -50,6 +53,7 @@ pub(super) const AUTH_SECRET: Annotation = Annotation {
     doc: "Secret with the users for `auth-type`, of the Ingress's own namespace or of one that grants it (`grants` in the conf): key `auth` with lines `user:hash` as `htpasswd` writes them, see `auth-secret-type`. One that is missing or cannot be used closes the routes (503). A user whose hash is dearer than `defaults.maxHashCost` in the conf cannot come in.",
     support: Support::Both,
     on_service: false,
+    protects: true,
     read: |value, reading| {
         let (namespace, name) = match value.text.split_once('/') {
             Some((namespace, name)) => (Some(namespace), name),
@@ -71,13 +75,17 @@ pub(super) const AUTH_SECRET_TYPE: Annotation = Annotation {
     doc: "How the Secret of `auth-secret` holds the users: lines under the key `auth`, or each key a user and its value the hash. Default: `auth-file`.",
     support: Support::Both,
     on_service: false,
-    read: |value, reading| match value.text {
-        "auth-file" => Ok(()),
-        "auth-map" => {
-            reading.auth.is_map = true;
-            Ok(())
+    protects: true,
+    read: |value, reading| {
+        reading.auth.parts.push(value.origin.clone());
+        match value.text {
+            "auth-file" => Ok(()),
+            "auth-map" => {
+                reading.auth.is_map = true;
+                Ok(())
+            }
+            other => refuse(reading, format!("`{other}` is not a form of users; the routes are closed")),
         }
-        other => refuse(reading, format!("`{other}` is not a form of users; the routes are closed")),
     },
 };
 
@@ -88,10 +96,12 @@ pub(super) const AUTH_REALM: Annotation = Annotation {
     doc: "What browsers show when they ask for `auth-type`'s user name and password.",
     support: Support::Both,
     on_service: false,
+    protects: true,
     read: |value, reading| {
         if !value.text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
             return refuse(reading, "cannot be quoted in a field; the routes are closed".to_owned());
         }
+        reading.auth.parts.push(value.origin.clone());
         reading.auth.realm = Some(value.text.to_owned());
         Ok(())
     },
@@ -99,9 +109,12 @@ pub(super) const AUTH_REALM: Annotation = Annotation {
 
 /// The `basic-auth` that does what the annotations ask for, and where they name its users.
 pub(in crate::translate) fn plugin(reading: &mut Reading) -> Option<(PluginSpec, Origin)> {
-    let Auth { basic, secret, is_map, realm } = std::mem::take(&mut reading.auth);
+    let Auth { basic, secret, is_map, realm, parts } = std::mem::take(&mut reading.auth);
     let (secret, origin) = match (basic, secret) {
-        (None, None) => return None,
+        (None, None) => {
+            tell_parts(reading, &parts);
+            return None;
+        }
         (Some(_), Some(secret)) => secret,
         (Some(origin), None) => return missing(reading, "auth-secret", &origin),
         (None, Some((_, origin))) => return missing(reading, "auth-type", &origin),
@@ -121,6 +134,16 @@ pub(in crate::translate) fn plugin(reading: &mut Reading) -> Option<(PluginSpec,
 fn refuse(reading: &mut Reading, message: String) -> Result<(), Refusal> {
     reading.is_broken = true;
     Err(Refusal(message))
+}
+
+/// Nothing is asked for, but somebody may believe so.
+fn tell_parts(reading: &mut Reading, parts: &[Origin]) {
+    if reading.is_broken {
+        return;
+    }
+    let message = "means nothing without `auth-type` and `auth-secret`; the routes are open to everybody";
+    let told = parts.iter().map(|origin| Diagnostic::warning("IncompleteAnnotations", origin, message));
+    reading.diagnostics.extend(told.map(|it| it.hint("add them, or remove it")));
 }
 
 fn missing<T>(reading: &mut Reading, name: &str, origin: &Origin) -> Option<T> {

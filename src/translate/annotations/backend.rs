@@ -15,6 +15,7 @@ pub(super) const BACKEND_PROTOCOL: Annotation = Annotation {
     doc: "The protocol that the endpoints speak. Default: `appProtocol` of the Service's port, else HTTP.",
     support: Support::Both,
     on_service: false,
+    protects: false,
     read: |value, reading| {
         reading.overrides.protocol = Some(match value.text.to_ascii_uppercase().as_str() {
             "HTTP" => Protocol::Http,
@@ -34,6 +35,7 @@ pub(super) const LOAD_BALANCE: Annotation = Annotation {
     doc: "How an endpoint is picked. Default: `defaults.loadBalancing`.",
     support: Support::Both,
     on_service: false,
+    protects: false,
     read: |value, reading| {
         reading.overrides.balance = Some(match value.text {
             "round_robin" | "round-robin" => Balance::RoundRobin,
@@ -55,6 +57,7 @@ pub(super) const SERVICE_UPSTREAM: Annotation = Annotation {
     doc: "Whether requests go to the Service's address (`spec.clusterIP`) in place of its endpoints, for a mesh or kube-proxy to balance. A headless Service has none. Default false.",
     support: Support::Both,
     on_service: false,
+    protects: false,
     read: |value, reading| {
         reading.overrides.service_upstream = parse_bool(value.text)?;
         Ok(())
@@ -68,6 +71,7 @@ pub(super) const HEALTH_CHECK: Annotation = Annotation {
     doc: "Active health checks of the endpoints; that of an Ingress comes before that of the Service. The interval is at least 100ms; the timeout at most the interval, and 30s. Default: none.",
     support: Support::Own,
     on_service: true,
+    protects: false,
     read: |value, reading| {
         let (check, told) = health_check(value.text)?;
         let warn = |message| Diagnostic::warning("BoundedHealthCheck", value.origin, message);

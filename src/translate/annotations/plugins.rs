@@ -9,6 +9,7 @@ pub(super) const PLUGINS: Annotation = Annotation {
     doc: "Plugins for the routes of the Ingress, in order within their stages. A name that the conf does not have closes the routes (503).",
     support: Support::Own,
     on_service: false,
+    protects: true,
     read: |value, reading| {
         let names: Vec<&str> = value.text.split(',').map(str::trim).collect();
         if names.iter().any(|name| name.is_empty()) {

@@ -6,6 +6,9 @@ use super::{Annotation, Dialect, Reading, Refusal, Support, Value};
 use crate::quantity;
 use crate::translate::policy::{MAX_TRIES, Wait};
 
+/// Who asked for a limit has one: that of ingress-nginx where nothing is said.
+const UNREADABLE_BODY: u64 = 1 << 20;
+
 const TIMEOUT_GRAMMAR: &str = "seconds (`30`), or under `tidegate.io/` a duration (`30s`)";
 
 pub(super) const PROXY_CONNECT_TIMEOUT: Annotation = Annotation {
@@ -15,6 +18,7 @@ pub(super) const PROXY_CONNECT_TIMEOUT: Annotation = Annotation {
     doc: "How long the TCP and TLS handshake with an endpoint may take. Default: `defaults.timeouts.connect`.",
     support: Support::Both,
     on_service: false,
+    protects: false,
     read: |value, reading| read_wait(Wait::Connect, value, reading),
 };
 
@@ -25,6 +29,7 @@ pub(super) const PROXY_READ_TIMEOUT: Annotation = Annotation {
     doc: "Longest silence between two reads from an endpoint. Default: `defaults.timeouts.read`.",
     support: Support::Both,
     on_service: false,
+    protects: false,
     read: |value, reading| read_wait(Wait::Read, value, reading),
 };
 
@@ -35,6 +40,7 @@ pub(super) const PROXY_SEND_TIMEOUT: Annotation = Annotation {
     doc: "Longest silence between two writes to an endpoint. Default: `defaults.timeouts.send`.",
     support: Support::Both,
     on_service: false,
+    protects: false,
     read: |value, reading| read_wait(Wait::Send, value, reading),
 };
 
@@ -42,14 +48,16 @@ pub(super) const PROXY_BODY_SIZE: Annotation = Annotation {
     name: "proxy-body-size",
     aliases: &["max-body"],
     grammar: "a size (`8m`, `512k`, `1g`, bytes; under `tidegate.io/` also `8MiB`) or `0` for unlimited",
-    doc: "Largest request body; larger ones are answered 413. Default: `defaults.limits.body`.",
+    doc: "Largest request body; larger ones are answered 413. A value that cannot be read means 1 MiB. Default: `defaults.limits.body`.",
     support: Support::Both,
     on_service: false,
+    protects: false,
     read: |value, reading| {
         let bytes = nginx_size(value.text).or_else(|| own_size(value));
-        let bytes = bytes.ok_or_else(|| Refusal(format!("`{}` is not a size", value.text)))?;
-        reading.body = Some(((bytes > 0).then_some(bytes), value.origin.clone()));
-        Ok(())
+        let limit = bytes.map_or(Some(UNREADABLE_BODY), |bytes| (bytes > 0).then_some(bytes));
+        reading.body = Some((limit, value.origin.clone()));
+        let refusal = || Refusal(format!("`{}` is not a size; the limit is 1 MiB", value.text));
+        bytes.map(drop).ok_or_else(refusal)
     },
 };
 
@@ -60,6 +68,7 @@ pub(super) const PROXY_NEXT_UPSTREAM_TRIES: Annotation = Annotation {
     doc: "Connections tried at most for one request, the first included. Default: `defaults.tries`.",
     support: Support::Both,
     on_service: false,
+    protects: false,
     read: |value, reading| match value.text.parse::<u32>() {
         Ok(0) => Ok(()),
         Ok(tries @ 1..=MAX_TRIES) => {

@@ -9,6 +9,7 @@ pub(super) const SSL_REDIRECT: Annotation = Annotation {
     doc: "Whether plain HTTP is answered 308 to https on hosts with a `tls` entry. Default: `ingress.sslRedirect`.",
     support: Support::Both,
     on_service: false,
+    protects: false,
     read: |value, reading| {
         reading.ssl_redirect = Some(parse_bool(value.text)?);
         Ok(())
@@ -22,6 +23,7 @@ pub(super) const FORCE_SSL_REDIRECT: Annotation = Annotation {
     doc: "Whether plain HTTP is answered 308 to https on hosts without a `tls` entry too. Default false.",
     support: Support::Both,
     on_service: false,
+    protects: false,
     read: |value, reading| {
         reading.force_ssl_redirect = Some(parse_bool(value.text)?);
         Ok(())

@@ -1,9 +1,7 @@
 //! What an Ingress wants to be told about itself.
 
-use super::{Annotation, Support, parse_bool};
+use super::{Annotation, Dialect, PREFIX, Support, find_under, parse_bool};
 use crate::resources::object::Annotations;
-
-const KEY: &str = "tidegate.io/report-live";
 
 pub(super) const REPORT_LIVE: Annotation = Annotation {
     name: "report-live",
@@ -12,10 +10,12 @@ pub(super) const REPORT_LIVE: Annotation = Annotation {
     doc: "Whether each change of the Ingress that is live is told in the log and, in a cluster, by an event on it: how long it took, and the generation. Default false.",
     support: Support::Own,
     on_service: false,
+    protects: false,
     read: |value, _| parse_bool(value.text).map(drop),
 };
 
 /// Whether an Ingress wants to be told when it is live.
 pub fn asks_when_live(annotations: &Annotations) -> bool {
-    annotations.get(KEY).is_some_and(|text| parse_bool(text).unwrap_or(false))
+    let found = find_under(PREFIX, REPORT_LIVE.name, annotations, Dialect::Own);
+    found.is_some_and(|found| parse_bool(found.text).unwrap_or(false))
 }

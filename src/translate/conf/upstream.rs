@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Options;
+use crate::address;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{
@@ -26,8 +27,15 @@ pub(super) fn translate(
 ) -> (Backend, EndpointSet) {
     let origin = conf.at(format!("upstreams.{name}"));
     let protocol = protocol(spec.protocol);
-    let endpoints = endpoints(spec, &origin, diagnostics);
-    let external = spec.dns.as_deref().map(|text| external(text, &origin, diagnostics));
+    let mut endpoints = endpoints(spec, &origin, diagnostics);
+    let mut external = spec.dns.as_deref().map(|text| external(text, &origin, diagnostics));
+    // What needs no DNS is the operator's own word, as an endpoint is.
+    if spec.endpoints.is_empty()
+        && let Some(address) = external.iter().flatten().find_map(literal)
+    {
+        endpoints.endpoints = [Endpoint { address, weight: 1, zone: None }].into();
+        external = None;
+    }
     let tls = tls(&spec.tls, &origin, diagnostics);
     let is_ambiguous = spec.dns.is_some() && !spec.endpoints.is_empty();
     if is_ambiguous {
@@ -101,6 +109,10 @@ fn external(text: &str, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> O
         diagnostics.push(Diagnostic::error("InvalidUpstream", &origin, message).hint("write `name.example:443`"));
     }
     parsed
+}
+
+fn literal(external: &ExternalName) -> Option<SocketAddr> {
+    address::literal(&external.name).map(|ip| SocketAddr::new(ip, external.port))
 }
 
 /// `None`: what was asked for cannot be kept.
