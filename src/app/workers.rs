@@ -43,9 +43,13 @@ pub(super) struct Desk {
     threads: u64,
 }
 
+type Namespaces = Round<Arc<str>, Instances>;
+type Instances = Round<u64, Clients>;
+type Clients = Round<IpAddr, Fifo<Load>>;
+
 #[derive(Default)]
 struct Queue {
-    line: Round<Arc<str>, Round<u64, Round<IpAddr, Fifo<Load>>>>,
+    line: Namespaces,
     next: Ticket,
     /// How many pieces are worked on, and what they are expected to take in all.
     busy: u64,

@@ -153,7 +153,7 @@ where
         self.len -= 1;
         self.expected -= piece.expected;
         if flow.line.len() == 0 {
-            self.leave_ring();
+            self.leave_ring(0);
         }
         Some(piece)
     }
@@ -163,11 +163,10 @@ where
         let piece = flow.line.take(place, ticket)?;
         self.len -= 1;
         self.expected -= piece.expected;
-        if flow.line.len() == 0 {
-            if let Some(index) = self.ring.iter().position(|waiting| *waiting == key) {
-                self.ring.swap(0, index);
-                self.leave_ring();
-            }
+        if flow.line.len() == 0
+            && let Some(index) = self.ring.iter().position(|waiting| *waiting == key)
+        {
+            self.leave_ring(index);
         }
         Some(piece)
     }
@@ -217,9 +216,9 @@ impl<K: Clone + Eq + Hash, L> Round<K, L> {
         }
     }
 
-    /// The flow at the front has nothing left that waits. What it owes is kept while others wait.
-    fn leave_ring(&mut self) {
-        let Some(key) = self.ring.pop_front() else { return };
+    /// The flow at that place has nothing left that waits. What it owes is kept while others wait.
+    fn leave_ring(&mut self, index: usize) {
+        let Some(key) = self.ring.remove(index) else { return };
         if self.ring.is_empty() {
             self.flows.clear();
         } else if self.flows.get(&key).is_some_and(|flow| flow.credit >= 0) {

@@ -50,7 +50,7 @@ fn one_who_comes_late_waits_for_one_piece_of_each_other_at_most() {
     for tenant in 0..10 {
         (0..50).for_each(|n| push(&mut line, tenant, 1, n, 100_000));
     }
-    (0..20).for_each(|_| drop(line.pop()));
+    (0..20).for_each(|_| _ = line.pop());
     push(&mut line, 99, 1, 777, 10);
     let before = order(&mut line).iter().position(|ticket| *ticket == 777).unwrap();
     assert!(before <= 20, "{before}");
@@ -102,7 +102,7 @@ fn debts_of_those_who_are_gone_take_no_memory_for_long() {
     (0..100_000).for_each(|n| push(&mut line, 1, 1, n, 1000));
     for n in 0..200 {
         push(&mut line, n, 1, 0, 5000);
-        (0..3).for_each(|_| drop(line.pop()));
+        (0..3).for_each(|_| _ = line.pop());
     }
     assert!(line.flows.len() <= 64, "{}", line.flows.len());
 }
