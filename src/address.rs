@@ -66,7 +66,12 @@ pub fn literal(name: &str) -> Option<IpAddr> {
     if last.eq_ignore_ascii_case("localhost") {
         return Some(Ipv4Addr::LOCALHOST.into());
     }
-    bare.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    as_address(bare)
+}
+
+/// The address that a text is.
+pub fn as_address(text: &str) -> Option<IpAddr> {
+    text.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 // === impl AddressRules ===

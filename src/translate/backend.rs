@@ -75,10 +75,7 @@ pub(super) fn evaluate(
             return invalid(target.id, origin, external_name_disabled(target.service));
         }
         Some(name) => match external(service, name, target.port) {
-            Some(external) => match refused_name(&external, &options.rules) {
-                Some(refused) => return invalid(target.id, origin, external_name_refused(target.service, &refused)),
-                None => evaluate_external(target, external, origin.clone(), overrides, options),
-            },
+            Some(external) => evaluate_name(target, external, sourced, overrides, options),
             None => return invalid(target.id, origin, port_not_found(target, service)),
         },
         None => match find_port(service, target.port) {
@@ -148,6 +145,28 @@ fn evaluate_service(
     Evaluated { backend, endpoints: EndpointSet { endpoints }, diagnostics, problem: None }
 }
 
+/// An ExternalName. One that needs no DNS is an answer already: an address of a file is the operator's own word, that
+/// of a cluster and `localhost` are not.
+fn evaluate_name(
+    target: Target<'_>,
+    external: ExternalName,
+    service: &Sourced<Service>,
+    overrides: &Overrides,
+    options: &BackendOptions,
+) -> Evaluated {
+    let is_own = !service.origin.is_of_cluster() && address::as_address(&external.name).is_some();
+    let answer = address::literal(&external.name).map(|ip| SocketAddr::new(ip, external.port));
+    if let Some(refused) = answer.filter(|_| !is_own).and_then(|address| options.rules.refusal(address)) {
+        return invalid(target.id, service.origin(), external_name_refused(target.service, &refused));
+    }
+    let mut evaluated = evaluate_external(target, external, service.origin(), overrides, options);
+    if let Some(address) = answer {
+        evaluated.backend.external = None;
+        evaluated.endpoints.endpoints = [Endpoint { address, weight: 1, zone: None }].into();
+    }
+    evaluated
+}
+
 fn evaluate_external(
     target: Target<'_>,
     external: ExternalName,
@@ -211,11 +230,6 @@ fn external(service: &Service, name: &str, wanted: &str) -> Option<ExternalName>
     let listed = find_port(service, wanted).and_then(|port| u16::try_from(port.port).ok());
     let port = listed.or_else(|| wanted.parse().ok()).filter(|port| *port > 0)?;
     (!name.is_empty()).then(|| ExternalName { name: name.trim_end_matches('.').to_ascii_lowercase().into(), port })
-}
-
-/// A name that needs no DNS is an answer already.
-fn refused_name(external: &ExternalName, rules: &AddressRules) -> Option<Refused> {
-    rules.refusal(SocketAddr::new(address::literal(&external.name)?, external.port))
 }
 
 // === impl Problem ===

@@ -371,7 +371,31 @@ fn of_file(object: Object) -> Object {
     match object {
         Object::EndpointSlice(it) => Object::EndpointSlice(crate::resources::Sourced { origin, ..it }),
         Object::Endpoints(it) => Object::Endpoints(crate::resources::Sourced { origin, ..it }),
+        Object::Service(it) => Object::Service(crate::resources::Sourced { origin, ..it }),
         other => other,
+    }
+}
+
+/// Who writes an address into a file means it; `localhost` is a name, which says what it stands for.
+#[test]
+fn an_external_name_that_is_an_address_of_a_file_is_the_operators_own() {
+    let (mut resources, mut translator) = (Resources::default(), Translator::new());
+    apply(&mut resources, &mut translator, simple_ingress("a"));
+    apply(&mut resources, &mut translator, object(Kind::Conf, json!({"ingress": {"allowExternalName": true}})));
+    for (name, of_cluster, of_files) in [
+        ("127.0.0.1", None, Some("127.0.0.1:80")),
+        ("::1", None, Some("[::1]:80")),
+        ("localhost", None, None),
+        ("a.localhost.", None, None),
+        ("10.0.0.1", Some("10.0.0.1:80"), Some("10.0.0.1:80")),
+    ] {
+        let spec = json!({"type": "ExternalName", "externalName": name});
+        let service = object(Kind::Service, json!({"metadata": {"name": "web", "namespace": "ns"}, "spec": spec}));
+        for (service, expected) in [(service.clone(), of_cluster), (of_file(service), of_files)] {
+            apply(&mut resources, &mut translator, service);
+            let addresses: Vec<String> = expected.into_iter().map(str::to_owned).collect();
+            assert_eq!(endpoints_of(&translator), (addresses, expected.is_none()), "{name}");
+        }
     }
 }
 
