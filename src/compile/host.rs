@@ -37,7 +37,8 @@ impl HostCompiler<'_> {
             }
         }
         let fallback = host.fallback.as_ref().map(|route| self.route(route, &mut diagnostics));
-        (Arc::new(HostRoutes::new(entries, fallback, host.oldest().map(|route| route.origin.clone()))), diagnostics)
+        let is_rest_older = host.oldest().zip(host.fallback.as_ref()).is_some_and(|(a, b)| Arc::ptr_eq(a, b));
+        (Arc::new(HostRoutes::new(entries, fallback, is_rest_older)), diagnostics)
     }
 
     /// Compiles a route. One whose plugins or action cannot be built is closed.

@@ -39,7 +39,8 @@ pub struct HostRoutes {
     regexes: Range<usize>,
     prefixes: PathIndex,
     fallback: Option<Arc<Route>>,
-    oldest: Option<Origin>,
+    /// Which of the routes was there first.
+    oldest: u32,
 }
 
 /// A route with what it asks of requests.
@@ -152,12 +153,16 @@ impl Router {
 
 impl HostRoutes {
     /// Makes the table of a host. Entries must come in order of rank: between equals, the first wins.
-    /// `oldest`: the route that was there first.
-    pub fn new(mut entries: Vec<Entry>, fallback: Option<Arc<Route>>, oldest: Option<Origin>) -> Self {
+    /// `is_rest_older`: whether the fallback was there before all of them.
+    pub fn new(mut entries: Vec<Entry>, fallback: Option<Arc<Route>>, is_rest_older: bool) -> Self {
+        let first = entries.first().filter(|_| !is_rest_older).map(|first| Arc::clone(&first.route));
         entries.sort_by(|a, b| a.precedence().cmp(&b.precedence()));
         let end_of = |kind: u8| entries.partition_point(|entry| entry.path.kind_order() <= kind);
         let (exact, regexes) = (0..end_of(0), end_of(0)..end_of(1));
         let prefixes = regexes.end..entries.len();
+        let oldest =
+            entries.iter().position(|entry| first.as_ref().is_some_and(|first| Arc::ptr_eq(first, &entry.route)));
+        let oldest = u32::try_from(oldest.unwrap_or(entries.len())).unwrap_or(u32::MAX);
         Self {
             exact: PathIndex::new(buckets(&entries, exact)),
             prefixes: PathIndex::new(buckets(&entries, prefixes)),
@@ -190,7 +195,7 @@ impl HostRoutes {
 
     /// The route that was there first: the rest of the host is its namespace's.
     pub fn oldest(&self) -> Option<&Origin> {
-        self.oldest.as_ref()
+        self.routes().nth(self.oldest as usize).map(|route| &route.origin)
     }
 
     /// All routes, the fallback last.

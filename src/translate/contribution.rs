@@ -49,6 +49,7 @@ pub(super) struct PluginPart {
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     pub hosts: BTreeMap<HostPattern, HostPart>,
+    pub tls: BTreeMap<HostPattern, Vec<TlsEntry>>,
     pub backends: BTreeMap<BackendId, BackendUse>,
     pub secrets: BTreeMap<ObjectName, Vec<Origin>>,
     pub diagnostics: Vec<Diagnostic>,
@@ -77,7 +78,7 @@ pub(super) struct HostPart {
     pub routes: Vec<Candidate>,
     pub fallback: Option<Candidate>,
     /// Its `tls` entries that name the host. Naming is not owning: whether they count is found where units meet.
-    pub tls: Vec<TlsEntry>,
+    pub tls: Box<[TlsEntry]>,
 }
 
 /// A route that stands for a host, unless another one has its place.
@@ -152,7 +153,7 @@ impl Contribution {
 
     /// Its `tls` entries that name a host.
     pub(super) fn tls(&self, pattern: &HostPattern) -> &[TlsEntry] {
-        self.hosts.get(pattern).map(|part| part.tls.as_slice()).unwrap_or_default()
+        self.hosts.get(pattern).map(|part| &*part.tls).unwrap_or_default()
     }
 
     /// Ids of the backends that it names, and of those that it defines.
@@ -183,10 +184,10 @@ impl Draft {
 
     /// Brings it into the form in which it is kept.
     pub(super) fn finish(mut self) -> Contribution {
-        for part in self.hosts.values_mut() {
-            part.routes.shrink_to_fit();
-            part.tls.shrink_to_fit();
+        for (pattern, entries) in std::mem::take(&mut self.tls) {
+            self.hosts.entry(pattern).or_default().tls = entries.into();
         }
+        self.hosts.values_mut().for_each(|part| part.routes.shrink_to_fit());
         self.backends.values_mut().for_each(|used| used.origins.shrink_to_fit());
         self.secrets.values_mut().for_each(Vec::shrink_to_fit);
         Contribution {

@@ -249,7 +249,7 @@ impl<'a> Reader<'a> {
             // What is presented to those who name no known host is the operator's.
             let secret = secret.clone().filter(|_| host != HostPattern::Any);
             let rank = self.rank(u32::try_from(index).unwrap_or(u32::MAX));
-            self.out.host(&host).tls.push(TlsEntry { origin: origin.clone(), rank, secret });
+            self.out.tls.entry(host).or_default().push(TlsEntry { origin: origin.clone(), rank, secret });
         }
     }
 

@@ -18,8 +18,8 @@ use crate::host::{HostPattern, Labels};
 pub(super) struct Names {
     index: Index<HostPattern>,
     strays: BTreeSet<HostPattern>,
-    /// Every exact name, so that those under a wildcard are found without a search.
-    exact: BTreeSet<Reversed>,
+    /// Every exact name, so that those under a wildcard are found without a search; nothing before an entry names one.
+    exact: Option<BTreeSet<Reversed>>,
 }
 
 /// What has to be looked at again.
@@ -82,7 +82,8 @@ impl Names {
         };
         suffix.into_iter().flat_map(|suffix| {
             let first = Reversed(Arc::clone(&suffix));
-            let names = self.exact.range((Bound::Excluded(first), Bound::Unbounded));
+            let names =
+                self.exact.iter().flat_map(move |names| names.range((Bound::Excluded(&first), Bound::Unbounded)));
             let names = names.map(|name| &name.0).take_while(move |name| name.ends_with(&*suffix));
             names.filter(|name| wildcard.matches(name)).map(|name| HostPattern::Exact(Arc::clone(name)))
         })
@@ -98,6 +99,9 @@ impl Names {
         tls: &BTreeSet<HostPattern>,
         was_served: impl Fn(&HostPattern) -> bool,
     ) -> Reach {
+        if self.exact.is_none() && tls.iter().any(|pattern| matches!(pattern, HostPattern::Wildcard { .. })) {
+            self.exact = Some(self.index.keys().filter_map(Reversed::of).collect());
+        }
         let moved: Vec<&HostPattern> = changed.iter().filter(|pattern| self.note(pattern, tls)).collect();
         let mut reach = Reach { routes: changed.clone(), tls: changed.clone() };
         // A redirect for a stray stands on the routes of the pattern that serves it.
@@ -120,11 +124,10 @@ impl Names {
             true => !self.strays.insert(pattern.clone()),
             false => self.strays.remove(pattern),
         };
-        if let HostPattern::Exact(name) = pattern {
-            let name = Reversed(Arc::clone(name));
+        if let Some((exact, name)) = self.exact.as_mut().zip(Reversed::of(pattern)) {
             match self.index.users(pattern) {
-                [] => drop(self.exact.remove(&name)),
-                _ => drop(self.exact.insert(name)),
+                [] => drop(exact.remove(&name)),
+                _ => drop(exact.insert(name)),
             }
         }
         is_stray != was_stray || is_stray && tls.contains(pattern)
@@ -172,6 +175,13 @@ fn contains(pattern: &HostPattern, other: &HostPattern) -> bool {
 }
 
 // === impl Reversed ===
+
+impl Reversed {
+    fn of(pattern: &HostPattern) -> Option<Self> {
+        let HostPattern::Exact(name) = pattern else { return None };
+        Some(Self(Arc::clone(name)))
+    }
+}
 
 impl Ord for Reversed {
     fn cmp(&self, other: &Self) -> Ordering {

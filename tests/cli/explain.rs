@@ -129,6 +129,7 @@ fn the_text_has_every_stage_in_order() {
         "client ",
         "canonical ",
         "host ",
+        "owner ",
         "candidates ",
         "route ",
         "settings ",
@@ -207,4 +208,42 @@ endpoints:
         finish(command).json()["upstreams"][0]["endpoints"].as_array().unwrap().len()
     };
     assert_eq!((endpoints(None), endpoints(Some("")), endpoints(Some("north"))), (3, 3, 2));
+}
+
+#[test]
+fn who_owns_the_host_and_its_certificate_is_shown() {
+    let made = rcgen::generate_simple_self_signed(["w.test".to_owned()]).unwrap();
+    let indent = |pem: &str| pem.lines().map(|line| format!("    {line}\n")).collect::<String>();
+    let ingress = |namespace: &str, year: u32, path: &str| {
+        format!(
+            "apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{ name: web, namespace: {namespace}, creationTimestamp: \"{year}-01-01T00:00:00Z\" }}
+spec:
+  ingressClassName: tidegate
+  tls: [{{ hosts: [w.test, other.test], secretName: cert }}]
+  rules: [{{ host: w.test, http: {{ paths: [{{ path: {path}, pathType: Prefix, backend: {{ service: {{ name: web, port: {{ number: 80 }} }} }} }}] }} }}]
+---
+"
+        )
+    };
+    let secret = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{ name: cert, namespace: young }}\ntype: kubernetes.io/tls\nstringData:\n  tls.crt: |\n{}  tls.key: |\n{}",
+        indent(&made.cert.pem()),
+        indent(&made.signing_key.serialize_pem())
+    );
+    let manifests = ingress("old", 2020, "/old") + &ingress("young", 2026, "/young") + &secret;
+    let conf = format!("{FREE_PORTS}sources: {{ files: {{ paths: [in.yaml] }} }}\n");
+    let it = folder(&[("t.yaml", &conf), ("in.yaml", &manifests)]);
+    let ask = |url: &str| run(it.path(), &["explain", "--conf", "t.yaml", "-o", "json", "GET", url]).json();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let told = ask("https://w.test/old");
+    let certificate = text(&told["certificate"]);
+    assert!(
+        certificate.starts_with("young/cert (") && certificate.contains("named by Ingress/young/web spec.tls[0]"),
+        "{certificate}"
+    );
+    let owner = text(&told["owner"]);
+    assert!(owner.starts_with("namespace old, by its oldest route Ingress/old/web spec.rules[0]"), "{owner}");
+    assert!(text(&ask("https://other.test/")["certificate"]).starts_with("self-signed"), "nobody serves it");
 }

@@ -46,9 +46,20 @@ struct Ingress {
 /// A route, or a default backend where there is no path, before it is known who loses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
-    rank: (u8, &'static str, &'static str, usize),
+    rank: Rank,
     path: Option<&'static str>,
     redirects: bool,
+}
+
+/// Time, namespace, name and place inside the object.
+type Rank = (u8, &'static str, &'static str, usize);
+
+/// A `tls` entry that names a name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    rank: Rank,
+    by_wildcard: bool,
+    secret: Option<&'static str>,
 }
 
 // === The reference ===
@@ -110,8 +121,8 @@ impl Reference<'_> {
         served.iter().find(|it| it.path == Some(path)).or(served.iter().find(|it| it.path.is_none())).cloned()
     }
 
-    /// Entries that name a name: how old they are, whether by wildcard, and their Secrets.
-    fn entries(&self, name: &str) -> Vec<((u8, &'static str, &'static str, usize), bool, Option<&'static str>)> {
+    /// Entries that name a name, the oldest first.
+    fn entries(&self, name: &str) -> Vec<Entry> {
         let mut found = Vec::new();
         for it in self.ingresses {
             for (index, (hosts, secret)) in it.tls.iter().enumerate() {
@@ -128,7 +139,7 @@ impl Reference<'_> {
                         host => HostPattern::parse(host).unwrap().matches(name),
                     };
                     let secret = secret.filter(|_| !host.is_empty());
-                    found.extend(is_named.then_some((rank, host.starts_with('*'), secret)));
+                    found.extend(is_named.then_some(Entry { rank, by_wildcard: host.starts_with('*'), secret }));
                 }
             }
         }
@@ -137,7 +148,7 @@ impl Reference<'_> {
     }
 
     fn redirects(&self, name: &str, route: &Candidate) -> bool {
-        route.redirects && self.entries(name).iter().any(|(rank, ..)| rank.1 == route.rank.1)
+        route.redirects && self.entries(name).iter().any(|entry| entry.rank.1 == route.rank.1)
     }
 
     fn certificate(&self, name: &str) -> Option<String> {
@@ -147,15 +158,12 @@ impl Reference<'_> {
             let (_, names) = SECRETS.iter().find(|(known, _)| *known == secret).unwrap();
             names.iter().any(|text| HostPattern::parse(text).unwrap().matches(name))
         };
-        let fits = |(rank, _, secret): &(_, bool, Option<&str>)| {
-            let (_, namespace, ..): &(u8, &str, &str, usize) = rank;
-            counts(namespace) && secret.is_some_and(covers)
-        };
-        let entries: Vec<_> = self.entries(name).into_iter().filter(fits).collect();
+        let fits = |entry: &Entry| counts(entry.rank.1) && entry.secret.is_some_and(covers);
+        let entries: Vec<Entry> = self.entries(name).into_iter().filter(fits).collect();
         let first = entries.first()?;
-        let own = entries.iter().find(|(rank, by_wildcard, _)| !by_wildcard && rank.1 == first.0.1);
-        let (rank, _, secret) = if first.1 { own.unwrap_or(first) } else { first };
-        Some(format!("{}/{}", rank.1, secret.unwrap()))
+        let own = entries.iter().find(|it| !it.by_wildcard && it.rank.1 == first.rank.1);
+        let entry = if first.by_wildcard { own.unwrap_or(first) } else { first };
+        Some(format!("{}/{}", entry.rank.1, entry.secret.unwrap()))
     }
 }
 
