@@ -39,7 +39,10 @@ fn meter(pool: &Pool, name: &str) -> Arc<Meter> {
 
 /// Sets what a piece of the instance is expected to take.
 fn expect(pool: &Pool, name: &str, cost: Duration) {
-    meter(pool, name).cost_us.store(micros(cost), Ordering::Relaxed);
+    let meter = meter(pool, name);
+    meter.cost_us.store(micros(cost), Ordering::Relaxed);
+    // What is measured from now on moves it, and does not replace it.
+    meter.is_measured.store(true, Ordering::Relaxed);
 }
 
 #[test]
