@@ -204,3 +204,102 @@ impl CustomMessageWrite for Bell {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READ: Duration = Duration::from_secs(2);
+    const SEND: Duration = Duration::from_secs(5);
+
+    fn bell() -> (Arc<Clock>, Bell, mpsc::Receiver<Bytes>) {
+        let second = Duration::from_secs(1);
+        let timeouts = Timeouts { connect: second, read: READ, send: SEND, idle: second, endpoints: second };
+        let clock = Clock::new(&timeouts);
+        let bell = Bell::new(clock.clone());
+        let (rope, rings) = mpsc::channel(1);
+        clock.begin(rope);
+        (clock, bell, rings)
+    }
+
+    /// Looks whenever the bell rings, until the endpoint's turn has passed; gives how long that took.
+    async fn passed(bell: &mut Bell, rings: &mut mpsc::Receiver<Bytes>) -> Duration {
+        let start = Instant::now();
+        while let Some(ring) = rings.recv().await {
+            if bell.write_custom_message(ring).await.is_err() {
+                return start.elapsed();
+            }
+        }
+        panic!("it never rang");
+    }
+
+    fn is_about(took: Duration, expected: Duration) -> bool {
+        took >= expected && took < expected + 4 * LEEWAY
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_waited_for_from_the_end_of_the_body_on() {
+        let (clock, mut bell, mut rings) = bell();
+        clock.client_owes();
+        let watching = passed(&mut bell, &mut rings);
+        let pausing = async {
+            tokio::time::sleep(READ * 10).await;
+            clock.piece_came(Instant::now());
+            clock.answer_is_due();
+        };
+        let (took, ()) = tokio::join!(watching, pausing);
+        assert!(is_about(took, READ * 11), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_not_taken_is_the_business_of_the_other_wait() {
+        let (clock, mut bell, mut rings) = bell();
+        clock.client_owes();
+        clock.piece_came(Instant::now());
+        let took = passed(&mut bell, &mut rings).await;
+        assert!(is_about(took, SEND + LEEWAY), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_piece_of_an_answer_begins_the_wait_anew() {
+        let (clock, mut bell, mut rings) = bell();
+        clock.answer_is_due();
+        let watching = passed(&mut bell, &mut rings);
+        let answering = async {
+            for _ in 0..3 {
+                tokio::time::sleep(READ * 3 / 4).await;
+                clock.answered(false);
+            }
+        };
+        let (took, ()) = tokio::join!(watching, answering);
+        assert!(is_about(took, READ * 9 / 4 + READ), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_passed_while_the_engine_was_busy_gets_another_look() {
+        let (clock, mut bell, mut rings) = bell();
+        clock.answer_is_due();
+        tokio::time::sleep(READ * 5).await;
+        assert!(!bell.look(Instant::now()), "the answer may be there, unread");
+        clock.answered(false);
+        let took = passed(&mut bell, &mut rings).await;
+        assert!(is_about(took, READ), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_bell_s_rope_goes_with_the_answer_s_end() {
+        let (clock, _bell, mut rings) = bell();
+        clock.answered(true);
+        assert_eq!(rings.recv().await, None, "the engine waits for that");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ring_before_there_is_a_rope_is_not_lost() {
+        let (clock, mut bell, _) = bell();
+        clock.answered(true);
+        tokio::time::sleep(READ * 2).await;
+        let (rope, mut rings) = mpsc::channel(1);
+        clock.begin(rope);
+        assert!(bell.write_custom_message(rings.recv().await.unwrap()).await.is_ok());
+    }
+}

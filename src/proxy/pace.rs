@@ -40,9 +40,7 @@ impl Pace {
         match self.protocol {
             Protocol::Http1 => since + silence + AFTER_THE_GUARD,
             Protocol::Http2 if is_answered => since + silence,
-            Protocol::Http2 => {
-                since + silence.min(body_time(self.bytes, self.timeout).saturating_sub(self.waited))
-            }
+            Protocol::Http2 => since + silence.min(body_time(self.bytes, self.timeout).saturating_sub(self.waited)),
         }
     }
 

@@ -100,7 +100,8 @@ pub(super) fn peer(
     }
     if cx.known.has_body {
         // A client that may pause is none of the endpoint's business: the exchange's own clock tells the two apart.
-        peer.options.read_timeout = clock::backstop(&route.policy.timeouts, cx.snapshot.edge.body_timeout, cx.upstream.is_h2);
+        peer.options.read_timeout =
+            clock::backstop(&route.policy.timeouts, cx.snapshot.edge.body_timeout, cx.upstream.is_h2);
     }
     if matches!(config.protocol, Protocol::Https | Protocol::H2) {
         let host = cx.known.host(&session.req_header().headers);
