@@ -7,11 +7,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use pingora::protocols::Digest;
 use tidegate_plugin::TlsFacts;
+
+/// Bytes a second that a request body must keep on average, once it has been waited for longer than the body timeout.
+const MIN_BODY_RATE: u64 = 100;
 
 /// Facts of a client's connection.
 #[derive(Debug)]
@@ -193,6 +196,11 @@ impl Drop for Watched<'_> {
     fn drop(&mut self) {
         self.0.is_watched.store(false, Ordering::Relaxed);
     }
+}
+
+/// How long a body may be waited for in all when so many bytes of it came.
+pub fn body_time(bytes: u64, timeout: Duration) -> Duration {
+    timeout.max(Duration::from_millis(bytes.saturating_mul(1000) / MIN_BODY_RATE))
 }
 
 /// An address as a header field's value.

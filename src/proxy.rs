@@ -7,6 +7,8 @@
 mod authorities;
 mod body;
 pub(crate) mod canonical;
+mod clock;
+mod clocked;
 pub mod context;
 mod departure;
 mod engine;
@@ -17,6 +19,7 @@ mod forwarded;
 #[doc(hidden)]
 pub mod guard;
 mod host;
+mod pace;
 mod peer;
 mod ready;
 pub(crate) mod redirect;
@@ -39,6 +42,7 @@ use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use tokio::sync::mpsc;
 
 use self::authorities::Authorities;
 use self::context::Context;
@@ -178,6 +182,7 @@ impl ProxyHttp for Proxy {
         cx: &mut Context,
         is_reused: bool,
     ) -> Box<Error> {
+        clocked::take_off(session, cx);
         upstream::lost(session, error, is_reused, cx)
     }
 
@@ -193,7 +198,27 @@ impl ProxyHttp for Proxy {
         'r: 'f,
         'c: 'f,
     {
-        ready(upstream::request(session, request, cx))
+        let made = upstream::request(session, request, cx);
+        if made.is_ok() {
+            clocked::put_on(session, cx);
+        }
+        ready(made)
+    }
+
+    fn custom_forwarding<'s, 'b, 'c, 'f>(
+        &'s self,
+        _session: &'b mut Session,
+        cx: &'c mut Context,
+        _to_upstream: Option<mpsc::Sender<Bytes>>,
+        to_downstream: mpsc::Sender<Bytes>,
+    ) -> Hook<'f, Result<()>>
+    where
+        's: 'f,
+        'b: 'f,
+        'c: 'f,
+    {
+        clocked::begin(to_downstream, cx);
+        ready(Ok(()))
     }
 
     fn request_body_filter<'s, 'b, 'd, 'c, 'f>(
@@ -301,6 +326,7 @@ impl ProxyHttp for Proxy {
         'e: 'f,
         'c: 'f,
     {
+        clocked::take_off(session, cx);
         finish::record(session, error, cx, &*self.recorder);
         ready::unit()
     }

@@ -21,6 +21,8 @@ mod auth;
 mod bodies;
 #[path = "serve/clients.rs"]
 mod clients;
+#[path = "serve/clocks.rs"]
+mod clocks;
 #[path = "serve/faults.rs"]
 mod faults;
 #[path = "serve/hostile.rs"]

@@ -7,10 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::connection::{ConnectionInfo, Phase, Progress, Protocol, TimedOut};
-
-/// Bytes a second that a request body must keep on average, once it has been waited for longer than the body timeout.
-const MIN_BODY_RATE: u64 = 100;
+use crate::connection::{ConnectionInfo, Phase, Progress, Protocol, TimedOut, body_time};
 
 /// Bytes after which an HTTP/2 client has proved itself: the preface and the head of its first frame
 /// (RFC 9113, sections 3.4 and 4.1).
@@ -112,11 +109,6 @@ impl ReadClock {
             *self = Self { progress, since, bytes: 0, waited: Duration::ZERO, waiting_since: None };
         }
     }
-}
-
-/// How long a body may be waited for in all when so many bytes of it came.
-fn body_time(bytes: u64, timeout: Duration) -> Duration {
-    timeout.max(Duration::from_millis(bytes.saturating_mul(1000) / MIN_BODY_RATE))
 }
 
 // === impl Timer ===

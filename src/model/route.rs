@@ -230,7 +230,7 @@ pub struct Setting {
 pub struct Timeouts {
     /// TCP and TLS handshake.
     pub connect: Duration,
-    /// Between two reads from the upstream, the first included.
+    /// Longest silence of an upstream that owes its answer, or more of it.
     pub read: Duration,
     /// Between two writes to the upstream.
     pub send: Duration,

@@ -8,6 +8,7 @@ use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 use tidegate_plugin::{Hooks, RequestFacts, Shared, TlsFacts};
 
+use super::clocked::Worn;
 use super::request_id::RequestId;
 use crate::connection::ConnectionInfo;
 use crate::endpoint::{Hold, Pick, Tried};
@@ -34,6 +35,8 @@ pub struct Context {
     pub(super) started: Instant,
     pub(super) request_bytes: u64,
     pub(super) upstream: Target,
+    /// What watches the exchange with an endpoint while there is one with a body.
+    pub(super) worn: Option<Worn>,
 }
 
 /// Facts about the request besides what its head says.
@@ -47,6 +50,8 @@ pub(super) struct Known {
     pub(super) is_trusted: bool,
     /// Whether the request is more than a socket takes without waiting: a large head, a body or a tunnel.
     pub(super) may_fill_socket: bool,
+    /// Whether the client sends a body, and no tunnel's bytes.
+    pub(super) has_body: bool,
     pub(super) peer: SocketAddr,
     pub(super) client: IpAddr,
     pub(super) request_id: RequestId,
@@ -97,6 +102,7 @@ impl Context {
             started: Instant::now(),
             request_bytes: 0,
             upstream: Target::default(),
+            worn: None,
         }
     }
 
@@ -117,6 +123,7 @@ impl Default for Known {
             scheme: "http",
             is_trusted: false,
             may_fill_socket: true,
+            has_body: false,
             peer: SocketAddr::new(nowhere, 0),
             client: nowhere,
             request_id: RequestId::default(),

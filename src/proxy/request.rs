@@ -57,9 +57,10 @@ pub(super) fn begin(session: &mut Session, cx: &mut Context) {
     }
     let (has_body, is_upgrade) = (!session.is_body_empty(), session.is_upgrade_req());
     cx.known.may_fill_socket |= has_body || is_upgrade;
+    cx.known.has_body = has_body && !is_upgrade;
     if let Some(connection) = &cx.known.connection {
         connection.head_arrived();
-        if has_body && !is_upgrade {
+        if cx.known.has_body {
             connection.body_expected();
         }
     }

@@ -17,7 +17,7 @@ use super::failure::{self, Lost};
 use super::fields::edit_request;
 use super::forwarded::{self, Told, Which};
 use super::request::content_length;
-use super::{peer, tunnel};
+use super::{clock, peer, tunnel};
 use crate::capacity::Limits;
 use crate::connection::address_field;
 use crate::endpoint::{Hold, NoPick, Protocol, Upstream};
@@ -101,6 +101,11 @@ pub(super) fn peer(
     let mut peer = peer::plain(address, &config, &route.policy.timeouts, cx.known.may_fill_socket);
     if session.is_upgrade_req() {
         tunnel::set(&mut peer);
+    }
+    if cx.known.has_body {
+        // A client that may pause is none of the endpoint's business: the exchange's own clock tells the two apart.
+        peer.options.read_timeout =
+            clock::backstop(&route.policy.timeouts, cx.snapshot.edge.body_timeout, cx.upstream.is_h2);
     }
     if matches!(config.protocol, Protocol::Https | Protocol::H2) {
         let host = cx.known.host(&session.req_header().headers);

@@ -136,9 +136,10 @@ pub struct HashCostSpec {
 pub struct TimeoutsSpec {
     /// TCP and TLS handshake. Default 5s.
     pub connect: Option<Duration>,
-    /// Between two reads from the upstream. Default 60s.
+    /// Longest silence of the upstream while it owes its answer, or more of it. A client that still sends its body is
+    /// held to `limits.bodyTimeout` instead. Default 60s.
     pub read: Option<Duration>,
-    /// Between two writes to the upstream. Default 60s.
+    /// Longest time in which the upstream takes nothing of what it is sent. Default 60s.
     pub send: Option<Duration>,
     /// How long idle upstream connections are kept. Default 60s.
     pub idle: Option<Duration>,
@@ -161,7 +162,8 @@ pub struct LimitsSpec {
     pub uri: Option<ByteSize>,
     /// Time for a whole request head. Default 60s.
     pub header_timeout: Option<Duration>,
-    /// Longest silence inside a request body. Default 60s.
+    /// Longest silence inside a request body; beyond it, a body must have come at 100 bytes a second on average of the
+    /// time that it was waited for. On HTTP/2 the rate ends with the first byte of the answer. Default 60s.
     pub body_timeout: Option<Duration>,
     /// Longest time an idle kept client connection stays open. Default 75s.
     pub keep_alive_timeout: Option<Duration>,

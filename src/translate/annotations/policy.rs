@@ -26,7 +26,7 @@ pub(super) const PROXY_READ_TIMEOUT: Annotation = Annotation {
     name: "proxy-read-timeout",
     aliases: &[],
     grammar: TIMEOUT_GRAMMAR,
-    doc: "Longest silence between two reads from an endpoint. Default: `defaults.timeouts.read`.",
+    doc: "Longest silence of an endpoint that owes its answer, or more of it. Default: `defaults.timeouts.read`.",
     support: Support::Both,
     on_service: false,
     protects: false,
