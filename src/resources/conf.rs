@@ -131,6 +131,23 @@ pub struct Defaults {
     /// Whether HTTP/1 peers get header names spelled as the other side sent them. Default false: names are in lower
     /// case as in HTTP/2, which costs less; they mean the same (RFC 9110 section 5.1).
     pub preserve_header_case: Option<bool>,
+    /// Fields that only trusted proxies may send.
+    pub identity_headers: IdentityHeadersSpec,
+    /// The name that stands for this proxy and its replicas in `CDN-Loop` (RFC 8586), which every request to an
+    /// upstream carries: a token, or a host name with or without a port. Proxies in a row that are meant to pass a
+    /// request more than `limits.hops` times have names of their own. Default `tidegate`.
+    pub loop_id: Option<String>,
+}
+
+/// Fields by which clients could claim who or where they are. From peers that are not in `trustedProxies` they are
+/// dropped: those that widely used servers and applications believe (see SECURITY.md), and these.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct IdentityHeadersSpec {
+    /// Names besides the known ones: `X-Corp-User`, or `X-Corp-*` for all that begin so.
+    pub add: Vec<String>,
+    /// Names that any client may send although they are known, written in the same way.
+    pub pass: Vec<String>,
 }
 
 /// Waits for upstreams; each is per step, not a total.
@@ -176,6 +193,8 @@ pub struct LimitsSpec {
     pub connections: Option<usize>,
     /// Streams at once on an HTTP/2 connection. Default 100.
     pub h2_streams: Option<u32>,
+    /// How often one request may come by, told by its `CDN-Loop`; the next time it is refused: 508. Default 8.
+    pub hops: Option<u32>,
 }
 
 /// How an endpoint is picked.

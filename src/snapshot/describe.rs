@@ -115,6 +115,8 @@ fn edge(edge: &Edge) -> Value {
         "keepAliveRequests": edge.keep_alive_requests,
         "maxConnections": edge.max_connections,
         "h2MaxStreams": edge.h2_max_streams,
+        "loopId": edge.loop_id.to_str().unwrap_or_default(),
+        "maxHops": edge.max_hops,
     })
 }
 
