@@ -224,12 +224,12 @@ async fn probe(proxy: &Proxy) -> bool {
     answer.status == 200 && answer.text() == PROBE
 }
 
-/// Changes the conf in one step, and waits until the change is live.
-async fn reconfigure(proxy: &Proxy, change: impl Fn(&str) -> String) {
+/// Changes the conf in one step, and waits until a request is answered with that status.
+async fn reconfigure(proxy: &Proxy, change: impl Fn(&str) -> String, ask: &str, status: u16) {
     let file = proxy.folder.path().join("tidegate.yaml");
     let new = proxy.folder.path().join("new.yaml");
     std::fs::write(&new, change(&std::fs::read_to_string(&file).unwrap())).unwrap();
-    let before = proxy.running.revision();
     std::fs::rename(new, file).unwrap();
-    proxy.running.after(before).await;
+    let asking = async { while request(proxy.http(), ask).await.status != status {} };
+    tokio::time::timeout(PATIENCE, asking).await.expect("the change goes live");
 }

@@ -45,6 +45,9 @@ struct Entry {
     text: Box<str>,
     /// With `-` for every sign.
     plain: Box<[u8]>,
+    /// Its first bytes, and which of them a name must have: most names are told from it by one compare.
+    head: u64,
+    mask: u64,
     is_prefix: bool,
     class: Class,
 }
@@ -108,8 +111,9 @@ impl Claims {
         let slot = slot(plain);
         let begin = slot.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or_default();
         let end = self.ends.get(slot).copied().unwrap_or_default();
-        let entries = self.entries.get(usize::from(begin)..usize::from(end))?;
-        entries.iter().find(|entry| entry.fits(plain))
+        let entries = self.entries.get(usize::from(begin)..usize::from(end)).filter(|entries| !entries.is_empty())?;
+        let head = head(plain);
+        entries.iter().find(|entry| head & entry.mask == entry.head && entry.fits(plain))
     }
 }
 
@@ -121,7 +125,9 @@ impl Entry {
         let name = text.strip_suffix('*');
         let is_prefix = name.is_some();
         let name = name.unwrap_or(&text);
-        Self { plain: name.bytes().map(plain).collect(), text: name.into(), is_prefix, class }
+        let plain: Box<[u8]> = name.bytes().map(plain).collect();
+        let mask = if is_prefix { head(&vec![u8::MAX; plain.len()]) } else { u64::MAX };
+        Self { head: head(&plain), mask, plain, text: name.into(), is_prefix, class }
     }
 
     fn fits(&self, plain: &[u8]) -> bool {
@@ -151,6 +157,16 @@ common! { HOST USER_AGENT ACCEPT ACCEPT_ENCODING ACCEPT_LANGUAGE COOKIE CONTENT_
 fn slot(plain: &[u8]) -> usize {
     let byte = |at: usize| plain.get(at).copied().unwrap_or_default();
     usize::from(byte(0).wrapping_mul(29) ^ byte(2))
+}
+
+/// The first eight bytes; of shorter names, with zeros behind them.
+fn head(plain: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    match plain.first_chunk::<8>() {
+        Some(chunk) => first = *chunk,
+        None => first.iter_mut().zip(plain).for_each(|(to, byte)| *to = *byte),
+    }
+    u64::from_le_bytes(first)
 }
 
 fn plain(byte: u8) -> u8 {

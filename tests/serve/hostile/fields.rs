@@ -222,7 +222,8 @@ async fn the_conf_adds_names_and_lets_names_pass_live() {
     }
     let nominated = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: X-Corp-User\r\n\r\n";
     assert_eq!(request(proxy.http(), nominated).await.status, 400);
-    reconfigure(&proxy, |text| text.replace("X-Corp-User, ", "").replace("pass: [X-User, ", "pass: [")).await;
+    let change = |text: &str| text.replace("X-Corp-User, ", "").replace("pass: [X-User, ", "pass: [");
+    reconfigure(&proxy, change, nominated, 200).await;
     assert_eq!(seen_with(&proxy, &recorder, "X-Corp-User").await.values("x-corp-user").len(), 2);
     assert!(seen_with(&proxy, &recorder, "X-User").await.values("x-user").is_empty());
 }

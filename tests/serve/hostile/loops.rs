@@ -117,6 +117,7 @@ async fn the_name_and_the_hops_are_the_conf_s_and_change_live() {
     assert_eq!(ask("tidegate, tidegate").await, 200);
     assert_eq!(recorder.whole_since(0)[0].values("cdn-loop"), ["tidegate, tidegate, edge.example:8080"]);
     assert_eq!(ask("Edge.Example:8080").await, 508);
-    reconfigure(&proxy, |text| text.replace("hops: 1", "hops: 2").replace("edge.example:8080", "inner")).await;
+    let change = |text: &str| text.replace("hops: 1", "hops: 2").replace("edge.example:8080", "inner");
+    reconfigure(&proxy, change, "GET / HTTP/1.1\r\nHost: a.test\r\nCDN-Loop: inner, inner\r\n\r\n", 508).await;
     assert_eq!((ask("edge.example:8080, inner").await, ask("inner, INNER").await), (200, 508));
 }
