@@ -4,6 +4,7 @@
 //! Unknown fields are errors. camelCase keys; durations `30s`, sizes `64KiB`.
 
 mod grant;
+mod identity;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::quantity::{ByteSize, Duration};
 pub use grant::{GrantFrom, GrantFromKind, GrantSpec, GrantTo, GrantToKind};
+pub use identity::IdentityHeadersSpec;
 
 /// What the conf file says about traffic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -137,17 +139,6 @@ pub struct Defaults {
     /// upstream carries: a token, or a host name with or without a port. Proxies in a row that are meant to pass a
     /// request more than `limits.hops` times have names of their own. Default `tidegate`.
     pub loop_id: Option<String>,
-}
-
-/// Fields by which clients could claim who or where they are. From peers that are not in `trustedProxies` they are
-/// dropped: those that widely used servers and applications believe (see SECURITY.md), and these.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct IdentityHeadersSpec {
-    /// Names besides the known ones: `X-Corp-User`, or `X-Corp-*` for all that begin so.
-    pub add: Vec<String>,
-    /// Names that any client may send although they are known, written in the same way.
-    pub pass: Vec<String>,
 }
 
 /// Waits for upstreams; each is per step, not a total.
