@@ -6,7 +6,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use tidegate::proxy::guard::{Head, Limits, check};
+use tidegate::proxy::guard::{Head, Limits, Rules, check};
+use tidegate::snapshot::edge::claims::Claims;
 
 const LIMITS: Limits = Limits { header_bytes: 65_536, header_count: 200, uri_bytes: 16_384 };
 
@@ -35,6 +36,8 @@ fn heads(c: &mut Criterion) {
         ("connection", "keep-alive, x-a, x-b"),
         ("content-length", "5"),
     ];
+    let claims = Claims::known();
+    let rules = Rules { limits: LIMITS, claims: &claims, loop_id: b"tidegate", max_hops: 8 };
     let mut group = c.benchmark_group("guard");
     for (name, target, fields) in [
         ("least", "/api/products/4711", least),
@@ -55,8 +58,8 @@ fn heads(c: &mut Criterion) {
             has_both_lengths: false,
             is_trusted: false,
         };
-        assert!(check(&head, LIMITS).is_ok(), "{name}");
-        group.bench_function(name, |b| b.iter(|| black_box(check(black_box(&head), LIMITS))));
+        assert!(check(&head, &rules).is_ok(), "{name}");
+        group.bench_function(name, |b| b.iter(|| black_box(check(black_box(&head), &rules))));
     }
     group.finish();
 }

@@ -152,7 +152,7 @@ pub fn explain(snapshot: &Snapshot, listeners: &[ListenerFacts], question: &Ques
         certificate: certificate_text(snapshot, listener, question),
         ..Explanation::default()
     };
-    match canonicalize(&question.to_head(&snapshot.edge), &snapshot.edge) {
+    match canonicalize(&question.to_head(), &snapshot.edge) {
         Err(reason) => it.refused(reason),
         Ok(canonical) => it.routed(snapshot, question, &canonical),
     }
@@ -193,7 +193,8 @@ impl Explanation {
 
     fn taken(&mut self, route: &Route, question: &Question, canonical: &Canonical) {
         self.route = Some(rows::route_view(route));
-        if !question.is_https() && route.https_redirect.is_due(&canonical.host) && !canonical.is_acme_challenge() {
+        if route.https_redirect.is_due(&canonical.host) && canonical.scheme == "http" && !canonical.is_acme_challenge()
+        {
             self.is_served = true;
             self.reason = Reason::HttpsRedirect.to_string();
             self.answer = format!("308 to {}", redirect::https_location(&facts(question, canonical)));
@@ -246,11 +247,11 @@ fn location(redirect: &Redirect, question: &Question, canonical: &Canonical) -> 
 fn facts<'a>(question: &'a Question, canonical: &'a Canonical) -> RequestFacts<'a> {
     RequestFacts {
         method: &question.method,
-        scheme: if question.is_https() { "https" } else { "http" },
+        scheme: canonical.scheme,
         host: &canonical.host,
         path: &canonical.path,
         query: canonical.query.as_deref(),
-        client: question.from_ip,
+        client: canonical.client,
         request_id: "",
         tls: None,
     }

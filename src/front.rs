@@ -24,6 +24,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use http::HeaderValue;
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::protocols::l4::stream::Stream as TcpStream;
 use pingora::protocols::{ALPN, GetSocketDigest, IO, Stream};
@@ -65,6 +66,7 @@ struct Arrival {
     local: SocketAddr,
     accepted_at: Instant,
     waits: Waits,
+    server: Option<HeaderValue>,
 }
 
 /// Counts a panic of the task that serves a connection, which ends that connection only.
@@ -114,6 +116,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
                 body: edge.body_timeout,
                 write: edge.send_timeout,
             },
+            server: edge.server_header.clone(),
         }
     }
 
@@ -145,9 +148,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
             Some(ALPN::H2) => Protocol::Http2,
             _ => Protocol::Http1,
         };
-        let Arrival { peer, local, accepted_at, waits } = arrival;
+        let Arrival { peer, local, accepted_at, waits, server } = arrival;
         let info = ConnectionInfo::new(self.listener.clone(), peer, local, accepted_at, tls, protocol);
-        let early = Early::new(self.recorder.clone());
+        let early = Early::new(self.recorder.clone(), server);
         let guarded = Guarded::new(stream, Arc::new(info), self.metrics.clone(), waits, early);
         let Ok(guarded) = guarded else { return };
         let shutdown = self.drain.watch();

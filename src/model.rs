@@ -20,7 +20,7 @@ pub use backend::{
     Protocol, UpstreamTls,
 };
 pub use certificate::{Certificate, Claim, SecretBytes};
-pub use edge::{Edge, ForwardedHeader};
+pub use edge::{Edge, ForwardedHeader, IdentityHeaders};
 pub use plugin::{PluginInputs, PluginInstance, PluginUse, SecretKeys};
 pub use route::{
     Action, HeaderMatch, HttpsRedirect, Labels as RouteLabels, Limits, Match, PathMatch, Policy, QueryMatch, Rank,

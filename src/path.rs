@@ -15,6 +15,9 @@ pub enum PathError {
     /// Dot segments lead above the root.
     #[error("`..` leads above the root")]
     AboveRoot,
+    /// A dot segment with parameters: readers that cut parameters off take it for a dot segment, others do not.
+    #[error("has a dot segment with parameters (`..;`)")]
+    DotParameters,
     /// An encoded slash: readers disagree whether it separates segments.
     #[error("has an encoded slash (`%2F`)")]
     EncodedSlash,
@@ -59,13 +62,20 @@ pub fn without_parameters(path: &str) -> Result<Option<String>, PathError> {
     if !path.bytes().any(|byte| matches!(byte, b';' | b'%')) {
         return Ok(None);
     }
-    let cut = |segment: &str| segment.find(';').into_iter().chain(segment.find("%3B")).min();
-    if path.split('/').all(|segment| cut(segment).is_none()) {
+    if path.split('/').all(|segment| name_of(segment) == segment) {
         return Ok(None);
     }
-    let kept = path.split('/').map(|segment| cut(segment).and_then(|at| segment.get(..at)).unwrap_or(segment));
-    resolve(&kept.collect::<Vec<_>>().join("/")).map(Some)
+    resolve(&path.split('/').map(name_of).collect::<Vec<_>>().join("/")).map(Some)
 }
+
+/// A segment without its parameters, in a path whose triplets are in upper case.
+fn name_of(segment: &str) -> &str {
+    let cut = segment.find(';').into_iter().chain(segment.find(SEMICOLON)).min();
+    cut.and_then(|at| segment.get(..at)).unwrap_or(segment)
+}
+
+/// `;` as a canonical path keeps it where it came encoded.
+const SEMICOLON: &str = "%3B";
 
 /// What the scan does at a byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,6 +83,7 @@ enum Class {
     Plain,
     Dot,
     Slash,
+    Semicolon,
     Percent,
     /// Needs the slow way: refused or encoded.
     Odd,
@@ -88,6 +99,7 @@ const fn classes() -> [Class; 256] {
         table[byte] = match byte as u8 {
             b'/' => Class::Slash,
             b'.' => Class::Dot,
+            b';' => Class::Semicolon,
             b'%' => Class::Percent,
             0..=b' ' | 0x7f..=0xff | b'\\' | b'?' | b'#' => Class::Odd,
             _ => Class::Plain,
@@ -110,10 +122,13 @@ fn is_canonical(path: &[u8]) -> bool {
             Class::Dot => dots = dots.map(|count| count.saturating_add(1)),
             Class::Slash if before == Class::Slash || matches!(dots, Some(1 | 2)) => return false,
             Class::Slash => dots = Some(0),
+            Class::Semicolon if matches!(dots, Some(1 | 2)) => return false,
+            Class::Semicolon => dots = None,
             Class::Odd => return false,
             Class::Percent => {
                 let (Some(high), Some(low)) = (bytes.next(), bytes.next()) else { return false };
-                if !is_canonical_triplet(*high, *low) {
+                let ends_dots = (*high, *low) == (b'3', b'B') && matches!(dots, Some(1 | 2));
+                if ends_dots || !is_canonical_triplet(*high, *low) {
                     return false;
                 }
                 dots = None;
@@ -177,6 +192,7 @@ fn resolve(decoded: &str) -> Result<String, PathError> {
         match segment {
             "" | "." => {}
             ".." => out.truncate(out.rfind('/').ok_or(PathError::AboveRoot)?),
+            segment if matches!(name_of(segment), "." | "..") => return Err(PathError::DotParameters),
             segment => {
                 out.push('/');
                 out.push_str(segment);

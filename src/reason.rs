@@ -68,7 +68,8 @@ reasons! {
     BadRequest = "bad_request", 400;
     /// Host missing, repeated or not a host.
     BadHost = "bad_host", 400;
-    /// The path is not acceptable: encoded slash, backslash, NUL, above the root, or `;` that hides another route.
+    /// The path is not acceptable: encoded slash, backslash, NUL, above the root, or `;` that hides another
+    /// route or a dot segment.
     BadPath = "bad_path", 400;
     /// The method is not acceptable (CONNECT, TRACE, over 32 bytes).
     BadMethod = "bad_method", 405;
@@ -82,6 +83,8 @@ reasons! {
     UriTooLong = "uri_too_long", 414;
     /// The head is larger than allowed.
     HeadersTooLarge = "headers_too_large", 431;
+    /// The request has come by too often already: it goes round.
+    LoopDetected = "loop_detected", 508;
     /// The client did not say who it is, or not rightly.
     Unauthorized = "unauthorized", 401;
     /// The client's address has given too many wrong passwords.

@@ -1,11 +1,14 @@
 //! Edge settings of the model, ready for use.
 
+use std::sync::Arc;
+
 use http::HeaderValue;
 
 use crate::diagnostic::Diagnostic;
 use crate::model;
 use crate::origin::Origin;
 use crate::snapshot::edge::Edge;
+use crate::snapshot::edge::claims::Claims;
 
 /// Compiles the edge settings; what is not usable falls back to its default.
 pub(super) fn compile(edge: &model::Edge) -> (Edge, Vec<Diagnostic>) {
@@ -29,8 +32,19 @@ pub(super) fn compile(edge: &model::Edge) -> (Edge, Vec<Diagnostic>) {
         reserve: edge.reserve,
         h2_max_streams: edge.h2_max_streams,
         preserve_header_case: edge.preserve_header_case,
+        claims: claims(&edge.identity_headers),
+        // The translator has seen to it that it can stand in a field.
+        loop_id: HeaderValue::from_str(&edge.loop_id).unwrap_or(HeaderValue::from_static("tidegate")),
+        max_hops: edge.max_hops,
     };
     (compiled, diagnostics)
+}
+
+fn claims(names: &model::IdentityHeaders) -> Arc<Claims> {
+    match names.add.is_empty() && names.pass.is_empty() {
+        true => Claims::known(),
+        false => Arc::new(Claims::new(&names.add, &names.pass)),
+    }
 }
 
 fn server_header(edge: &model::Edge) -> (Option<HeaderValue>, Vec<Diagnostic>) {

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::proxy::canonical::HeadView;
-use crate::snapshot::edge::Edge;
 
 /// A request, as somebody would send it.
 #[derive(Clone, Debug)]
@@ -86,9 +85,9 @@ impl Question {
     }
 
     /// The head as the guard checks it.
-    pub(super) fn to_head(&self, edge: &Edge) -> HeadView<'_> {
-        let is_trusted = edge.trusts(self.from_ip);
-        HeadView { method: &self.method, target: &self.target, headers: &self.headers, is_trusted }
+    pub(super) fn to_head(&self) -> HeadView<'_> {
+        let (peer, is_tls) = (self.from_ip, self.is_https());
+        HeadView { method: &self.method, target: &self.target, headers: &self.headers, peer, is_tls }
     }
 
     fn authority(&self) -> &str {

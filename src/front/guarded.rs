@@ -83,7 +83,8 @@ impl<S: IO> Guarded<S> {
 
     /// Tells the client why, if it takes so few bytes at once.
     fn answer_request_timeout(&mut self, cx: &mut Context<'_>) {
-        if let Poll::Ready(Ok(_)) = Pin::new(&mut self.inner).poll_write(cx, REQUEST_TIMEOUT) {
+        let answer = self.early.dress(REQUEST_TIMEOUT);
+        if let Poll::Ready(Ok(_)) = Pin::new(&mut self.inner).poll_write(cx, &answer) {
             self.early.written(REQUEST_TIMEOUT, &self.info, &self.clock);
             let _best_effort = Pin::new(&mut self.inner).poll_flush(cx);
         }
@@ -147,9 +148,9 @@ impl<S: IO> AsyncRead for Guarded<S> {
 
 impl<S: IO> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.inner).poll_write(cx, buf);
+        let this = &mut *self;
+        let written = this.early.poll_write(&mut this.inner, cx, buf, &this.info);
         if let Poll::Ready(Ok(_)) = written {
-            let this = &mut *self;
             this.early.written(buf, &this.info, &this.clock);
         }
         self.watch_write(written, cx)

@@ -4,6 +4,7 @@ mod deadlines;
 mod stop;
 mod tls;
 
+use http::HeaderValue;
 use pingora::http::ResponseHeader;
 use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
@@ -21,6 +22,7 @@ use crate::host::HostPattern;
 use crate::origin::Origin;
 use crate::snapshot::certificates::{Certificates, Presented, ServedCertificate};
 use crate::snapshot::edge::Edge;
+use crate::snapshot::edge::claims::Claims;
 use crate::snapshot::host_map::HostMap;
 use crate::snapshot::router::Router;
 
@@ -177,6 +179,9 @@ fn edge() -> Edge {
         reserve: 25,
         preserve_header_case: false,
         h2_max_streams: 100,
+        claims: Claims::known(),
+        loop_id: HeaderValue::from_static("tidegate"),
+        max_hops: 8,
     }
 }
 

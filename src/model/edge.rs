@@ -41,6 +41,22 @@ pub struct Edge {
     pub h2_max_streams: u32,
     /// Whether HTTP/1 peers get header names as the other side spelled them, not in lower case.
     pub preserve_header_case: bool,
+    /// Which fields claim something about the client, besides and without the known ones.
+    pub identity_headers: IdentityHeaders,
+    /// The name in `CDN-Loop` (RFC 8586), a token or a host with or without a port.
+    pub loop_id: Arc<str>,
+    /// How often one request may come by.
+    pub max_hops: u32,
+}
+
+/// Names of fields, in which a `*` at the end stands for all that begin so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IdentityHeaders {
+    /// Those that claim something about the client besides the known ones.
+    pub add: Vec<Arc<str>>,
+    /// Those that any client may send.
+    pub pass: Vec<Arc<str>>,
 }
 
 /// Which headers tell upstreams about the client.
@@ -76,6 +92,9 @@ impl Default for Edge {
             reserve: 25,
             h2_max_streams: 100,
             preserve_header_case: false,
+            identity_headers: IdentityHeaders::default(),
+            loop_id: "tidegate".into(),
+            max_hops: 8,
         }
     }
 }

@@ -1,8 +1,11 @@
 //! The guard for those who ask what would become of a request: the same check, without a connection.
 
+use std::net::IpAddr;
+
 use http::{HeaderMap, Method, Uri, header};
 
-use super::guard::{self, Head, Limits};
+use super::forwarded;
+use super::guard::{self, Head, Rules};
 use super::request::is_acme_challenge;
 use crate::reason::Reason;
 use crate::snapshot::edge::Edge;
@@ -16,8 +19,10 @@ pub(crate) struct HeadView<'a> {
     pub(crate) target: &'a str,
     /// Fields, `Host` included.
     pub(crate) headers: &'a HeaderMap,
-    /// Whether the peer's word about clients is believed.
-    pub(crate) is_trusted: bool,
+    /// Whoever sends it: a client, or a proxy that may be trusted.
+    pub(crate) peer: IpAddr,
+    /// Whether it comes over TLS.
+    pub(crate) is_tls: bool,
 }
 
 /// What is routed and forwarded.
@@ -29,6 +34,10 @@ pub(crate) struct Canonical {
     pub(crate) path: String,
     /// Query, without `?`.
     pub(crate) query: Option<String>,
+    /// `http` or `https`, as the client asked.
+    pub(crate) scheme: &'static str,
+    /// The client.
+    pub(crate) client: IpAddr,
 }
 
 /// Checks a head as the proxy does and returns its canonical form.
@@ -36,6 +45,8 @@ pub(crate) struct Canonical {
 /// # Errors
 /// The reason for which it is refused.
 pub(crate) fn canonicalize(view: &HeadView<'_>, edge: &Edge) -> Result<Canonical, Reason> {
+    let peer = view.peer.to_canonical();
+    let is_trusted = edge.trusts(peer);
     let uri: Uri = view.target.parse().map_err(|_| Reason::BadPath)?;
     let head = Head {
         method: view.method,
@@ -44,13 +55,15 @@ pub(crate) fn canonicalize(view: &HeadView<'_>, edge: &Edge) -> Result<Canonical
         headers: view.headers,
         can_upgrade: true,
         has_both_lengths: false,
-        is_trusted: view.is_trusted,
+        is_trusted,
     };
-    let changes = guard::check(&head, Limits::of(edge))?;
+    let changes = guard::check(&head, &Rules::of(edge))?;
     let host = changes.host.as_ref().or_else(|| view.headers.get(header::HOST)).and_then(|value| value.to_str().ok());
     let host = host.and_then(|host| host.get(..changes.host_len)).ok_or(Reason::BadHost)?;
     let target = changes.target.as_ref().unwrap_or(&uri);
-    Ok(Canonical { host: host.to_owned(), path: target.path().to_owned(), query: target.query().map(str::to_owned) })
+    let (scheme, client) = forwarded::seen(is_trusted.then_some(view.headers), peer, view.is_tls, edge);
+    let (path, query) = (target.path().to_owned(), target.query().map(str::to_owned));
+    Ok(Canonical { host: host.to_owned(), path, query, scheme, client })
 }
 
 // === impl Canonical ===

@@ -14,7 +14,7 @@ struct RequestFields<'a>(&'a mut RequestHeader);
 struct ResponseFields<'a>(&'a mut ResponseHeader);
 
 /// Room for what tidegate adds to a request, so that its table grows once.
-const ADDED_TO_REQUEST: usize = 6;
+const ADDED_TO_REQUEST: usize = 7;
 /// The same for answers: `Server`, and `Date` and `Connection` by the engine.
 const ADDED_TO_RESPONSE: usize = 3;
 

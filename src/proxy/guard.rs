@@ -5,6 +5,7 @@
 //! Source: RFC 9112 sections 3.2, 6.1 and 11.2, RFC 9110 sections 7.2, 7.6.1 and 10.1.1, RFC 9113 section 8.3.1.
 
 mod fields;
+mod loops;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
@@ -13,6 +14,7 @@ use super::host::{self, Host};
 use crate::path::canonical_path;
 use crate::reason::Reason;
 use crate::snapshot::edge::Edge;
+use crate::snapshot::edge::claims::Claims;
 
 /// The longest registered method has 17 bytes (`UPDATEREDIRECTREF`).
 const MAX_METHOD_BYTES: usize = 32;
@@ -36,6 +38,19 @@ pub struct Head<'a> {
     pub is_trusted: bool,
 }
 
+/// What heads are held to.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// What they may measure.
+    pub limits: Limits,
+    /// Which fields claim something about the client.
+    pub claims: &'a Claims,
+    /// Our name in `CDN-Loop`.
+    pub loop_id: &'a [u8],
+    /// How often it may stand there.
+    pub max_hops: u32,
+}
+
 /// What heads may measure.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -47,12 +62,21 @@ pub struct Limits {
     pub uri_bytes: usize,
 }
 
-// === impl Limits ===
+// === impl Rules ===
 
-impl Limits {
-    /// The limits of the edge.
-    pub fn of(edge: &Edge) -> Self {
-        Self { header_bytes: edge.max_header_bytes, header_count: edge.max_header_count, uri_bytes: edge.max_uri_bytes }
+impl<'a> Rules<'a> {
+    /// The rules of the edge.
+    pub fn of(edge: &'a Edge) -> Self {
+        Self {
+            limits: Limits {
+                header_bytes: edge.max_header_bytes,
+                header_count: edge.max_header_count,
+                uri_bytes: edge.max_uri_bytes,
+            },
+            claims: &edge.claims,
+            loop_id: edge.loop_id.as_bytes(),
+            max_hops: edge.max_hops,
+        }
     }
 }
 
@@ -79,19 +103,23 @@ pub struct Changes {
 ///
 /// # Errors
 /// The reason for which it is refused.
-pub fn check(head: &Head<'_>, limits: Limits) -> Result<Changes, Reason> {
-    let present = fields::scan(head.headers, limits)?;
-    if head.target.len() > limits.uri_bytes {
+pub fn check(head: &Head<'_>, rules: &Rules<'_>) -> Result<Changes, Reason> {
+    let mut present = fields::scan(head, rules)?;
+    if head.target.len() > rules.limits.uri_bytes {
         return Err(Reason::UriTooLong);
     }
     let is_long = head.method.as_str().len() > MAX_METHOD_BYTES;
     if is_long || *head.method == Method::TRACE || *head.method == Method::CONNECT {
         return Err(Reason::BadMethod);
     }
-    let head_bytes = present.bytes + head.target.len() + head.method.as_str().len();
-    let mut changes = Changes { drop: fields::to_drop(head, &present)?, head_bytes, ..Changes::default() };
-    check_host(head, &mut changes)?;
+    if present.has_loop && loops::hops(head.headers, rules.loop_id) >= rules.max_hops {
+        return Err(Reason::LoopDetected);
+    }
+    fields::check_upgrade(head, &mut present, rules.claims)?;
     fields::check_framing(head.headers, &present, head.has_both_lengths)?;
+    let head_bytes = present.bytes + head.target.len() + head.method.as_str().len();
+    let mut changes = Changes { drop: present.drop, head_bytes, ..Changes::default() };
+    check_host(head, &mut changes)?;
     check_target(head, &mut changes)?;
     Ok(changes)
 }

@@ -8,7 +8,7 @@ use pingora_proxy::Session;
 use tidegate_plugin::{Hooks, RequestContext, RequestFacts};
 
 use super::context::{Context, Known};
-use super::guard::{self, Changes, Head, Limits};
+use super::guard::{self, Changes, Head, Rules};
 use super::reply::Answer;
 use super::request_id::RequestId;
 use super::{departure, forwarded, redirect, upstream};
@@ -97,12 +97,7 @@ fn identify(known: &mut Known, session: &Session, edge: &Edge, is_trusted: bool)
         None => session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
     };
     let (peer, believed) = (known.peer.ip().to_canonical(), is_trusted.then_some(headers));
-    known.client = believed.map_or(peer, |headers| forwarded::client(headers, peer, |address| edge.trusts(address)));
-    known.scheme = match believed {
-        Some(headers) => forwarded::scheme(headers, is_tls),
-        None if is_tls => "https",
-        None => "http",
-    };
+    (known.scheme, known.client) = forwarded::seen(believed, peer, is_tls, edge);
     known.request_id = RequestId::of(believed);
 }
 
@@ -117,7 +112,7 @@ fn check(session: &Session, edge: &Edge, is_trusted: bool) -> Result<Changes, Re
         has_both_lengths: has_both_lengths(session),
         is_trusted,
     };
-    guard::check(&head, Limits::of(edge))
+    guard::check(&head, &Rules::of(edge))
 }
 
 /// Whether the head had a length besides chunked framing. The engine removes it before anybody sees it.

@@ -38,7 +38,10 @@ pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: 
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, "101 that nobody asked for").into_up());
     }
     cx.upstream.head_arrived();
-    if head.status.is_informational() && !is_switch {
+    let keeps_case = cx.snapshot.edge.preserve_header_case;
+    let mut status = head.status;
+    if status.is_informational() && !is_switch {
+        edit_response(head, keeps_case, |fields| strip(fields, status));
         return count_informational(cx);
     }
     if cx.upstream.upstream.as_ref().is_some_and(Hold::is_strained) {
@@ -46,9 +49,8 @@ pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: 
         session.set_keepalive(None);
     }
     cx.is_tunnel = is_switch;
-    let mut status = head.status;
-    edit_response(head, cx.snapshot.edge.preserve_header_case, |fields| {
-        strip_hop_by_hop(fields, is_switch);
+    edit_response(head, keeps_case, |fields| {
+        strip(fields, status);
         status = finish_head(session, fields, status, cx);
         if cx.route_with(Hooks::RESPONSE_BODY).is_some() {
             // Plugins may make the body longer or shorter; the engine then frames it anew.
@@ -70,6 +72,16 @@ fn count_informational(cx: &mut Context) -> Result<()> {
     match cx.upstream.informational > MAX_INFORMATIONAL {
         true => Err(Error::explain(ErrorType::InvalidHTTPHeader, "too many informational answers").into_up()),
         false => Ok(()),
+    }
+}
+
+/// Removes what clients must not get with such a status.
+fn strip(fields: &mut dyn Headers, status: StatusCode) {
+    strip_hop_by_hop(fields, status == StatusCode::SWITCHING_PROTOCOLS);
+    // RFC 9110 section 8.6, RFC 9112 section 6.1: these end with their head, and clients may trip over a length.
+    if status.is_informational() || status == StatusCode::NO_CONTENT {
+        fields.remove(&header::CONTENT_LENGTH);
+        fields.remove(&header::TRANSFER_ENCODING);
     }
 }
 
@@ -165,7 +177,8 @@ pub(super) async fn send(session: &mut Session, answer: Answer, cx: &mut Context
         session.set_keepalive(None);
     }
     let head = Box::new(made);
-    let is_silent = session.req_header().method == Method::HEAD || answer.body.is_empty();
+    let is_head = session.req_header().method == Method::HEAD;
+    let is_silent = is_head || answer.body.is_empty() || !reply::has_body(answer.status);
     let tasks = match is_silent {
         // The end stands on the head itself: gRPC's trailers-only answers are known by it.
         true => vec![HttpTask::Header(head, true)],
@@ -210,6 +223,17 @@ async fn linger(session: &mut Session) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_without_a_body_have_no_length() {
+        for (status, expected) in [(100, 0), (101, 0), (103, 0), (204, 0), (200, 2), (205, 2), (304, 2)] {
+            let mut fields = HeaderMap::new();
+            fields.append(header::CONTENT_LENGTH, HeaderValue::from_static("5"));
+            fields.append(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            strip(&mut fields, StatusCode::from_u16(status).unwrap());
+            assert_eq!(fields.len(), expected, "{status}");
+        }
+    }
 
     #[test]
     fn hop_by_hop_fields_of_answers_end_here() {

@@ -222,6 +222,7 @@ fn edit(session: &Session, fields: &mut dyn Headers, cx: &Context) {
         let mut head = UpstreamRequest::new(facts, &route.facts, fields);
         route.pipeline.on_upstream_request(&mut head, &cx.shared, &cx.passage);
     }
+    forwarded::write_loop(fields, headers, &cx.snapshot.edge.loop_id);
     if cx.route_with(Hooks::REQUEST_BODY).is_some() && content_length(headers) > 0 {
         leave_length_open(fields, cx.upstream.is_h2);
     }

@@ -4,6 +4,7 @@
 //! Unknown fields are errors. camelCase keys; durations `30s`, sizes `64KiB`.
 
 mod grant;
+mod identity;
 mod status;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::OwnSockets;
 use crate::quantity::{ByteSize, Duration};
 pub use grant::{GrantFrom, GrantFromKind, GrantSpec, GrantTo, GrantToKind};
+pub use identity::IdentityHeadersSpec;
 pub use status::{NodeAddressSpec, StatusSpec};
 
 /// What the conf file says about traffic.
@@ -118,6 +120,12 @@ pub struct Defaults {
     /// a network of its one address (`10.0.0.7/32`). What files name is not asked. Default none.
     #[schemars(with = "Vec<String>")]
     pub allow_addresses: Vec<ipnet::IpNet>,
+    /// Fields that only trusted proxies may send.
+    pub identity_headers: IdentityHeadersSpec,
+    /// The name that stands for this proxy and its replicas in `CDN-Loop` (RFC 8586), which every request to an
+    /// upstream carries: a token, or a host name with or without a port. Proxies in a row that are meant to pass a
+    /// request more than `limits.hops` times have names of their own. Default `tidegate`.
+    pub loop_id: Option<String>,
 }
 
 /// The dearest password hashes. A user whose hash is dearer cannot come in.
@@ -182,6 +190,8 @@ pub struct LimitsSpec {
     pub reserve: Option<usize>,
     /// Streams at once on an HTTP/2 connection. Default 100.
     pub h2_streams: Option<u32>,
+    /// How often one request may come by, told by its `CDN-Loop`; the next time it is refused: 508. Default 8.
+    pub hops: Option<u32>,
 }
 
 /// How an endpoint is picked.

@@ -260,3 +260,25 @@ fn the_demo_is_read() {
     assert!(settings.conf.upstreams.values().all(|upstream| upstream.builtin.is_some()));
     assert!(settings.conf.routes.len() >= 5);
 }
+
+/// A name that fits nothing would leave open what somebody wants closed.
+#[test]
+fn names_of_identity_headers_are_names() {
+    let list = "defaults:\n  identityHeaders:\n    ";
+    for (text, field, message) in [
+        ("add: [X Y]", "add[0]", "`X Y` is not the name of a field"),
+        ("add: [X-A, '']", "add[1]", "`` is not the name of a field"),
+        ("add: [X-*-User]", "add[0]", "`X-*-User` is not the name of a field"),
+        ("add: ['*']", "add[0]", "`*` is not the name of a field"),
+        ("add: ['x-*']", "add[0]", "`x-*` stands for too many names"),
+        ("add: [Host]", "add[0]", "`Host` stands for fields without which no request can be read"),
+        ("add: ['Content-*']", "add[0]", "`Content-*` stands for fields without which no request can be read"),
+        ("add: [CDN-Loop]", "add[0]", "`CDN-Loop` stands for fields without which no request can be read"),
+        ("pass: [X_User]", "pass[0]", "`X_User` has a `_`, and such names never pass"),
+    ] {
+        let found = faults(&format!("{list}{text}\n"));
+        let expected = (format!("defaults.identityHeaders.{field}"), message.to_owned());
+        assert_eq!(found.iter().map(|it| (it.0.clone(), it.1.clone())).collect::<Vec<_>>(), [expected], "{text}");
+    }
+    assert!(parse(&format!("{list}add: [X-Corp-User, X-Team-*, X_Old]\n    pass: [X-User, x-sso-*]\n")).is_ok());
+}

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::{ListenerProtocol, ListenerSpec, Process};
 use crate::host::HostPattern;
 use crate::resources::conf::Conf;
@@ -31,6 +33,7 @@ pub(super) fn faults(process: &Process, conf: &Conf) -> Vec<Fault> {
     status(conf, &mut faults);
     access_log(process, &mut faults);
     authorities(conf, &mut faults);
+    identity_headers(conf, &mut faults);
     faults
 }
 
@@ -194,6 +197,48 @@ fn authorities(conf: &Conf, faults: &mut Vec<Fault>) {
         if upstream.tls.ca.is_some() && upstream.tls.ca_file.is_some() {
             let message = "both `ca` and `caFile` are given".to_owned();
             faults.push(Fault::new("InvalidConf", format!("upstreams.{name}.tls.caFile"), message, "keep one of them"));
+        }
+    }
+}
+
+/// Fields that say where a request ends, whom it is for and who has seen it.
+const FORM: [&str; 9] =
+    ["host", "content-length", "transfer-encoding", "connection", "upgrade", "expect", "te", "trailer", "cdn-loop"];
+
+/// Whether a name, or the beginning of names, stands for this one.
+fn covers(text: &str, name: &str) -> bool {
+    match text.strip_suffix('*') {
+        Some(start) => name.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start)),
+        None => name.eq_ignore_ascii_case(text),
+    }
+}
+
+/// Who misspells such a name would be open without a word, so that the conf is refused.
+fn identity_headers(conf: &Conf, faults: &mut Vec<Fault>) {
+    let names = &conf.defaults.identity_headers;
+    for (list, texts) in [("add", &names.add), ("pass", &names.pass)] {
+        for (index, text) in texts.iter().enumerate() {
+            let found = match text.strip_suffix('*').unwrap_or(text) {
+                name if name.len() > 64 || name.contains('*') || HeaderName::from_bytes(name.as_bytes()).is_err() => {
+                    Some((
+                        format!("`{}` is not the name of a field", text.escape_default()),
+                        "write `X-User` or `X-Corp-*`",
+                    ))
+                }
+                name if text.ends_with('*') && name.len() < 3 => {
+                    Some((format!("`{text}` stands for too many names"), "write three characters or more before `*`"))
+                }
+                _ if list == "add" && FORM.iter().any(|form| covers(text, form)) => {
+                    Some((format!("`{text}` stands for fields without which no request can be read"), "name others"))
+                }
+                name if list == "pass" && name.contains('_') => {
+                    Some((format!("`{text}` has a `_`, and such names never pass"), "write it with `-`"))
+                }
+                _ => None,
+            };
+            faults.extend(found.map(|(message, hint)| {
+                Fault::new("InvalidConf", format!("defaults.identityHeaders.{list}[{index}]"), message, hint)
+            }));
         }
     }
 }

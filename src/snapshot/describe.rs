@@ -125,6 +125,8 @@ fn edge(edge: &Edge) -> Value {
         "maxRequests": edge.max_requests,
         "reserve": edge.reserve,
         "h2MaxStreams": edge.h2_max_streams,
+        "loopId": edge.loop_id.to_str().unwrap_or_default(),
+        "maxHops": edge.max_hops,
     })
 }
 

@@ -1,11 +1,15 @@
 //! Edge settings, ready for use.
 
+pub mod claims;
+
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
 use ipnet::IpNet;
 
+use self::claims::Claims;
 use crate::capacity::Limits;
 
 /// What holds for every request. See [`crate::model::Edge`] for what each means.
@@ -30,6 +34,9 @@ pub struct Edge {
     pub reserve: usize,
     pub h2_max_streams: u32,
     pub preserve_header_case: bool,
+    pub claims: Arc<Claims>,
+    pub loop_id: HeaderValue,
+    pub max_hops: u32,
 }
 
 // === impl Edge ===

@@ -13,13 +13,13 @@ use super::{policy, suggest};
 use crate::address::AddressRules;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    Action, BackendId, Balance, Edge, HttpsRedirect, Match, PluginInputs, PluginInstance, Policy, Rank, Route,
-    RouteLabels, SecretBytes, WeightedBackend,
+    Action, BackendId, Balance, Edge, HttpsRedirect, IdentityHeaders, Match, PluginInputs, PluginInstance, Policy,
+    Rank, Route, RouteLabels, SecretBytes, WeightedBackend,
 };
 use crate::origin::Origin;
 use crate::quantity;
 use crate::resources::conf::{
-    BalanceSpec, Conf, Defaults, GrantSpec, HashCostSpec, IngressOptions, LimitsSpec, PluginSpec,
+    BalanceSpec, Conf, Defaults, GrantSpec, HashCostSpec, IdentityHeadersSpec, IngressOptions, LimitsSpec, PluginSpec,
 };
 use crate::resources::{Kind, ObjectName, Resources, Sourced};
 
@@ -205,12 +205,28 @@ fn edge(conf: &Conf, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Edge
     forwarded.x_forwarded = defaults.x_forwarded_headers.unwrap_or(forwarded.x_forwarded);
     forwarded.request_id = defaults.request_id_header.unwrap_or(forwarded.request_id);
     edge.preserve_header_case = defaults.preserve_header_case.unwrap_or(edge.preserve_header_case);
+    let names = |list: &[String]| list.iter().map(|name| name.as_str().into()).collect();
+    let IdentityHeadersSpec { add, pass } = &defaults.identity_headers;
+    edge.identity_headers = IdentityHeaders { add: names(add), pass: names(pass) };
+    match defaults.loop_id.as_deref() {
+        None => {}
+        Some(id) if is_loop_id(id) => edge.loop_id = id.into(),
+        Some(id) => {
+            let message = format!("`{}` is neither a token nor a host with or without a port", id.escape_default());
+            diagnostics.push(policy::invalid_value(&origin.at("defaults.loopId"), message));
+        }
+    }
     Limiter { origin, diagnostics }.apply(&conf.defaults.limits, &mut edge);
     edge
 }
 
 /// With more of it kept from everybody, hardly anybody could be served.
 const MAX_RESERVE: usize = 90;
+/// Whether it can stand in `CDN-Loop` (RFC 8586 section 2): a token, or a host with or without a port.
+fn is_loop_id(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:[]".contains(&byte);
+    (1..=255).contains(&text.len()) && text.bytes().all(is_allowed)
+}
 
 struct Limiter<'a> {
     origin: &'a Origin,
@@ -229,6 +245,7 @@ impl Limiter<'_> {
         self.set("requests", spec.requests, 0, &mut edge.max_requests);
         self.reserve(spec.reserve, edge);
         self.set("h2Streams", spec.h2_streams, 0, &mut edge.h2_max_streams);
+        self.set("hops", spec.hops, 0, &mut edge.max_hops);
         let zero = std::time::Duration::ZERO;
         self.set("headerTimeout", spec.header_timeout.map(|it| it.0), zero, &mut edge.header_timeout);
         self.set("bodyTimeout", spec.body_timeout.map(|it| it.0), zero, &mut edge.body_timeout);

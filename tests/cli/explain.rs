@@ -102,6 +102,23 @@ fn the_client_address_is_told_with_whether_it_is_trusted() {
 }
 
 #[test]
+fn fields_are_judged_as_the_proxy_judges_them() {
+    let conf = "trustedProxies: [10.0.0.0/8]\ndefaults: { loopId: edge, limits: { hops: 2 } }\nroutes: [ { httpsRedirect: true, respond: { body: hi } } ]\n";
+    let it = folder(&[("t.yaml", &format!("{FREE_PORTS}{conf}"))]);
+    for (from, field, reason) in [
+        ("10.0.0.1", "X-Forwarded-Proto: HTTPS, https", "direct_response"),
+        ("10.0.0.1", "X-Forwarded-Proto: https, http", "https_redirect"),
+        ("11.0.0.1", "X-Forwarded-Proto: https", "https_redirect"),
+        ("10.0.0.1", "CDN-Loop: edge, a;b=\", edge\"", "https_redirect"),
+        ("10.0.0.1", "CDN-Loop: edge, Edge", "loop_detected"),
+    ] {
+        let args =
+            ["explain", "--conf", "t.yaml", "-o", "json", "GET", "http://a.test/", "--from-ip", from, "-H", field];
+        assert_eq!(run(it.path(), &args).json()["reason"], reason, "{from} {field}");
+    }
+}
+
+#[test]
 fn what_is_not_served_exits_1_and_says_why() {
     let (code, it) = explained(&["GET", "http://b.test/"]);
     assert_eq!((code, &it["reason"], &it["answer"]), (1, &"no_route".into(), &"404 no_route".into()));

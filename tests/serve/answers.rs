@@ -1,5 +1,7 @@
 //! What tidegate answers itself: status, body, fields and reason code.
 
+use tokio::io::AsyncWriteExt;
+
 use crate::support::*;
 use tidegate::Reason;
 
@@ -191,4 +193,60 @@ async fn forwarded_fields_tell_the_truth_unless_the_peer_is_trusted() {
     assert_eq!(trusted.seen("x-forwarded-proto").as_deref(), Some("https"));
     assert_eq!(trusted.seen("x-request-id").as_deref(), Some("mine"));
     assert!(trusted.seen("forwarded").is_some());
+}
+
+/// RFC 9110 section 8.6, RFC 9112 section 6.1: an answer that ends with its head has no length, whatever it came with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_end_with_their_head_have_no_length() {
+    let upstream = raw_server(|mut stream| async move {
+        let mut buffer = Vec::new();
+        while let Some(asked) = read_message(&mut stream, &mut buffer, true).await {
+            let answer = match asked.first_line.split(' ').nth(1) {
+                Some("/length") => "HTTP/1.1 204 No Content\r\nContent-Length: 120\r\n\r\n",
+                Some("/zero") => "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+                Some("/chunked") => "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Some("/hints") => {
+                    "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x-hop\r\nX-Hop: 1\r\nContent-Length: 9\r\n\r\nHTTP/1.1 204 No Content\r\nContent-Length: 9\r\n\r\n"
+                }
+                Some("/same") => "HTTP/1.1 304 Not Modified\r\nContent-Length: 120\r\n\r\n",
+                _ => "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret",
+            };
+            if stream.write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+    let conf = format!(
+        "upstreams: {{ a: {{ endpoints: [ {{ address: \"{upstream}\" }} ] }} }}\nroutes:\n  - {{ backends: [ {{ upstream: a }} ] }}\n  - {{ hosts: [own.test], respond: {{ status: 204, body: none }} }}\n"
+    );
+    let proxy = Proxy::start(&conf, &[]).await;
+    let mut connection = Connection::open(proxy.http()).await;
+    for (host, path) in
+        [("a.test", "/length"), ("a.test", "/zero"), ("a.test", "/chunked"), ("a.test", "/hints"), ("own.test", "/")]
+    {
+        let mut answer = connection.get(host, path).await.unwrap();
+        if answer.status == 103 {
+            assert_eq!((answer.header("link"), answer.header("content-length")), (Some("</a>"), None));
+            assert_eq!((answer.header("connection"), answer.header("x-hop")), (None, None));
+            answer = connection.read().await.unwrap();
+        }
+        assert_eq!(answer.status, 204, "{host}{path}");
+        let lengths = (answer.header("content-length"), answer.header("transfer-encoding"));
+        assert_eq!(lengths, (None, None), "{host}{path}");
+        assert_eq!(connection.get("a.test", "/next").await.unwrap().text(), "secret", "the next answer is whole");
+    }
+    let same = connection.get("a.test", "/same").await.unwrap();
+    assert_eq!((same.status, same.header("content-length")), (304, Some("120")), "what 200 would have");
+    assert_eq!(connection.get("a.test", "/next").await.unwrap().text(), "secret");
+    let stream = tls(proxy.https(), "a.test", &["h2"]).await.unwrap();
+    let (mut client, h2) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(h2);
+    for (host, path) in [("a.test", "/length"), ("a.test", "/chunked"), ("own.test", "/")] {
+        let ask = http::Request::get(format!("https://{host}{path}")).body(()).unwrap();
+        let (answer, _) = client.send_request(ask, true).unwrap();
+        let answer = tokio::time::timeout(PATIENCE, answer).await.expect("an answer").unwrap();
+        assert_eq!((answer.status().as_u16(), answer.headers().get("content-length")), (204, None), "{host}{path}");
+        assert!(answer.into_body().data().await.is_none(), "no body: {host}{path}");
+    }
 }

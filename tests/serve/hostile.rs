@@ -14,12 +14,16 @@ mod early;
 mod fields;
 #[path = "hostile/h2.rs"]
 mod h2_clients;
+#[path = "hostile/loops.rs"]
+mod loops;
 #[path = "hostile/paths.rs"]
 mod paths;
 #[path = "hostile/requests.rs"]
 mod requests;
 #[path = "hostile/slow.rs"]
 mod slow;
+#[path = "hostile/trusted.rs"]
+mod trusted;
 
 /// What follows a vector on its connection, and what is asked on another one after it.
 const AFTER: &str = "/after-it";
@@ -218,4 +222,14 @@ async fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<Response> {
 async fn probe(proxy: &Proxy) -> bool {
     let answer = get(proxy.http(), "a.test", PROBE).await;
     answer.status == 200 && answer.text() == PROBE
+}
+
+/// Changes the conf in one step, and waits until a request is answered with that status.
+async fn reconfigure(proxy: &Proxy, change: impl Fn(&str) -> String, ask: &str, status: u16) {
+    let file = proxy.folder.path().join("tidegate.yaml");
+    let new = proxy.folder.path().join("new.yaml");
+    std::fs::write(&new, change(&std::fs::read_to_string(&file).unwrap())).unwrap();
+    std::fs::rename(new, file).unwrap();
+    let asking = async { while request(proxy.http(), ask).await.status != status {} };
+    tokio::time::timeout(PATIENCE, asking).await.expect("the change goes live");
 }

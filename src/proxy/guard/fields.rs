@@ -2,9 +2,9 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::{Head, Limits};
-use crate::proxy::forwarded::tells_about_client;
+use super::{Head, Rules};
 use crate::reason::Reason;
+use crate::snapshot::edge::claims::{Claims, Class};
 
 /// What a client may not take away from upstreams by naming it in `Connection`.
 const PROTECTED: &[HeaderName] = &[
@@ -24,32 +24,42 @@ const PROTECTED: &[HeaderName] = &[
 /// `Connection` may nominate this many fields; the engine refuses more.
 const MAX_NOMINATIONS: usize = 9;
 
-/// What a head measures, and which fields it has that need a closer look; most have none of them.
+/// What a head measures, and what one look at each of its fields found; most have nothing that needs a closer one.
 #[derive(Default)]
 pub(super) struct Present {
     pub(super) bytes: usize,
+    /// Fields that nobody behind may see.
+    pub(super) drop: Vec<HeaderName>,
+    pub(super) has_loop: bool,
     connection: bool,
     upgrade: bool,
     framing: bool,
 }
 
-/// Measures the head in one go, and sees what needs a closer look.
+/// Looks at each field once.
 ///
 /// # Errors
-/// It is too large.
-pub(super) fn scan(headers: &HeaderMap, limits: Limits) -> Result<Present, Reason> {
+/// The head is too large.
+pub(super) fn scan(head: &Head<'_>, rules: &Rules<'_>) -> Result<Present, Reason> {
     let mut present = Present::default();
-    for (name, value) in headers {
+    for (name, value) in head.headers {
         // Each field has `: ` and a line end besides its name and value.
         present.bytes += name.as_str().len() + value.len() + 4;
         match *name {
             header::CONNECTION => present.connection = true,
             header::UPGRADE => present.upgrade = true,
             header::CONTENT_LENGTH | header::TRANSFER_ENCODING | header::EXPECT => present.framing = true,
-            _ => {}
+            _ => match rules.claims.class(name) {
+                Class::Plain => {}
+                Class::Loop => present.has_loop = true,
+                Class::Claim if head.is_trusted => {}
+                // Fields of one name come one after another.
+                Class::Claim | Class::Never if present.drop.last() == Some(name) => {}
+                Class::Claim | Class::Never => present.drop.push(name.clone()),
+            },
         }
     }
-    match present.bytes > limits.header_bytes || headers.len() > limits.header_count {
+    match present.bytes > rules.limits.header_bytes || head.headers.len() > rules.limits.header_count {
         true => Err(Reason::HeadersTooLarge),
         false => Ok(present),
     }
@@ -78,32 +88,24 @@ fn one(headers: &HeaderMap, name: &HeaderName, is_good: impl Fn(&HeaderValue) ->
     }
 }
 
-/// Fields that nobody behind may see.
-pub(super) fn to_drop(head: &Head<'_>, present: &Present) -> Result<Vec<HeaderName>, Reason> {
-    let mut drop = Vec::new();
-    for name in head.headers.keys() {
-        let text = name.as_str();
-        // `X_Forwarded_For` becomes `X-Forwarded-For` in CGI-like servers; `Proxy` becomes HTTP_PROXY.
-        if text.bytes().any(|byte| byte == b'_') || text == "proxy" || (!head.is_trusted && tells_about_client(text)) {
-            drop.push(name.clone());
-        }
-    }
-    let is_upgrade = present.connection && is_upgrade(head)?;
+/// Checks what `Connection` nominates, and drops `Upgrade` where nothing is upgraded.
+pub(super) fn check_upgrade(head: &Head<'_>, present: &mut Present, claims: &Claims) -> Result<(), Reason> {
+    let is_upgrade = present.connection && is_upgrade(head, claims)?;
     if present.upgrade && !is_upgrade {
-        drop.push(header::UPGRADE);
+        present.drop.push(header::UPGRADE);
     }
-    Ok(drop)
+    Ok(())
 }
 
 /// Whether the request asks for a WebSocket as RFC 6455 section 4.1 has it; checks what `Connection` nominates.
-fn is_upgrade(head: &Head<'_>) -> Result<bool, Reason> {
+fn is_upgrade(head: &Head<'_>, claims: &Claims) -> Result<bool, Reason> {
     let mut asks = false;
     let mut count = 0;
     let values = head.headers.get_all(header::CONNECTION).iter();
     for token in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii) {
         count += usize::from(!token.is_empty());
         asks |= token.eq_ignore_ascii_case(b"upgrade");
-        if count > MAX_NOMINATIONS || is_protected(token) {
+        if count > MAX_NOMINATIONS || is_protected(token, claims) {
             return Err(Reason::BadRequest);
         }
     }
@@ -112,6 +114,7 @@ fn is_upgrade(head: &Head<'_>) -> Result<bool, Reason> {
     Ok(asks && is_websocket && head.can_upgrade && upgrades.next().is_none())
 }
 
-fn is_protected(token: &[u8]) -> bool {
-    HeaderName::from_bytes(token).is_ok_and(|name| PROTECTED.contains(&name) || tells_about_client(name.as_str()))
+fn is_protected(token: &[u8], claims: &Claims) -> bool {
+    HeaderName::from_bytes(token)
+        .is_ok_and(|name| PROTECTED.contains(&name) || matches!(claims.class(&name), Class::Claim | Class::Loop))
 }

@@ -23,7 +23,7 @@ fn head_of(
         is_trusted: false,
     };
     change(&mut head);
-    check(&head, LIMITS)
+    check(&head, &Rules { limits: LIMITS, claims: &Claims::known(), loop_id: b"tidegate", max_hops: 2 })
 }
 
 fn get(target: &str, fields: &[(&str, &str)]) -> Result<Changes, Reason> {
@@ -147,6 +147,25 @@ fn fields_that_others_could_misread_are_dropped() {
     assert_eq!(trusted.unwrap().drop, ["x_a"]);
 }
 
+#[test]
+fn other_spellings_of_claims_are_dropped_whoever_sends_them() {
+    let fields = [("x.real.ip", "1"), ("remote-user", "a"), ("remote-user", "b"), ("x.other", "1")];
+    assert_eq!(get("/", &fields).unwrap().drop, ["x.real.ip", "remote-user"]);
+    let fields = [&[("host", "a")], &fields[..]].concat();
+    let trusted = head_of("GET", "/", &fields, |head| head.is_trusted = true);
+    assert_eq!(trusted.unwrap().drop, ["x.real.ip"]);
+}
+
+/// RFC 8586 section 3: a request that comes round again is refused.
+#[test]
+fn a_request_comes_by_so_often() {
+    let with = |lines: &[&'static str]| get("/", &lines.iter().map(|line| ("cdn-loop", *line)).collect::<Vec<_>>());
+    assert!(with(&["tidegate"]).unwrap().drop.is_empty(), "the field itself passes");
+    assert!(with(&["tidegate", "other, other, x;a=\"tidegate\""]).is_ok());
+    assert_eq!(with(&["tidegate, TIDEGATE"]), Err(Reason::LoopDetected));
+    assert_eq!(with(&["tidegate", "x, tidegate;v=1"]), Err(Reason::LoopDetected));
+}
+
 /// RFC 9110 section 7.8: `Upgrade` counts only when `Connection` names it.
 #[test]
 fn only_whole_websocket_upgrades_are_upgrades() {
@@ -159,7 +178,9 @@ fn only_whole_websocket_upgrades_are_upgrades() {
 /// RFC 9110 section 7.6.1 lets intermediaries remove nominated fields; a client must not use that on policy.
 #[test]
 fn protected_fields_cannot_be_nominated() {
-    for name in ["Authorization", "close, cookie", "X-Forwarded-For", "host", "a,b,c,d,e,f,g,h,i,j"] {
+    for name in
+        ["Authorization", "close, cookie", "X-Forwarded-For", "CDN-Loop", "remote-x", "host", "a,b,c,d,e,f,g,h,i,j"]
+    {
         assert_eq!(get("/", &[("connection", name)]), Err(Reason::BadRequest), "{name}");
     }
     assert!(get("/", &[("connection", "close, x-mine")]).is_ok());

@@ -304,6 +304,9 @@ pub(super) fn edge() -> Edge {
         reserve: 25,
         h2_max_streams: 100,
         preserve_header_case: false,
+        claims: crate::snapshot::edge::claims::Claims::known(),
+        loop_id: HeaderValue::from_static("tidegate"),
+        max_hops: 8,
     }
 }
 

@@ -70,6 +70,63 @@ const CLAIMS: &[&str] = &[
     "X-Remote-IP",
     "X-Azure-ClientIP",
     "CF-Connecting-IPv6",
+    "WL-Proxy-Client-IP",
+    "WL-Proxy-SSL",
+    "Proxy-Client-IP",
+    "X-True-Client-IP",
+    "Fly-Client-IP",
+    "Fly-Forwarded-Proto",
+    "X-Appengine-User-IP",
+    "X-Appengine-Cron",
+    "X-ARR-ClientCert",
+    "X-TLS-Client-Cert",
+    "X-WEBAUTH-USER",
+    "X-WEBAUTH-ROLE",
+    "Remote-Groups",
+    "Remote-Email",
+    "Remote-Addr",
+    "X-Envoy-Original-Path",
+    "X-Envoy-Original-Dst-Host",
+    "X-Envoy-Peer-Metadata",
+    "X-Real-Port",
+    "X-Authenticated-Userid",
+    "X-Authenticated-Groups",
+    "X-Goog-Authenticated-User-Email",
+    "X-Goog-IAP-JWT-Assertion",
+    "Cf-Access-Authenticated-User-Email",
+    "CF-Visitor",
+    "CloudFront-Viewer-Address",
+    "X-Amzn-Oidc-Identity",
+    "X-Amzn-Mtls-Clientcert",
+    "X-MS-CLIENT-PRINCIPAL-NAME",
+    "X-Azure-SocketIP",
+    "MS-ASPNETCORE-CLIENTCERT",
+    "X-Consumer-Username",
+    "X-Credential-Identifier",
+    "X-Authentik-Username",
+    "X-Pomerium-Claim-Email",
+    "X-Vouch-User",
+    "X-User",
+    "X-Proxy-User",
+    "Tailscale-User-Login",
+    "Kubeflow-Userid",
+    "Iv-User",
+    "Oidc-Claim-Sub",
+    "Shib-Session-ID",
+    "Sm-User",
+    "Client-Cert",
+    "Client-Cert-Chain",
+    "X-Client-Certificate",
+    "L5d-Client-Id",
+    "X-Vercel-Forwarded-For",
+    "Do-Connecting-IP",
+    "Incap-Client-IP",
+    "Cluster-Client-IP",
+    "Forwarded-For",
+    "X-Accel-Mapping",
+    "X-Middleware-Subrequest",
+    "Script-Name",
+    "$WSRU",
 ];
 
 fn spellings(name: &str) -> Vec<String> {
@@ -85,6 +142,10 @@ fn spellings(name: &str) -> Vec<String> {
         name.replace('-', "_"),
         name.replacen('-', "_", 1),
         name.to_ascii_lowercase().replace('-', "_"),
+        name.replace('-', "."),
+        name.replacen('-', ".", 1),
+        name.replace('-', "+"),
+        name.to_ascii_uppercase().replace('-', "~"),
     ]
 }
 
@@ -124,9 +185,73 @@ async fn claims_of_untrusted_clients_reach_no_upstream_in_any_spelling() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fields_that_claim_nothing_pass() {
     let (proxy, recorder) = start(OPEN).await;
-    for name in
-        ["X-Client-Version", "X-Requested-With", "From", "X-Api-Key", "Via", "Client-Hints", "X-Forward", "SSL-Other"]
-    {
+    for name in [
+        "X-Client-Version",
+        "X-Requested-With",
+        "From",
+        "X-Api-Key",
+        "Via",
+        "Client-Hints",
+        "X-Forward",
+        "SSL-Other",
+        "X-User-Id",
+        "X-Auth-Token",
+        "X-User-Agent",
+        "X-HTTP-Method-Override",
+        "X.Other",
+        "a.b",
+    ] {
         assert_eq!(seen_with(&proxy, &recorder, name).await.values(name), ["evil", "evil, evil2"], "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_conf_adds_names_and_lets_names_pass_live() {
+    let recorder = Recorder::start().await;
+    let conf = format!(
+        "defaults: {{ identityHeaders: {{ add: [X-Corp-User, \"X-Team-*\", Referer], pass: [X-User, \"x-sso-*\"] }} }}\nupstreams: {{ a: {{ endpoints: [ {{ address: \"{}\" }} ] }} }}\nroutes: [ {{ backends: [ {{ upstream: a }} ] }} ]\n",
+        recorder.address
+    );
+    let proxy = Proxy::start(&conf, &[]).await;
+    for name in ["X-Corp-User", "x-team-lead", "X.Corp.User", "Referer", "X-SSL-Cert", "X_User"] {
+        let seen = seen_with(&proxy, &recorder, name).await;
+        assert!(!seen.head.contains("evil"), "{name}: {}", seen.head);
+    }
+    for name in ["X-User", "X-SSO-Id", "X-Teams"] {
+        assert_eq!(seen_with(&proxy, &recorder, name).await.values(name), ["evil", "evil, evil2"], "{name}");
+    }
+    let nominated = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: X-Corp-User\r\n\r\n";
+    assert_eq!(request(proxy.http(), nominated).await.status, 400);
+    let change = |text: &str| text.replace("X-Corp-User, ", "").replace("pass: [X-User, ", "pass: [");
+    reconfigure(&proxy, change, nominated, 200).await;
+    assert_eq!(seen_with(&proxy, &recorder, "X-Corp-User").await.values("x-corp-user").len(), 2);
+    assert!(seen_with(&proxy, &recorder, "X-User").await.values("x-user").is_empty());
+}
+
+/// RFC 9110 section 6.5: what is in a trailer section must not be merged into the head; it ends here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_in_trailers_and_on_http2_reach_no_upstream() {
+    let (proxy, recorder) = start(OPEN).await;
+    let chunked = "POST /t HTTP/1.1\r\nHost: a.test\r\nTrailer: X-Real-IP\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n2\r\nhi\r\n0\r\nX-Real-IP: evil\r\nRemote-User: evil\r\nCDN-Loop: evil\r\n\r\n";
+    assert_eq!(request(proxy.http(), chunked).await.status, 200);
+    let stream = tls(proxy.https(), "a.test", &["h2"]).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut ask = http::Request::post("https://a.test/h2");
+    for name in CLAIMS {
+        for name in [name.to_ascii_lowercase(), name.to_ascii_lowercase().replace('-', "."), name.replace('-', "_")] {
+            // Each head must fit into the limits.
+            ask = if ask.headers_ref().map_or(0, http::HeaderMap::len) < 40 { ask.header(name, "evil") } else { ask };
+        }
+    }
+    let (answer, mut body) = client.send_request(ask.body(()).unwrap(), false).unwrap();
+    body.send_data("hi".into(), false).unwrap();
+    let trailers =
+        ["x-real-ip", "remote-user", "x.real.ip"].map(|name| (name.parse().unwrap(), "evil".parse().unwrap()));
+    body.send_trailers(http::HeaderMap::from_iter(trailers)).unwrap();
+    let answer = tokio::time::timeout(PATIENCE, answer).await.expect("an answer").unwrap();
+    assert_eq!(answer.status(), 200);
+    let seen = recorder.seen();
+    assert_eq!(seen.iter().filter(|seen| seen.is_whole && seen.body == b"hi").count(), 2, "{seen:?}");
+    assert!(seen.iter().all(|seen| !seen.head.contains("evil") && !latin1(&seen.body).contains("evil")), "{seen:?}");
 }

@@ -220,3 +220,35 @@ async fn path_parameters_that_change_nothing_pass_as_they_came() {
     assert_eq!(closed("/admin/x;y").await, 403, "under the closed path, it is the closed path's");
     assert_eq!(closed("/admin;x").await, 400);
 }
+
+/// Servlet containers take these for dot segments, so they lead elsewhere within one route as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dot_segments_with_parameters_are_refused_within_one_route_too() {
+    let (proxy, recorder) = start(OPEN).await;
+    for target in [
+        "/public/..;/admin",
+        "/public/..;x=y/admin",
+        "/public/..%3B/admin",
+        "/public/..%3bx/admin",
+        "/public/.;/admin",
+        "/public/.%3b/admin",
+        "/public/%2e%2e;/admin",
+        "/public/%2E.%3B/admin",
+        "/a/..;",
+        "/a/.;x",
+        "/..;",
+        "/..;/..;/a",
+        "//..;//a",
+        "/a/..;?x",
+        "http://a.test/a/..;/b",
+    ] {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+        assert_eq!(request(proxy.http(), &head).await.status, 400, "{target}");
+    }
+    assert!(recorder.whole_since(0).is_empty());
+    for target in ["/shop/cart;jsessionid=1", "/a/...;/b", "/a/.b;/c", "/a..;/b", "/;x/a", "/a?x=/..;/"] {
+        let before = recorder.seen().len();
+        assert_eq!(get(proxy.http(), "a.test", target).await.status, 200, "{target}");
+        assert_eq!(recorder.whole_since(before)[0].target(), target);
+    }
+}
