@@ -26,6 +26,7 @@ pub(super) fn compile(edge: &model::Edge) -> (Edge, Vec<Diagnostic>) {
         keep_alive_requests: edge.keep_alive_requests,
         max_connections: edge.max_connections,
         h2_max_streams: edge.h2_max_streams,
+        h2_window: edge.h2_window,
         preserve_header_case: edge.preserve_header_case,
     };
     (compiled, diagnostics)

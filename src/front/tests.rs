@@ -175,6 +175,7 @@ fn edge() -> Edge {
         max_connections: 1000,
         preserve_header_case: false,
         h2_max_streams: 100,
+        h2_window: 64 * 1024,
     }
 }
 

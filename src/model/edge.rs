@@ -35,6 +35,8 @@ pub struct Edge {
     pub max_connections: usize,
     /// Streams at once on an HTTP/2 connection.
     pub h2_max_streams: u32,
+    /// Bytes that may wait on one HTTP/2 stream, of clients and of upstreams.
+    pub h2_window: u32,
     /// Whether HTTP/1 peers get header names as the other side spelled them, not in lower case.
     pub preserve_header_case: bool,
 }
@@ -69,6 +71,7 @@ impl Default for Edge {
             keep_alive_requests: None,
             max_connections: 100_000,
             h2_max_streams: 100,
+            h2_window: 64 * 1024,
             preserve_header_case: false,
         }
     }

@@ -115,6 +115,7 @@ fn edge(edge: &Edge) -> Value {
         "keepAliveRequests": edge.keep_alive_requests,
         "maxConnections": edge.max_connections,
         "h2MaxStreams": edge.h2_max_streams,
+        "h2Window": edge.h2_window,
     })
 }
 

@@ -25,6 +25,7 @@ pub struct Edge {
     pub keep_alive_requests: Option<u32>,
     pub max_connections: usize,
     pub h2_max_streams: u32,
+    pub h2_window: u32,
     pub preserve_header_case: bool,
 }
 

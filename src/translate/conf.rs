@@ -19,6 +19,9 @@ use crate::quantity;
 use crate::resources::conf::{BalanceSpec, Conf, Defaults, GrantSpec, IngressOptions, LimitsSpec, PluginSpec};
 use crate::resources::{Kind, ObjectName, Resources, Sourced};
 
+/// Windows of HTTP/2 streams that may be asked for: no smaller than a frame, and a connection's stays a window.
+const WINDOWS: std::ops::RangeInclusive<u32> = 16 << 10..=16 << 20;
+
 /// What the conf says that holds for more than one route.
 #[derive(Debug, PartialEq)]
 pub(super) struct Options {
@@ -211,6 +214,7 @@ impl Limiter<'_> {
         self.set("uri", spec.uri.map(bytes), 0, &mut edge.max_uri_bytes);
         self.set("connections", spec.connections, 0, &mut edge.max_connections);
         self.set("h2Streams", spec.h2_streams, 0, &mut edge.h2_max_streams);
+        self.set_window(spec.h2_window, &mut edge.h2_window);
         let zero = std::time::Duration::ZERO;
         self.set("headerTimeout", spec.header_timeout.map(|it| it.0), zero, &mut edge.header_timeout);
         self.set("bodyTimeout", spec.body_timeout.map(|it| it.0), zero, &mut edge.body_timeout);
@@ -219,6 +223,18 @@ impl Limiter<'_> {
         let mut requests = 0;
         self.set("keepAliveRequests", spec.keep_alive_requests, 0, &mut requests);
         edge.keep_alive_requests = (requests > 0).then_some(requests);
+    }
+
+    fn set_window(&mut self, value: Option<quantity::ByteSize>, slot: &mut u32) {
+        let Some(size) = value else { return };
+        match u32::try_from(size.0) {
+            Ok(bytes) if WINDOWS.contains(&bytes) => *slot = bytes,
+            _ => {
+                let origin = self.origin.at("defaults.limits.h2Window");
+                let message = format!("`{size}` is not a window from 16KiB to 16MiB");
+                self.diagnostics.push(policy::invalid_value(&origin, message));
+            }
+        }
     }
 
     /// A limit of nothing would refuse everybody.

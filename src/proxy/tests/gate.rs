@@ -301,6 +301,7 @@ pub(super) fn edge() -> Edge {
         keep_alive_requests: None,
         max_connections: 1000,
         h2_max_streams: 100,
+        h2_window: 64 * 1024,
         preserve_header_case: false,
     }
 }
