@@ -264,17 +264,17 @@ async fn stalled_uploads_block_no_other_stream() {
     assert_eq!(stream, STREAM);
     assert!(connection >= STREAMS * STREAM, "room for all streams: {connection}");
     let whole = vec![b'x'; usize::try_from(STREAM).unwrap()];
-    let mut bytes = Vec::new();
+    // One after the other, so that they share a connection to the upstream.
     for number in 0..20 {
         let id = 1 + 2 * number;
-        bytes.extend(frame(HEADERS, END_HEADERS, id, &head("POST", "/up")));
+        let mut bytes = frame(HEADERS, END_HEADERS, id, &head("POST", "/up"));
         whole.chunks(16_384).for_each(|piece| bytes.extend(frame(DATA, 0, id, piece)));
+        raw.write(&bytes).await;
+        let seen = counted.wait_for(|(_, requests)| *requests > usize::try_from(number).unwrap());
+        tokio::time::timeout(PATIENCE, seen).await.expect("it comes to the upstream").unwrap();
     }
-    raw.write(&bytes).await;
-    tokio::time::timeout(PATIENCE, counted.wait_for(|(_, requests)| *requests == 20)).await.expect("all").unwrap();
     // What comes behind goes through, on this connection and on the upstream's.
-    bytes.clear();
-    bytes.extend(frame(HEADERS, END_HEADERS, 41, &head("POST", "/up")));
+    let mut bytes = frame(HEADERS, END_HEADERS, 41, &head("POST", "/up"));
     whole[..60_000].chunks(16_000).for_each(|piece| bytes.extend(frame(DATA, 0, 41, piece)));
     bytes.extend(frame(DATA, END_STREAM, 41, b""));
     raw.write(&bytes).await;
