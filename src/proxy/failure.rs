@@ -165,6 +165,19 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_without_a_stream_refuses_what_it_was_to_carry() {
+        let none = || Error::explain(ErrorType::H2Error, NO_STREAM_YET);
+        assert_eq!(refusal(&none().into_up()), Some(Refusal::Connection));
+        assert_eq!(refusal(&none().into_down()), None, "what a client did is no refusal");
+        let because = |context| Error::because(ErrorType::H2Error, context, h2::Error::from(h2::Reason::CANCEL));
+        assert_eq!(refusal(&because(NO_STREAM).into_up()), Some(Refusal::Connection));
+        for context in [NOT_SENT, "while reading h2 header"] {
+            assert_eq!(refusal(&because(context).into_up()), None, "{context}");
+        }
+        assert_eq!(connecting(&none().into_up()), Reason::UpstreamRefused);
+    }
+
+    #[test]
     fn only_what_does_no_harm_is_sent_again() {
         let lost = Lost {
             method: &Method::GET,

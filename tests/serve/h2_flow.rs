@@ -54,7 +54,11 @@ async fn feeder(much: u32, piece: u32, first: usize) -> (SocketAddr, watch::Rece
     (address, told)
 }
 
-async fn feed(mut raw: Frames<tokio::net::TcpStream>, fed: &watch::Sender<Fed>, (much, piece, first): (u32, u32, usize)) {
+async fn feed(
+    mut raw: Frames<tokio::net::TcpStream>,
+    fed: &watch::Sender<Fed>,
+    (much, piece, first): (u32, u32, usize),
+) {
     // Of each stream: what is left to send, and its window.
     let mut streams: BTreeMap<u32, (u32, i64)> = BTreeMap::new();
     let (mut connection, mut initial, mut count) = (65_535_i64, 65_535_i64, 0);

@@ -292,14 +292,18 @@ async fn connections_that_take_no_stream_are_bounded() {
         let answer = request(proxy.http(), "DELETE /call HTTP/1.1\r\nHost: thrice.test\r\n\r\n").await;
         assert_eq!(answer.status, 502);
         let outcomes = outcomes(&proxy, "/call").await;
-        assert!((3..=6).contains(&outcomes.len()) && outcomes.iter().all(|it| it == "upstream_refused"), "{outcomes:?}");
+        assert!(
+            (3..=6).contains(&outcomes.len()) && outcomes.iter().all(|it| it == "upstream_refused"),
+            "{outcomes:?}"
+        );
         assert_eq!(*connections.lock().unwrap(), outcomes.len());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_endpoint_is_asked_first() {
-    let (refusing, willing) = (Refuser::new(Reset(REFUSED_STREAM), AtHead, usize::MAX), Refuser::new(Reset(0), AtHead, 0));
+    let (refusing, willing) =
+        (Refuser::new(Reset(REFUSED_STREAM), AtHead, usize::MAX), Refuser::new(Reset(0), AtHead, 0));
     let proxy = proxy(&[refusing.start(false).await, willing.start(false).await], false).await;
     for number in 0..6 {
         let answer = request(proxy.http(), &post("thrice", &format!("/{number}"), "hello")).await;
@@ -314,7 +318,9 @@ async fn another_endpoint_is_asked_first() {
 /// An upload goes on where it was, whatever frames it; what was sent is sent again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_under_way_is_sent_again_whole() {
-    for (act, is_chunked) in [(GoAway(NO_ERROR), false), (GoAwayAndClose(NO_ERROR), true), (Reset(REFUSED_STREAM), true)] {
+    for (act, is_chunked) in
+        [(GoAway(NO_ERROR), false), (GoAwayAndClose(NO_ERROR), true), (Reset(REFUSED_STREAM), true)]
+    {
         let refuser = Refuser::new(act, InBody(1), 1);
         let proxy = proxy(&[refuser.start(false).await], false).await;
         let mut client = Connection::open(proxy.http()).await;
@@ -354,7 +360,8 @@ async fn a_body_that_is_not_kept_is_not_sent_again() {
     let refuser = Refuser::new(Reset(REFUSED_STREAM), InBody(70_000), 1);
     let proxy = proxy(&[refuser.start(false).await], false).await;
     let mut client = Connection::open(proxy.http()).await;
-    let first = format!("POST /up HTTP/1.1\r\nHost: thrice.test\r\nContent-Length: 200000\r\n\r\n{}", "x".repeat(100_000));
+    let first =
+        format!("POST /up HTTP/1.1\r\nHost: thrice.test\r\nContent-Length: 200000\r\n\r\n{}", "x".repeat(100_000));
     client.stream.write_all(first.as_bytes()).await.unwrap();
     refuser.has_acted().await;
     let answer = client.read().await.unwrap();
