@@ -29,6 +29,7 @@ mod request_id;
 mod response;
 mod tunnel;
 mod upstream;
+mod windows;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;

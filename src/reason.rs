@@ -58,6 +58,8 @@ reasons! {
     UpstreamTls = "upstream_tls", 502;
     /// The endpoint closed or reset before its answer was complete.
     UpstreamReset = "upstream_reset", 502;
+    /// The endpoint said that it did not process the request (GOAWAY, REFUSED_STREAM), at every try.
+    UpstreamRefused = "upstream_refused", 502;
     /// The endpoint's answer is not HTTP, or is not allowed.
     UpstreamProtocol = "upstream_protocol", 502;
     /// The endpoint took too long to accept a connection.

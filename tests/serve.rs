@@ -25,6 +25,10 @@ mod clients;
 mod clocks;
 #[path = "serve/faults.rs"]
 mod faults;
+#[path = "serve/h2_flow.rs"]
+mod h2_flow;
+#[path = "serve/h2_refused.rs"]
+mod h2_refused;
 #[path = "serve/hostile.rs"]
 mod hostile;
 #[path = "serve/options.rs"]

@@ -31,6 +31,7 @@ pub(super) fn compile(edge: &model::Edge) -> (Edge, Vec<Diagnostic>) {
         max_requests: edge.max_requests,
         reserve: edge.reserve,
         h2_max_streams: edge.h2_max_streams,
+        h2_window: edge.h2_window,
         preserve_header_case: edge.preserve_header_case,
         claims: claims(&edge.identity_headers),
         // The translator has seen to it that it can stand in a field.

@@ -182,6 +182,7 @@ fn edge() -> Edge {
         claims: Claims::known(),
         loop_id: HeaderValue::from_static("tidegate"),
         max_hops: 8,
+        h2_window: 64 * 1024,
     }
 }
 

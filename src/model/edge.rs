@@ -39,6 +39,8 @@ pub struct Edge {
     pub reserve: usize,
     /// Streams at once on an HTTP/2 connection.
     pub h2_max_streams: u32,
+    /// Bytes that may wait on one HTTP/2 stream, of clients and of upstreams.
+    pub h2_window: u32,
     /// Whether HTTP/1 peers get header names as the other side spelled them, not in lower case.
     pub preserve_header_case: bool,
     /// Which fields claim something about the client, besides and without the known ones.
@@ -91,6 +93,7 @@ impl Default for Edge {
             max_requests: 100_000,
             reserve: 25,
             h2_max_streams: 100,
+            h2_window: 64 * 1024,
             preserve_header_case: false,
             identity_headers: IdentityHeaders::default(),
             loop_id: "tidegate".into(),

@@ -67,8 +67,10 @@ pub(super) struct Target {
     pub(super) tries: Tries,
     /// Whether the endpoint speaks HTTP/2.
     pub(super) is_h2: bool,
-    /// Whether the last try was lost on a kept connection, which says nothing about the endpoint.
-    pub(super) lost_kept: bool,
+    /// Whether the last try says nothing against its endpoint: the request was lost on a kept connection, or not taken up.
+    pub(super) is_blameless: bool,
+    /// Tries that do not count.
+    pub(super) free_tries: usize,
     /// How many tries there were before the endpoints changed and all began anew.
     pub(super) tries_before: usize,
     /// Until when other endpoints are waited for; `None`: they were not yet.

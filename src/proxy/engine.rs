@@ -14,11 +14,13 @@ use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 
-use super::Proxy;
+use super::upstream::FREE_TRIES;
+use super::{Proxy, windows};
 use crate::snapshot::Snapshot;
 
-/// Tries of a request that the engine allows: as many as routes may, and again after a wait for other endpoints.
-const MAX_TRIES: usize = 20;
+/// Tries of a request that the engine allows: as many as routes may, again after a wait for other endpoints, and those
+/// that do not count.
+const MAX_TRIES: usize = 20 + FREE_TRIES;
 
 /// What listeners hand their connections to.
 pub struct Engine {
@@ -67,7 +69,7 @@ impl HttpServerApp for Engine {
 
     fn h2_options(&self) -> Option<H2Options> {
         let mut options = default_h2_options();
-        options.max_concurrent_streams(self.snapshot.load().edge.h2_max_streams);
+        windows::set_client(&mut options, &self.snapshot.load().edge);
         Some(options)
     }
 

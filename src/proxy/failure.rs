@@ -9,14 +9,59 @@ use super::context::Context;
 use crate::connection::TimedOut;
 use crate::reason::Reason;
 
+/// What the engine says where a connection takes no more streams,
+const NO_STREAM: &str = "while creating new stream";
+/// where a fresh one takes none at all,
+const NO_STREAM_YET: &str = "newly created connection has no free streams (server may have sent GOAWAY)";
+/// and where it ends before it took the request's head.
+const NOT_SENT: &str = "while sending request";
+
 /// Why a request failed: the first reason that was found, else what the engine's error says.
 pub(super) fn reason(error: &Error, cx: &Context) -> Reason {
     let missed = cx.known.connection.as_ref().and_then(|connection| connection.timed_out());
-    cx.reason.unwrap_or_else(|| serving(error.etype(), error.esource(), missed))
+    cx.reason.unwrap_or_else(|| match refusal(error) {
+        Some(_) => Reason::UpstreamRefused,
+        None => serving(error.etype(), error.esource(), missed),
+    })
 }
 
 /// Why a try at connecting failed.
-pub(super) fn connecting(kind: &ErrorType) -> Reason {
+pub(super) fn connecting(error: &Error) -> Reason {
+    match refusal(error) {
+        Some(_) => Reason::UpstreamRefused,
+        None => unconnected(error.etype()),
+    }
+}
+
+/// What did not take up a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The connection, which takes no others either.
+    Connection,
+    /// The endpoint, which may have enough to do.
+    Stream,
+}
+
+/// Whether the endpoint has certainly not processed the request, so that it can be sent again whatever its method: it
+/// said so (RFC 9113 sections 6.8 and 8.7), or its connection took no stream for it.
+pub(super) fn refusal(error: &Error) -> Option<Refusal> {
+    if *error.esource() != ErrorSource::Upstream {
+        return None;
+    }
+    let context = error.context.as_ref().map(|context| context.as_str());
+    let is_lost = match error.root_cause().downcast_ref::<h2::Error>() {
+        Some(said) if said.is_remote() && said.is_reset() => {
+            return (said.reason() == Some(h2::Reason::REFUSED_STREAM)).then_some(Refusal::Stream);
+        }
+        // The streams that a GOAWAY ends are those above its last one.
+        Some(said) if said.is_remote() => true,
+        Some(found) => context == Some(NO_STREAM) || (context == Some(NOT_SENT) && found.is_io()),
+        None => context == Some(NO_STREAM_YET),
+    };
+    is_lost.then_some(Refusal::Connection)
+}
+
+fn unconnected(kind: &ErrorType) -> Reason {
     use ErrorType as E;
     match kind {
         E::ConnectTimedout | E::TLSHandshakeTimedout => Reason::ConnectTimeout,
@@ -42,7 +87,7 @@ fn upstream(kind: &ErrorType) -> Reason {
         E::ReadTimedout | E::WriteTimedout => Reason::UpstreamTimeout,
         E::InvalidHTTPHeader | E::H1Error | E::InvalidH2 | E::H2Downgrade => Reason::UpstreamProtocol,
         E::ReadError | E::WriteError | E::ConnectionClosed | E::H2Error => Reason::UpstreamReset,
-        other => connecting(other),
+        other => unconnected(other),
     }
 }
 
@@ -72,16 +117,18 @@ pub(super) struct Lost<'a> {
 
 /// Whether the request may be sent again.
 ///
-/// RFC 9110 section 9.2.2: idempotent methods may. A kept connection may have been closed before it saw the
-/// request, so those always are; a fresh one fails for a reason, so only reads try once more.
+/// What was not processed may, whatever it is. Else RFC 9110 section 9.2.2: idempotent methods may. A kept connection
+/// may have been closed before it saw the request, so those always are; a fresh one fails for a reason, so only reads
+/// try once more.
 pub(super) fn may_retry(lost: Lost<'_>) -> bool {
-    let is_lost = matches!(lost.reason, Reason::UpstreamReset);
     let is_read = matches!(*lost.method, Method::GET | Method::HEAD) && lost.tries.0 == 1;
-    is_lost
-        && !lost.is_answered
-        && lost.has_whole_body
-        && lost.tries.0 < lost.tries.1
-        && if lost.is_reused { lost.method.is_idempotent() } else { is_read }
+    let is_harmless = match lost.reason {
+        Reason::UpstreamRefused => true,
+        Reason::UpstreamReset if lost.is_reused => lost.method.is_idempotent(),
+        Reason::UpstreamReset => is_read,
+        _ => false,
+    };
+    is_harmless && !lost.is_answered && lost.has_whole_body && lost.tries.0 < lost.tries.1
 }
 
 #[cfg(test)]
@@ -98,7 +145,7 @@ mod tests {
             (E::TLSHandshakeFailure, Reason::UpstreamTls),
             (E::InvalidCert, Reason::UpstreamTls),
         ] {
-            assert_eq!(connecting(&kind), reason, "{kind:?}");
+            assert_eq!(unconnected(&kind), reason, "{kind:?}");
         }
         for (kind, source, reason) in [
             (E::ReadTimedout, ErrorSource::Upstream, Reason::UpstreamTimeout),
@@ -115,6 +162,19 @@ mod tests {
         let missed = |missed| serving(&E::ReadError, &ErrorSource::Downstream, Some(missed));
         assert_eq!(missed(TimedOut::Body), Reason::BodyTimeout);
         assert_eq!(missed(TimedOut::Write), Reason::ClientClosed);
+    }
+
+    #[test]
+    fn a_connection_without_a_stream_refuses_what_it_was_to_carry() {
+        let none = || Error::explain(ErrorType::H2Error, NO_STREAM_YET);
+        assert_eq!(refusal(&none().into_up()), Some(Refusal::Connection));
+        assert_eq!(refusal(&none().into_down()), None, "what a client did is no refusal");
+        let because = |context| Error::because(ErrorType::H2Error, context, h2::Error::from(h2::Reason::CANCEL));
+        assert_eq!(refusal(&because(NO_STREAM).into_up()), Some(Refusal::Connection));
+        for context in [NOT_SENT, "while reading h2 header"] {
+            assert_eq!(refusal(&because(context).into_up()), None, "{context}");
+        }
+        assert_eq!(connecting(&none().into_up()), Reason::UpstreamRefused);
     }
 
     #[test]
@@ -137,5 +197,10 @@ mod tests {
         assert!(may_retry(Lost { is_reused: false, ..lost }));
         assert!(!may_retry(Lost { is_reused: false, method: &Method::PUT, ..lost }));
         assert!(!may_retry(Lost { is_reused: false, tries: (2, 3), ..lost }));
+        let refused = Lost { reason: Reason::UpstreamRefused, method: &Method::POST, is_reused: false, ..lost };
+        assert!(may_retry(refused) && may_retry(Lost { is_reused: true, tries: (0, 1), ..refused }));
+        assert!(!may_retry(Lost { tries: (1, 1), ..refused }));
+        assert!(!may_retry(Lost { has_whole_body: false, ..refused }));
+        assert!(!may_retry(Lost { is_answered: true, ..refused }));
     }
 }

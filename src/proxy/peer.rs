@@ -12,9 +12,6 @@ use crate::endpoint::{Protocol, TlsConfig, UpstreamConfig};
 use crate::reason::Reason;
 use crate::snapshot::route::Timeouts;
 
-/// Streams at once on one HTTP/2 connection to an endpoint.
-const H2_STREAMS: usize = 100;
-
 /// An endpoint without TLS.
 pub(super) fn plain(
     address: SocketAddr,
@@ -63,7 +60,6 @@ pub(super) fn set_tls(
 fn set_protocol(peer: &mut HttpPeer, config: &UpstreamConfig) {
     if matches!(config.protocol, Protocol::H2c | Protocol::H2) {
         peer.options.alpn = ALPN::H2;
-        peer.options.max_h2_streams = H2_STREAMS;
     }
     // The pool's key has neither protocol nor authorities; the latter are added with them.
     peer.group_key = config.protocol as u64;
@@ -127,7 +123,6 @@ mod tests {
         let of = |protocol| peer_of(UpstreamConfig { protocol, ..UpstreamConfig::default() }, "a").unwrap();
         assert_ne!(of(Protocol::Http).group_key, of(Protocol::H2c).group_key);
         assert_eq!(of(Protocol::H2c).options.alpn, ALPN::H2);
-        assert_eq!(of(Protocol::H2c).options.max_h2_streams, H2_STREAMS);
         assert!(!of(Protocol::H2c).is_tls());
     }
 

@@ -13,15 +13,18 @@ use tidegate_plugin::{Headers, Hooks, UpstreamRequest};
 
 use super::authorities::Authorities;
 use super::context::{Context, Target};
-use super::failure::{self, Lost};
+use super::failure::{self, Lost, Refusal};
 use super::fields::edit_request;
 use super::forwarded::{self, Told, Which};
 use super::request::content_length;
-use super::{clock, peer, tunnel};
+use super::{clock, peer, tunnel, windows};
 use crate::capacity::Limits;
 use crate::connection::address_field;
 use crate::endpoint::{Hold, NoPick, Protocol, Upstream};
 use crate::reason::Reason;
+
+/// Tries that do not count, at most: those lost on kept connections whose other end had not processed the request.
+pub(super) const FREE_TRIES: usize = 3;
 
 /// Picks the first endpoint, before anything depends on it: without one the client's connection can stay.
 ///
@@ -99,6 +102,9 @@ pub(super) fn peer(
     cx.upstream.is_h2 = matches!(config.protocol, Protocol::H2c | Protocol::H2);
     cx.upstream.begin_try(address);
     let mut peer = peer::plain(address, &config, &route.policy.timeouts, cx.known.may_fill_socket);
+    if cx.upstream.is_h2 {
+        windows::set_upstream(&mut peer, &cx.snapshot.edge);
+    }
     if session.is_upgrade_req() {
         tunnel::set(&mut peer);
     }
@@ -123,12 +129,12 @@ fn upstream(target: &Target) -> Option<Arc<Upstream>> {
 fn pick(upstream: &Arc<Upstream>, target: &mut Target) -> Result<(), Reason> {
     match upstream.pick(&mut target.tried) {
         Ok(pick) => target.pick = Some(pick),
-        // The endpoint itself was never found wanting, only a connection that it had closed.
-        Err(_) if target.lost_kept && target.pick.is_some() => {}
+        // The endpoint itself was never found wanting: it had closed a connection, or did not take up the request.
+        Err(_) if target.is_blameless && target.pick.is_some() => {}
         Err(NoPick::Empty) if target.tries.len() == 0 => return Err(Reason::NoEndpoints),
         Err(_) => return Err(last_outcome(target)),
     }
-    target.lost_kept = false;
+    target.is_blameless = false;
     Ok(())
 }
 
@@ -138,7 +144,22 @@ fn last_outcome(target: &Target) -> Reason {
 
 /// Whether endpoints that are known may still be tried.
 fn has_tries(cx: &Context) -> bool {
-    cx.upstream.tries.len() - cx.upstream.tries_before < allowed(cx)
+    counted(cx) < allowed(cx)
+}
+
+/// Tries that count.
+fn counted(cx: &Context) -> usize {
+    let all = cx.upstream.tries.len().saturating_sub(cx.upstream.tries_before);
+    all.saturating_sub(cx.upstream.free_tries)
+}
+
+/// Notes that the request was not taken up, which says nothing against the endpoint. A try at a kept connection that
+/// was at its end does not count either, within bounds: who asks for one try asks for one that can come to something.
+fn refused(refusal: Refusal, is_kept: bool, target: &mut Target) {
+    target.is_blameless = true;
+    if is_kept && refusal == Refusal::Connection && target.free_tries < FREE_TRIES {
+        target.free_tries += 1;
+    }
 }
 
 /// Tries that the route allows.
@@ -170,7 +191,11 @@ pub(super) fn connected(is_reused: bool, digest: Option<&Digest>, cx: &mut Conte
 
 /// A try found no connection: the next endpoint may be better, and nothing was sent.
 pub(super) fn not_connected(mut error: Box<Error>, cx: &mut Context) -> Box<Error> {
-    cx.upstream.end_try(failure::connecting(error.etype()), Instant::now());
+    cx.upstream.end_try(failure::connecting(&error), Instant::now());
+    if let Some(refusal) = failure::refusal(&error) {
+        // Kept or fresh is not said; a fresh one takes no stream only when GOAWAY is its first word.
+        refused(refusal, true, &mut cx.upstream);
+    }
     error.set_retry(has_tries(cx) || patience(cx).is_some());
     error
 }
@@ -179,15 +204,18 @@ pub(super) fn not_connected(mut error: Box<Error>, cx: &mut Context) -> Box<Erro
 pub(super) fn lost(session: &Session, mut error: Box<Error>, is_reused: bool, cx: &mut Context) -> Box<Error> {
     let reason = failure::reason(&error, cx);
     cx.upstream.end_try(reason, Instant::now());
+    cx.upstream.is_blameless = is_reused;
+    if let Some(refusal) = failure::refusal(&error) {
+        refused(refusal, is_reused, &mut cx.upstream);
+    }
     let may_retry = failure::may_retry(Lost {
         method: &session.req_header().method,
         reason,
         is_reused,
         is_answered: session.response_written().is_some(),
         has_whole_body: !session.retry_buffer_truncated(),
-        tries: (cx.upstream.tries.len(), allowed(cx)),
+        tries: (counted(cx), allowed(cx)),
     });
-    cx.upstream.lost_kept = is_reused;
     error.set_retry(may_retry);
     if may_retry {
         // The body is sent, and counted, again.

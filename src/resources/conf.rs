@@ -100,7 +100,8 @@ pub struct Defaults {
     pub limits: LimitsSpec,
     /// How an endpoint is picked.
     pub load_balancing: BalanceSpec,
-    /// Connections tried at most for one request, the first included; 1 to 10. Default 3.
+    /// Connections tried at most for one request, the first included; 1 to 10. A kept HTTP/2 connection that turns
+    /// out to be at its end (GOAWAY) before the request was processed is not counted, up to three times. Default 3.
     pub tries: Option<u32>,
     /// Value of the `Server` header when the upstream sends none; `off` leaves it out. Default `tidegate`.
     pub server_header: Option<String>,
@@ -192,6 +193,11 @@ pub struct LimitsSpec {
     pub h2_streams: Option<u32>,
     /// How often one request may come by, told by its `CDN-Loop`; the next time it is refused: 508. Default 8.
     pub hops: Option<u32>,
+    /// Bytes that wait on one HTTP/2 stream whose reader stalls, of requests and of answers of `h2` and `h2c` upstreams:
+    /// the window of a stream; that of a connection has room for all its streams, so that none waits for another.
+    /// 16KiB to 16MiB; it holds for new connections. Larger: faster streams over a distance, as one window is sent a
+    /// round trip, and more memory a stalled stream. Default 64KiB.
+    pub h2_window: Option<ByteSize>,
 }
 
 /// How an endpoint is picked.

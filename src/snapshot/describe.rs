@@ -127,6 +127,7 @@ fn edge(edge: &Edge) -> Value {
         "h2MaxStreams": edge.h2_max_streams,
         "loopId": edge.loop_id.to_str().unwrap_or_default(),
         "maxHops": edge.max_hops,
+        "h2Window": edge.h2_window,
     })
 }
 

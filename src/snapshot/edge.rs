@@ -33,6 +33,7 @@ pub struct Edge {
     pub max_requests: usize,
     pub reserve: usize,
     pub h2_max_streams: u32,
+    pub h2_window: u32,
     pub preserve_header_case: bool,
     pub claims: Arc<Claims>,
     pub loop_id: HeaderValue,

@@ -23,6 +23,9 @@ use crate::resources::conf::{
 };
 use crate::resources::{Kind, ObjectName, Resources, Sourced};
 
+/// Windows of HTTP/2 streams that may be asked for: no smaller than a frame, and a connection's stays a window.
+const WINDOWS: std::ops::RangeInclusive<u32> = 16 << 10..=16 << 20;
+
 /// What the conf says that holds for more than one route.
 #[derive(Debug, PartialEq)]
 pub(super) struct Options {
@@ -246,6 +249,7 @@ impl Limiter<'_> {
         self.reserve(spec.reserve, edge);
         self.set("h2Streams", spec.h2_streams, 0, &mut edge.h2_max_streams);
         self.set("hops", spec.hops, 0, &mut edge.max_hops);
+        self.set_window(spec.h2_window, &mut edge.h2_window);
         let zero = std::time::Duration::ZERO;
         self.set("headerTimeout", spec.header_timeout.map(|it| it.0), zero, &mut edge.header_timeout);
         self.set("bodyTimeout", spec.body_timeout.map(|it| it.0), zero, &mut edge.body_timeout);
@@ -264,6 +268,18 @@ impl Limiter<'_> {
             }
             Some(percent) => edge.reserve = percent,
             None => {}
+        }
+    }
+
+    fn set_window(&mut self, value: Option<quantity::ByteSize>, slot: &mut u32) {
+        let Some(size) = value else { return };
+        match u32::try_from(size.0) {
+            Ok(bytes) if WINDOWS.contains(&bytes) => *slot = bytes,
+            _ => {
+                let origin = self.origin.at("defaults.limits.h2Window");
+                let message = format!("`{size}` is not a window from 16KiB to 16MiB");
+                self.diagnostics.push(policy::invalid_value(&origin, message));
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! What the tests share: echo servers, raw clients, folders of manifests, and a running proxy.
 
+#[path = "support/frames.rs"]
+pub mod frames;
 #[path = "support/tls.rs"]
 mod tls;
 

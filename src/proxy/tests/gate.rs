@@ -303,6 +303,7 @@ pub(super) fn edge() -> Edge {
         max_requests: 1000,
         reserve: 25,
         h2_max_streams: 100,
+        h2_window: 64 * 1024,
         preserve_header_case: false,
         claims: crate::snapshot::edge::claims::Claims::known(),
         loop_id: HeaderValue::from_static("tidegate"),

@@ -2,144 +2,8 @@
 
 use std::time::Duration;
 
-use tokio_rustls::client::TlsStream;
-
 use super::*;
-
-const HEADERS: u8 = 1;
-const RST: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-
-/// A connection whose frames are written by hand.
-struct Raw {
-    stream: TlsStream<TcpStream>,
-    buffer: Vec<u8>,
-}
-
-/// A frame: type, flags, stream, payload.
-type Frame = (u8, u8, u32, Vec<u8>);
-
-/// What came of a request.
-#[derive(Debug, PartialEq)]
-enum Got {
-    Status(String),
-    Reset,
-    Gone,
-}
-
-impl Raw {
-    /// Opens a connection with these settings.
-    async fn open(proxy: &Proxy, settings: &[(u16, u32)]) -> Self {
-        let stream = tls(proxy.https(), "a.test", &["h2"]).await.unwrap();
-        let mut raw = Self { stream, buffer: Vec::new() };
-        raw.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-        let payload: Vec<u8> =
-            settings.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect();
-        raw.frame(SETTINGS, 0, 0, &payload).await;
-        raw
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> bool {
-        let write = async { self.stream.write_all(bytes).await.is_ok() && self.stream.flush().await.is_ok() };
-        tokio::time::timeout(PATIENCE, write).await.unwrap_or(false)
-    }
-
-    async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
-        self.write(&[&head, payload].concat()).await
-    }
-
-    /// Sends a request without body; fields as literals without indexing.
-    async fn request(&mut self, stream: u32, fields: &[(&str, &str)]) -> bool {
-        self.frame(HEADERS, 0x5, stream, &block(fields)).await
-    }
-
-    /// The next frame; `None`: the connection has ended.
-    async fn next(&mut self) -> Option<Frame> {
-        let read = async {
-            loop {
-                if let [a, b, c, kind, flags, s0, s1, s2, s3, rest @ ..] = &self.buffer[..] {
-                    let length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
-                    if let Some(payload) = rest.get(..length) {
-                        let frame = (*kind, *flags, u32::from_be_bytes([*s0, *s1, *s2, *s3]), payload.to_vec());
-                        self.buffer.drain(..9 + length);
-                        return Some(frame);
-                    }
-                }
-                if !self.stream.read_buf(&mut self.buffer).await.is_ok_and(|count| count > 0) {
-                    return None;
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, read).await.expect("a frame or the end")
-    }
-
-    /// Waits for what becomes of a stream.
-    async fn outcome(&mut self, stream: u32) -> Got {
-        while let Some((kind, _, of, payload)) = self.next().await {
-            match kind {
-                HEADERS if of == stream => return Got::Status(status(&payload)),
-                RST if of == stream => return Got::Reset,
-                GOAWAY if payload.get(4..8) != Some(&[0; 4]) => return Got::Gone,
-                _ => {}
-            }
-        }
-        Got::Gone
-    }
-}
-
-/// A header block of literals that need no table (RFC 7541 section 6.2.2).
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in fields {
-        block.push(0);
-        for text in [name, value] {
-            let length = text.chars().count();
-            if length < 127 {
-                block.push(u8::try_from(length).unwrap());
-            } else {
-                block.push(127);
-                let mut rest = length - 127;
-                while rest >= 128 {
-                    block.push(u8::try_from(rest % 128 + 128).unwrap());
-                    rest /= 128;
-                }
-                block.push(u8::try_from(rest).unwrap());
-            }
-            block.extend(text.chars().map(|c| u8::try_from(c).unwrap()));
-        }
-    }
-    block
-}
-
-/// The status of an answer, which comes first in its block: indexed, or a literal with an indexed name.
-fn status(block: &[u8]) -> String {
-    match block {
-        [0x88, ..] => "200".into(),
-        [0x89, ..] => "204".into(),
-        [0x8c, ..] => "400".into(),
-        [0x8d, ..] => "404".into(),
-        [0x48, 0x03, digits @ ..] => latin1(&digits[..3]),
-        [0x48, length, code @ ..] => huffman_digits(&code[..usize::from(length & 0x7f)]),
-        other => format!("{:02x?}", &other[..other.len().min(8)]),
-    }
-}
-
-/// Three digits in the code of RFC 7541 appendix B: 0 to 2 have five bits, the others six.
-fn huffman_digits(code: &[u8]) -> String {
-    let bits: Vec<u8> = code.iter().flat_map(|byte| (0..8).rev().map(move |at| byte >> at & 1)).collect();
-    let value = |bits: &[u8]| bits.iter().fold(0, |value, bit| value << 1 | bit);
-    let (mut text, mut at) = (String::new(), 0);
-    while text.len() < 3 {
-        let short = value(&bits[at..at + 5]);
-        let (digit, length) = if short < 3 { (short, 5) } else { (value(&bits[at..at + 6]) - 0x19 + 3, 6) };
-        text.push(char::from(b'0' + digit));
-        at += length;
-    }
-    text
-}
+use crate::support::frames::*;
 
 const GET: [(&str, &str); 4] = [(":method", "GET"), (":scheme", "https"), (":authority", "a.test"), (":path", "/x")];
 
@@ -336,7 +200,7 @@ async fn a_stop_says_goaway() {
         proxy.running.stop().await;
         proxy.folder
     });
-    while raw.next().await.expect("GOAWAY before the end").0 != GOAWAY {}
+    while raw.soon().await.expect("GOAWAY before the end").0 != GOAWAY {}
     drop(raw);
     stopping.await.unwrap();
 }

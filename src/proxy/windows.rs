@@ -1,0 +1,65 @@
+//! How much may wait on HTTP/2 connections: bytes, streams, and the bookkeeping of small frames.
+//!
+//! A stream's window bounds what waits for a slow reader. A connection's window has room for all its streams, so that
+//! none waits for another (RFC 9113 section 5.2). The engine's HTTP/2 charges each frame that waits and is smaller than
+//! 256 bytes with what it lacks of them, and ends a connection where that goes over a budget: without one, 64 KiB in
+//! frames of one byte would take 16 MiB. It takes no more than 100 empty frames that end nothing a connection, which
+//! cannot be set.
+
+use pingora::protocols::http::v2::server::H2Options;
+use pingora::upstreams::peer::HttpPeer;
+
+use crate::snapshot::edge::Edge;
+
+/// The largest window (RFC 9113 section 6.9.1).
+const LARGEST: u32 = (1 << 31) - 1;
+/// Streams at once on one HTTP/2 connection to an endpoint.
+const UPSTREAM_STREAMS: u32 = 100;
+/// Budget of small frames from a client, in windows: one stream may fill its window with frames of two bytes, or five
+/// with frames of ten. By default 8 MiB.
+const CLIENT_BUDGET: usize = 128;
+/// Budget of small frames from an endpoint, in windows: many clients share its connection, and who reads slowly lets
+/// frames wait. By default 32 MiB.
+const UPSTREAM_BUDGET: u32 = 512;
+
+/// Sets what a client's connection takes.
+pub(super) fn set_client(options: &mut H2Options, edge: &Edge) {
+    let budget = usize::try_from(edge.h2_window).unwrap_or(usize::MAX).saturating_mul(CLIENT_BUDGET);
+    options
+        .max_concurrent_streams(edge.h2_max_streams)
+        .initial_window_size(edge.h2_window)
+        .initial_connection_window_size(room(edge.h2_window, edge.h2_max_streams))
+        .data_frame_budget(budget);
+}
+
+/// Sets what a connection to an endpoint takes.
+pub(super) fn set_upstream(peer: &mut HttpPeer, edge: &Edge) {
+    let options = &mut peer.options;
+    options.max_h2_streams = usize::try_from(UPSTREAM_STREAMS).unwrap_or(usize::MAX);
+    options.h2_stream_window_size = Some(edge.h2_window);
+    // The budget cannot be set here: it is half of the connection's window. Streams bound the bytes, so that a larger
+    // window of the connection takes no more of them.
+    options.h2_connection_window_size = Some(room(edge.h2_window, UPSTREAM_STREAMS.max(2 * UPSTREAM_BUDGET)));
+}
+
+/// Room for so many streams and one more, whose end is under way.
+fn room(window: u32, streams: u32) -> u32 {
+    window.saturating_mul(streams.saturating_add(1)).min(LARGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_have_room_for_all_streams() {
+        for (window, streams, expected) in [
+            (64 << 10, 100, 101 * (64 << 10)),
+            (64 << 10, 1, 2 * (64 << 10)),
+            (16 << 20, 1000, LARGEST),
+            (16 << 20, u32::MAX, LARGEST),
+        ] {
+            assert_eq!(room(window, streams), expected, "{window} {streams}");
+        }
+    }
+}
