@@ -104,8 +104,11 @@ impl Names {
         }
         let moved: Vec<&HostPattern> = changed.iter().filter(|pattern| self.note(pattern, tls)).collect();
         let mut reach = Reach { routes: changed.clone(), tls: changed.clone() };
-        // A redirect for a stray stands on the routes of the pattern that serves it.
-        reach.routes.extend(moved.into_iter().filter_map(|pattern| self.above(pattern)));
+        // A redirect for a stray stands on the routes of the pattern that serves it, and stood on those of the one before.
+        for pattern in moved {
+            reach.routes.extend(self.above(pattern));
+            reach.routes.extend(pattern.above().into_iter().find(&was_served));
+        }
         for pattern in tls {
             let names: Vec<HostPattern> = self.under(pattern).collect();
             reach.routes.extend(names.iter().cloned());

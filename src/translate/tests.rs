@@ -505,3 +505,30 @@ fn a_secret_of_another_namespace_is_read_only_while_it_is_granted() {
         was_granted = is_granted;
     }
 }
+
+/// A pattern that comes between takes the redirect of a name away from where it stood, whatever else comes with it.
+#[test]
+fn a_name_that_ceases_to_be_a_stray_leaves_no_redirect_where_it_was_served() {
+    let ingress = |name: &str, hosts: &[&str], named: &[&str]| {
+        let path =
+            json!({"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}});
+        let rules: Vec<Value> = hosts.iter().map(|host| json!({"host": host, "http": {"paths": [path]}})).collect();
+        Event::Apply(object(
+            Kind::Ingress,
+            json!({"metadata": {"name": name, "namespace": "ns"},
+                "spec": {"ingressClassName": "tidegate", "rules": rules, "tls": [{"hosts": named}]}}),
+        ))
+    };
+    let steps = [
+        vec![ingress("any", &[""], &[]), ingress("tls", &["other.test"], &["a.test"])],
+        vec![ingress("new", &["a.test", "*.test"], &[])],
+        vec![ingress("new", &["other.test"], &[])],
+        vec![ingress("new", &["*.test"], &[]), ingress("tls", &["other.test"], &[])],
+    ];
+    let (mut resources, mut translator) = (Resources::default(), Translator::new());
+    for step in steps {
+        let changes = resources.apply(step);
+        translator.apply(&resources, &changes);
+        assert_eq!(translator.model(), &translate(&resources).model);
+    }
+}
