@@ -67,6 +67,8 @@ pub(super) struct Target {
     pub(super) tries: Tries,
     /// Whether the endpoint speaks HTTP/2.
     pub(super) is_h2: bool,
+    /// Whether the exchange with it has a clock of its own.
+    pub(super) has_clock: bool,
     /// Whether the last try was lost on a kept connection, which says nothing about the endpoint.
     pub(super) lost_kept: bool,
     /// How many tries there were before the endpoints changed and all began anew.
