@@ -23,11 +23,29 @@ use crate::snapshot::route::Timeouts;
 /// The engine rounds its own timers up, and a piece that it is about to hand over needs a moment.
 const LEEWAY: Duration = Duration::from_millis(50);
 
-/// The engine's own read timeout for an exchange that has a clock: longer than whatever the clock allows, where the
-/// engine starts it anew with every piece. Over HTTP/2 it would run from the head to the answer, so there is none.
-pub(super) fn backstop(timeouts: &Timeouts, body_timeout: Duration, is_h2: bool) -> Option<Duration> {
-    let longest = body_timeout.saturating_add(timeouts.read).saturating_add(timeouts.send);
-    (!is_h2).then(|| longest.saturating_add(Duration::from_secs(1)))
+/// How much later than the client's the engine's own wait for an endpoint ends, so that the client is blamed first.
+const AFTER_THE_CLIENT: Duration = Duration::from_millis(250);
+
+/// Who watches an exchange with a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Watch {
+    /// Whether it has a clock.
+    pub(super) has_clock: bool,
+    /// The engine's own read timeout.
+    pub(super) read_timeout: Option<Duration>,
+}
+
+/// Says who watches an exchange. Between HTTP/1 peers the engine begins both waits anew with each piece: where the
+/// client's is the shorter one it always ends first, and a clock would be of no use.
+pub(super) fn watch(timeouts: &Timeouts, body_timeout: Duration, client_is_h2: bool, is_h2: bool) -> Watch {
+    let read = timeouts.read;
+    if !client_is_h2 && !is_h2 && body_timeout <= read {
+        let read_timeout = Some(read.max(body_timeout.saturating_add(AFTER_THE_CLIENT)));
+        return Watch { has_clock: false, read_timeout };
+    }
+    // Longer than whatever the clock allows. Over HTTP/2 it would run from the head to the answer, so there is none.
+    let longest = body_timeout.saturating_add(read).saturating_add(timeouts.send).saturating_add(AFTER_THE_CLIENT);
+    Watch { has_clock: true, read_timeout: (!is_h2).then_some(longest) }
 }
 
 /// Whom an exchange waits for.
@@ -235,6 +253,23 @@ mod tests {
 
     fn is_about(took: Duration, expected: Duration) -> bool {
         took >= expected && took < expected + 4 * LEEWAY
+    }
+
+    #[test]
+    fn a_clock_is_there_where_the_engine_would_blame_the_wrong_one() {
+        let second = Duration::from_secs(1);
+        let timeouts = Timeouts { connect: second, read: READ, send: SEND, idle: second, endpoints: second };
+        let of = |body_timeout, client_is_h2, is_h2| watch(&timeouts, body_timeout, client_is_h2, is_h2);
+        let engine = |read_timeout| Watch { has_clock: false, read_timeout: Some(read_timeout) };
+        assert_eq!(of(second, false, false), engine(READ));
+        assert_eq!(of(READ, false, false), engine(READ + AFTER_THE_CLIENT));
+        for (body_timeout, client_is_h2) in [(READ * 2, false), (second, true)] {
+            let watch = of(body_timeout, client_is_h2, false);
+            assert!(watch.has_clock && watch.read_timeout > Some(body_timeout + READ), "{watch:?}");
+        }
+        for client_is_h2 in [false, true] {
+            assert_eq!(of(second, client_is_h2, true), Watch { has_clock: true, read_timeout: None });
+        }
     }
 
     #[tokio::test(start_paused = true)]

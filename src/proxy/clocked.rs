@@ -42,9 +42,9 @@ pub(super) struct Worn {
     inner: oneshot::Receiver<ServerSession>,
 }
 
-/// Times the exchange that begins, when the client sends a body.
+/// Times the exchange that begins, where it has a clock.
 pub(super) fn put_on(session: &mut Session, cx: &mut Context) {
-    let Some(route) = cx.route.as_ref().filter(|_| cx.known.has_body && cx.worn.is_none()) else { return };
+    let Some(route) = cx.route.as_ref().filter(|_| cx.upstream.has_clock && cx.worn.is_none()) else { return };
     let protocol = if session.is_http2() { Protocol::Http2 } else { Protocol::Http1 };
     let clock = Clock::new(&route.policy.timeouts);
     let pace = Pace::new(cx.snapshot.edge.body_timeout, protocol);

@@ -67,6 +67,8 @@ pub(super) struct Target {
     pub(super) tries: Tries,
     /// Whether the endpoint speaks HTTP/2.
     pub(super) is_h2: bool,
+    /// Whether the exchange with it has a clock of its own.
+    pub(super) has_clock: bool,
     /// Whether the last try says nothing against its endpoint: the request was lost on a kept connection, or not taken up.
     pub(super) is_blameless: bool,
     /// Tries that do not count.

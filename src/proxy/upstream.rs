@@ -109,9 +109,11 @@ pub(super) fn peer(
         tunnel::set(&mut peer);
     }
     if cx.known.has_body {
-        // A client that may pause is none of the endpoint's business: the exchange's own clock tells the two apart.
-        peer.options.read_timeout =
-            clock::backstop(&route.policy.timeouts, cx.snapshot.edge.body_timeout, cx.upstream.is_h2);
+        // A client that pauses is none of the endpoint's business.
+        let body_timeout = cx.snapshot.edge.body_timeout;
+        let watch = clock::watch(&route.policy.timeouts, body_timeout, session.is_http2(), cx.upstream.is_h2);
+        cx.upstream.has_clock = watch.has_clock;
+        peer.options.read_timeout = watch.read_timeout;
     }
     if matches!(config.protocol, Protocol::Https | Protocol::H2) {
         let host = cx.known.host(&session.req_header().headers);

@@ -328,6 +328,18 @@ async fn a_body_that_does_not_come_is_the_client_s_fault() {
     try_all(defaults, &CASES, Duration::ZERO).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn waits_of_the_same_length_blame_whoever_owes() {
+    static CASES: [Case; 4] = [
+        case("stops", Upload::Stops, Manner::Answers, (408, true), "body_timeout"),
+        case("stops-in-dialogue", Upload::Stops, Manner::AnswersEarly, (200, false), "body_timeout"),
+        case("silent", Upload::AtOnce, Manner::IsSilent, (504, true), "upstream_timeout"),
+        case("deaf", Upload::Floods, Manner::IsDeaf, (504, true), "upstream_timeout"),
+    ];
+    let defaults = "{ limits: { bodyTimeout: 2s }, timeouts: { read: 2s, send: 2s } }";
+    try_all(defaults, &CASES, Duration::ZERO).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_http2_body_that_stalls_ends_alone() {
     let echo = Echo::start("a").await;
@@ -363,7 +375,7 @@ async fn a_body_is_sent_again_whole_and_leaves_its_connection_usable() {
     })
     .await;
     let conf = format!(
-        "upstreams: {{ a: {{ endpoints: [ {{ address: \"{once}\" }} ] }} }}\nroutes: [ {{ backends: [ {{ upstream: a }} ] }} ]\n"
+        "defaults: {{ timeouts: {{ read: 30s }} }}\nupstreams: {{ a: {{ endpoints: [ {{ address: \"{once}\" }} ] }} }}\nroutes: [ {{ backends: [ {{ upstream: a }} ] }} ]\n"
     );
     let proxy = Proxy::start(&conf, &[]).await;
     let mut client = Connection::open(proxy.http()).await;
