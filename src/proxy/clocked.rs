@@ -118,6 +118,7 @@ impl CustomSession for Clocked {
         self.pace.stop(Instant::now());
         let is_complete = self.inner.response_duplex_vec(tasks).await?;
         self.clock.answered(is_complete);
+        self.pace.answered();
         Ok(is_complete)
     }
 

@@ -53,6 +53,12 @@ impl Pace {
         }
     }
 
+    /// Notes that the client took a piece of the answer: in a dialogue, whoever speaks ends the silence. Streams of gRPC
+    /// are like that, where a server tells of changes to a client that has nothing more to ask.
+    pub(super) fn answered(&mut self) {
+        self.silent = Duration::ZERO;
+    }
+
     /// Notes that nobody wants the body for now: that time is not the client's.
     pub(super) fn stop(&mut self, now: Instant) {
         if let Some(since) = self.waiting_since.take() {
@@ -92,6 +98,18 @@ mod tests {
         }
         assert_eq!(pace.deadline(false, after(start, 20)), after(start, 30));
         assert_eq!(pace.deadline(true, after(start, 20)), after(start, 50));
+    }
+
+    #[test]
+    fn a_piece_of_the_answer_ends_the_silence() {
+        let (mut pace, start) = (Pace::new(TIMEOUT, Protocol::Http2), Instant::now());
+        for turn in 0..10 {
+            let now = after(start, 20 * turn);
+            assert_eq!(pace.deadline(true, now), now + TIMEOUT);
+            pace.stop(after(start, 20 * turn + 20));
+            pace.answered();
+        }
+        assert_eq!(pace.deadline(true, after(start, 200)), after(start, 230), "and then nobody speaks");
     }
 
     #[test]
