@@ -26,7 +26,7 @@ impl Early {
 
     /// Looks at bytes that were written; records them when they are an answer to no request.
     pub(super) fn written(&mut self, bytes: &[u8], info: &ConnectionInfo, clock: &ReadClock) {
-        if self.is_done || info.protocol == Protocol::Http2 || info.progress().phase() != Phase::Head {
+        if self.is_done || info.protocol == Protocol::Http2 || is_served(info.progress().phase()) {
             return;
         }
         let Some((status, reason)) = refusal(bytes) else { return };
@@ -69,6 +69,11 @@ impl std::fmt::Debug for Early {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Early").field("is_done", &self.is_done).finish_non_exhaustive()
     }
+}
+
+/// Whether the app has a request in hand. Between two of them the head of the next may have come with the one before.
+fn is_served(phase: Phase) -> bool {
+    matches!(phase, Phase::Request | Phase::Body)
 }
 
 /// Status and reason of a refusal, by its status line.

@@ -31,7 +31,7 @@ const LINGER_PIECES: usize = 64;
 /// # Errors
 /// An unasked 101: it would turn the connection into a tunnel that nobody wanted. Informational answers without end.
 /// A plugin that failed.
-pub(super) fn on_upstream(session: &Session, head: &mut ResponseHeader, cx: &mut Context) -> Result<()> {
+pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: &mut Context) -> Result<()> {
     let is_switch = head.status == StatusCode::SWITCHING_PROTOCOLS;
     if is_switch && !session.is_upgrade_req() {
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, "101 that nobody asked for").into_up());
@@ -40,13 +40,18 @@ pub(super) fn on_upstream(session: &Session, head: &mut ResponseHeader, cx: &mut
     if head.status.is_informational() && !is_switch {
         return count_informational(cx);
     }
+    if !is_switch {
+        end_after_refused_upgrade(session);
+    }
     cx.is_tunnel = is_switch;
+    cx.is_empty = head.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0");
     let mut status = head.status;
     edit_response(head, cx.snapshot.edge.preserve_header_case, |fields| {
         strip_hop_by_hop(fields, is_switch);
         status = finish_head(session, fields, status, cx);
-        if cx.route_with(Hooks::RESPONSE_BODY).is_some() {
-            // Plugins may make the body longer or shorter; the engine then frames it anew.
+        if cx.route_with(Hooks::RESPONSE_BODY).is_some() && !cx.is_empty {
+            // Plugins may make the body longer or shorter; the engine then frames it anew. Where there is none, it
+            // would end with the connection only.
             fields.remove(&header::CONTENT_LENGTH);
         }
     });
@@ -57,6 +62,13 @@ pub(super) fn on_upstream(session: &Session, head: &mut ResponseHeader, cx: &mut
         return Err(Error::explain(status, "a plugin failed"));
     }
     Ok(())
+}
+
+/// What a client has already said in the other protocol must not be read as its next request.
+fn end_after_refused_upgrade(session: &mut Session) {
+    if session.is_upgrade_req() {
+        session.set_keepalive(None);
+    }
 }
 
 /// Each one is read in time, so only their number tells that no answer is coming.
@@ -159,6 +171,7 @@ pub(super) async fn send(session: &mut Session, answer: Answer, cx: &mut Context
     if closes {
         session.set_keepalive(None);
     }
+    end_after_refused_upgrade(session);
     let head = Box::new(made);
     let is_silent = session.req_header().method == Method::HEAD || answer.body.is_empty();
     let tasks = match is_silent {
