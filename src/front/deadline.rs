@@ -53,12 +53,17 @@ impl ReadClock {
     }
 
     /// Notes bytes that came; the first ones of a further request begin its head.
-    pub(super) fn bytes_came(&mut self, info: &ConnectionInfo, count: usize, now: impl Fn() -> Instant) {
-        if info.progress().phase() == Phase::Idle && count > 0 {
+    pub(super) fn bytes_came(&mut self, info: &ConnectionInfo, bytes: &[u8], now: impl Fn() -> Instant) {
+        let is_between = matches!(info.progress().phase(), Phase::Idle | Phase::Request);
+        let begins = is_between && !bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
+        if begins && info.progress().phase() == Phase::Idle {
             info.head_began();
         }
         self.follow(info, &now);
-        self.bytes = self.bytes.saturating_add(count as u64);
+        // Empty lines between requests are nobody's head (RFC 9112, section 2.2).
+        if begins || !is_between {
+            self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        }
         if let Some(since) = self.waiting_since.take() {
             self.waited += now().saturating_duration_since(since);
         }
@@ -103,11 +108,19 @@ impl ReadClock {
     /// Starts anew when the proxy has moved on.
     fn follow(&mut self, info: &ConnectionInfo, now: &impl Fn() -> Instant) {
         let progress = info.progress();
-        if progress != self.progress {
-            // No deadline holds while the client owes nothing, so that the time need not be known.
-            let since = if progress.phase() == Phase::Request { self.since } else { now() };
-            *self = Self { progress, since, bytes: 0, waited: Duration::ZERO, waiting_since: None };
+        if progress == self.progress {
+            return;
         }
+        // What came while the client owed nothing began its next request.
+        let came_ahead = self.progress.phase() == Phase::Request && progress.phase() == Phase::Idle;
+        let bytes = if came_ahead { self.bytes } else { 0 };
+        if bytes > 0 {
+            info.head_began();
+        }
+        let progress = info.progress();
+        // No deadline holds while the client owes nothing, so that the time need not be known.
+        let since = if progress.phase() == Phase::Request { self.since } else { now() };
+        *self = Self { progress, since, bytes, waited: Duration::ZERO, waiting_since: None };
     }
 }
 
@@ -175,7 +188,7 @@ mod tests {
         for second in 0..9 {
             let due = clock.deadline(&info, &WAITS, || after(start, second));
             assert_eq!(due, Some((after(start, 10), TimedOut::Header)));
-            clock.bytes_came(&info, 1, || after(start, second));
+            clock.bytes_came(&info, &[b'a'; 1], || after(start, second));
         }
         assert!(clock.has_partial_head(&info));
     }
@@ -190,10 +203,37 @@ mod tests {
         info.request_done();
         let idle = clock.deadline(&info, &WAITS, || after(start, 5));
         assert_eq!(idle, Some((after(start, 25), TimedOut::Idle)));
-        clock.bytes_came(&info, 1, || after(start, 15));
+        clock.bytes_came(&info, &[b'a'; 1], || after(start, 15));
         let head = clock.deadline(&info, &WAITS, || after(start, 16));
         assert_eq!(head, Some((after(start, 25), TimedOut::Header)));
         assert_eq!(info.progress().phase(), Phase::Head);
+    }
+
+    #[test]
+    fn what_comes_during_a_request_begins_the_next_one() {
+        let (info, start) = (info(Protocol::Http1), Instant::now());
+        let mut clock = ReadClock::new(&info, start);
+        info.head_arrived();
+        clock.bytes_came(&info, b"G", || after(start, 1));
+        assert_eq!(clock.deadline(&info, &WAITS, || after(start, 2)), None, "it waits for the answer before");
+        info.request_done();
+        let head = clock.deadline(&info, &WAITS, || after(start, 5));
+        assert_eq!(head, Some((after(start, 15), TimedOut::Header)));
+        assert!(clock.has_partial_head(&info));
+    }
+
+    #[test]
+    fn empty_lines_behind_a_request_begin_no_other() {
+        let (info, start) = (info(Protocol::Http1), Instant::now());
+        let mut clock = ReadClock::new(&info, start);
+        info.head_arrived();
+        clock.bytes_came(&info, b"\r", || after(start, 1));
+        info.request_done();
+        let idle = Some((after(start, 25), TimedOut::Idle));
+        assert_eq!(clock.deadline(&info, &WAITS, || after(start, 5)), idle);
+        clock.bytes_came(&info, b"\n\r\n", || after(start, 6));
+        assert_eq!(clock.deadline(&info, &WAITS, || after(start, 7)), idle, "nor is the idle limit put off");
+        assert!(!clock.has_partial_head(&info));
     }
 
     #[test]
@@ -203,11 +243,11 @@ mod tests {
         info.head_arrived();
         info.body_expected();
         assert_eq!(clock.deadline(&info, &WAITS, || start), Some((after(start, 30), TimedOut::Body)));
-        clock.bytes_came(&info, 4000, || after(start, 10));
+        clock.bytes_came(&info, &[b'a'; 4000], || after(start, 10));
         // Ten seconds pass in which nobody wants bytes: they are not the client's.
         let due = clock.deadline(&info, &WAITS, || after(start, 20));
         assert_eq!(due, Some((after(start, 20 + 40 - 10), TimedOut::Body)));
-        clock.bytes_came(&info, 1, || after(start, 49));
+        clock.bytes_came(&info, &[b'a'; 1], || after(start, 49));
         let due = clock.deadline(&info, &WAITS, || after(start, 49)).map(|(due, _)| due - start);
         assert_eq!(due, Some(Duration::from_millis(49_000 + 40_010 - 39_000)));
     }
@@ -219,7 +259,7 @@ mod tests {
         info.head_arrived();
         info.body_expected();
         info.request_done();
-        clock.bytes_came(&info, 5000, || start);
+        clock.bytes_came(&info, &[b'a'; 5000], || start);
         assert_eq!(clock.deadline(&info, &WAITS, || after(start, 5)), Some((after(start, 10), TimedOut::Body)));
         assert!(!clock.has_partial_head(&info));
     }
@@ -228,9 +268,9 @@ mod tests {
     fn an_http2_client_has_the_header_deadline_for_its_opening_only() {
         let (info, start) = (info(Protocol::Http2), Instant::now());
         let mut clock = ReadClock::new(&info, start);
-        clock.bytes_came(&info, 24, || start);
+        clock.bytes_came(&info, &[b'a'; 24], || start);
         assert_eq!(clock.deadline(&info, &WAITS, || start), Some((after(start, 10), TimedOut::Header)));
-        clock.bytes_came(&info, 9, || start);
+        clock.bytes_came(&info, &[b'a'; 9], || start);
         assert_eq!(clock.deadline(&info, &WAITS, || start), None);
         assert!(!clock.has_partial_head(&info));
     }

@@ -70,7 +70,7 @@ impl Early {
 
     /// Whether no early answer can come any more.
     fn is_over(&self, info: &ConnectionInfo) -> bool {
-        self.is_done || info.protocol == Protocol::Http2 || info.progress().phase() != Phase::Head
+        self.is_done || info.protocol == Protocol::Http2 || is_served(info.progress().phase())
     }
 
     /// Looks at bytes that were written; records them when they are an answer to no request.
@@ -135,6 +135,11 @@ fn with_server(answer: &[u8], server: Option<&HeaderValue>) -> Vec<u8> {
         }
     }
     out
+}
+
+/// Whether the app has a request in hand. Between two of them the head of the next may have come with the one before.
+fn is_served(phase: Phase) -> bool {
+    matches!(phase, Phase::Request | Phase::Body)
 }
 
 /// Status and reason of a refusal, by its status line.

@@ -3,6 +3,7 @@
 //! Pingora bounds single reads at best; this bounds a whole request head, the idle time of a kept connection, the rate
 //! of a body and a response that is not read. Timers are polled only when the client makes us wait.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,6 +30,11 @@ use crate::connection::{ConnectionInfo, TimedOut};
 /// What a client gets whose request head did not arrive in time (RFC 9110, section 15.5.9).
 const REQUEST_TIMEOUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n";
+
+/// A client that still sends after the last word gets this long to hear it.
+const LINGER: Duration = Duration::from_secs(1);
+/// And may send so much.
+const LINGER_BYTES: usize = 4 << 20;
 
 /// A stream whose client is held to its deadlines.
 #[derive(Debug)]
@@ -101,6 +107,25 @@ impl<S: IO> Guarded<S> {
         Poll::Ready(Err(self.missed(TimedOut::Write)))
     }
 
+    /// Takes what the client has sent behind its last request, if anything: closing with unread bytes resets the
+    /// connection, and the client may lose the answer (RFC 9112, section 9.6).
+    async fn linger(&mut self) {
+        let mut taken = 0;
+        let rest = poll_fn(|cx| {
+            let mut room = [0; 4096];
+            while taken < LINGER_BYTES {
+                let mut buf = ReadBuf::new(&mut room);
+                match Pin::new(&mut self.inner).poll_read(cx, &mut buf) {
+                    Poll::Ready(Ok(())) if !buf.filled().is_empty() => taken += buf.filled().len(),
+                    Poll::Pending if taken > 0 => return Poll::Pending,
+                    _ => break,
+                }
+            }
+            Poll::Ready(())
+        });
+        let _it_was_long_enough = tokio::time::timeout(LINGER, rest).await;
+    }
+
     fn missed(&self, reason: TimedOut) -> io::Error {
         if self.info.timed_out().is_none() {
             self.metrics.count_timeout(reason);
@@ -131,13 +156,13 @@ impl<S: IO> AsyncRead for Guarded<S> {
         }
         let before = buf.filled().len();
         if this.ahead.give(buf) {
-            this.clock.bytes_came(&this.info, buf.filled().len() - before, Instant::now);
+            this.clock.bytes_came(&this.info, buf.filled().get(before..).unwrap_or_default(), Instant::now);
             return Poll::Ready(Ok(()));
         }
         match Pin::new(&mut this.inner).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
-                let count = buf.filled().len() - before;
-                this.clock.bytes_came(&this.info, count, Instant::now);
+                let came = buf.filled().get(before..).unwrap_or_default();
+                this.clock.bytes_came(&this.info, came, Instant::now);
                 Poll::Ready(Ok(()))
             }
             Poll::Pending => this.wait_for_bytes(cx),
@@ -184,8 +209,9 @@ impl<S: IO> AsyncWrite for Guarded<S> {
 impl<S: IO> Shutdown for Guarded<S> {
     async fn shutdown(&mut self) {
         // Through our own writing, so that a client that reads nothing cannot hold the connection here.
-        if let Err(error) = AsyncWriteExt::shutdown(self).await {
-            tracing::debug!(client = %self.info.peer, %error, "connection was not closed cleanly");
+        match AsyncWriteExt::shutdown(self).await {
+            Ok(()) => self.linger().await,
+            Err(error) => tracing::debug!(client = %self.info.peer, %error, "connection was not closed cleanly"),
         }
     }
 }

@@ -24,16 +24,29 @@ pub(super) fn on_request(session: &Session, body: &mut Option<Bytes>, is_last: b
     if max.is_some_and(|max| cx.request_bytes > max) && !session.was_upgraded() {
         return abort(cx, Reason::BodyTooLarge, StatusCode::PAYLOAD_TOO_LARGE);
     }
-    let Some(route) = shown(cx, Hooks::REQUEST_BODY) else { return Ok(()) };
-    match route.pipeline.on_request_body(&mut BodyChunk { bytes: body, is_last }, &cx.shared, &cx.passage) {
-        BodyFlow::Continue => Ok(()),
-        BodyFlow::Abort(status) => abort(cx, Reason::Plugin, status),
+    if let Some(route) = shown(cx, Hooks::REQUEST_BODY) {
+        let flow = route.pipeline.on_request_body(&mut BodyChunk { bytes: body, is_last }, &cx.shared, &cx.passage);
+        if let BodyFlow::Abort(status) = flow {
+            return abort(cx, Reason::Plugin, status);
+        }
+    }
+    end_once(body, is_last);
+    Ok(())
+}
+
+/// Lets a body end where it ends, and once.
+///
+/// The engine writes an empty piece as a chunk, which is the last one, and then the last one; what it writes too much
+/// is the begin of another request on a connection that others use next. And it takes no piece for the end.
+fn end_once(body: &mut Option<Bytes>, is_last: bool) {
+    if body.as_ref().is_none_or(Bytes::is_empty) {
+        *body = (!is_last).then(Bytes::new);
     }
 }
 
 /// A piece of the answer's body.
 pub(super) fn on_response(body: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<()> {
-    let Some(route) = shown(cx, Hooks::RESPONSE_BODY) else { return Ok(()) };
+    let Some(route) = shown(cx, Hooks::RESPONSE_BODY).filter(|_| !cx.is_empty) else { return Ok(()) };
     match route.pipeline.on_response_body(&mut BodyChunk { bytes: body, is_last }, &cx.shared, &cx.passage) {
         BodyFlow::Continue => Ok(()),
         BodyFlow::Abort(status) => abort(cx, Reason::Plugin, status),
@@ -48,4 +61,26 @@ fn shown(cx: &Context, hook: Hooks) -> Option<&Arc<Route>> {
 fn abort(cx: &mut Context, reason: Reason, status: StatusCode) -> Result<()> {
     cx.reason = Some(reason);
     Err(Error::explain(ErrorType::HTTPStatus(status.as_u16()), reason.as_str()).into_down())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_ends_with_its_last_piece_and_with_no_other() {
+        let piece = |text: &'static str| Some(Bytes::from_static(text.as_bytes()));
+        for (given, is_last, made) in [
+            (piece("a"), false, piece("a")),
+            (piece("a"), true, piece("a")),
+            (piece(""), true, None),
+            (None, true, None),
+            (piece(""), false, piece("")),
+            (None, false, piece("")),
+        ] {
+            let mut body = given.clone();
+            end_once(&mut body, is_last);
+            assert_eq!(body, made, "{given:?}, last: {is_last}");
+        }
+    }
 }

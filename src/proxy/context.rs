@@ -28,6 +28,8 @@ pub struct Context {
     pub(super) passage: Passage,
     /// Whether the upstream has switched protocols: what follows is no body.
     pub(super) is_tunnel: bool,
+    /// Whether the upstream's answer says that its body is empty.
+    pub(super) is_empty: bool,
     /// Why tidegate ended the request itself; the first reason stays.
     pub(super) reason: Option<Reason>,
     /// Why the guard refuses it.
@@ -101,6 +103,7 @@ impl Context {
             shared: Shared::default(),
             passage,
             is_tunnel: false,
+            is_empty: false,
             reason: None,
             refusal: None,
             started: Instant::now(),

@@ -82,6 +82,8 @@ fn set_limits(session: &mut Session, edge: &Edge) {
     if let (Some(limit), None) = (edge.keep_alive_requests, session.get_keepalive_reuses_remaining()) {
         session.set_keepalive_reuses_remaining(Some(limit.saturating_sub(1)));
     }
+    // What comes behind a request is the next one, and waits; otherwise it would end the request under way.
+    session.set_pipelining_enabled(true);
     session.set_read_timeout(Some(edge.body_timeout));
     if session.is_http2() {
         // The guard sees a connection that takes nothing, not a stream.

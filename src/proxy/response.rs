@@ -48,12 +48,17 @@ pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: 
         // What waits for a next request is better given back: there is too little of it.
         session.set_keepalive(None);
     }
+    if !is_switch {
+        end_after_refused_upgrade(session);
+    }
     cx.is_tunnel = is_switch;
+    cx.is_empty = head.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0");
     edit_response(head, keeps_case, |fields| {
         strip(fields, status);
         status = finish_head(session, fields, status, cx);
-        if cx.route_with(Hooks::RESPONSE_BODY).is_some() {
-            // Plugins may make the body longer or shorter; the engine then frames it anew.
+        if cx.route_with(Hooks::RESPONSE_BODY).is_some() && !cx.is_empty {
+            // Plugins may make the body longer or shorter; the engine then frames it anew. Where there is none, it
+            // would end with the connection only.
             fields.remove(&header::CONTENT_LENGTH);
         }
     });
@@ -64,6 +69,13 @@ pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: 
         return Err(Error::explain(status, "a plugin failed"));
     }
     Ok(())
+}
+
+/// What a client has already said in the other protocol must not be read as its next request.
+fn end_after_refused_upgrade(session: &mut Session) {
+    if session.is_upgrade_req() {
+        session.set_keepalive(None);
+    }
 }
 
 /// Each one is read in time, so only their number tells that no answer is coming.
@@ -176,6 +188,7 @@ pub(super) async fn send(session: &mut Session, answer: Answer, cx: &mut Context
     if closes {
         session.set_keepalive(None);
     }
+    end_after_refused_upgrade(session);
     let head = Box::new(made);
     let is_head = session.req_header().method == Method::HEAD;
     let is_silent = is_head || answer.body.is_empty() || !reply::has_body(answer.status);
