@@ -65,6 +65,13 @@ struct List {
     unnamed: Vec<(Node, Place)>,
 }
 
+/// An object as it stands in the file.
+struct Given<'n> {
+    node: &'n Node,
+    place: Place,
+    faults: &'n [YamlError],
+}
+
 /// What one object came to.
 enum Taken {
     Object(ObjectRef, Box<Object>),
@@ -92,7 +99,7 @@ impl Reader<'_> {
             return Ok(());
         }
         let mut taken = Vec::new();
-        self.take_object(&node, place, inherited, &faults, &mut taken);
+        self.take_object(&Given { node: &node, place, faults: &faults }, inherited, &mut taken);
         self.list.read.append(&mut taken);
         Ok(())
     }
@@ -116,48 +123,35 @@ impl Reader<'_> {
                 let inherited = inherited(api_version(node), kind);
                 taken = list.read;
                 for (node, place) in &list.unnamed {
-                    self.take_object(node, place.clone(), inherited, &[], &mut taken);
+                    self.take_object(&Given { node, place: place.clone(), faults: &[] }, inherited, &mut taken);
                 }
                 taken.extend(
                     faults.first().map(|fault| Taken::Told(told(&Origin::new("", "", "", Some(place)), fault))),
                 );
             }
-            _ => self.take_object(node, place, None, faults, &mut taken),
+            _ => self.take_object(&Given { node, place, faults }, None, &mut taken),
         }
         taken.into_iter().for_each(|it| self.keep(it));
         Ok(())
     }
 
     /// Takes one object in; `inherited` is what a typed list says about items that do not say it themselves.
-    fn take_object(
-        &mut self,
-        node: &Node,
-        place: Place,
-        inherited: Option<(&str, &str)>,
-        faults: &[YamlError],
-        taken: &mut Vec<Taken>,
-    ) {
+    fn take_object(&mut self, given: &Given<'_>, inherited: Option<(&str, &str)>, taken: &mut Vec<Taken>) {
+        let Given { node, place, .. } = given;
         let Some((api_version, kind)) = own_kind(node).or(inherited) else {
-            let origin = Origin::new("", "", "", Some(place));
+            let origin = Origin::new("", "", "", Some(place.clone()));
             let diagnostic =
                 Diagnostic::error("InvalidObject", &origin, "the document has no `kind`").at(node.position);
             return taken.push(Taken::Told(diagnostic.hint("every object begins with `apiVersion` and `kind`")));
         };
         match Form::of(api_version, kind) {
-            Some(form) => self.take_known(node, &form, api_version, place, faults, taken),
-            None => taken.push(Taken::Unknown(format!("{api_version} {kind}").trim().to_owned(), place)),
+            Some(form) => self.take_known(given, &form, api_version, taken),
+            None => taken.push(Taken::Unknown(format!("{api_version} {kind}").trim().to_owned(), place.clone())),
         }
     }
 
-    fn take_known(
-        &mut self,
-        node: &Node,
-        form: &Form,
-        api_version: &str,
-        place: Place,
-        faults: &[YamlError],
-        taken: &mut Vec<Taken>,
-    ) {
+    fn take_known(&mut self, given: &Given<'_>, form: &Form, api_version: &str, taken: &mut Vec<Taken>) {
+        let Given { node, place, faults } = given;
         let name = name_of(node, form.kind);
         let origin = name.origin(Some(place.clone()));
         if form.is_deprecated {
@@ -176,7 +170,7 @@ impl Reader<'_> {
             taken.push(Taken::Told(told(&origin, fault)));
             return taken.push(Taken::Broken(name));
         }
-        match form.read(node, place, &mut self.strings) {
+        match form.read(node, place.clone(), &mut self.strings) {
             Ok(object) => taken.push(Taken::Object(name, Box::new(object))),
             Err(fault) => {
                 let diagnostic = Diagnostic::error("InvalidObject", &origin.at(fault.field), fault.message);
