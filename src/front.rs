@@ -13,6 +13,7 @@ mod deadline;
 mod early;
 mod guarded;
 mod handshake;
+mod linger;
 
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,8 @@ mod bodies;
 mod clients;
 #[path = "serve/faults.rs"]
 mod faults;
+#[path = "serve/framing.rs"]
+mod framing;
 #[path = "serve/hostile.rs"]
 mod hostile;
 #[path = "serve/options.rs"]
