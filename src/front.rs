@@ -14,6 +14,7 @@ mod deadline;
 mod early;
 mod guarded;
 mod handshake;
+mod linger;
 
 #[cfg(test)]
 mod tests;

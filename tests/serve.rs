@@ -25,6 +25,8 @@ mod clients;
 mod clocks;
 #[path = "serve/faults.rs"]
 mod faults;
+#[path = "serve/framing.rs"]
+mod framing;
 #[path = "serve/h2_flow.rs"]
 mod h2_flow;
 #[path = "serve/h2_refused.rs"]

@@ -3,7 +3,6 @@
 //! Pingora bounds single reads at best; this bounds a whole request head, the idle time of a kept connection, the rate
 //! of a body and a response that is not read. Timers are polled only when the client makes us wait.
 
-use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,17 +23,13 @@ use tokio::time::Instant;
 use super::ahead::Ahead;
 use super::deadline::{ReadClock, Timer, Waits};
 use super::early::Early;
+use super::linger::Linger;
 use super::metrics::{ListenerMetrics, add_one};
-use crate::connection::{ConnectionInfo, TimedOut};
+use crate::connection::{ConnectionInfo, Protocol, TimedOut};
 
 /// What a client gets whose request head did not arrive in time (RFC 9110, section 15.5.9).
 const REQUEST_TIMEOUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n";
-
-/// A client that still sends after the last word gets this long to hear it.
-const LINGER: Duration = Duration::from_secs(1);
-/// And may send so much.
-const LINGER_BYTES: usize = 4 << 20;
 
 /// A stream whose client is held to its deadlines.
 #[derive(Debug)]
@@ -49,6 +44,7 @@ pub(super) struct Guarded<S> {
     write_timer: Timer,
     /// Since when writing makes no progress.
     stalled_since: Option<Instant>,
+    linger: Linger,
     early: Early,
     ahead: Ahead,
 }
@@ -71,8 +67,20 @@ impl<S: IO> Guarded<S> {
         let digest = Arc::new(ProxyDigest::new(response, Some(Box::new(info.clone()))));
         let clock = ReadClock::new(&info, Instant::now());
         let (read_timer, write_timer) = (Timer::default(), Timer::default());
-        let (stalled_since, ahead) = (None, Ahead::default());
-        Ok(Self { inner, info, digest, metrics, waits, clock, read_timer, write_timer, stalled_since, early, ahead })
+        Ok(Self {
+            inner,
+            info,
+            digest,
+            metrics,
+            waits,
+            clock,
+            read_timer,
+            write_timer,
+            stalled_since: None,
+            linger: Linger::default(),
+            early,
+            ahead: Ahead::default(),
+        })
     }
 
     /// What reading gives when no byte is there: nothing yet, or the end of the client's time.
@@ -105,25 +113,6 @@ impl<S: IO> Guarded<S> {
         let since = *self.stalled_since.get_or_insert_with(Instant::now);
         std::task::ready!(self.write_timer.poll(since + self.waits.write, cx));
         Poll::Ready(Err(self.missed(TimedOut::Write)))
-    }
-
-    /// Takes what the client has sent behind its last request, if anything: closing with unread bytes resets the
-    /// connection, and the client may lose the answer (RFC 9112, section 9.6).
-    async fn linger(&mut self) {
-        let mut taken = 0;
-        let rest = poll_fn(|cx| {
-            let mut room = [0; 4096];
-            while taken < LINGER_BYTES {
-                let mut buf = ReadBuf::new(&mut room);
-                match Pin::new(&mut self.inner).poll_read(cx, &mut buf) {
-                    Poll::Ready(Ok(())) if !buf.filled().is_empty() => taken += buf.filled().len(),
-                    Poll::Pending if taken > 0 => return Poll::Pending,
-                    _ => break,
-                }
-            }
-            Poll::Ready(())
-        });
-        let _it_was_long_enough = tokio::time::timeout(LINGER, rest).await;
     }
 
     fn missed(&self, reason: TimedOut) -> io::Error {
@@ -200,8 +189,16 @@ impl<S: IO> AsyncWrite for Guarded<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let closed = Pin::new(&mut self.inner).poll_shutdown(cx);
-        self.watch_write(closed, cx)
+        if !self.linger.has_begun() {
+            let closed = Pin::new(&mut self.inner).poll_shutdown(cx);
+            std::task::ready!(self.watch_write(closed, cx))?;
+        }
+        let this = &mut *self;
+        // HTTP/2 says GOAWAY, and knows when nobody has anything to say any more.
+        match this.info.protocol {
+            Protocol::Http1 => this.linger.poll(&mut this.inner, cx).map(Ok),
+            Protocol::Http2 => Poll::Ready(Ok(())),
+        }
     }
 }
 
@@ -209,9 +206,8 @@ impl<S: IO> AsyncWrite for Guarded<S> {
 impl<S: IO> Shutdown for Guarded<S> {
     async fn shutdown(&mut self) {
         // Through our own writing, so that a client that reads nothing cannot hold the connection here.
-        match AsyncWriteExt::shutdown(self).await {
-            Ok(()) => self.linger().await,
-            Err(error) => tracing::debug!(client = %self.info.peer, %error, "connection was not closed cleanly"),
+        if let Err(error) = AsyncWriteExt::shutdown(self).await {
+            tracing::debug!(client = %self.info.peer, %error, "connection was not closed cleanly");
         }
     }
 }

@@ -14,6 +14,8 @@ use crate::snapshot::route::Route;
 
 /// A piece of the request's body.
 pub(super) fn on_request(session: &Session, body: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<()> {
+    // No piece is the end too: before trailers the engine does not know yet that it is.
+    let is_last = is_last || body.is_none();
     if is_last && let Some(connection) = &cx.known.connection {
         connection.body_arrived();
     }
