@@ -79,6 +79,8 @@ mod tests {
         poll_fn(|cx| linger.poll(&mut stream, cx)).await;
         assert_eq!((Instant::now() - start).as_secs(), LIMIT.as_secs());
         let mut endless = tokio::io::repeat(b'x');
-        poll_fn(|cx| Linger::default().poll(&mut endless, cx)).await;
+        let mut linger = Linger::default();
+        poll_fn(|cx| linger.poll(&mut endless, cx)).await;
+        assert_eq!(linger.taken, BYTES);
     }
 }
