@@ -7,7 +7,7 @@
 //! A leaf module: it must not know upstreams, listeners or who configures it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// The part of the descriptors, one of so many, that traffic never gets: telemetry, admin API, watches, probes, name
 /// resolution, files, and idle connections to upstreams have it.
@@ -51,7 +51,7 @@ struct Gauge(AtomicUsize);
 
 /// Requests under way of one upstream or one namespace.
 #[derive(Debug, Default)]
-pub struct Held(AtomicUsize);
+pub struct Held(AtomicU32);
 
 /// How a request is connected to its upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,8 +135,8 @@ impl Capacity {
     /// Counts a request in, unless an upstream or a namespace would come to hold more than its part. Who is counted in
     /// must be counted out by [`Self::leave`].
     pub fn enter(&self, takers: Takers<'_>, link: Link, limits: Limits) -> bool {
-        let held = takers.upstream.0.fetch_add(1, Ordering::Relaxed);
-        let held_of_namespace = takers.namespace.map(|namespace| namespace.0.fetch_add(1, Ordering::Relaxed));
+        let held = takers.upstream.add();
+        let held_of_namespace = takers.namespace.map(Held::add);
         self.gauge(link).0.fetch_add(1, Ordering::Relaxed);
         let left = self.left(link, limits);
         let may_enter = may_take(held, left, limits.reserve)
@@ -205,7 +205,12 @@ impl Gauge {
 impl Held {
     /// Requests under way.
     pub fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed) as usize
+    }
+
+    /// Counts one in; says how many there were.
+    fn add(&self) -> usize {
+        self.0.fetch_add(1, Ordering::Relaxed) as usize
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::waiting::clock;
@@ -13,6 +13,7 @@ use crate::capacity::{Limits, Link, Takers};
 
 /// For so long after a refusal an upstream is under strain.
 const STRAINED: Duration = Duration::from_secs(5);
+const TENTH: Duration = Duration::from_millis(100);
 
 /// A request at an upstream. It counts as under way there until dropped, unless it was refused.
 #[derive(Debug)]
@@ -25,8 +26,8 @@ pub struct Hold {
 /// When an upstream was last refused a request.
 #[derive(Debug, Default)]
 pub(super) struct Strain {
-    /// In milliseconds of [`clock`]; 0: never.
-    at: AtomicU64,
+    /// In tenths of a second of [`clock`], and one; 0: never.
+    at: AtomicU32,
 }
 
 // === impl Hold ===
@@ -80,16 +81,21 @@ impl Upstream {
     }
 }
 
+/// There is one for each upstream, and the strain lasts seconds.
+fn tenths() -> u32 {
+    u32::try_from(clock() / 100).unwrap_or(u32::MAX).saturating_add(1)
+}
+
 // === impl Strain ===
 
 impl Strain {
     fn note(&self) {
-        self.at.store(clock(), Ordering::Relaxed);
+        self.at.store(tenths(), Ordering::Relaxed);
     }
 
     fn is_recent(&self) -> bool {
         // The clock is looked at only where there was strain.
         let at = self.at.load(Ordering::Relaxed);
-        at > 0 && Duration::from_millis(clock().saturating_sub(at)) < STRAINED
+        at > 0 && TENTH * tenths().saturating_sub(at) < STRAINED
     }
 }

@@ -36,8 +36,6 @@ pub(super) struct Core {
     /// Counts turns of round robin.
     turn: AtomicUsize,
     pub(super) waiting: Waiting,
-    /// Whose turn its probes have.
-    group: Arc<str>,
     shared: Arc<Shared>,
 }
 
@@ -53,10 +51,10 @@ pub(super) struct Member {
 // === impl State ===
 
 impl State {
-    pub(super) fn empty(shared: Arc<Shared>, group: Arc<str>) -> Self {
+    pub(super) fn empty(shared: Arc<Shared>) -> Self {
         let config = UpstreamConfig::default();
         Self {
-            core: Arc::new(Core { turn: AtomicUsize::new(0), waiting: Waiting::default(), group, shared }),
+            core: Arc::new(Core { turn: AtomicUsize::new(0), waiting: Waiting::default(), shared }),
             group_key: config.group_key(),
             config: shared_config(config),
             spec: None,
@@ -66,12 +64,12 @@ impl State {
         }
     }
 
-    /// The same endpoints under other settings.
-    pub(super) fn with_config(&self, config: UpstreamConfig) -> Self {
+    /// The same endpoints under other settings; their probes have the turns of a group.
+    pub(super) fn with_config(&self, config: UpstreamConfig, group: &Arc<str>) -> Self {
         let spec = Spec::new(&config).map(Arc::new);
         let member = |old: &Member| Member {
             endpoint: Arc::clone(&old.endpoint),
-            health: self.core.health(old.endpoint.address(), spec.as_ref(), old.health.as_deref()),
+            health: self.core.health(group, old.endpoint.address(), spec.as_ref(), old.health.as_deref()),
             weight: old.weight,
         };
         let members: Box<[Member]> = self.members.iter().map(member).collect();
@@ -88,11 +86,11 @@ impl State {
 
     /// The same settings with other endpoints, which are sorted by address and each there once.
     /// `None` when they are the same.
-    pub(super) fn with_addresses(&self, addresses: &[Address]) -> Option<Self> {
+    pub(super) fn with_addresses(&self, addresses: &[Address], group: &Arc<str>) -> Option<Self> {
         if self.addresses().eq(addresses.iter().cloned()) {
             return None;
         }
-        let members: Box<[Member]> = addresses.iter().map(|address| self.member(address)).collect();
+        let members: Box<[Member]> = addresses.iter().map(|address| self.member(address, group)).collect();
         Some(Self {
             core: Arc::clone(&self.core),
             config: Arc::clone(&self.config),
@@ -175,7 +173,7 @@ impl State {
     }
 
     /// The member for an address: with what is known of it when it was there before.
-    fn member(&self, address: &Address) -> Member {
+    fn member(&self, address: &Address, group: &Arc<str>) -> Member {
         let old = self.members.binary_search_by_key(&address.address, |member| member.endpoint.address());
         let old = old.ok().and_then(|index| self.members.get(index));
         Member {
@@ -183,7 +181,7 @@ impl State {
                 .map_or_else(|| Arc::new(EndpointState::new(address.address)), |old| Arc::clone(&old.endpoint)),
             health: match old {
                 Some(old) => old.health.clone(),
-                None => self.core.health(address.address, self.spec.as_ref(), None),
+                None => self.core.health(group, address.address, self.spec.as_ref(), None),
             },
             weight: address.weight,
         }
@@ -244,8 +242,14 @@ fn schedule(members: &[Member]) -> Schedule {
 // === impl Core ===
 
 impl Core {
-    fn health(&self, address: SocketAddr, spec: Option<&Arc<Spec>>, old: Option<&Health>) -> Option<Arc<Health>> {
-        spec.map(|spec| self.shared.health.watch(&self.group, address, spec, old))
+    fn health(
+        &self,
+        group: &Arc<str>,
+        address: SocketAddr,
+        spec: Option<&Arc<Spec>>,
+        old: Option<&Health>,
+    ) -> Option<Arc<Health>> {
+        spec.map(|spec| self.shared.health.watch(group, address, spec, old))
     }
 }
 

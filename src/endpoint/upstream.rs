@@ -67,11 +67,26 @@ pub struct EndpointView {
 /// What changes need to know of earlier changes.
 #[derive(Debug, Default)]
 struct Change {
-    /// The endpoints given last, while a DNS name stands in their place.
-    given: Box<[Address]>,
-    /// What the DNS name has besides, and may not lead to.
-    refused: Box<[Refused]>,
+    /// Few upstreams have a DNS name.
+    named: Option<Box<Named>>,
     is_retired: bool,
+}
+
+/// What there is to keep while a DNS name stands in the place of endpoints.
+#[derive(Debug, Default)]
+struct Named {
+    /// The endpoints given last.
+    given: Box<[Address]>,
+    /// What the name has besides, and may not lead to.
+    refused: Box<[Refused]>,
+}
+
+// === impl Change ===
+
+impl Change {
+    fn named(&mut self) -> &mut Named {
+        self.named.get_or_insert_default()
+    }
 }
 
 // === impl Upstream ===
@@ -79,8 +94,7 @@ struct Change {
 impl Upstream {
     pub(super) fn new(id: &str, tenant: Option<Arc<Tenant>>, shared: Arc<Shared>) -> Self {
         let id: Arc<str> = id.into();
-        let group = tenant.as_ref().map_or_else(|| Arc::clone(&id), |tenant| Arc::clone(&tenant.name));
-        let state = ArcSwap::from_pointee(State::empty(Arc::clone(&shared), group));
+        let state = ArcSwap::from_pointee(State::empty(Arc::clone(&shared)));
         Self { id, tenant, held: Held::default(), strain: Strain::default(), state, shared, change: Mutex::default() }
     }
 
@@ -120,15 +134,18 @@ impl Upstream {
         let is_external_changed = old.config().external != config.external;
         let is_external = config.external.is_some();
         let config = if change.is_retired { UpstreamConfig { health_check: None, ..config } } else { config };
-        let mut state = old.with_config(config);
+        let mut state = old.with_config(config, self.group());
         if is_external_changed && !is_external {
-            state = state.with_addresses(&std::mem::take(&mut change.given)).unwrap_or(state);
+            let given = change.named.take().unwrap_or_default().given;
+            state = state.with_addresses(&given, self.group()).unwrap_or(state);
         } else if is_external && old.config().external.is_none() {
-            change.given = old.addresses().collect();
+            change.named().given = old.addresses().collect();
         }
         self.put(state);
         if is_external_changed {
-            change.refused = Box::default();
+            if let Some(named) = &mut change.named {
+                named.refused = Box::default();
+            }
             self.shared.resolver_wake.notify_one();
         }
     }
@@ -141,7 +158,7 @@ impl Upstream {
         let mut change = self.lock();
         let addresses = normalised(addresses);
         if self.state.load().config().external.is_some() {
-            change.given = addresses.into();
+            change.named().given = addresses.into();
         } else {
             self.replace(&addresses);
         }
@@ -190,7 +207,7 @@ impl Upstream {
 
     /// Addresses of its DNS name that may not be endpoints.
     pub fn refused(&self) -> Vec<Refused> {
-        self.lock().refused.to_vec()
+        self.lock().named.as_ref().map_or_else(Vec::new, |named| named.refused.to_vec())
     }
 
     /// Puts the addresses of a DNS name in place, unless the settings name another one by now.
@@ -200,8 +217,9 @@ impl Upstream {
         if self.state.load().config().external.as_ref() != Some(external) {
             return false;
         }
-        let is_refusal_new = *change.refused != *refused;
-        change.refused = refused.into();
+        let named = change.named();
+        let is_refusal_new = *named.refused != *refused;
+        named.refused = refused.into();
         self.replace(&normalised(addresses)) || is_refusal_new
     }
 
@@ -211,11 +229,11 @@ impl Upstream {
         change.is_retired = true;
         let old = self.state.load_full();
         let config = UpstreamConfig { health_check: None, ..(**old.config()).clone() };
-        self.state.store(Arc::new(old.with_config(config)));
+        self.state.store(Arc::new(old.with_config(config, self.group())));
     }
 
     fn replace(&self, addresses: &[Address]) -> bool {
-        let state = self.state.load().with_addresses(addresses);
+        let state = self.state.load().with_addresses(addresses, self.group());
         let is_new = state.is_some();
         if let Some(state) = state {
             self.put(state);
