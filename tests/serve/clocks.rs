@@ -128,24 +128,10 @@ async fn serve_stream(mut body: h2::RecvStream, mut respond: h2::server::SendRes
     }
 }
 
-fn acceptor(protocol: &[u8]) -> tokio_rustls::TlsAcceptor {
-    let made = rcgen::generate_simple_self_signed(vec!["up.test".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    config.alpn_protocols = vec![protocol.to_vec()];
-    tokio_rustls::TlsAcceptor::from(Arc::new(config))
-}
-
 async fn upstream(protocol: &'static str, manner: Manner) -> std::net::SocketAddr {
     let acceptor = match protocol {
-        "https" => Some(acceptor(b"http/1.1")),
-        "h2" => Some(acceptor(b"h2")),
+        "https" => Some(crate::support::tls::acceptor(b"http/1.1")),
+        "h2" => Some(crate::support::tls::acceptor(b"h2")),
         _ => None,
     };
     raw_server(move |stream| {

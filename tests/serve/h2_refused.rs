@@ -74,7 +74,7 @@ impl Refuser {
 
     async fn start(&self, is_tls: bool) -> SocketAddr {
         let own = self.clone();
-        let acceptor = tls_acceptor();
+        let acceptor = crate::support::tls::acceptor(b"h2");
         raw_server(move |stream| {
             let (own, acceptor) = (own.clone(), acceptor.clone());
             async move {
@@ -157,21 +157,6 @@ impl Refuser {
         let mut acted = self.acted.subscribe();
         tokio::time::timeout(PATIENCE, acted.wait_for(|count| *count > 0)).await.expect("it acts").unwrap();
     }
-}
-
-/// A TLS server's side of HTTP/2, with a certificate of its own.
-fn tls_acceptor() -> tokio_rustls::TlsAcceptor {
-    let made = rcgen::generate_simple_self_signed(vec!["up.test".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    tokio_rustls::TlsAcceptor::from(Arc::new(config))
 }
 
 /// A proxy whose hosts `once.test` and `thrice.test` ask these endpoints, with so many tries.

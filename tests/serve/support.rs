@@ -3,7 +3,7 @@
 #[path = "support/frames.rs"]
 pub mod frames;
 #[path = "support/tls.rs"]
-mod tls;
+pub mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -132,15 +132,7 @@ routes:
 
 /// A TLS server that answers 200 to everything.
 async fn tls_echo(made: &rcgen::CertifiedKey<rcgen::KeyPair>) -> std::net::SocketAddr {
-    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let acceptor = crate::support::tls::acceptor_of(made, &[]);
     raw_server(move |stream| {
         let acceptor = acceptor.clone();
         async move {

@@ -12,7 +12,7 @@ const EXTRA: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nX-Id: poison\r\n\
 pub(super) async fn start(protocol: &'static str, has_plugin: bool, book: Arc<Book>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let acceptor = acceptor(protocol);
+    let acceptor = crate::support::tls::acceptor(if protocol == "h2" { b"h2" } else { b"http/1.1" });
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (book, acceptor) = (book.clone(), acceptor.clone());
@@ -41,20 +41,6 @@ async fn serve(
             }
         }
     }
-}
-
-fn acceptor(protocol: &str) -> tokio_rustls::TlsAcceptor {
-    let made = rcgen::generate_simple_self_signed(vec!["up.test".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    config.alpn_protocols = vec![if protocol == "h2" { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
-    Arc::new(config).into()
 }
 
 // === HTTP/1 ===

@@ -67,3 +67,22 @@ impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
         rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
     }
 }
+
+/// The server's side of TLS, for an upstream `up.test` with a certificate of its own that speaks one protocol.
+pub fn acceptor(protocol: &[u8]) -> tokio_rustls::TlsAcceptor {
+    acceptor_of(&rcgen::generate_simple_self_signed(vec!["up.test".to_owned()]).unwrap(), &[protocol])
+}
+
+/// The server's side of TLS, with that certificate; without protocols it negotiates none.
+pub fn acceptor_of(made: &rcgen::CertifiedKey<rcgen::KeyPair>, protocols: &[&[u8]]) -> tokio_rustls::TlsAcceptor {
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    Arc::new(config).into()
+}
