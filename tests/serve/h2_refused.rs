@@ -281,7 +281,9 @@ async fn connections_that_take_no_stream_are_bounded() {
             (3..=6).contains(&outcomes.len()) && outcomes.iter().all(|it| it == "upstream_refused"),
             "{outcomes:?}"
         );
-        assert_eq!(*connections.lock().unwrap(), outcomes.len());
+        // A try may still meet the connection of the one before it, whose last word is not read yet.
+        let connections = *connections.lock().unwrap();
+        assert!((2..=outcomes.len()).contains(&connections), "{connections} for {outcomes:?}");
     }
 }
 
