@@ -15,7 +15,8 @@ mod engine;
 mod failure;
 mod fields;
 mod finish;
-mod forwarded;
+#[doc(hidden)]
+pub mod forwarded;
 #[doc(hidden)]
 pub mod guard;
 mod host;

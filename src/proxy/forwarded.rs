@@ -3,7 +3,8 @@
 //! Pure. Fields of untrusted peers never get here: the guard drops them.
 //! Source: RFC 7239, and the `X-Forwarded-*` fields as nginx and Envoy write them.
 
-mod believed;
+#[doc(hidden)]
+pub mod believed;
 
 use std::fmt::Write;
 use std::net::IpAddr;

@@ -19,10 +19,14 @@ mkdir -p findings
 for target in "${targets[@]}"; do
   mkdir -p "corpus/$target" "findings/$target"
   printf '== %s, %s s\n' "$target" "$seconds"
+  # The engine's own exit code is what counts, so it is kept apart from the lines that are shown.
+  code=0
   "$CARGO_TARGET_DIR/debug/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=8192 \
-    -dict="dictionary.txt" -artifact_prefix="findings/$target/" -print_final_stats=1 "corpus/$target" "seeds/$target" 2>&1 |
-    grep -E 'DONE|stat::number_of_executed_units|stat::new_units_added|ERROR|SUMMARY|panicked|Test unit written' || true
-  if [ "${PIPESTATUS[0]}" -ne 0 ]; then
+    -dict="dictionary.txt" -artifact_prefix="findings/$target/" -print_final_stats=1 "corpus/$target" "seeds/$target" \
+    >"findings/$target.log" 2>&1 || code=$?
+  grep -E 'DONE|stat::number_of_executed_units|ERROR|SUMMARY|panicked|Test unit written' "findings/$target.log" || true
+  if [ "$code" -ne 0 ]; then
+    tail -n 40 "findings/$target.log"
     echo "$target: a finding, see findings/$target" >&2
     exit 1
   fi

@@ -15,7 +15,7 @@ use crate::proxy::host;
 const UNREADABLE: &str = "?";
 
 /// The client: the rightmost address of `X-Forwarded-For` that is no trusted proxy; else the peer.
-pub(in crate::proxy) fn client(headers: &HeaderMap, peer: IpAddr, trusts: impl Fn(IpAddr) -> bool) -> IpAddr {
+pub fn client(headers: &HeaderMap, peer: IpAddr, trusts: impl Fn(IpAddr) -> bool) -> IpAddr {
     let mut client = peer;
     for member in members(headers, &FOR).rev() {
         // What nobody can read ends the chain: what stands before it is nobody's word.
@@ -37,7 +37,7 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// The scheme that a trusted proxy saw; else that of the connection.
-pub(in crate::proxy) fn scheme(headers: &HeaderMap, is_tls: bool) -> &'static str {
+pub fn scheme(headers: &HeaderMap, is_tls: bool) -> &'static str {
     let read = |text: &str| match text {
         text if text.eq_ignore_ascii_case("https") || text.eq_ignore_ascii_case("wss") => Some("https"),
         text if text.eq_ignore_ascii_case("http") || text.eq_ignore_ascii_case("ws") => Some("http"),
@@ -65,7 +65,7 @@ pub(super) fn port(headers: &HeaderMap) -> Option<u16> {
 }
 
 /// The id that a trusted proxy gave, when it is sane: 1 to 128 visible characters.
-pub(in crate::proxy) fn request_id(headers: &HeaderMap) -> Option<&str> {
+pub fn request_id(headers: &HeaderMap) -> Option<&str> {
     let mut lines = headers.get_all(REQUEST_ID).iter();
     let first = lines.next()?;
     let id = first.to_str().ok()?;

@@ -2,12 +2,17 @@
 
 #![no_main]
 
+use std::sync::{Arc, OnceLock};
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use libfuzzer_sys::fuzz_target;
 use tidegate::path::canonical_path;
-use tidegate::proxy::guard::{Changes, Head, Limits, check};
+use tidegate::proxy::guard::{Changes, Head, Limits, Rules, check};
+use tidegate::snapshot::edge::claims::Claims;
 
 const LIMITS: Limits = Limits { header_bytes: 65_536, header_count: 200, uri_bytes: 16_384 };
+
+static CLAIMS: OnceLock<Arc<Claims>> = OnceLock::new();
 
 fuzz_target!(|data: &[u8]| {
     let mut lines = data.split(|byte| *byte == b'\n');
@@ -45,7 +50,8 @@ fuzz_target!(|data: &[u8]| {
 
 fn checked(method: &Method, uri: &Uri, target: &[u8], headers: &HeaderMap) -> Result<Changes, tidegate::Reason> {
     let head = Head { method, uri, target, headers, can_upgrade: true, has_both_lengths: false, is_trusted: false };
-    check(&head, LIMITS)
+    let claims = CLAIMS.get_or_init(Claims::known);
+    check(&head, &Rules { limits: LIMITS, claims, loop_id: b"tidegate", max_hops: 8 })
 }
 
 /// As the proxy does it.
