@@ -34,12 +34,13 @@ async fn several(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -
     let connection = tokio::spawn(connection);
     for number in 0..REQUESTS {
         let size = size();
-        if number % 3 == 0 {
-            let answer = sender.send_request(upload(size)?).await?;
-            expect(answer, StatusCode::OK, Some(size)).await?;
-        } else {
-            let answer = sender.send_request(get(&format!("/soak/bytes/{size}"))?).await?;
-            expect(answer, StatusCode::OK, Some(size)).await?;
+        let request = if number % 3 == 0 { upload(size)? } else { get(&format!("/soak/bytes/{size}"))? };
+        let answer = sender.send_request(request).await?;
+        // An answer that began before the upload had ended closes the connection.
+        let closes = answer.headers().get(header::CONNECTION).is_some_and(|value| value == "close");
+        expect(answer, StatusCode::OK, Some(size)).await?;
+        if closes {
+            break;
         }
     }
     drop(sender);
