@@ -40,6 +40,7 @@ pub mod source;
 pub mod telemetry;
 pub mod translate;
 mod turns;
+mod x509;
 pub mod yaml;
 
 pub use app::{Builder, Running, Tidegate};

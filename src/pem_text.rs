@@ -4,8 +4,12 @@
 //! library hold the line that they are about. It must not know where the text came from.
 //! Source: RFC 7468.
 
+mod blocks;
+
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+pub(crate) use blocks::{Block, beside_certificates, beside_key};
 
 /// What is wrong with a PEM text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +41,12 @@ pub enum PemFault {
     /// There are blocks, of other kinds.
     #[error("has no PRIVATE KEY block")]
     NoKey,
+    /// A kind of key that TLS does not use any more.
+    #[error("is a DSA key, which TLS does not use any more")]
+    Dsa,
+    /// What `ssh-keygen` makes.
+    #[error("is in the form of OpenSSH; `ssh-keygen -p -m PKCS8 -f FILE` changes that")]
+    OpenSsh,
     /// Nobody can enter the passphrase.
     #[error("is encrypted; store it without a passphrase")]
     Encrypted,
@@ -69,9 +79,9 @@ pub(crate) fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemFaul
     PrivateKeyDer::from_pem_slice(text).map_err(|error| match (shape(text), error) {
         (Some(fault), _) => fault,
         (None, rustls_pki_types::pem::Error::NoItemsFound) if contains(text, b"-----BEGIN CERTIFICATE-----") => {
-            PemFault::CertificateOnly
+            foreign_key(text).unwrap_or(PemFault::CertificateOnly)
         }
-        (None, rustls_pki_types::pem::Error::NoItemsFound) => PemFault::NoKey,
+        (None, rustls_pki_types::pem::Error::NoItemsFound) => foreign_key(text).unwrap_or(PemFault::NoKey),
         (None, _) => PemFault::NotBase64,
     })
 }
@@ -133,6 +143,12 @@ fn is_misshapen(text: &[u8]) -> bool {
             && count(line, b"-----") == 2;
         markers > 0 && !stands_alone
     })
+}
+
+/// A key of a kind, or in a form, that nobody here reads.
+fn foreign_key(text: &[u8]) -> Option<PemFault> {
+    let kinds = [(&b"BEGIN DSA PRIVATE KEY"[..], PemFault::Dsa), (b"BEGIN OPENSSH PRIVATE KEY", PemFault::OpenSsh)];
+    kinds.into_iter().find(|(label, _)| contains(text, label)).map(|(_, fault)| fault)
 }
 
 fn has_key(text: &[u8]) -> bool {

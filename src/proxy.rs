@@ -20,6 +20,7 @@ pub mod forwarded;
 #[doc(hidden)]
 pub mod guard;
 mod host;
+mod lenient;
 mod pace;
 mod peer;
 mod ready;
@@ -61,7 +62,7 @@ use crate::telemetry::record::Recorder;
 pub struct Proxy {
     snapshot: Arc<ArcSwap<Snapshot>>,
     recorder: Arc<dyn Recorder>,
-    authorities: Authorities,
+    means: upstream::Means,
 }
 
 // === impl Proxy ===
@@ -69,7 +70,9 @@ pub struct Proxy {
 impl Proxy {
     /// A proxy that reads that snapshot and records there.
     pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, recorder: Arc<dyn Recorder>) -> Self {
-        Self { snapshot, recorder, authorities: Authorities::default() }
+        let (authorities, lenient) = (Authorities::default(), lenient::Lenient::new());
+        let means = upstream::Means { authorities, lenient, told: upstream::Seldom::new() };
+        Self { snapshot, recorder, means }
     }
 
     /// Waits or answers, as was decided.
@@ -136,12 +139,10 @@ impl ProxyHttp for Proxy {
         'c: 'f,
     {
         match upstream::next(cx) {
-            Next::Picked(picked) => {
-                Box::pin(std::future::ready(upstream::peer(picked, &self.authorities, session, cx)))
-            }
+            Next::Picked(picked) => Box::pin(std::future::ready(upstream::peer(picked, &self.means, session, cx))),
             Next::Wait(limit) => Box::pin(async move {
                 let picked = upstream::wait(limit, &mut cx.upstream).await;
-                upstream::peer(picked, &self.authorities, session, cx)
+                upstream::peer(picked, &self.means, session, cx)
             }),
         }
     }
@@ -169,11 +170,11 @@ impl ProxyHttp for Proxy {
     fn fail_to_connect(
         &self,
         _session: &mut Session,
-        _peer: &HttpPeer,
+        peer: &HttpPeer,
         cx: &mut Context,
         error: Box<Error>,
     ) -> Box<Error> {
-        upstream::not_connected(error, cx)
+        upstream::not_connected(error, peer, &self.means, cx)
     }
 
     fn error_while_proxy(

@@ -54,8 +54,17 @@ reasons! {
     NotReady = "not_ready", 503;
     /// No connection to any endpoint tried.
     ConnectFailed = "connect_failed", 502;
-    /// The endpoint's TLS handshake failed or its certificate does not verify.
+    /// The endpoint's TLS handshake failed, for another reason than its certificate.
     UpstreamTls = "upstream_tls", 502;
+    /// The endpoint's certificate has expired, or is not valid yet.
+    UpstreamCertificateExpired = "upstream_certificate_expired", 502;
+    /// The endpoint's certificate is of none of the authorities that are trusted.
+    UpstreamCertificateUntrusted = "upstream_certificate_untrusted", 502;
+    /// The endpoint's certificate is for other names.
+    UpstreamCertificateName = "upstream_certificate_name", 502;
+    /// The endpoint's certificate cannot be verified at all: X.509 v1, a key or signature that is not known, an
+    /// authority in the place of a server.
+    UpstreamCertificateUnusable = "upstream_certificate_unusable", 502;
     /// The endpoint closed or reset before its answer was complete.
     UpstreamReset = "upstream_reset", 502;
     /// The endpoint said that it did not process the request (GOAWAY, REFUSED_STREAM), at every try.

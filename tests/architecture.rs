@@ -40,6 +40,7 @@ const LEAVES: &[&str] = &[
     "quantity",
     "reason",
     "turns",
+    "x509",
 ];
 
 const RULES: &[Rule] = &[

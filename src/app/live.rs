@@ -42,7 +42,8 @@ impl Live {
         let folder = settings.folder.clone();
         for (listener, facts) in process.listeners.iter().zip(&shared.listeners) {
             let certificate = listener.tls.as_ref().map_or(Ok(None), |tls| certificate(tls, &folder));
-            facts.certificate.store(certificate.with_context(|| format!("listener `{}`", listener.name))?);
+            let certificate = certificate.with_context(|| format!("listener `{}`", listener.name))?;
+            facts.certificate.store(certificate.map(|(certificate, _)| certificate));
         }
         shared.telemetry.set_access_log(process.access_log.on().map(|spec| access_log(spec, &folder)).transpose()?);
         let (file, status) = (settings.file.clone(), settings.conf.ingress.status.clone());
@@ -150,7 +151,11 @@ pub(super) fn load_certificates(settings: &Settings, listeners: &[ListenerFacts]
     for (index, listener) in settings.process.listeners.iter().enumerate() {
         let Some(facts) = listeners.iter().find(|facts| facts.name == listener.name) else { continue };
         match listener.tls.as_ref().map_or(Ok(None), |tls| certificate(tls, &settings.folder)) {
-            Ok(certificate) => facts.certificate.store(certificate),
+            Ok(None) => facts.certificate.store(None),
+            Ok(Some((certificate, told))) => {
+                facts.certificate.store(Some(certificate));
+                found.extend(told);
+            }
             Err(error) => found.push(unusable(settings, index, &error)),
         }
     }
@@ -168,8 +173,11 @@ fn refused(settings: &Settings, field: &str, error: &anyhow::Error) -> Diagnosti
     Diagnostic::error("NotApplied", &origin, format!("{error:#}; the old value stays in force"))
 }
 
+/// A certificate, and what is to be said of it.
+type Loaded = (Arc<ServedCertificate>, Vec<Diagnostic>);
+
 /// The certificate that a listener names by files.
-fn certificate(tls: &TlsSpec, folder: &Path) -> anyhow::Result<Option<Arc<ServedCertificate>>> {
+fn certificate(tls: &TlsSpec, folder: &Path) -> anyhow::Result<Option<Loaded>> {
     let (Some(chain), Some(key)) = (&tls.certificate_file, &tls.key_file) else { return Ok(None) };
     let read = |file: &str| {
         let file = folder.join(file);

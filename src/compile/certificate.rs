@@ -5,14 +5,16 @@
 use std::sync::Arc;
 
 use rustls::crypto::ring::default_provider;
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Version};
 
+use crate::diagnostic::Diagnostic;
 use crate::model::{Certificate, SecretBytes};
 use crate::origin::Origin;
-use crate::pem_text;
+use crate::pem_text::{self, Block};
 use crate::snapshot::certificates::ServedCertificate;
+use crate::x509;
 
 /// A certificate that was read, with what is said of it but not served.
 #[derive(Clone)]
@@ -20,11 +22,11 @@ pub(super) struct Read {
     pub(super) served: Arc<ServedCertificate>,
     /// Start of its validity.
     pub(super) not_before: i64,
-    /// Whether it is known by its Common Name alone.
-    pub(super) is_without_names: bool,
+    /// What is to be said of it whatever the time is.
+    pub(super) told: Vec<Diagnostic>,
 }
 
-/// Makes a certificate that files name ready to be presented.
+/// Makes a certificate that files name ready to be presented, and says what is to be said of it.
 ///
 /// # Errors
 /// What is wrong with chain or key.
@@ -33,7 +35,7 @@ pub fn load_certificate(
     origin: &Origin,
     chain_pem: &[u8],
     key_pem: &[u8],
-) -> Result<Arc<ServedCertificate>, String> {
+) -> Result<(Arc<ServedCertificate>, Vec<Diagnostic>), String> {
     let certificate = Certificate {
         name: name.into(),
         origin: origin.clone(),
@@ -41,7 +43,7 @@ pub fn load_certificate(
         key_pem: SecretBytes::new(key_pem),
         is_invalid: false,
     };
-    read(&certificate).map(|read| read.served)
+    read(&certificate).map(|read| (read.served, read.told))
 }
 
 /// Makes the certificate that is presented when there is no other one.
@@ -72,34 +74,81 @@ fn make_self_signed() -> Result<(CertificateDer<'static>, CertifiedKey), Box<dyn
 pub(super) fn read(certificate: &Certificate) -> Result<Read, String> {
     let chain = pem_text::certificates(&certificate.chain_pem).map_err(|fault| format!("the chain {fault}"))?;
     let leaf = chain.first().cloned().ok_or("the chain has no CERTIFICATE block")?;
-    X509Certificate::from_der(&leaf).map_err(|_| "the first block of the chain is no X.509 certificate".to_owned())?;
-    let key =
-        pem_text::private_key(certificate.key_pem.expose()).map_err(|fault| format!("the private key {fault}"))?;
-    let key = CertifiedKey::from_der(chain, key, &default_provider()).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => {
-            "the key does not belong to the first certificate of the chain".to_owned()
-        }
-        error => format!("the key cannot be used: {error}"),
-    })?;
+    let (_, parsed) = X509Certificate::from_der(&leaf)
+        .map_err(|_| "the first block of the chain is no X.509 certificate".to_owned())?;
+    let key = usable_key(certificate.key_pem.expose())?;
+    // The library would read the certificate as one who verifies it, and refuse version 1.
+    if key.public_key().is_some_and(|key| *key != *parsed.public_key().raw) {
+        return Err("the key does not belong to the first certificate of the chain".to_owned());
+    }
     let (not_before, not_after) = validity_of(&leaf);
     let served = ServedCertificate {
         name: Arc::clone(&certificate.name),
         origin: certificate.origin.clone(),
-        key: Arc::new(key),
+        key: Arc::new(CertifiedKey::new(chain, key)),
         dns_names: dns_names_of(&leaf).into(),
         not_after,
     };
-    Ok(Read { served: Arc::new(served), not_before, is_without_names: alternative_names(&leaf).is_empty() })
+    let told = told(certificate, &parsed);
+    Ok(Read { served: Arc::new(served), not_before, told })
+}
+
+fn usable_key(pem: &[u8]) -> Result<Arc<dyn SigningKey>, String> {
+    let key = pem_text::private_key(pem).map_err(|fault| format!("the private key {fault}"))?;
+    let kind = x509::private_key(&key);
+    default_provider().key_provider.load_private_key(key).map_err(|_| match kind {
+        Some(kind) => format!("the private key is {kind}, which cannot be used; make one of {}", x509::USABLE_KEYS),
+        None => "the private key is damaged, or no key at all".to_owned(),
+    })
+}
+
+/// What is to be said of a certificate that is presented all the same.
+fn told(certificate: &Certificate, leaf: &X509Certificate<'_>) -> Vec<Diagnostic> {
+    let (name, origin) = (&certificate.name, &certificate.origin);
+    let mut told = Vec::new();
+    if leaf.version() != X509Version::V3 {
+        let message = format!("certificate `{name}` is {}, which most clients refuse", x509::version(leaf));
+        let hint = "make it with extensions (`openssl x509 -req -extfile`): they make it version 3";
+        told.push(Diagnostic::warning("CertificateVersion", origin, message).hint(hint));
+    }
+    if let Some(common_name) = common_name(leaf).filter(|_| alternative_names(leaf).is_empty()) {
+        let message = format!(
+            "certificate `{name}` has no DNS names; it is presented by its Common Name `{common_name}`, which most \
+             clients refuse"
+        );
+        let hint = "make it with a subjectAltName";
+        told.push(Diagnostic::warning("CertificateNameMismatch", origin, message).hint(hint));
+    }
+    told.extend(unused_blocks(certificate));
+    told
+}
+
+/// Blocks that nobody uses, told by label and place.
+fn unused_blocks(certificate: &Certificate) -> Option<Diagnostic> {
+    let parts = [
+        ("the chain", pem_text::beside_certificates(&certificate.chain_pem)),
+        ("the key", pem_text::beside_key(certificate.key_pem.expose())),
+    ];
+    let list = |blocks: &[Block]| blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let unused: Vec<String> = parts
+        .iter()
+        .filter(|(_, blocks)| !blocks.is_empty())
+        .map(|(part, blocks)| format!("{} of {part}", list(blocks)))
+        .collect();
+    let message = format!("certificate `{}`: not used: {}", certificate.name, unused.join("; "));
+    let diagnostic = Diagnostic::info("UnusedPemBlocks", &certificate.origin, message);
+    let hint = "the chain's certificates and the first key are used; leave the rest out";
+    (!unused.is_empty()).then(|| diagnostic.hint(hint))
 }
 
 fn dns_names_of(leaf: &CertificateDer<'_>) -> Vec<String> {
-    let names = alternative_names(leaf);
-    if names.is_empty() { common_name(leaf).into_iter().collect() } else { names }
+    let Ok((_, leaf)) = X509Certificate::from_der(leaf) else { return Vec::new() };
+    let names = alternative_names(&leaf);
+    if names.is_empty() { common_name(&leaf).into_iter().collect() } else { names }
 }
 
-fn alternative_names(leaf: &CertificateDer<'_>) -> Vec<String> {
-    let Ok((_, parsed)) = X509Certificate::from_der(leaf) else { return Vec::new() };
-    let Ok(Some(names)) = parsed.subject_alternative_name() else { return Vec::new() };
+fn alternative_names(leaf: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(names)) = leaf.subject_alternative_name() else { return Vec::new() };
     let names = names.value.general_names.iter().filter_map(|name| match name {
         GeneralName::DNSName(name) => Some((*name).to_ascii_lowercase()),
         _ => None,
@@ -108,9 +157,8 @@ fn alternative_names(leaf: &CertificateDer<'_>) -> Vec<String> {
 }
 
 /// The name of a certificate that has no other (RFC 2818 section 3.1: the most specific one of the subject).
-fn common_name(leaf: &CertificateDer<'_>) -> Option<String> {
-    let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
-    let last = parsed.subject().iter_common_name().last()?;
+fn common_name(leaf: &X509Certificate<'_>) -> Option<String> {
+    let last = leaf.subject().iter_common_name().last()?;
     last.as_str().ok().map(str::to_ascii_lowercase)
 }
 

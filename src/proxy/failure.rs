@@ -2,7 +2,10 @@
 //!
 //! Pure over the error's kind and side.
 
+use std::net::SocketAddr;
+
 use http::Method;
+use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorSource, ErrorType};
 
 use super::context::Context;
@@ -21,6 +24,7 @@ pub(super) fn reason(error: &Error, cx: &Context) -> Reason {
     let missed = cx.known.connection.as_ref().and_then(|connection| connection.timed_out());
     cx.reason.unwrap_or_else(|| match refusal(error) {
         Some(_) => Reason::UpstreamRefused,
+        None if *error.esource() == ErrorSource::Upstream && certificate(error).is_some() => connecting(error),
         None => serving(error.etype(), error.esource(), missed),
     })
 }
@@ -29,8 +33,47 @@ pub(super) fn reason(error: &Error, cx: &Context) -> Reason {
 pub(super) fn connecting(error: &Error) -> Reason {
     match refusal(error) {
         Some(_) => Reason::UpstreamRefused,
-        None => unconnected(error.etype()),
+        None => certificate(error).unwrap_or_else(|| unconnected(error.etype())),
     }
+}
+
+/// What is wrong with an endpoint's certificate. The engine keeps only the text of what the TLS library said.
+fn certificate(error: &Error) -> Option<Reason> {
+    const SAID: [(&str, Reason); 7] = [
+        ("expired", Reason::UpstreamCertificateExpired),
+        ("not valid yet", Reason::UpstreamCertificateExpired),
+        ("NotValidYet", Reason::UpstreamCertificateExpired),
+        ("UnknownIssuer", Reason::UpstreamCertificateUntrusted),
+        ("not valid for name", Reason::UpstreamCertificateName),
+        ("not valid for any names", Reason::UpstreamCertificateName),
+        ("NotValidForName", Reason::UpstreamCertificateName),
+    ];
+    if *error.etype() != ErrorType::TLSHandshakeFailure {
+        return None;
+    }
+    let text = error.to_string();
+    let (_, said) = text.split_once("invalid peer certificate: ")?;
+    let known = SAID.into_iter().find(|(part, _)| said.to_ascii_lowercase().contains(&part.to_ascii_lowercase()));
+    Some(known.map_or(Reason::UpstreamCertificateUnusable, |(_, reason)| reason))
+}
+
+/// Whether TLS to the endpoint could not be made.
+pub(super) fn is_of_tls(reason: Reason) -> bool {
+    use Reason as R;
+    matches!(
+        reason,
+        R::UpstreamTls
+            | R::UpstreamCertificateExpired
+            | R::UpstreamCertificateUntrusted
+            | R::UpstreamCertificateName
+            | R::UpstreamCertificateUnusable
+    )
+}
+
+/// The endpoint to which TLS without verification failed.
+pub(super) fn unverified(reason: Reason, peer: &HttpPeer) -> Option<SocketAddr> {
+    let is_it = peer.is_tls() && !peer.options.verify_cert && is_of_tls(reason);
+    is_it.then(|| peer.address().as_inet().copied()).flatten()
 }
 
 /// What did not take up a request.

@@ -4,6 +4,7 @@
 //! before it: a race that a near upstream wins now and then. On these connections the first read after a write
 //! lets everything else go first once, so that the end of the body is always seen before the 101.
 
+use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -37,8 +38,8 @@ struct Patient;
 
 /// A connection whose first read after a write waits for its next turn.
 #[derive(Debug)]
-struct PatientSocket {
-    stream: TcpStream,
+struct PatientSocket<S> {
+    stream: S,
     lets_others_first: bool,
 }
 
@@ -48,38 +49,38 @@ impl L4Connect for Patient {
         let PeerAddr::Inet(address) = address else {
             return Error::e_explain(ErrorType::ConnectError, "not an internet address");
         };
-        let stream = connect(*address).await.map_err(|error| {
-            let kind = match error.kind() {
-                io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
-                io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => ErrorType::ConnectNoRoute,
-                _ => ErrorType::ConnectError,
-            };
-            Error::because(kind, "connecting for an upgrade", error)
-        })?;
-        let socket = PatientSocket { stream, lets_others_first: false };
-        Ok(VirtualSocketStream::new(Box::new(socket)).into())
+        connect(*address).await.map(stream)
     }
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+/// Connects; the kind of the error is the engine's.
+pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let connected = TcpStream::connect(address).await.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+    connected.map_err(|error| {
+        let kind = match error.kind() {
+            io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+            io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => ErrorType::ConnectNoRoute,
+            _ => ErrorType::ConnectError,
+        };
+        Error::because(kind, "connecting", error)
+    })
+}
+
+/// What reads patiently, as the engine takes it.
+pub(super) fn stream<S: AsyncRead + AsyncWrite + Debug + Unpin + Send + Sync + 'static>(stream: S) -> Stream {
+    VirtualSocketStream::new(Box::new(PatientSocket { stream, lets_others_first: false })).into()
 }
 
 // === impl PatientSocket ===
 
-impl VirtualSocket for PatientSocket {
-    fn set_socket_option(&self, option: VirtualSockOpt) -> io::Result<()> {
-        match option {
-            VirtualSockOpt::NoDelay => self.stream.set_nodelay(true),
-            // Read timeouts bound how long a dead peer is waited for.
-            _ => Ok(()),
-        }
+impl<S: AsyncRead + AsyncWrite + Debug + Unpin + Send + Sync> VirtualSocket for PatientSocket<S> {
+    fn set_socket_option(&self, _: VirtualSockOpt) -> io::Result<()> {
+        // No delay is set already; read timeouts bound how long a dead peer is waited for.
+        Ok(())
     }
 }
 
-impl AsyncRead for PatientSocket {
+impl<S: AsyncRead + Unpin> AsyncRead for PatientSocket<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if std::mem::take(&mut self.lets_others_first) {
             cx.waker().wake_by_ref();
@@ -89,7 +90,7 @@ impl AsyncRead for PatientSocket {
     }
 }
 
-impl AsyncWrite for PatientSocket {
+impl<S: AsyncWrite + Unpin> AsyncWrite for PatientSocket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.lets_others_first = true;
         Pin::new(&mut self.stream).poll_write(cx, buf)

@@ -1,12 +1,13 @@
 //! From a route to an endpoint, and what the endpoint is sent.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, header};
 use pingora::http::RequestHeader;
 use pingora::protocols::Digest;
-use pingora::upstreams::peer::HttpPeer;
+use pingora::upstreams::peer::{HttpPeer, Peer as _};
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tidegate_plugin::{Headers, Hooks, UpstreamRequest};
@@ -16,6 +17,7 @@ use super::context::{Context, Target};
 use super::failure::{self, Lost, Refusal};
 use super::fields::edit_request;
 use super::forwarded::{self, Told, Which};
+use super::lenient::Lenient;
 use super::request::content_length;
 use super::{clock, peer, tunnel, windows};
 use crate::capacity::Limits;
@@ -25,6 +27,30 @@ use crate::reason::Reason;
 
 /// Tries that do not count, at most: those lost on kept connections whose other end had not processed the request.
 pub(super) const FREE_TRIES: usize = 3;
+
+/// What TLS to endpoints is made with.
+pub(super) struct Means {
+    pub(super) authorities: Authorities,
+    pub(super) lenient: Lenient,
+    pub(super) told: Seldom,
+}
+
+/// Lets something be told once a second at most.
+pub(super) struct Seldom {
+    start: Instant,
+    last: AtomicU64,
+}
+
+impl Seldom {
+    pub(super) fn new() -> Self {
+        Self { start: Instant::now(), last: AtomicU64::new(0) }
+    }
+
+    fn may_tell(&self) -> bool {
+        let second = self.start.elapsed().as_secs() + 1;
+        self.last.fetch_max(second, Ordering::Relaxed) < second
+    }
+}
 
 /// Picks the first endpoint, before anything depends on it: without one the client's connection can stay.
 ///
@@ -85,7 +111,7 @@ pub(super) async fn wait(limit: Duration, target: &mut Target) -> Result<(), Rea
 /// There is none, or none that could be verified; the reason is in the context.
 pub(super) fn peer(
     picked: Result<(), Reason>,
-    authorities: &Authorities,
+    means: &Means,
     session: &Session,
     cx: &mut Context,
 ) -> Result<Box<HttpPeer>> {
@@ -117,8 +143,11 @@ pub(super) fn peer(
     }
     if matches!(config.protocol, Protocol::Https | Protocol::H2) {
         let host = cx.known.host(&session.req_header().headers);
-        if let Err(reason) = peer::set_tls(&mut peer, &config, host, authorities) {
+        if let Err(reason) = peer::set_tls(&mut peer, &config, host, &means.authorities) {
             return fail(cx, reason);
+        }
+        if !peer.options.verify_cert {
+            means.lenient.set(&mut peer, address, cx.upstream.is_h2);
         }
     }
     Ok(Box::new(peer))
@@ -192,8 +221,15 @@ pub(super) fn connected(is_reused: bool, digest: Option<&Digest>, cx: &mut Conte
 }
 
 /// A try found no connection: the next endpoint may be better, and nothing was sent.
-pub(super) fn not_connected(mut error: Box<Error>, cx: &mut Context) -> Box<Error> {
-    cx.upstream.end_try(failure::connecting(&error), Instant::now());
+pub(super) fn not_connected(mut error: Box<Error>, peer: &HttpPeer, means: &Means, cx: &mut Context) -> Box<Error> {
+    let reason = failure::connecting(&error);
+    cx.upstream.end_try(reason, Instant::now());
+    if let Some(address) = failure::unverified(reason, peer).filter(|address| means.lenient.remember(*address)) {
+        tracing::debug!(endpoint = %address, %error, "TLS by other means");
+        refused(Refusal::Connection, true, &mut cx.upstream);
+    } else if failure::is_of_tls(reason) && means.told.may_tell() {
+        tracing::warn!(endpoint = %peer.address(), reason = reason.as_str(), %error, "TLS to an endpoint failed");
+    }
     if let Some(refusal) = failure::refusal(&error) {
         // Kept or fresh is not said; a fresh one takes no stream only when GOAWAY is its first word.
         refused(refusal, true, &mut cx.upstream);

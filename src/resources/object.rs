@@ -110,8 +110,28 @@ pub struct ServicePort {
     pub name: Arc<str>,
     /// Number.
     pub port: i32,
+    /// `protocol`.
+    #[serde(default)]
+    pub transport: Transport,
     /// `appProtocol`.
     pub app_protocol: Option<Arc<str>>,
+    /// `targetPort`, number or name, of type ExternalName: elsewhere it is told by the endpoints.
+    #[serde(default)]
+    pub target: Option<Arc<str>>,
+}
+
+/// What carries a port's bytes. Ports are told apart by number and by this.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Transport {
+    /// TCP, also where nothing is said.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+    /// A word that the API does not know.
+    Unknown,
 }
 
 /// `discovery.k8s.io/v1` EndpointSlice.
@@ -132,6 +152,9 @@ pub struct EndpointPort {
     pub name: Arc<str>,
     /// Number.
     pub port: u16,
+    /// `protocol`.
+    #[serde(default)]
+    pub transport: Transport,
 }
 
 /// `endpoints[]` of an EndpointSlice.
@@ -202,6 +225,28 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Secret").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+// === impl Transport ===
+
+impl Transport {
+    /// Reads `protocol`; files may have it in any case.
+    pub fn of(text: Option<&str>) -> Self {
+        let known = [("", Self::Tcp), ("TCP", Self::Tcp), ("UDP", Self::Udp), ("SCTP", Self::Sctp)];
+        let text = text.unwrap_or_default();
+        let found = known.into_iter().find(|(name, _)| text.eq_ignore_ascii_case(name));
+        found.map_or(Self::Unknown, |(_, transport)| transport)
+    }
+
+    /// As the API writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+            Self::Unknown => "of an unknown protocol",
+        }
     }
 }
 

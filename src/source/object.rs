@@ -1,5 +1,6 @@
 //! Kubernetes objects out of positioned YAML documents. Pure: text in, objects and diagnostics out.
 
+mod fields;
 mod legacy;
 #[cfg(test)]
 mod tests;
@@ -170,6 +171,9 @@ impl Reader<'_> {
             taken.push(Taken::Told(told(&origin, fault)));
             return taken.push(Taken::Broken(name));
         }
+        if let Some(known) = fields::of_kind(form.kind, form.is_deprecated) {
+            taken.extend(fields::check(node, known, &origin).into_iter().map(Taken::Told));
+        }
         match form.read(node, place.clone(), &mut self.strings) {
             Ok(object) => taken.push(Taken::Object(name, Box::new(object))),
             Err(fault) => {
@@ -296,8 +300,10 @@ fn secret(node: &Node, mut value: Value) -> Result<Secret, yaml::FieldError> {
 
 /// Helm keeps whole releases in Secrets, up to a megabyte each, that nothing here ever reads.
 fn without_release(mut secret: Secret) -> Secret {
-    if secret.type_.as_deref().is_some_and(|type_| type_.starts_with("helm.sh/")) {
-        secret.data = None;
+    if secret.type_.as_deref().is_some_and(|type_| type_.starts_with("helm.sh/"))
+        && let Some(data) = &mut secret.data
+    {
+        data.remove("release");
     }
     secret
 }

@@ -2,9 +2,13 @@
 //!
 //! Source: Service v1 `spec.ports`, EndpointSlice v1, Endpoints v1.
 
+mod port;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+use port::Port;
 
 use super::annotations;
 use super::contribution::Overrides;
@@ -12,7 +16,7 @@ use crate::address::{self, AddressRules, Refused};
 use crate::diagnostic::Diagnostic;
 use crate::model::{Backend, BackendId, Balance, Endpoint, EndpointSet, ExternalName, Protocol, UpstreamTls};
 use crate::origin::Origin;
-use crate::resources::object::{EndpointPort, EndpointSlice, Endpoints, Service, ServicePort};
+use crate::resources::object::{EndpointPort, EndpointSlice, Endpoints, Service, Transport};
 use crate::resources::{Kind, ObjectName, ObjectRef, Resources, Sourced};
 
 /// Code of the finding that an address is no endpoint, and what to do about it.
@@ -70,23 +74,26 @@ pub(super) fn evaluate(
     };
     let origin = sourced.origin();
     let service = &*sourced.object;
-    let mut evaluated = match service.external_name.as_deref() {
-        Some(_) if !options.allow_external_name => {
-            return invalid(target.id, origin, external_name_disabled(target.service));
-        }
-        Some(name) => match external(service, name, target.port) {
-            Some(external) => evaluate_name(target, external, sourced, overrides, options),
-            None => return invalid(target.id, origin, port_not_found(target, service)),
-        },
-        None => match find_port(service, target.port) {
-            Some(port) if overrides.service_upstream && service.cluster_ip.is_some() => {
-                let rules = sourced.origin.is_of_cluster().then_some(&*options.rules);
-                evaluate_service(target, port, service, origin.clone(), overrides, rules)
-            }
-            Some(port) => evaluate_port(target, port, resources, origin.clone(), overrides, options),
-            None => return invalid(target.id, origin, port_not_found(target, service)),
-        },
+    if service.external_name.is_some() && !options.allow_external_name {
+        return invalid(target.id, origin, external_name_disabled(target.service));
+    }
+    let port = match port::find(service, target.port) {
+        Ok(port) => port,
+        Err(missing) => return invalid(target.id, origin, missing.problem(target, service)),
     };
+    let mut evaluated = match service.external_name.as_deref() {
+        Some(name) => match external(name, port, target.port) {
+            Some(external) => evaluate_name(target, external, port, sourced, overrides, options),
+            None => return invalid(target.id, origin, port::Missing::Unknown.problem(target, service)),
+        },
+        None if overrides.service_upstream && service.cluster_ip.is_some() => {
+            let rules = sourced.origin.is_of_cluster().then_some(&*options.rules);
+            evaluate_service(target, port, service, origin.clone(), overrides, rules)
+        }
+        None => evaluate_port(target, port, resources, origin.clone(), overrides, options),
+    };
+    let told = port.told(&origin, overrides.protocol.is_some());
+    evaluated.diagnostics.extend(told);
     let said = annotations::read_service(&service.annotations, &origin, &mut evaluated.diagnostics);
     if said.is_broken {
         let diagnostics = evaluated.diagnostics;
@@ -98,13 +105,13 @@ pub(super) fn evaluate(
 
 fn evaluate_port(
     target: Target<'_>,
-    port: &ServicePort,
+    port: Port<'_>,
     resources: &Resources,
     origin: Origin,
     overrides: &Overrides,
     options: &BackendOptions,
 ) -> Evaluated {
-    let (endpoints, refused) = endpoints_of(target.service, &port.name, resources, options);
+    let (endpoints, refused) = endpoints_of(target.service, port.name(), resources, options);
     let mut diagnostics: Vec<Diagnostic> = addresses_refused(&refused, &origin).into_iter().collect();
     if overrides.service_upstream {
         let message = "is headless: it has no address for `service-upstream`, so its endpoints are used";
@@ -116,7 +123,7 @@ fn evaluate_port(
         diagnostics.push(Diagnostic::warning("NoEndpoints", &origin, message).hint(hint));
     }
     let mut backend = blank(target.id, origin);
-    backend.protocol = overrides.protocol.unwrap_or_else(|| app_protocol(port));
+    backend.protocol = overrides.protocol.unwrap_or_else(|| port.protocol());
     backend.tls = tls_of(backend.protocol);
     backend.balance = overrides.balance.unwrap_or(options.balance);
     Evaluated { backend, endpoints, diagnostics, problem: None }
@@ -125,13 +132,13 @@ fn evaluate_port(
 /// The Service's own address, and whoever stands behind it balances.
 fn evaluate_service(
     target: Target<'_>,
-    port: &ServicePort,
+    port: Port<'_>,
     service: &Service,
     origin: Origin,
     overrides: &Overrides,
     rules: Option<&AddressRules>,
 ) -> Evaluated {
-    let number = u16::try_from(port.port).ok();
+    let number = port.number();
     let address = service.cluster_ip.zip(number).map(|(ip, port)| SocketAddr::new(ip, port));
     // Where kube-proxy keeps every Service's address on the node, one may look like a socket of ours: not asked.
     let why = |address: SocketAddr| rules?.kind_refusal(address.ip()).map(|why| Refused { address, why });
@@ -139,7 +146,7 @@ fn evaluate_service(
     let address = address.filter(|_| refused.is_none());
     let diagnostics = addresses_refused(&refused.into_iter().collect(), &origin).into_iter().collect();
     let mut backend = blank(target.id, origin);
-    backend.protocol = overrides.protocol.unwrap_or_else(|| app_protocol(port));
+    backend.protocol = overrides.protocol.unwrap_or_else(|| port.protocol());
     backend.tls = tls_of(backend.protocol);
     let endpoints = address.map(|address| Endpoint { address, weight: 1, zone: None }).into_iter().collect();
     Evaluated { backend, endpoints: EndpointSet { endpoints }, diagnostics, problem: None }
@@ -150,6 +157,7 @@ fn evaluate_service(
 fn evaluate_name(
     target: Target<'_>,
     external: ExternalName,
+    port: Port<'_>,
     service: &Sourced<Service>,
     overrides: &Overrides,
     options: &BackendOptions,
@@ -159,7 +167,9 @@ fn evaluate_name(
     if let Some(refused) = answer.filter(|_| !is_own).and_then(|address| options.rules.refusal(address)) {
         return invalid(target.id, service.origin(), external_name_refused(target.service, &refused));
     }
-    let mut evaluated = evaluate_external(target, external, service.origin(), overrides, options);
+    let protocol = overrides.protocol.unwrap_or_else(|| port.protocol());
+    let mut evaluated =
+        evaluate_external(target, external, service.origin(), protocol, overrides.balance.unwrap_or(options.balance));
     if let Some(address) = answer {
         evaluated.backend.external = None;
         evaluated.endpoints.endpoints = [Endpoint { address, weight: 1, zone: None }].into();
@@ -171,13 +181,13 @@ fn evaluate_external(
     target: Target<'_>,
     external: ExternalName,
     origin: Origin,
-    overrides: &Overrides,
-    options: &BackendOptions,
+    protocol: Protocol,
+    balance: Balance,
 ) -> Evaluated {
     let mut backend = blank(target.id, origin);
-    backend.protocol = overrides.protocol.unwrap_or_default();
+    backend.protocol = protocol;
     backend.tls = tls_of(backend.protocol);
-    backend.balance = overrides.balance.unwrap_or(options.balance);
+    backend.balance = balance;
     backend.external = Some(external);
     Evaluated { backend, endpoints: EndpointSet::default(), diagnostics: Vec::new(), problem: None }
 }
@@ -209,26 +219,9 @@ fn tls_of(protocol: Protocol) -> Option<Box<UpstreamTls>> {
     matches!(protocol, Protocol::Https | Protocol::H2).then(Box::<UpstreamTls>::default)
 }
 
-/// KEP-3726, and `https` of the IANA registry.
-fn app_protocol(port: &ServicePort) -> Protocol {
-    match port.app_protocol.as_deref() {
-        Some("kubernetes.io/h2c") => Protocol::H2c,
-        Some("https" | "kubernetes.io/wss") => Protocol::Https,
-        _ => Protocol::Http,
-    }
-}
-
-fn find_port<'a>(service: &'a Service, wanted: &str) -> Option<&'a ServicePort> {
-    match wanted.parse::<i32>() {
-        Ok(number) => service.ports.iter().find(|port| port.port == number),
-        Err(_) => service.ports.iter().find(|port| *port.name == *wanted),
-    }
-}
-
 /// An ExternalName Service need not list ports: a number stands for itself.
-fn external(service: &Service, name: &str, wanted: &str) -> Option<ExternalName> {
-    let listed = find_port(service, wanted).and_then(|port| u16::try_from(port.port).ok());
-    let port = listed.or_else(|| wanted.parse().ok()).filter(|port| *port > 0)?;
+fn external(name: &str, port: Port<'_>, wanted: &str) -> Option<ExternalName> {
+    let port = port.target().or_else(|| wanted.parse().ok()).filter(|port| *port > 0)?;
     (!name.is_empty()).then(|| ExternalName { name: name.trim_end_matches('.').to_ascii_lowercase().into(), port })
 }
 
@@ -247,22 +240,6 @@ fn not_found(service: &ObjectName) -> Problem {
         code: "ServiceNotFound",
         message: format!("there is no Service `{service}`"),
         hint: "check name and namespace; requests are answered 503 until it exists".to_owned(),
-    }
-}
-
-fn port_not_found(target: Target<'_>, service: &Service) -> Problem {
-    let list: Vec<String> = service
-        .ports
-        .iter()
-        .map(|port| match &*port.name {
-            "" => port.port.to_string(),
-            name => format!("`{name}` ({})", port.port),
-        })
-        .collect();
-    Problem {
-        code: "PortNotFound",
-        message: format!("Service `{}` has no port `{}`", target.service, target.port),
-        hint: if list.is_empty() { "it has no ports".to_owned() } else { format!("it has {}", list.join(", ")) },
     }
 }
 
@@ -406,6 +383,8 @@ impl Found<'_> {
     }
 }
 
+/// HTTP comes by TCP: a port of another protocol may have the same name where a file says so.
 fn numbers(ports: &[EndpointPort], wanted: &str) -> impl Iterator<Item = u16> {
-    ports.iter().filter(move |port| *port.name == *wanted).map(|port| port.port)
+    let is_it = move |port: &&EndpointPort| *port.name == *wanted && port.transport == Transport::Tcp;
+    ports.iter().filter(is_it).map(|port| port.port)
 }

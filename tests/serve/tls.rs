@@ -47,7 +47,7 @@ async fn a_new_certificate_serves_the_next_handshake_and_spares_open_connections
     let bad = [
         ("kubernetes.io/tls", "tls.crt: rubbish, tls.key: rubbish", "InvalidCertificate"),
         ("kubernetes.io/tls", "tls.crt: only", "InvalidSecret"),
-        ("Opaque", "tls.crt: a, tls.key: b", "InvalidSecret"),
+        ("Opaque", "tls.crt: a, tls.key: b", "InvalidCertificate"),
     ];
     for (kind, data, code) in bad {
         let before = proxy.running.revision();

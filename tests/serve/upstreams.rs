@@ -130,9 +130,74 @@ routes:
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_does_not_verify_is_told_by_what_is_wrong_with_it() {
+    let made = |name: &str, until: i32| {
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let signing_key = rcgen::KeyPair::generate().unwrap();
+        rcgen::CertifiedKey { cert: params.self_signed(&signing_key).unwrap(), signing_key }
+    };
+    let (good, old, foreign, stranger) =
+        (made("up.test", 4000), made("up.test", 2020), made("other.test", 4000), made("up.test", 4000));
+    let version_1 = as_version_1(good.cert.der());
+    let version_1 = tls_server(crate::support::tls::acceptor_with(vec![version_1.into()], &good.signing_key)).await;
+    let mut upstreams = String::new();
+    let mut upstream = |name: &str, address: std::net::SocketAddr, ca: &rcgen::Certificate, verify: bool| {
+        let ca = ca.pem().lines().map(|line| format!("        {line}\n")).collect::<String>();
+        upstreams += &format!(
+            "  {name}:\n    endpoints: [ {{ address: \"{address}\" }} ]\n    protocol: https\n    tls:\n      verify: {verify}\n      serverName: up.test\n      ca: |\n{ca}"
+        );
+    };
+    upstream("expired", tls_echo(&old).await, &old.cert, true);
+    upstream("name", tls_echo(&foreign).await, &foreign.cert, true);
+    upstream("untrusted", tls_echo(&stranger).await, &good.cert, true);
+    upstream("unusable", version_1, &good.cert, true);
+    upstream("taken", version_1, &good.cert, false);
+    let route = |name| format!("  - {{ hosts: [{name}.test], backends: [ {{ upstream: {name} }} ] }}\n");
+    let names = ["expired", "name", "untrusted", "unusable"];
+    let routes: String = names.iter().chain(&["taken"]).map(|name| route(name)).collect();
+    let proxy = Proxy::start(&format!("upstreams:\n{upstreams}routes:\n{routes}"), &[]).await;
+    for name in names {
+        let host = format!("{name}.test");
+        assert_eq!(get(proxy.http(), &host, "/").await.status, 502, "{name}");
+        let line = proxy.log_line(|line| line["server.address"] == host.as_str()).await;
+        assert_eq!(line["reason"], format!("upstream_certificate_{name}"), "{line}");
+    }
+    for _ in 0..2 {
+        assert_eq!(get(proxy.http(), "taken.test", "/").await.status, 200, "nothing is verified, so X.509 v1 is taken");
+    }
+}
+
+/// A certificate without version and extensions; nobody looks at its signature.
+fn as_version_1(der: &[u8]) -> Vec<u8> {
+    use x509_parser::asn1_rs::{Any, FromDer};
+    fn parts(der: &[u8]) -> Vec<&[u8]> {
+        let mut rest = Any::from_der(der).unwrap().1.data;
+        let mut parts = Vec::new();
+        while !rest.is_empty() {
+            let (after, _) = Any::from_der(rest).unwrap();
+            let (part, _) = rest.split_at(rest.len() - after.len());
+            parts.push(part);
+            rest = after;
+        }
+        parts
+    }
+    let wrap = |content: Vec<u8>| {
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[0x30, 0x82], &length[..], &content].concat()
+    };
+    let whole = parts(der);
+    let body: Vec<&[u8]> = parts(whole[0]).into_iter().filter(|part| !matches!(part[0], 0xa0 | 0xa3)).collect();
+    wrap([&wrap(body.concat())[..], &whole[1..].concat()].concat())
+}
+
 /// A TLS server that answers 200 to everything.
 async fn tls_echo(made: &rcgen::CertifiedKey<rcgen::KeyPair>) -> std::net::SocketAddr {
-    let acceptor = crate::support::tls::acceptor_of(made, &[]);
+    tls_server(crate::support::tls::acceptor_of(made, &[])).await
+}
+
+async fn tls_server(acceptor: tokio_rustls::TlsAcceptor) -> std::net::SocketAddr {
     raw_server(move |stream| {
         let acceptor = acceptor.clone();
         async move {

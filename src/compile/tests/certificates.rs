@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use x509_parser::asn1_rs::{Any, FromDer};
+
 use super::fixtures::{NOW, codes, compiler, full};
 use crate::host::HostPattern;
 use crate::model::{Certificate, Claim, Model, SecretBytes, Touched};
@@ -11,7 +13,9 @@ use crate::snapshot::Snapshot;
 /// A chain and a key in PEM, made for these names and years.
 fn pem(names: &[&str], years: (i32, i32)) -> (String, String) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let common_name = names.first().cloned().unwrap_or_default();
     let mut params = rcgen::CertificateParams::new(names).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, common_name);
     params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
     params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
     let key = rcgen::KeyPair::generate().unwrap();
@@ -232,4 +236,76 @@ fn the_last_good_certificate_stays_while_the_host_asks_for_the_same_secret() {
     assert_eq!(codes(&compiler), [""; 0]);
     let snapshot = compiler.compile(&Model::default(), &touched, &snapshot);
     assert_eq!(&*snapshot.certificates.find(Some("a.t")).name, "self-signed");
+}
+
+/// The same certificate without version and extensions, as `openssl x509 -req` without `-extfile` makes it.
+fn as_version_1(pem: &str) -> String {
+    let der = crate::pem_text::certificates(pem.as_bytes()).unwrap().remove(0);
+    let wrap = |tag: u8, content: &[u8]| {
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[tag, 0x82], &length[..], content].concat()
+    };
+    let parts = |der: &[u8]| -> Vec<Vec<u8>> {
+        let (_, whole) = Any::from_der(der).unwrap();
+        let mut rest = whole.data;
+        let one = || {
+            let (after, _) = Any::from_der(rest).ok()?;
+            let (part, after) = rest.split_at(rest.len() - after.len());
+            rest = after;
+            Some(part.to_vec())
+        };
+        std::iter::from_fn(one).collect()
+    };
+    let [body, rest @ ..] = &parts(&der)[..] else { panic!("no certificate") };
+    let is_newer = |part: &Vec<u8>| matches!(part[0], 0xa0 | 0xa3);
+    let (body, rest) =
+        (parts(body).into_iter().filter(|part| !is_newer(part)).collect::<Vec<_>>().concat(), rest.concat());
+    let der = wrap(0x30, &[wrap(0x30, &body), rest].concat());
+    pem::encode(&pem::Pem::new("CERTIFICATE", der))
+}
+
+#[test]
+fn a_certificate_of_version_1_is_presented_and_told() {
+    let (chain, key) = pem(&["a.t"], (2020, 2040));
+    let old = as_version_1(&chain);
+    let (snapshot, compiler) = full(&with("a.t", certificate("ns/s", &old, &key)));
+    let told = compiler.diagnostics();
+    assert!(told.iter().any(|it| it.code == "CertificateVersion" && it.message.contains("X.509 v1")), "{told:?}");
+    assert!(told.iter().all(|it| it.code != "InvalidCertificate"), "{told:?}");
+    assert_eq!(&*snapshot.certificates.find(Some("a.t")).name, "ns/s");
+    let (_, other) = pem(&["a.t"], (2020, 2040));
+    let (_, compiler) = full(&with("a.t", certificate("ns/s", &old, &other)));
+    assert!(compiler.diagnostics()[0].message.contains("does not belong"), "{:?}", compiler.diagnostics());
+}
+
+#[test]
+fn blocks_that_nobody_uses_are_told() {
+    let (chain, key) = pem(&["a.t"], (2020, 2040));
+    let parameters = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
+    let (snapshot, compiler) =
+        full(&with("a.t", certificate("ns/s", &format!("{chain}{key}"), &format!("{parameters}{key}{key}"))));
+    assert_eq!(codes(&compiler), ["UnusedPemBlocks"]);
+    let message = &compiler.diagnostics()[0].message;
+    assert!(
+        message.contains("block 2 (`PRIVATE KEY`, line") && message.contains(" of the chain; block 1"),
+        "{message}"
+    );
+    assert!(message.contains("block 1 (`EC PARAMETERS`, line 1), block 3 (`PRIVATE KEY`, line"), "{message}");
+    assert_eq!(&*snapshot.certificates.find(Some("a.t")).name, "ns/s");
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_named() {
+    let (chain, _) = pem(&["a.t"], (2020, 2040));
+    // PKCS #8 of P-521: the key itself is not looked at.
+    let der = b"\x30\x17\x02\x01\x00\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x23\x04\x00";
+    let key = pem::encode(&pem::Pem::new("PRIVATE KEY", der.to_vec()));
+    let (_, compiler) = full(&with("a.t", certificate("ns/s", &chain, &key)));
+    let message = &compiler.diagnostics()[0].message;
+    assert!(message.contains("the private key is P-521"), "{message}");
+    for (label, kind) in [("DSA PRIVATE KEY", "DSA"), ("OPENSSH PRIVATE KEY", "OpenSSH")] {
+        let key = pem::encode(&pem::Pem::new(label, vec![0; 40]));
+        let (_, compiler) = full(&with("a.t", certificate("ns/s", &chain, &key)));
+        assert!(compiler.diagnostics()[0].message.contains(kind), "{:?}", compiler.diagnostics());
+    }
 }

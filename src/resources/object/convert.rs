@@ -8,11 +8,13 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use super::{
     Annotations, ConfigMap, EndpointPort, EndpointSlice, EndpointSubset, Endpoints, Ingress, IngressBackend,
     IngressClass, IngressPath, IngressRule, IngressTls, Namespace, Secret, Service, ServicePort, SliceEndpoint,
+    Transport,
 };
 use crate::origin::{ObjectOrigin, Place};
 use crate::resources::conf::Conf;
@@ -65,7 +67,12 @@ impl Object {
         let ports = spec.ports.iter().flatten().map(|port| ServicePort {
             name: strings.share(port.name.as_deref().unwrap_or_default()),
             port: port.port,
+            transport: Transport::of(port.protocol.as_deref()),
             app_protocol: option(port.app_protocol.as_deref(), strings),
+            target: port.target_port.as_ref().filter(|_| is_external).map(|target| match target {
+                IntOrString::Int(number) => strings.share(&number.to_string()),
+                IntOrString::String(name) => strings.share(name),
+            }),
         });
         let ports = ports.collect();
         let annotations = annotations(api.metadata.annotations.as_ref(), strings);
@@ -79,7 +86,7 @@ impl Object {
         let label = api.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME_LABEL));
         let ports = api.ports.iter().flatten().filter_map(|port| {
             let number = u16::try_from(port.port?).ok()?;
-            Some(EndpointPort { name: strings.share(port.name.as_deref().unwrap_or_default()), port: number })
+            Some(endpoint_port(port.name.as_deref(), number, port.protocol.as_deref(), strings))
         });
         let ports = ports.collect();
         let has_addresses = matches!(api.address_type.as_str(), "IPv4" | "IPv6");
@@ -96,7 +103,7 @@ impl Object {
         let subsets = api.subsets.iter().flatten().map(|subset| {
             let ports = subset.ports.iter().flatten().filter_map(|port| {
                 let number = u16::try_from(port.port).ok()?;
-                Some(EndpointPort { name: strings.share(port.name.as_deref().unwrap_or_default()), port: number })
+                Some(endpoint_port(port.name.as_deref(), number, port.protocol.as_deref(), strings))
             });
             let addresses = subset.addresses.iter().flatten();
             let addresses = addresses.filter_map(|each| each.ip.parse::<IpAddr>().ok());
@@ -215,6 +222,10 @@ fn ingress_backend(backend: networking::IngressBackend, strings: &mut Strings) -
         _ => None,
     };
     IngressBackend::Service { name: strings.share(&service.name), port }
+}
+
+fn endpoint_port(name: Option<&str>, port: u16, protocol: Option<&str>, strings: &mut Strings) -> EndpointPort {
+    EndpointPort { name: strings.share(name.unwrap_or_default()), port, transport: Transport::of(protocol) }
 }
 
 fn slice_endpoint(endpoint: &discovery::Endpoint, strings: &mut Strings) -> Option<SliceEndpoint> {

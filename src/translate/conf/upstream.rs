@@ -119,7 +119,10 @@ fn literal(external: &ExternalName) -> Option<SocketAddr> {
 fn tls(spec: &UpstreamTlsSpec, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Option<UpstreamTls> {
     let ca = match (&spec.ca, &spec.ca_file) {
         (Some(pem), _) => match authorities(pem) {
-            Ok(bundle) => Some(bundle),
+            Ok(bundle) => {
+                diagnostics.extend(unused_blocks(pem, &origin.at(format!("{}.tls.ca", origin.field))));
+                Some(bundle)
+            }
             Err(message) => {
                 let origin = origin.at(format!("{}.tls.ca", origin.field));
                 let diagnostic = Diagnostic::error("InvalidCa", &origin, message);
@@ -145,6 +148,13 @@ fn tls(spec: &UpstreamTlsSpec, origin: &Origin, diagnostics: &mut Vec<Diagnostic
 fn authorities(pem: &str) -> Result<CaBundle, String> {
     let certificates = pem_text::certificates(pem.as_bytes()).map_err(|fault| fault.to_string())?;
     Ok(CaBundle(certificates.iter().map(|der| der.to_vec()).collect()))
+}
+
+fn unused_blocks(pem: &str, origin: &Origin) -> Option<Diagnostic> {
+    let unused = pem_text::beside_certificates(pem.as_bytes());
+    let list = unused.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let diagnostic = Diagnostic::info("UnusedPemBlocks", origin, format!("not used: {list}"));
+    (!unused.is_empty()).then(|| diagnostic.hint("only certificates are; leave the rest out"))
 }
 
 fn health_check(spec: &HealthCheckSpec, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Option<HealthCheck> {
