@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::{Value, json};
-use tidegate::admission::review::{Base, Request, RequestKind, review};
+use tidegate::admission::review::{Base, Request, review};
 use tidegate::compile::{Compiler, CompilerParts};
 use tidegate::model::Touched;
 use tidegate::resources::{Event, Kind, Object, Resources};
