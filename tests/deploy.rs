@@ -184,6 +184,34 @@ fn every_pod_of_ours_is_restricted() {
     }
 }
 
+/// Telemetry says much of a cluster: on the node's network it is for the node alone, and a policy lets in Pods only.
+#[test]
+fn telemetry_is_not_offered_to_the_world() {
+    for (file, documents) in outputs() {
+        let conf = documents.iter().find_map(|document| document["data"]["tidegate.yaml"].as_str());
+        let Some(conf) = conf.map(|conf| parse(conf).remove(0)) else { continue };
+        for pod in pods(&documents).iter().filter(|pod| pod["containers"][0]["args"][0] == "run") {
+            if pod["hostNetwork"] != true {
+                continue;
+            }
+            let address = conf["telemetry"]["address"].as_str().unwrap();
+            assert!(address.starts_with("127.0.0.1:"), "{}: {address}", file.display());
+            for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+                let host = &pod["containers"][0][probe]["httpGet"]["host"];
+                assert_eq!(host, "127.0.0.1", "{}: {probe} asks where it listens", file.display());
+            }
+        }
+        for policy in documents.iter().filter(|document| document["kind"] == "NetworkPolicy") {
+            let rules = policy["spec"]["ingress"].as_array().unwrap();
+            let of_metrics = |rule: &&Value| rule["ports"].as_array().unwrap().iter().any(|port| port["port"] == 10254);
+            for rule in rules.iter().filter(of_metrics) {
+                assert!(rule["from"].as_array().is_some_and(|from| !from.is_empty()), "{}", file.display());
+                assert_eq!(rule["ports"].as_array().unwrap().len(), 1, "{}", file.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn the_rights_are_those_of_the_table_in_the_manual() {
     let read = "get list watch";

@@ -186,7 +186,7 @@ fn formats_and_destinations_read_as_users_write_them() {
     let error = "jsno".parse::<Format>().unwrap_err();
     assert_eq!(error.to_string(), "log format: `jsno` is not one (try `json`, `combined`, or text with `$variables`)");
     assert_eq!(
-        ["stdout", "stderr", "a/b"].map(Destination::from),
+        ["stdout", "stderr", "a/b"].map(|text| Destination::of(text, std::path::Path::new(""))),
         [Destination::Stdout, Destination::Stderr, Destination::File("a/b".into())]
     );
 }
