@@ -7,9 +7,9 @@
 use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::panic::{self, PanicHookInfo};
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{LazyLock, Once};
+use std::time::Instant;
 
 use super::metrics::{Sample, family};
 
@@ -43,6 +43,7 @@ const PAUSE: u64 = 10;
 const MAX_MESSAGE: usize = 512;
 
 static COUNTS: [AtomicU64; TASKS.len()] = [const { AtomicU64::new(0) }; TASKS.len()];
+static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
 static IS_LOGGED: AtomicBool = AtomicBool::new(false);
 static LAST_LINES: Quota = Quota::new();
 static LAST_BACKTRACE: Quota = Quota::new();
@@ -109,7 +110,7 @@ fn current() -> &'static str {
 }
 
 fn tell(task: &'static str, info: &PanicHookInfo<'_>) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = BEGUN.elapsed().as_secs();
     // A panic while one is told would end the process.
     if !LAST_LINES.take(now, LINES) || IS_TELLING.replace(true) {
         return;
@@ -155,6 +156,8 @@ impl Quota {
 
     /// Whether one more may be had in this period.
     fn take(&self, period: u64, most: u64) -> bool {
+        // The first period is not that of a number that is there from the begin.
+        let period = period + 1;
         if self.period.swap(period, Ordering::Relaxed) != period {
             self.taken.store(0, Ordering::Relaxed);
         }

@@ -154,6 +154,13 @@ impl Pulse {
         self.end();
     }
 
+    /// Runs a task that cannot be begun again: after a panic it is told as ended.
+    pub async fn watch(&self, task: impl Future<Output = ()>) {
+        if (Watched { pulse: self, task: pin!(task) }).await.is_none() {
+            self.end();
+        }
+    }
+
     fn busy(&self) -> Option<Duration> {
         match self.since.load(Ordering::Relaxed) {
             IDLE | ENDED => None,
