@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::{Value, json};
-use tidegate::admission::review::{Base, Request, RequestKind, review};
+use tidegate::admission::review::{Base, Request, review};
 use tidegate::compile::{Compiler, CompilerParts};
 use tidegate::model::Touched;
 use tidegate::resources::{Event, Kind, Object, Resources};
@@ -19,8 +19,7 @@ const INGRESSES: usize = 10_000;
 fn reviews(c: &mut Criterion) {
     let mut group = c.benchmark_group(format!("admission/{INGRESSES}"));
     let mut case = |name: &str, live: &Snapshot, object: Value| {
-        let kind = RequestKind { kind: "Ingress".to_owned() };
-        let request = Request { operation: "CREATE".to_owned(), kind, object, ..Request::default() };
+        let request = Request::read(&body(&object)).unwrap();
         assert_eq!(review(&request, &Base::default(), live).refusal, None);
         group.bench_function(name, |b| b.iter(|| black_box(review(black_box(&request), &Base::default(), live))));
     };
@@ -29,6 +28,22 @@ fn reviews(c: &mut Criterion) {
     let live = snapshot(|_| "shop.test".to_owned());
     case("one host, 100 new paths", &live, ingress("new", "shop.test", (0..100).map(|path| format!("/new{path}"))));
     group.finish();
+    let live = snapshot(|number| format!("h{number}.test"));
+    let mut group = c.benchmark_group("admission/7 MiB");
+    group.sample_size(10);
+    // As large as a review may be: what anybody who reaches the webhook may have it read.
+    let body = body(&ingress("new", "large.test", (0..70_000).map(|path| format!("/p{path}"))));
+    group.bench_function("read", |b| b.iter(|| Request::read(black_box(&body)).unwrap()));
+    group.bench_function("read and review", |b| {
+        b.iter(|| black_box(review(&Request::read(black_box(&body)).unwrap(), &Base::default(), &live)));
+    });
+    group.finish();
+}
+
+/// The body of a review of a new Ingress.
+fn body(object: &Value) -> Vec<u8> {
+    let request = json!({ "uid": "1", "operation": "CREATE", "kind": { "kind": "Ingress" }, "object": object });
+    json!({ "kind": "AdmissionReview", "request": request }).to_string().into_bytes()
 }
 
 fn ingress(name: &str, host: &str, paths: impl IntoIterator<Item = String>) -> Value {

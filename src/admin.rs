@@ -17,7 +17,7 @@ use http::header::{CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_FRAME
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
-use crate::telemetry::http::{Page, Pages};
+use crate::telemetry::http::{Page, Pages, Way};
 
 pub use crate::telemetry::http::Server;
 
@@ -97,6 +97,10 @@ impl AdminPages {
 }
 
 impl Pages for AdminPages {
+    fn way(&self, _: &Request<()>) -> Way {
+        Way::Alone
+    }
+
     fn page(&self, request: &Request<()>) -> Page {
         if !host::is_allowed(request, self.bound) {
             return problem(StatusCode::FORBIDDEN, "the Host must be localhost or the bound address");

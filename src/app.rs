@@ -3,6 +3,7 @@
 //! A program of one's own is `Tidegate::builder().plugins(…).run()`; a test starts a proxy with
 //! [`Builder::start`] and asks the [`Running`] for its addresses.
 
+mod alive;
 mod cluster;
 mod control;
 mod echo;
@@ -29,12 +30,12 @@ use tokio::sync::{mpsc, watch};
 use crate::capacity::Capacity;
 use crate::compile::{Compiler, CompilerParts};
 use crate::diagnostic::Diagnostic;
-use crate::endpoint::{self, Table};
+use crate::endpoint::Table;
 use crate::front::Listeners;
 use crate::origin::Origin;
 use crate::proxy::{Engine, Proxy};
 use crate::settings::Settings;
-use crate::telemetry::{Metrics, Telemetry};
+use crate::telemetry::{Metrics, Telemetry, panics};
 use control::Control;
 pub use running::Running;
 pub(crate) use running::Signals;
@@ -93,6 +94,7 @@ impl Builder {
     /// Whatever keeps the process from serving at all: a listener that cannot be bound, a certificate file that
     /// cannot be read, a log that cannot be opened. Faults of routes and manifests are diagnostics instead.
     pub async fn start(self, settings: Settings) -> anyhow::Result<Running> {
+        panics::count();
         let (compiler, shared) = parts(&self, &settings)?;
         let live = Arc::new(live::Live::new(&settings, shared.clone())?);
         let listeners = listen(&settings, &shared, &live)?;
@@ -102,18 +104,13 @@ impl Builder {
             observe::webhook(shared.metrics(), webhook.counts.clone());
         }
         let stop = watch::Sender::new(false);
-        tokio::spawn(endpoint::health::run(shared.table.clone(), stop.subscribe()));
-        tokio::spawn(endpoint::resolver::run(
-            shared.table.clone(),
-            endpoint::resolver::Config::default(),
-            stop.subscribe(),
-        ));
+        alive::start(&shared, settings.process.telemetry.on().map(|spec| spec.stuck_after.0), &stop);
         let (sender, inbox) = mpsc::channel(INBOX);
         let admission = settings.process.admission.clone();
         let (kubernetes, status) = (settings.process.sources.kubernetes.clone(), settings.conf.ingress.status.clone());
         let keeper = kubernetes.as_ref().map(|spec| cluster::Cluster::keeper(spec, &settings)).transpose()?.flatten();
         let own: Vec<_> = listeners.bound().into_iter().map(|bound| bound.address).chain(servers.addresses()).collect();
-        let mut sources = sources::start(settings, live.clone(), sender, own).await?;
+        let mut sources = sources::start(settings, live.clone(), sender, own, &shared.vitals).await?;
         let mut control = Control::new(compiler, shared.clone(), sources.names()).with_keeper(keeper);
         if let (Some(cluster), Some(spec)) = (sources.cluster(), kubernetes) {
             observe::contact(shared.metrics(), cluster.contact.clone());
@@ -130,7 +127,7 @@ impl Builder {
         }
         std::thread::Builder::new()
             .name("control".into())
-            .spawn(move || control.run(inbox))
+            .spawn(move || control.run_contained(inbox))
             .context("no thread for the control plane")?;
         Ok(Running { shared, live, listeners, servers, sources, stop })
     }

@@ -12,6 +12,10 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 /// The part of the descriptors, one of so many, that traffic never gets: telemetry, admin API, watches, probes, name
 /// resolution, files, and idle connections to upstreams have it.
 const OWN_PART: usize = 8;
+/// The part of those, one of so many, that the connections of one server that tells may have.
+const SERVER_PART: usize = 4;
+/// Connections that such a server may have however few descriptors there are.
+const LEAST_SERVER: usize = 4;
 /// The part of the descriptors, one of so many, that idle connections to upstreams may have.
 const IDLE_PART: usize = 32;
 /// The reserve is written in percent.
@@ -35,6 +39,8 @@ pub struct Limits {
 pub struct Capacity {
     /// Descriptors that traffic may have.
     descriptors: usize,
+    /// Descriptors that it never gets.
+    own: usize,
     /// Idle connections to upstreams that may be kept.
     idle: usize,
     connections: Gauge,
@@ -108,6 +114,7 @@ impl Capacity {
     pub fn new(descriptors: usize) -> Self {
         Self {
             descriptors: descriptors - descriptors / OWN_PART,
+            own: descriptors / OWN_PART,
             idle: descriptors / IDLE_PART,
             connections: Gauge::default(),
             alone: Gauge::default(),
@@ -118,6 +125,11 @@ impl Capacity {
     /// Idle connections to upstreams that may be kept.
     pub fn idle_connections(&self) -> usize {
         self.idle
+    }
+
+    /// Connections that a server which tells may have: so many as it would have, unless descriptors are few.
+    pub fn server_connections(&self, wanted: usize) -> usize {
+        wanted.min((self.own / SERVER_PART).max(LEAST_SERVER))
     }
 
     /// Client connections that may be open at once. Each may come to need another descriptor, to its upstream, so

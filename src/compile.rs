@@ -130,6 +130,14 @@ impl Compiler {
         snapshot
     }
 
+    /// Forgets what was compiled, as after a panic. What comes next is compiled whole, after [`Self::empty`].
+    pub fn restart(&mut self) {
+        self.upstreams.restart();
+        self.policies = route::Policies::default();
+        self.secrets = Store::default();
+        self.diagnostics.clear();
+    }
+
     /// What is wrong with the model compiled last, sorted, each finding once.
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         let mut all: Vec<Diagnostic> = self.diagnostics.values().flatten().cloned().collect();
@@ -219,7 +227,8 @@ impl Compiler {
         if !touched.edge {
             return Arc::clone(&previous.edge);
         }
-        let (edge, diagnostics) = edge::compile(&model.edge);
+        let (edge, mut diagnostics) = edge::compile(&model.edge);
+        diagnostics.extend(edge::unkept(&model.edge, self.upstreams.capacity().max_connections(edge.capacity())));
         self.report(Piece::Edge, diagnostics);
         Arc::new(edge)
     }

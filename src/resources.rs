@@ -180,6 +180,22 @@ impl Resources {
         dense::pack(&mut self.slices_by_service);
     }
 
+    /// One of the objects.
+    pub fn object(&self, name: &ObjectRef) -> Option<Object> {
+        let ObjectRef { kind, name } = name;
+        match kind {
+            Kind::Ingress => self.ingresses.get(name).cloned().map(Object::Ingress),
+            Kind::IngressClass => self.ingress_classes.get(name).cloned().map(Object::IngressClass),
+            Kind::Service => self.services.get(name).cloned().map(Object::Service),
+            Kind::EndpointSlice => self.endpoint_slices.get(name).cloned().map(Object::EndpointSlice),
+            Kind::Endpoints => self.endpoints.get(name).cloned().map(Object::Endpoints),
+            Kind::Secret => self.secrets.get(name).cloned().map(Object::Secret),
+            Kind::ConfigMap => self.config_maps.get(name).cloned().map(Object::ConfigMap),
+            Kind::Namespace => self.namespaces.get(name).cloned().map(Object::Namespace),
+            Kind::Conf => self.conf.clone().map(Object::Conf),
+        }
+    }
+
     /// Whether this very object is known. Much of what is told is nothing new: status, managed fields, a new list.
     fn has(&self, name: &ObjectName, object: &Object) -> bool {
         match object {
@@ -359,6 +375,22 @@ impl ObjectName {
     /// Makes a name.
     pub fn new(namespace: &str, name: &str) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl Event {
+    /// Names the object that it is about.
+    pub fn to_ref(&self) -> ObjectRef {
+        match self {
+            Self::Apply(object) => object.to_ref(),
+            Self::Delete(name) => name.clone(),
+        }
+    }
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.as_str(), self.name)
     }
 }
 

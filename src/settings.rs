@@ -23,7 +23,7 @@ pub(crate) use process::needs_restart;
 pub use process::{
     AccessLogSpec, AddressSpec, AdmissionSpec, Alpn, CacheSpec, FilesSpec, KubernetesSpec, LeaderElectionSpec,
     ListenerProtocol, ListenerSpec, LogFormat, LogLevel, LogSpec, LogStyle, Process, ShutdownSpec, SourcesSpec, Switch,
-    TlsSpec, TlsVersion,
+    TelemetrySpec, TlsSpec, TlsVersion,
 };
 pub use schema::schema;
 

@@ -6,10 +6,13 @@
 
 pub mod access_log;
 pub mod http;
+pub mod lines;
 pub mod metrics;
+pub mod panics;
 pub mod process_log;
 pub mod record;
 pub mod server;
+pub mod vitals;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,6 +24,7 @@ pub use self::access_log::AccessLog;
 pub use self::metrics::Metrics;
 pub use self::record::{Recorder, RequestRecord, Try};
 
+use self::lines::Log;
 use self::metrics::{Sample, family};
 
 /// Metrics and access log together: the recorder that the proxy is given.
@@ -40,7 +44,7 @@ impl Telemetry {
         let access_log = Arc::new(ArcSwapOption::empty());
         let (is_scraped, is_logging) = (AtomicBool::new(false), AtomicBool::new(false));
         let telemetry = Self { metrics, access_log, is_scraped, is_logging };
-        telemetry.count_access_log();
+        telemetry.count_logs();
         telemetry
     }
 
@@ -73,13 +77,18 @@ impl Telemetry {
         }
     }
 
-    fn count_access_log(&self) {
+    fn count_logs(&self) {
         let current = Arc::clone(&self.access_log);
         self.metrics.observe(Box::new(move |emit| {
             let queued = current.load().as_ref().map_or(0, |log| log.queued());
-            let dropped = access_log::dropped_total();
-            emit(Sample { family: &family::ACCESS_LOG_QUEUE_LENGTH, labels: &[], value: queued as f64 });
-            emit(Sample { family: &family::ACCESS_LOG_DROPPED, labels: &[], value: dropped as f64 });
+            for (family, value) in [
+                (&family::ACCESS_LOG_QUEUE_LENGTH, queued as u64),
+                (&family::ACCESS_LOG_DROPPED, Log::Access.dropped_total()),
+                (&family::PROCESS_LOG_QUEUE_LENGTH, lines::process_log_queued() as u64),
+                (&family::PROCESS_LOG_DROPPED, Log::Process.dropped_total()),
+            ] {
+                emit(Sample { family, labels: &[], value: value as f64 });
+            }
         }));
     }
 }

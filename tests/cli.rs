@@ -20,6 +20,8 @@ mod live;
 mod secrets;
 #[path = "cli/small.rs"]
 mod small;
+#[path = "cli/starved.rs"]
+mod starved;
 #[path = "cli/support.rs"]
 mod support;
 

@@ -81,7 +81,9 @@ fn the_schema_has_every_default_and_nothing_else() {
 #[test]
 fn alerts_ask_for_metrics_that_exist() {
     let alerts = read("deploy/helm/tidegate/alerts.yaml");
-    let sources = read("src/telemetry/metrics/family.rs") + &read("src/telemetry/metrics.rs");
+    let sources =
+        ["family.rs", "family/own.rs", "../metrics.rs"].map(|file| read(&format!("src/telemetry/metrics/{file}")));
+    let sources = sources.concat();
     let names: BTreeSet<&str> = alerts
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
         .filter(|word| word.starts_with("tidegate_"))
@@ -180,6 +182,34 @@ fn every_pod_of_ours_is_restricted() {
             };
             assert_eq!((&security["capabilities"]["add"], &container["command"]), (&added, &command), "{place}");
             assert_eq!(container.get("lifecycle"), None, "{place}: draining is the program's own work");
+        }
+    }
+}
+
+/// Telemetry says much of a cluster: on the node's network it is for the node alone, and a policy lets in Pods only.
+#[test]
+fn telemetry_is_not_offered_to_the_world() {
+    for (file, documents) in outputs() {
+        let conf = documents.iter().find_map(|document| document["data"]["tidegate.yaml"].as_str());
+        let Some(conf) = conf.map(|conf| parse(conf).remove(0)) else { continue };
+        for pod in pods(&documents).iter().filter(|pod| pod["containers"][0]["args"][0] == "run") {
+            if pod["hostNetwork"] != true {
+                continue;
+            }
+            let address = conf["telemetry"]["address"].as_str().unwrap();
+            assert!(address.starts_with("127.0.0.1:"), "{}: {address}", file.display());
+            for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+                let host = &pod["containers"][0][probe]["httpGet"]["host"];
+                assert_eq!(host, "127.0.0.1", "{}: {probe} asks where it listens", file.display());
+            }
+        }
+        for policy in documents.iter().filter(|document| document["kind"] == "NetworkPolicy") {
+            let rules = policy["spec"]["ingress"].as_array().unwrap();
+            let of_metrics = |rule: &&Value| rule["ports"].as_array().unwrap().iter().any(|port| port["port"] == 10254);
+            for rule in rules.iter().filter(of_metrics) {
+                assert!(rule["from"].as_array().is_some_and(|from| !from.is_empty()), "{}", file.display());
+                assert_eq!(rule["ports"].as_array().unwrap().len(), 1, "{}", file.display());
+            }
         }
     }
 }

@@ -70,7 +70,7 @@ impl Follower {
         let (client, contact) = connect(server.config()).unwrap();
         let source = Kubernetes::new(client, contact, reads);
         let demand = source.demand();
-        let _running = source.watch(sender);
+        let _running = source.watch(sender, tidegate::telemetry::vitals::Pulse::unwatched("kubernetes"));
         let resources = Resources::default();
         Self { batches, resources, codes: Vec::new(), is_complete: false, answered: 0, demand, _running }
     }

@@ -23,6 +23,8 @@ mod bodies;
 mod clients;
 #[path = "serve/clocks.rs"]
 mod clocks;
+#[path = "serve/contained.rs"]
+mod contained;
 #[path = "serve/faults.rs"]
 mod faults;
 #[path = "serve/framing.rs"]

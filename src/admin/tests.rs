@@ -43,7 +43,7 @@ impl Inspect for Fixed {
 
 /// The server stops when the test's runtime is dropped.
 async fn start() -> SocketAddr {
-    let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let address = server.local_addr();
     tokio::spawn(server.serve(Arc::new(AdminPages::new(Arc::new(Fixed), address)), std::future::pending()));
     address

@@ -8,8 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
+use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::pem_text::{self, PemFault};
 
@@ -30,6 +35,9 @@ pub enum PairError {
     /// What is wrong with the text of the chain or of the key.
     #[error("the {0} {1}")]
     Pem(&'static str, PemFault),
+    /// Authorities that none can be verified by.
+    #[error("the authorities cannot be used: {0}")]
+    Authorities(#[from] VerifierBuilderError),
     /// The key is of no kind that is known, or not that of the leaf.
     #[error("{0}")]
     Key(#[from] rustls::Error),
@@ -41,6 +49,10 @@ pub enum PairError {
 /// The certificate in force; it may change while connections go on.
 #[derive(Debug, Default)]
 pub struct Current(ArcSwapOption<CertifiedKey>);
+
+/// Who may ask: clients with a certificate of these authorities. Until there are some, nobody.
+#[derive(Default)]
+pub struct Clients(ArcSwapOption<Arc<dyn ClientCertVerifier>>);
 
 /// How long a certificate of our own making is good.
 const LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -135,4 +147,77 @@ impl ResolvesServerCert for Current {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.0.load_full()
     }
+}
+
+// === impl Clients ===
+
+impl Clients {
+    /// Puts authorities (PEM) in force for the handshakes to come.
+    ///
+    /// # Errors
+    /// Those that cannot be used; the old ones stay.
+    pub fn set(&self, authorities: &[u8]) -> Result<(), PairError> {
+        let mut roots = RootCertStore::empty();
+        for authority in pem_text::certificates(authorities).map_err(|fault| PairError::Pem("authorities", fault))? {
+            roots.add(authority)?;
+        }
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build()?;
+        self.0.store(Some(Arc::new(verifier)));
+        Ok(())
+    }
+}
+
+impl ClientCertVerifier for Clients {
+    /// No hint: it would be that of the authorities at start.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        match self.0.load_full() {
+            Some(verifier) => verifier.verify_client_cert(leaf, intermediates, now),
+            None => Err(rustls::CertificateError::UnknownIssuer.into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, leaf, signature, &algorithms())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, leaf, signature, &algorithms())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        algorithms().supported_schemes()
+    }
+}
+
+impl std::fmt::Debug for Clients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Clients").finish_non_exhaustive()
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn algorithms() -> WebPkiSupportedAlgorithms {
+    rustls::crypto::ring::default_provider().signature_verification_algorithms
 }

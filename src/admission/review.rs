@@ -28,27 +28,54 @@ pub struct Base {
 }
 
 /// `request` of an AdmissionReview, as far as it is read.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// To be given back.
     pub uid: String,
-    /// What is about to happen.
-    pub operation: String,
-    /// The kind of the object.
-    pub kind: RequestKind,
-    /// The object as it is to be.
-    pub object: Value,
-    /// The object as it was.
-    pub old_object: Value,
+    /// The Ingress that is about to be stored; `None`: it is something else that happens.
+    ingress: Option<Written>,
 }
 
-/// `kind` of a request.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// An Ingress that is about to be stored.
+#[derive(Clone, Debug)]
+struct Written {
+    /// As it is to be, or why it cannot be read.
+    object: Result<Object, String>,
+    /// As it was.
+    old: Option<Object>,
+}
+
+/// An AdmissionReview around what is read of it.
+#[derive(Deserialize)]
+struct Envelope<T> {
+    request: T,
+}
+
+#[derive(Default, Deserialize)]
 #[serde(default)]
-pub struct RequestKind {
-    /// Such as `Ingress`.
-    pub kind: String,
+struct Head {
+    uid: String,
+    operation: String,
+    kind: HeadKind,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct HeadKind {
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct New {
+    #[serde(deserialize_with = "Object::read_ingress")]
+    object: Object,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Old {
+    #[serde(deserialize_with = "Object::read_ingress")]
+    old_object: Object,
 }
 
 /// What is answered.
@@ -72,19 +99,16 @@ const OF_OTHERS: [&str; 6] =
 
 /// Reviews a request.
 pub fn review(request: &Request, base: &Base, live: &Snapshot) -> Verdict {
-    if request.kind.kind != "Ingress" || !matches!(&*request.operation, "CREATE" | "UPDATE") {
-        return Verdict::default();
-    }
-    let object = match Object::from_json(Kind::Ingress, request.object.clone()) {
-        Ok(object) => object,
+    let Some(written) = &request.ingress else { return Verdict::default() };
+    let object = match &written.object {
+        Ok(object) => object.clone(),
         Err(error) => return Verdict { refusal: Some(format!("it cannot be read: {error}")), warnings: Vec::new() },
     };
     // Finalizers, labels and status are no business of ours, and what stands there may be older than this webhook.
-    let old = Object::from_json(Kind::Ingress, request.old_object.clone()).ok();
-    if old.as_ref() == Some(&object) {
+    if written.old.as_ref() == Some(&object) {
         return Verdict::default();
     }
-    judge(object, old, base, live)
+    judge(object, written.old.clone(), base, live)
 }
 
 fn judge(object: Object, old: Option<Object>, base: &Base, live: &Snapshot) -> Verdict {
@@ -129,6 +153,30 @@ fn shorten(text: String) -> String {
     match text.char_indices().nth(MAX_WARNING) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text,
+    }
+}
+
+// === impl Request ===
+
+impl Request {
+    /// Reads the body of a review. It is passed over once for each part that is wanted of it, which is cheaper than
+    /// to keep what is not: nothing but the Ingresses themselves is built of it.
+    ///
+    /// # Errors
+    /// It is no AdmissionReview. An object in it that cannot be read is for [`review`].
+    pub fn read(body: &[u8]) -> Result<Self, serde_json::Error> {
+        let Envelope { request: head } = serde_json::from_slice::<Envelope<Head>>(body)?;
+        let is_written = head.kind.kind == "Ingress" && matches!(&*head.operation, "CREATE" | "UPDATE");
+        let ingress = is_written.then(|| {
+            let new = serde_json::from_slice::<Envelope<New>>(body);
+            // Not there, or of a form that nobody reads any more.
+            let old = serde_json::from_slice::<Envelope<Old>>(body).ok();
+            Written {
+                object: new.map(|it| it.request.object).map_err(|error| error.to_string()),
+                old: old.map(|it| it.request.old_object),
+            }
+        });
+        Ok(Self { uid: head.uid, ingress })
     }
 }
 

@@ -17,16 +17,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::Deserialize;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::{JoinSet, spawn_blocking};
+use rustls::server::NoServerSessionStorage;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::certificate::Current;
+use super::certificate::{Clients, Current};
 use super::review::{self, Verdict};
-use crate::telemetry::http::accept;
+use crate::telemetry::http::{Arrival, Door, Mark, Places, SeatCounts, Seats, WriteLimit};
 
 /// Makes verdicts.
 pub trait Judge: Send + Sync + 'static {
@@ -47,55 +47,92 @@ pub struct Counts {
 
 /// A bound server.
 pub struct Server {
-    listener: TcpListener,
+    listener: std::net::TcpListener,
     acceptor: TlsAcceptor,
     judge: Arc<dyn Judge>,
     counts: Arc<Counts>,
-    max_reviews: usize,
-    max_life: Duration,
+    limits: Limits,
+    seats: Arc<SeatCounts>,
 }
 
-/// Connections at once; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 128;
+/// What is shown to clients, and what they must show.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    /// The certificate that is served.
+    pub certificate: Arc<Current>,
+    /// Whose certificate clients must have; `None`: nobody's.
+    pub clients: Option<Arc<Clients>>,
+}
+
+/// What a server allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections; more take the places of those that wait longest.
+    pub places: Places,
+    /// Reviews that are judged at once.
+    pub reviews: usize,
+    /// For a handshake, and for a body.
+    pub patience: Duration,
+    /// After which a connection takes no more requests.
+    pub life: Duration,
+}
+
+/// Connections at once.
+pub const MAX_CONNECTIONS: usize = 128;
 /// Reviews at once; more are answered 503, and the configuration's `failurePolicy` decides.
 const MAX_REVIEWS: usize = 32;
 /// An API server takes objects of 3 MiB, and an update has two of them.
 const MAX_BODY: usize = 8 * 1024 * 1024;
-/// For a handshake, a head and a body each.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Bodies up to this are read whoever else sends some,
+const SMALL_BODY: usize = 256 * 1024;
+/// and so many larger ones at once.
+const MAX_LARGE: usize = 8;
+/// For a handshake, and for a body: who asks waits for 5 s in all, as we are shipped.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// For a head, and for waiting for the next one.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// For an answer to be taken.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 /// After which a connection takes no more requests: one that asks and never reads would stay for good.
 const MAX_LIFE: Duration = Duration::from_secs(300);
 /// For what is under way when a connection or the server ends.
 const LAST_REVIEW: Duration = Duration::from_secs(5);
 
-#[derive(Deserialize)]
-struct Review {
-    request: review::Request,
-}
+// === impl Limits, Server ===
 
-// === impl Server ===
+impl Default for Limits {
+    /// An API server asks from one address, or through one.
+    fn default() -> Self {
+        let places = Places { all: MAX_CONNECTIONS, of_source: MAX_CONNECTIONS / 2 };
+        Self { places, reviews: MAX_REVIEWS, patience: PATIENCE, life: MAX_LIFE }
+    }
+}
 
 impl Server {
     /// Binds the address; handshakes fail until there is a certificate.
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub async fn bind(
+    pub fn bind(
         address: SocketAddr,
-        certificate: Arc<Current>,
+        trust: &Trust,
         judge: Arc<dyn Judge>,
         counts: Arc<Counts>,
     ) -> std::io::Result<Self> {
-        let config = rustls::ServerConfig::builder().with_no_client_auth().with_cert_resolver(certificate);
-        let listener = TcpListener::bind(address).await?;
-        Ok(Self {
-            listener,
-            acceptor: Arc::new(config).into(),
-            judge,
-            counts,
-            max_reviews: MAX_REVIEWS,
-            max_life: MAX_LIFE,
-        })
+        let config = rustls::ServerConfig::builder();
+        let config = match &trust.clients {
+            Some(clients) => config.with_client_cert_verifier(clients.clone()),
+            None => config.with_no_client_auth(),
+        };
+        let mut config = config.with_cert_resolver(trust.certificate.clone());
+        if trust.clients.is_some() {
+            // A session that is taken up again is not verified again, and authorities may have changed.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
+        let listener = std::net::TcpListener::bind(address)?;
+        let acceptor = Arc::new(config).into();
+        Ok(Self { listener, acceptor, judge, counts, limits: Limits::default(), seats: Arc::default() })
     }
 
     /// The address that is bound.
@@ -106,28 +143,48 @@ impl Server {
         self.listener.local_addr()
     }
 
+    /// With other limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// What is counted of its connections.
+    pub fn seats(&self) -> Arc<SeatCounts> {
+        Arc::clone(&self.seats)
+    }
+
     /// Serves until `stop` turns true or its sender is gone; then reviews under way end.
     pub async fn serve(self, mut stop: watch::Receiver<bool>) {
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let reviews = Arc::new(Semaphore::new(self.max_reviews));
-        let mut connections = JoinSet::new();
+        let mut door = match Door::new(self.listener) {
+            Ok(door) => door,
+            Err(error) => return tracing::error!(%error, "admission webhook not started"),
+        };
+        let desk = Desk {
+            judge: self.judge,
+            counts: self.counts,
+            reviews: Arc::new(Semaphore::new(self.limits.reviews)),
+            large: Arc::new(Semaphore::new(MAX_LARGE)),
+            patience: self.limits.patience,
+        };
+        let mut seats = Seats::new(self.limits.places, self.seats);
+        let stopped = stop.clone();
         loop {
-            let accepted = tokio::select! {
-                accepted = accept(&self.listener, &slots) => accepted,
-                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            tokio::select! {
+                arrival = door.accept() => match arrival {
+                    Arrival::Stream(stream, peer) => seats.seat(peer.ip(), |mark| {
+                        connection(stream, self.acceptor.clone(), desk.clone(), mark, self.limits, stopped.clone())
+                    }),
+                    Arrival::Full => seats.close_for_descriptors(),
+                    Arrival::Nobody => {}
+                },
+                () = seats.vacated() => {}
                 _ = stop.wait_for(|stop| *stop) => break,
-            };
-            let Some((stream, slot)) = accepted else { continue };
-            let desk = Desk { judge: self.judge.clone(), counts: self.counts.clone(), reviews: reviews.clone() };
-            let (acceptor, stop, max_life) = (self.acceptor.clone(), stop.clone(), self.max_life);
-            connections.spawn(async move {
-                connection(stream, acceptor, desk, max_life, stop).await;
-                drop(slot);
-            });
+            }
         }
-        drop(self.listener);
-        // Each ends by itself in this time; what does not is cut with the set.
-        let _ = timeout(LAST_REVIEW, async { while connections.join_next().await.is_some() {} }).await;
+        drop(door);
+        // Each ends by itself in this time.
+        seats.end(LAST_REVIEW).await;
     }
 }
 
@@ -135,20 +192,22 @@ async fn connection(
     stream: TcpStream,
     acceptor: TlsAcceptor,
     desk: Desk,
-    max_life: Duration,
+    mark: Arc<Mark>,
+    limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
-    let Ok(Ok(stream)) = timeout(PATIENCE, acceptor.accept(stream)).await else { return };
+    let Ok(Ok(stream)) = timeout(limits.patience, acceptor.accept(stream)).await else { return };
     let service = service_fn(move |request| {
-        let desk = desk.clone();
-        async move { Ok::<_, Infallible>(desk.answer(request).await) }
+        let (desk, mark) = (desk.clone(), mark.clone());
+        async move { Ok::<_, Infallible>(desk.answer(request, &mark).await) }
     });
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+    server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let stream = TokioIo::new(WriteLimit::new(stream, WRITE_TIMEOUT));
+    let mut connection = pin!(server.serve_connection(stream, service));
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        () = until_over(max_life, &mut stop) => {
+        () = until_over(limits.life, &mut stop) => {
             connection.as_mut().graceful_shutdown();
             timeout(LAST_REVIEW, connection).await.unwrap_or(Ok(()))
         }
@@ -169,48 +228,56 @@ struct Desk {
     judge: Arc<dyn Judge>,
     counts: Arc<Counts>,
     reviews: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+    patience: Duration,
+}
+
+/// Why there is no verdict.
+type Refused = (StatusCode, String);
+
+/// A body, and the right to keep a large one.
+type Body = (Vec<u8>, Option<OwnedSemaphorePermit>);
+
+fn refused<T>(status: StatusCode, text: &str) -> Result<T, Refused> {
+    Err((status, text.to_owned()))
 }
 
 // === impl Desk ===
 
 impl Desk {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        match self.review(request).await {
-            Ok(answer) => answer,
-            Err((status, text)) => {
-                self.counts.failed.fetch_add(1, Ordering::Relaxed);
-                response(status, "text/plain; charset=utf-8", format!("{text}\n"))
-            }
-        }
+    async fn answer(&self, request: Request<Incoming>, mark: &Arc<Mark>) -> Response<Full<Bytes>> {
+        let answer = self.review(request, mark).await;
+        mark.touch();
+        answer.unwrap_or_else(|(status, text)| {
+            self.counts.failed.fetch_add(1, Ordering::Relaxed);
+            response(status, "text/plain; charset=utf-8", format!("{text}\n"))
+        })
     }
 
-    async fn review(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, (StatusCode, String)> {
-        let refuse = |status, text: &str| Err((status, text.to_owned()));
+    async fn review(&self, request: Request<Incoming>, mark: &Arc<Mark>) -> Result<Response<Full<Bytes>>, Refused> {
         if request.uri().path() != "/validate" {
-            return refuse(StatusCode::NOT_FOUND, "not found: /validate");
+            return refused(StatusCode::NOT_FOUND, "not found: /validate");
         }
         if request.method() != Method::POST {
-            return refuse(StatusCode::METHOD_NOT_ALLOWED, "POST an AdmissionReview");
+            return refused(StatusCode::METHOD_NOT_ALLOWED, "POST an AdmissionReview");
         }
+        let Ok(body) = timeout(self.patience, self.body(request.into_body())).await else {
+            return refused(StatusCode::REQUEST_TIMEOUT, "the body is too slow");
+        };
+        let body = body?;
+        // Only now: whoever sends slowly keeps nobody from a turn.
         let Ok(turn) = self.reviews.clone().try_acquire_owned() else {
-            return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many reviews at once");
+            return refused(StatusCode::SERVICE_UNAVAILABLE, "too many reviews at once");
         };
-        let body = match timeout(PATIENCE, Limited::new(request.into_body(), MAX_BODY).collect()).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the review is too large");
-            }
-            Ok(Err(_)) => return refuse(StatusCode::BAD_REQUEST, "the body broke off"),
-            Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "the body is too slow"),
-        };
+        let _working = mark.work();
         let judge = self.judge.clone();
         // Translation is quick, but the runtime's threads are not for work without a pause.
         // The turn goes with the work, which goes on when the client has left.
         let judged = spawn_blocking(move || {
-            let _turn = turn;
-            let review: Review = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
-            let Some(verdict) = judge.judge(&review.request) else { return Ok(None) };
-            Ok::<_, String>(Some((verdict.to_json(&review.request.uid), verdict.refusal.is_none())))
+            let (_turn, (body, _large)) = (turn, body);
+            let request = review::Request::read(&body).map_err(|error| error.to_string())?;
+            let Some(verdict) = judge.judge(&request) else { return Ok(None) };
+            Ok::<_, String>(Some((verdict.to_json(&request.uid), verdict.refusal.is_none())))
         });
         match judged.await {
             Ok(Ok(Some((answer, is_allowed)))) => {
@@ -218,10 +285,32 @@ impl Desk {
                 count.fetch_add(1, Ordering::Relaxed);
                 Ok(response(StatusCode::OK, "application/json", answer.to_string()))
             }
-            Ok(Ok(None)) => refuse(StatusCode::SERVICE_UNAVAILABLE, "nothing is loaded yet"),
-            Ok(Err(error)) => refuse(StatusCode::BAD_REQUEST, &format!("not an AdmissionReview: {error}")),
-            Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "no verdict"),
+            Ok(Ok(None)) => refused(StatusCode::SERVICE_UNAVAILABLE, "nothing is loaded yet"),
+            Ok(Err(error)) => refused(StatusCode::BAD_REQUEST, &format!("not an AdmissionReview: {error}")),
+            Err(_) => refused(StatusCode::INTERNAL_SERVER_ERROR, "no verdict"),
         }
+    }
+
+    /// Reads a body. Large ones are few at once, so that their bytes are bounded.
+    async fn body(&self, body: Incoming) -> Result<Body, Refused> {
+        let mut body = Limited::new(body, MAX_BODY);
+        let (mut bytes, mut large) = (Vec::new(), None);
+        while let Some(frame) = body.frame().await {
+            match frame {
+                Ok(frame) => bytes.extend_from_slice(frame.data_ref().map(|data| &**data).unwrap_or_default()),
+                Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                    return refused(StatusCode::PAYLOAD_TOO_LARGE, "the review is too large");
+                }
+                Err(_) => return refused(StatusCode::BAD_REQUEST, "the body broke off"),
+            }
+            if bytes.len() > SMALL_BODY && large.is_none() {
+                let Ok(permit) = self.large.clone().try_acquire_owned() else {
+                    return refused(StatusCode::SERVICE_UNAVAILABLE, "too many large reviews at once");
+                };
+                large = Some(permit);
+            }
+        }
+        Ok((bytes, large))
     }
 }
 

@@ -19,6 +19,7 @@ use crate::source::kubernetes::{
     Address, AddressSource, Demand, Election, Kubernetes, Leadership, NodeAddress, Reads, Replicas, Running, Scope,
     StatusConfig, Timing,
 };
+use crate::telemetry::vitals::Vitals;
 
 /// Name of this process's own Pod.
 const POD_NAME: &str = "POD_NAME";
@@ -72,6 +73,7 @@ impl Cluster {
         spec: &KubernetesSpec,
         settings: &Settings,
         sender: mpsc::Sender<Batch>,
+        vitals: &Vitals,
     ) -> anyhow::Result<Self> {
         let kubeconfig = spec.kubeconfig.as_ref().map(|file| settings.folder.join(file));
         let access = Access { kubeconfig, context: spec.context.clone() };
@@ -91,7 +93,7 @@ impl Cluster {
             sender.send(source.first_batch(remembered)).await.context("the control plane is gone")?;
         }
         let demand = source.demand();
-        Ok(Self { demand, contact, writer, _running: source.watch(sender) })
+        Ok(Self { demand, contact, writer, _running: source.watch(sender, vitals.pulse("kubernetes")) })
     }
 
     /// Whoever keeps the state of the cluster, if it is to be kept.

@@ -3,7 +3,10 @@
 //! One thread owns the whole control plane, so that nothing in it needs a lock. Requests meet it only at the
 //! published snapshot and the endpoint table.
 
+mod recover;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,9 +19,11 @@ use crate::admission::review::Base;
 use crate::compile::Compiler;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::model::Touched;
-use crate::resources::{Batch, Changes, Kind, ObjectName, Resources};
+use crate::resources::{Batch, Changes, Kind, ObjectName, ObjectRef, Resources};
+use crate::snapshot::Snapshot;
 use crate::source::kubernetes::write::Outlet;
 use crate::source::kubernetes::{Demand, Note};
+use crate::telemetry::vitals::Pulse;
 use crate::translate::Translator;
 use crate::translate::annotations;
 
@@ -51,6 +56,11 @@ pub(crate) struct Control {
     to_tell: BTreeSet<ObjectName>,
     /// Has the state of the cluster written.
     keeper: Option<Keeper>,
+    /// Objects that are not in force because taking them in panicked.
+    refused: BTreeMap<ObjectRef, Diagnostic>,
+    /// What is put in force when a recovery is done.
+    draft: Option<Snapshot>,
+    pulse: Arc<Pulse>,
 }
 
 /// How long each stage of a change took.
@@ -72,6 +82,9 @@ impl Control {
             resources: Resources::default(),
             translator: Translator::new(),
             compiler,
+            pulse: shared.vitals.pulse("control"),
+            refused: BTreeMap::new(),
+            draft: None,
             shared,
             awaited: sources.into_iter().collect(),
             said: BTreeMap::new(),
@@ -106,8 +119,15 @@ impl Control {
         self
     }
 
-    /// Works until all senders are gone.
-    pub(crate) fn run(mut self, mut inbox: mpsc::Receiver<Batch>) {
+    /// Works until all senders are gone. A panic that nothing else has caught is told by `/healthz`.
+    pub(crate) fn run_contained(self, inbox: mpsc::Receiver<Batch>) {
+        let pulse = Arc::clone(&self.pulse);
+        if catch_unwind(AssertUnwindSafe(|| self.run(inbox))).is_err() {
+            pulse.end();
+        }
+    }
+
+    fn run(mut self, mut inbox: mpsc::Receiver<Batch>) {
         while let Some(first) = inbox.blocking_recv() {
             let mut batches = vec![first];
             while batches.len() < MAX_BATCHES
@@ -115,7 +135,7 @@ impl Control {
             {
                 batches.push(next);
             }
-            self.take(batches);
+            self.take_contained(batches);
         }
     }
 
@@ -133,6 +153,7 @@ impl Control {
             self.said.insert(batch.source, batch.diagnostics);
             events.extend(batch.events);
         }
+        events.iter().for_each(|event| drop(self.refused.remove(&event.to_ref())));
         let changes = self.resources.apply(events);
         let touched = self.translator.apply(&self.resources, &changes);
         self.touched.merge(touched);
@@ -140,7 +161,7 @@ impl Control {
         self.share_base(&changes);
         let translate = started.elapsed();
         self.ask();
-        if self.awaited.is_empty() && self.answered >= self.asked {
+        if self.may_publish() {
             self.publish(noticed, translate);
             if let Some(keeper) = &mut self.keeper {
                 keeper.take(&self.resources, !changes.objects.is_empty());
@@ -154,6 +175,11 @@ impl Control {
     /// Whether something is live, so that there is nothing to wait for.
     pub(crate) fn is_live(&self) -> bool {
         self.shared.readiness.is_ready()
+    }
+
+    /// Whether everything is there that was waited for.
+    fn may_publish(&self) -> bool {
+        self.awaited.is_empty() && self.answered >= self.asked
     }
 
     /// Asks for the Secrets that came into use, once it is known which those are.
@@ -174,23 +200,29 @@ impl Control {
     }
 
     fn publish(&mut self, noticed: Instant, translate: Duration) {
-        let touched = std::mem::take(&mut self.touched);
         let previous = self.shared.snapshot.load_full();
         let started = Instant::now();
-        // The first complete load publishes even an empty configuration: a proxy without routes is ready too.
-        let is_first = previous.generation == 0;
-        if is_first || !touched.is_empty() {
-            let mut snapshot = self.compiler.compile(self.translator.model(), &touched, &previous);
-            if is_first || !touched.is_endpoints_only() {
-                snapshot.generation = previous.generation + 1;
-                self.shared.snapshot.store(Arc::new(snapshot));
-            }
+        if let Some(snapshot) = self.compile(&previous) {
+            self.shared.snapshot.store(Arc::new(snapshot));
         }
         let spent = Spent { translate, compile: started.elapsed() };
         let is_new = self.shared.snapshot.load().generation > previous.generation;
         self.report(noticed, &spent, is_new);
         self.tell_cluster(noticed, is_new);
         self.shared.readiness.set_loaded();
+    }
+
+    /// Compiles what was touched; `None`: there is no new snapshot.
+    fn compile(&mut self, previous: &Snapshot) -> Option<Snapshot> {
+        let touched = std::mem::take(&mut self.touched);
+        // The first complete load publishes even an empty configuration: a proxy without routes is ready too.
+        let is_first = previous.generation == 0;
+        if !is_first && touched.is_empty() {
+            return None;
+        }
+        let mut snapshot = self.compiler.compile(self.translator.model(), &touched, previous);
+        snapshot.generation = previous.generation + 1;
+        (is_first || !touched.is_endpoints_only()).then_some(snapshot)
     }
 
     /// Gives the webhook the classes and the conf in force.
@@ -279,6 +311,7 @@ impl Control {
             .cloned()
             .chain(self.translator.diagnostics())
             .chain(self.compiler.diagnostics())
+            .chain(self.refused.values().cloned())
             .collect();
         all.into_iter().collect()
     }

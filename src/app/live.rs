@@ -97,6 +97,13 @@ impl Live {
         let _ = self.log.set(log);
     }
 
+    /// Opens the file of the process's log again.
+    pub(super) fn reopen_log(&self) {
+        if let Some(log) = self.log.get() {
+            log.reopen();
+        }
+    }
+
     /// Names of the listeners, and `http` or `https`.
     pub(super) fn listeners(&self) -> Vec<(String, String)> {
         let scheme = |protocol| match protocol {
@@ -194,10 +201,6 @@ fn access_log(spec: &AccessLogSpec, folder: &Path) -> anyhow::Result<AccessLog> 
         LogFormat::Combined => Format::Combined,
         LogFormat::Nginx(text) => Format::Nginx(NginxFormat::parse(text)?),
     };
-    let destination = match &*spec.path {
-        "stdout" => Destination::Stdout,
-        "stderr" => Destination::Stderr,
-        file => Destination::File(folder.join(file)),
-    };
+    let destination = Destination::of(&spec.path, folder);
     AccessLog::open(format, destination).with_context(|| format!("cannot open the access log {}", spec.path))
 }

@@ -12,7 +12,9 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Instance;
 use crate::source::kubernetes::client::Contact;
 use crate::source::kubernetes::{self, Leadership, write};
+use crate::telemetry::http::SeatCounts;
 use crate::telemetry::metrics::{Metrics, Sample, family};
+use crate::telemetry::panics;
 
 /// Takes one sample.
 type Emit<'a> = &'a mut dyn FnMut(Sample<'_>);
@@ -25,6 +27,9 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
         .observe(Box::new(move |emit| front.snapshot().iter().for_each(|counts| connections(counts, emit))));
     endpoints(shared);
     capacity(shared);
+    shared.metrics().observe(Box::new(panics::observe));
+    let vitals = shared.vitals.clone();
+    shared.metrics().observe(Box::new(move |emit| vitals.observe(emit)));
     let plugins_of = shared.snapshot.clone();
     shared.metrics().observe(Box::new(move |emit| plugins(&plugins_of.load(), emit)));
     let times_of = shared.snapshot.clone();
@@ -94,6 +99,9 @@ fn capacity(shared: &Shared) {
             emit(Sample { family: &family::CAPACITY_USED, labels: &[resource], value: it.taken as f64 });
             emit(Sample { family: &family::CAPACITY, labels: &[resource], value: it.limit as f64 });
         }
+        for (resource, wanted) in [("connections", limits.connections), ("requests", limits.requests)] {
+            emit(Sample { family: &family::CAPACITY_CONFIGURED, labels: &[resource], value: wanted as f64 });
+        }
     }));
 }
 
@@ -148,6 +156,22 @@ pub(super) fn webhook(metrics: &Metrics, counts: Arc<server::Counts>) {
         {
             let value = count.load(Ordering::Relaxed) as f64;
             emit(Sample { family: &family::ADMISSION_REVIEWS, labels: &[result], value });
+        }
+    }));
+}
+
+/// The connections of a server that tells.
+pub(super) fn server(metrics: &Metrics, name: &'static str, counts: Arc<SeatCounts>) {
+    metrics.observe(Box::new(move |emit| {
+        let open = counts.open.load(Ordering::Relaxed);
+        emit(Sample { family: &family::SERVER_CONNECTIONS, labels: &[name], value: open as f64 });
+        for (reason, count) in [
+            ("full", &counts.closed_full),
+            ("source", &counts.closed_source),
+            ("descriptors", &counts.closed_descriptors),
+        ] {
+            let value = count.load(Ordering::Relaxed) as f64;
+            emit(Sample { family: &family::SERVER_CLOSED, labels: &[name, reason], value });
         }
     }));
 }

@@ -16,6 +16,7 @@ use crate::explain::{self, Explanation, Question, RouteRow};
 use crate::resources::Batch;
 use crate::settings::{KubernetesSpec, Settings};
 use crate::source::kubernetes::{self, Demand};
+use crate::telemetry::vitals::Vitals;
 
 /// A configuration that was read, translated and compiled, but is served by nobody.
 pub(crate) struct Offline {
@@ -41,7 +42,7 @@ impl ClusterReader {
     fn start(spec: &KubernetesSpec, settings: &Settings) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (sender, inbox) = mpsc::channel(1);
-        let cluster = runtime.block_on(Cluster::follow(spec, settings, sender))?;
+        let cluster = runtime.block_on(Cluster::follow(spec, settings, sender, &Vitals::default()))?;
         Ok(Self { runtime, cluster, inbox })
     }
 

@@ -17,7 +17,8 @@ const ADDRESSES_V6: &str = "/proc/self/net/if_inet6";
 /// The sockets that settings ask for; those whose port the system chooses are not known before it has.
 pub(super) fn wanted(process: &Process) -> Vec<SocketAddr> {
     let listeners = process.listeners.iter().map(|listener| listener.address);
-    let servers = [&process.telemetry, &process.admin].into_iter().filter_map(|server| Some(server.on()?.address));
+    let (telemetry, admin) = (process.telemetry.on(), process.admin.on());
+    let servers = telemetry.map(|it| it.address).into_iter().chain(admin.map(|it| it.address));
     let webhook = process.admission.iter().map(|webhook| webhook.address);
     listeners.chain(servers).chain(webhook).filter(|address| address.port() > 0).collect()
 }

@@ -108,6 +108,7 @@ impl Running {
     pub fn reload(&self) {
         self.sources.reload();
         self.shared.telemetry.reopen();
+        self.live.reopen_log();
     }
 
     /// Stops gracefully: not ready, keeps serving for `shutdown.delay`, stops accepting, lets requests finish until

@@ -13,6 +13,7 @@ use crate::explain::ListenerFacts;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::Published;
 use crate::telemetry::server::Readiness;
+use crate::telemetry::vitals::Vitals;
 use crate::telemetry::{Metrics, Telemetry};
 
 /// Handles that live as long as the process.
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) listeners: Vec<ListenerFacts>,
     /// Whether traffic is welcome.
     pub(crate) readiness: Arc<Readiness>,
+    /// Whether the tasks of the control plane are alive.
+    pub(crate) vitals: Arc<Vitals>,
     /// What the webhook reads Ingresses with.
     pub(crate) base: ArcSwap<Base>,
     /// What there is to say about the input.
@@ -58,6 +61,7 @@ impl Shared {
             telemetry,
             listeners,
             readiness: Arc::default(),
+            vitals: Arc::default(),
             base: ArcSwap::default(),
             report: ArcSwap::default(),
             revision: watch::Sender::new(0),

@@ -22,6 +22,7 @@ use crate::source::conf::ConfFile;
 use crate::source::files::{Files, Wanted};
 use crate::source::kubernetes::write::Writing;
 use crate::source::{Reload, Watching, conf, files, kubernetes};
+use crate::telemetry::vitals::Vitals;
 
 /// Name under which the process's own findings stand among those of sources.
 const PROCESS: &str = "process";
@@ -79,6 +80,7 @@ pub(super) async fn start(
     live: Arc<Live>,
     sender: mpsc::Sender<Batch>,
     own: Vec<SocketAddr>,
+    vitals: &Vitals,
 ) -> anyhow::Result<Sources> {
     let mut sources = Sources {
         names: vec![conf::NAME],
@@ -89,14 +91,15 @@ pub(super) async fn start(
     };
     if let Some(spec) = &settings.process.sources.kubernetes {
         sources.names.push(kubernetes::NAME);
-        sources.cluster = Some(Cluster::follow(spec, &settings, sender.clone()).await?);
+        sources.cluster = Some(Cluster::follow(spec, &settings, sender.clone(), vitals).await?);
     }
     let mut builtins = Builtins { own, addresses: BTreeMap::new() };
     let mut follow = Follow::default();
     // Files first: routes of the conf may name their Services.
     if let Some(spec) = &settings.process.sources.files {
         sources.names.push(files::NAME);
-        let mut source = Files::new(&spec.paths, &settings.folder);
+        let source = Files::new(&spec.paths, &settings.folder);
+        let mut source = source.with_pulse(vitals.pulse("files-source"));
         let wanted = source.wanted();
         wanted.set(&spec.paths, spec.watch);
         let (source, batch) = tokio::task::spawn_blocking(move || {
@@ -109,7 +112,7 @@ pub(super) async fn start(
         follow.files = Some((wanted, watching.reload_handle()));
         sources.watching.push(watching);
     }
-    let mut conf_file = conf_file(&settings.file);
+    let mut conf_file = conf_file(&settings.file).with_pulse(vitals.pulse("conf-source"));
     match conf_file.load() {
         Ok((_, batch)) => {
             sender.send(builtins.fill(batch).await?).await.context("the control plane is gone")?;

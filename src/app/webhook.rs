@@ -9,14 +9,16 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tracing::warn;
 
+use super::observe;
 use super::shared::Shared;
-use crate::admission::certificate::{Current, Pair};
+use crate::admission::certificate::{Clients, Current, Pair};
 use crate::admission::review::{Request, Verdict, review};
-use crate::admission::server::{Counts, Judge, Server};
+use crate::admission::server::{Counts, Judge, Limits, MAX_CONNECTIONS, Server, Trust};
 use crate::settings::AdmissionSpec;
 use crate::source::kubernetes::webhook::{Kept, Maker};
+use crate::telemetry::http::Places;
 
-/// How often certificate files are looked at.
+/// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// A webhook that serves.
@@ -49,16 +51,24 @@ pub(super) async fn start(
     stop: &watch::Sender<bool>,
 ) -> anyhow::Result<Webhook> {
     let (current, counts) = (Arc::new(Current::default()), Arc::new(Counts::default()));
-    if let (Some(chain), Some(key)) = (&spec.certificate_file, &spec.key_file) {
-        let files = Files { chain: folder.join(chain), key: folder.join(key) };
-        let pair = files.read().context("admission")?;
-        current.set(&pair).context("admission.certificateFile")?;
-        tokio::spawn(files.follow(pair, current.clone(), stop.subscribe()));
+    let clients = spec.client_ca_file.is_some().then(Arc::<Clients>::default);
+    let files = Files {
+        pair: spec.certificate_file.as_ref().zip(spec.key_file.as_ref()).map(|(a, b)| (folder.join(a), folder.join(b))),
+        authorities: spec.client_ca_file.as_ref().map(|file| folder.join(file)),
+    };
+    let trust = Trust { certificate: current.clone(), clients };
+    let found = files.read();
+    files.put(&found, &Found::default(), &trust)?;
+    if files.pair.is_some() || files.authorities.is_some() {
+        tokio::spawn(files.follow(found, trust.clone(), stop.subscribe()));
     }
     let judge = Arc::new(Live(shared.clone()));
-    let server = Server::bind(spec.address, current.clone(), judge, counts.clone())
-        .await
-        .with_context(|| format!("the admission webhook cannot listen on {}", spec.address))?;
+    let all = shared.table.capacity().server_connections(MAX_CONNECTIONS);
+    let places = Places { all, of_source: (all / 2).max(2) };
+    let server = Server::bind(spec.address, &trust, judge, counts.clone())
+        .with_context(|| format!("the admission webhook cannot listen on {}", spec.address))?
+        .with_limits(Limits { places, ..Limits::default() });
+    observe::server(shared.metrics(), "admission", server.seats());
     let address = server.local_addr()?;
     let (serving, ended) = watch::channel(());
     let stop = stop.subscribe();
@@ -120,22 +130,50 @@ fn pair(kept: &Kept) -> Pair {
     Pair { chain, key, authorities }
 }
 
-/// A certificate that somebody else brings, cert-manager for instance.
+/// What somebody else brings, cert-manager for instance.
 struct Files {
-    chain: PathBuf,
-    key: PathBuf,
+    /// Chain and key.
+    pair: Option<(PathBuf, PathBuf)>,
+    /// Authorities of clients.
+    authorities: Option<PathBuf>,
+}
+
+/// What they held; an error is that of the last look.
+#[derive(Default, PartialEq)]
+struct Found {
+    pair: Option<Result<Pair, String>>,
+    authorities: Option<Result<Vec<u8>, String>>,
 }
 
 // === impl Files ===
 
 impl Files {
-    fn read(&self) -> anyhow::Result<Pair> {
-        let read = |file: &Path| std::fs::read(file).with_context(|| format!("cannot read {}", file.display()));
-        Ok(Pair { chain: read(&self.chain)?, key: read(&self.key)?, authorities: Vec::new() })
+    fn read(&self) -> Found {
+        let read =
+            |file: &Path| std::fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()));
+        let pair = |(chain, key): &(PathBuf, PathBuf)| {
+            Ok(Pair { chain: read(chain)?, key: read(key)?, authorities: Vec::new() })
+        };
+        Found { pair: self.pair.as_ref().map(pair), authorities: self.authorities.as_ref().map(|file| read(file)) }
+    }
+
+    /// Puts in force what differs from what is known.
+    fn put(&self, found: &Found, known: &Found, trust: &Trust) -> anyhow::Result<()> {
+        if let Some(pair) = found.pair.as_ref().filter(|_| found.pair != known.pair) {
+            let pair = pair.as_ref().map_err(|error| anyhow::anyhow!("admission: {error}"))?;
+            trust.certificate.set(pair).context("admission.certificateFile")?;
+        }
+        if let Some((authorities, clients)) = found.authorities.as_ref().zip(trust.clients.as_ref())
+            && found.authorities != known.authorities
+        {
+            let authorities = authorities.as_ref().map_err(|error| anyhow::anyhow!("admission: {error}"))?;
+            clients.set(authorities).context("admission.clientCaFile")?;
+        }
+        Ok(())
     }
 
     /// Puts what changes in force; what cannot be used leaves the old one and is told once.
-    async fn follow(self, mut known: Pair, current: Arc<Current>, mut stop: watch::Receiver<bool>) {
+    async fn follow(self, mut known: Found, trust: Trust, mut stop: watch::Receiver<bool>) {
         let files = Arc::new(self);
         loop {
             tokio::select! {
@@ -144,15 +182,15 @@ impl Files {
             }
             let reading = files.clone();
             // Beside the serving threads: a mounted file may lie on a slow disk.
-            let read = tokio::task::spawn_blocking(move || reading.read()).await;
-            let new = match read {
-                Ok(Ok(new)) if new != known => new,
-                _ => continue,
-            };
-            if let Err(error) = current.set(&new) {
-                warn!(%error, "certificate of the webhook not used");
+            let Ok(found) = tokio::task::spawn_blocking(move || reading.read()).await else { continue };
+            // One after the other, so that what is wrong with one keeps the other from nothing.
+            let pair = Found { pair: found.pair.clone(), authorities: known.authorities.clone() };
+            for put in [files.put(&pair, &known, &trust), files.put(&found, &pair, &trust)] {
+                if let Err(error) = put {
+                    warn!(error = format!("{error:#}"), "file of the webhook not used");
+                }
             }
-            known = new;
+            known = found;
         }
     }
 }

@@ -137,3 +137,9 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn servers_that_tell_have_a_part_of_the_reserve() {
+    let of = |descriptors| Capacity::new(descriptors).server_connections(64);
+    assert_eq!((of(usize::MAX), of(20_000), of(1024), of(64)), (64, 64, 32, 4));
+}

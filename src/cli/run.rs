@@ -10,14 +10,18 @@ use super::{print, report};
 use crate::app::{Builder, Running, Signals, settings, summary};
 use crate::diagnostic::Diagnostic;
 use crate::settings::LogStyle;
+use crate::telemetry::lines::Destination;
 use crate::telemetry::process_log::{self, Form, ProcessLog};
 
 pub(super) fn run(builder: Builder, conf: Option<&Path>) -> anyhow::Result<ExitCode> {
     let settings = settings(conf).map_err(|found| unusable(&found))?;
     let log = &settings.process.log;
     let form = if log.format == LogStyle::Json { Form::Json } else { Form::Text };
-    let log = ProcessLog::install(log.level.as_str(), std::env::var(process_log::ENVIRONMENT).ok(), form)
+    let destination = Destination::of(&log.path, &settings.folder);
+    let log = ProcessLog::install(log.level.as_str(), std::env::var(process_log::ENVIRONMENT).ok(), form, destination)
         .context("the process log cannot be set up")?;
+    // Dropped last, also when the start fails.
+    let _flush = log.flush_at_end();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.process.worker_threads())
         .thread_name("tidegate")
@@ -41,7 +45,10 @@ pub(super) fn run(builder: Builder, conf: Option<&Path>) -> anyhow::Result<ExitC
 /// Prints the summary when the first configuration is live, and never ends unless that fails.
 async fn announce(running: &Running) -> anyhow::Result<()> {
     running.ready().await;
-    print(&summary::text(running))?;
+    let text = summary::text(running);
+    // Whoever reads standard output may have stopped, and signals are heeded here.
+    let printed = tokio::task::spawn_blocking(move || print(&text)).await;
+    printed.unwrap_or(Ok(()))?;
     std::future::pending().await
 }
 

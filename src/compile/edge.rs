@@ -41,6 +41,21 @@ pub(super) fn compile(edge: &model::Edge) -> (Edge, Vec<Diagnostic>) {
     (compiled, diagnostics)
 }
 
+/// What is to be said where fewer connections can be kept than the conf asks for. The default asks for nothing.
+pub(super) fn unkept(edge: &model::Edge, kept: usize) -> Option<Diagnostic> {
+    let wanted = edge.max_connections;
+    if wanted <= kept || wanted == model::Edge::default().max_connections {
+        return None;
+    }
+    let origin = Origin::new("Conf", "", "", None).at("defaults.limits.connections");
+    let message =
+        format!("{wanted} client connections cannot be kept with the descriptors of this process: {kept} can");
+    Some(
+        Diagnostic::warning("ConnectionsNotKept", &origin, message)
+            .hint("raise the hard limit of descriptors (ulimit -Hn)"),
+    )
+}
+
 fn claims(names: &model::IdentityHeaders) -> Arc<Claims> {
     match names.add.is_empty() && names.pass.is_empty() {
         true => Claims::known(),

@@ -4,6 +4,7 @@
 //! Equal chains are one chain. It must not know requests.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
@@ -136,7 +137,9 @@ fn build(definition: &Definition, wanted: &PluginInstance, cx: &BuildContext<'_>
         Some(mode) => serde_json::from_value::<Mode>(mode).map_err(|error| BuildError::invalid("mode", error))?,
         None => Mode::default(),
     };
-    let built = (definition.build)(&config, cx)?;
+    // A panic is a fault of this instance, and closes the routes that use it.
+    let built = catch_unwind(AssertUnwindSafe(|| (definition.build)(&config, cx)))
+        .unwrap_or_else(|_| Err(BuildError::Panicked))?;
     let instance = Instance::new(&wanted.name, built.stage, mode, built.plugin);
     let findings = cx.findings().iter().map(|finding| doubtful(wanted, finding)).collect();
     Ok(instance.configured(&wanted.kind, wanted.config.clone(), &wanted.origin).with_findings(findings))
@@ -159,7 +162,7 @@ fn invalid(wanted: &PluginInstance, error: &BuildError) -> Diagnostic {
     let message = format!("plugin `{}` ({}): {error}", wanted.name, wanted.kind);
     let origin = match error {
         BuildError::Invalid { field, .. } => at(wanted, field),
-        BuildError::Unknown(_) => wanted.origin.clone(),
+        BuildError::Unknown(_) | BuildError::Panicked => wanted.origin.clone(),
     };
     Diagnostic::error("PluginConfigInvalid", &origin, message)
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use crate::capacity::Capacity;
 use crate::endpoint::{self, Address, Table, TlsConfig, Upstream, UpstreamConfig};
 use crate::model::{
     Backend, BackendId, Balance, EndpointSet, HealthCheck, Model, Probe, Protocol, Touched, UpstreamTls,
@@ -28,6 +29,19 @@ struct Known {
 impl Upstreams {
     pub(super) fn new(table: Arc<Table>) -> Self {
         Self { table, known: HashMap::new(), ids: HashMap::new(), loose: BTreeSet::new() }
+    }
+
+    /// How much there is for requests.
+    pub(super) fn capacity(&self) -> &Capacity {
+        self.table.capacity()
+    }
+
+    /// Counts from nothing again; what nobody comes to use is dropped at the next sweep.
+    pub(super) fn restart(&mut self) {
+        for known in self.known.values_mut() {
+            (known.uses, known.is_in_model) = (0, false);
+        }
+        self.loose.extend(self.known.keys().cloned());
     }
 
     /// Applies settings and endpoints of what was touched.

@@ -21,7 +21,7 @@ pub struct Process {
     /// Sockets that clients connect to. Default: `http` on 0.0.0.0:8080 and `https` on 0.0.0.0:8443.
     pub listeners: Vec<ListenerSpec>,
     /// Where `/metrics`, `/healthz` and `/readyz` are served, or `off`. Default 0.0.0.0:10254. A change needs a restart.
-    pub telemetry: Switch<AddressSpec>,
+    pub telemetry: Switch<TelemetrySpec>,
     /// Where the read-only API is served, or `off`. Default 127.0.0.1:10255. A change needs a restart.
     pub admin: Switch<AddressSpec>,
     /// The validating admission webhook; without: none. A change needs a restart.
@@ -54,6 +54,19 @@ pub struct AddressSpec {
     pub address: SocketAddr,
 }
 
+/// Where the process tells how it is.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct TelemetrySpec {
+    /// `IP:port`; port 0 lets the system choose.
+    #[schemars(with = "String")]
+    pub address: SocketAddr,
+    /// After how long at one piece of work a task of the control plane is stuck, so that `/healthz` answers 503 with
+    /// its name. Default 60s.
+    #[serde(default = "stuck_after")]
+    pub stuck_after: Duration,
+}
+
 /// The validating admission webhook: `POST /validate` over HTTPS. See docs/admission.md.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -67,6 +80,10 @@ pub struct AdmissionSpec {
     /// PEM key of it.
     #[serde(default)]
     pub key_file: Option<String>,
+    /// PEM authorities of the API server's client certificate; who has none of theirs is refused in the handshake.
+    /// Looked at every 10 s; what cannot be used leaves the old ones. Default: whoever reaches it may ask.
+    #[serde(default)]
+    pub client_ca_file: Option<String>,
     /// Without files: the Service `namespace/name` that the API server calls. A certificate for it is made, kept in
     /// `secret` for all replicas and renewed. Needs `sources.kubernetes`.
     #[serde(default)]
@@ -246,9 +263,12 @@ pub struct ShutdownSpec {
 }
 
 /// The process's own log.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct LogSpec {
+    /// `stderr`, `stdout` or a file, opened again on SIGHUP. Lines that whoever reads it does not take in time are
+    /// dropped and counted. Default `stderr`. A change needs a restart.
+    pub path: String,
     /// The least that is told. Default `info`.
     pub level: LogLevel,
     /// Form of a line. Default `text`. A change needs a restart.
@@ -300,7 +320,7 @@ impl Default for Process {
                 listener("http", 8080, ListenerProtocol::Http),
                 listener("https", 8443, ListenerProtocol::Https),
             ],
-            telemetry: Switch::On(AddressSpec { address: everywhere(10254) }),
+            telemetry: Switch::On(TelemetrySpec { address: everywhere(10254), stuck_after: stuck_after() }),
             admin: Switch::On(AddressSpec { address: SocketAddr::from(([127, 0, 0, 1], 10255)) }),
             admission: None,
             access_log: Switch::On(AccessLogSpec::default()),
@@ -341,6 +361,7 @@ impl Process {
             ("admission", self.admission != new.admission),
             ("sources.files", self.sources.files.is_some() != new.sources.files.is_some()),
             ("sources.kubernetes", self.sources.kubernetes != new.sources.kubernetes),
+            ("log.path", self.log.path != new.log.path),
             ("log.format", self.log.format != new.log.format),
         ];
         let fields = changed.into_iter().filter(|(_, is_changed)| *is_changed).map(|(field, _)| field);
@@ -354,8 +375,8 @@ impl Process {
         }
         self.sources.kubernetes = old.sources.kubernetes;
         (self.listeners, self.threads) = (old.listeners, old.threads);
-        (self.telemetry, self.admin, self.log.format) = (old.telemetry, old.admin, old.log.format);
-        self.admission = old.admission;
+        (self.telemetry, self.admin, self.admission) = (old.telemetry, old.admin, old.admission);
+        (self.log.path, self.log.format) = (old.log.path, old.log.format);
     }
 }
 
@@ -371,6 +392,12 @@ pub(crate) fn needs_restart(field: &str) -> Diagnostic {
 impl Default for AccessLogSpec {
     fn default() -> Self {
         Self { path: "stdout".to_owned(), format: LogFormat::default() }
+    }
+}
+
+impl Default for LogSpec {
+    fn default() -> Self {
+        Self { path: "stderr".to_owned(), level: LogLevel::default(), format: LogStyle::default() }
     }
 }
 
@@ -429,6 +456,10 @@ impl LogLevel {
             Self::Trace => "trace",
         }
     }
+}
+
+fn stuck_after() -> Duration {
+    Duration(std::time::Duration::from_secs(60))
 }
 
 fn admission_secret() -> String {

@@ -67,6 +67,7 @@ defaults: { tries: 2 }
             address: "[::1]:2".parse().unwrap(),
             certificate_file: None,
             key_file: None,
+            client_ca_file: None,
             service: Some("a/b".into()),
             secret: "tidegate-admission".into(),
             webhook_configuration: Some("c".into()),
@@ -92,7 +93,7 @@ defaults: { tries: 2 }
             }),
         },
         shutdown: ShutdownSpec { delay: "5s".parse().unwrap(), timeout: "1m".parse().unwrap() },
-        log: LogSpec { level: LogLevel::Debug, format: LogStyle::Json },
+        log: LogSpec { path: "stderr".into(), level: LogLevel::Debug, format: LogStyle::Json },
     };
     assert_eq!(settings.process, expected);
     assert_eq!((settings.conf.defaults.tries, settings.conf.trusted_proxies.len()), (Some(2), 1));

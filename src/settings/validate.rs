@@ -29,6 +29,7 @@ pub(super) fn faults(process: &Process, conf: &Conf) -> Vec<Fault> {
     process.listeners.iter().enumerate().for_each(|(index, listener)| tls(index, listener, &mut faults));
     files(process, &mut faults);
     admission(process, &mut faults);
+    telemetry(process, &mut faults);
     kubernetes(process, &mut faults);
     status(conf, &mut faults);
     access_log(process, &mut faults);
@@ -57,8 +58,11 @@ fn names(process: &Process, faults: &mut Vec<Fault>) {
 
 fn addresses(process: &Process, faults: &mut Vec<Fault>) {
     let listeners = process.listeners.iter().enumerate().map(|(i, it)| (format!("listeners[{i}].address"), it.address));
-    let others = [("telemetry.address", &process.telemetry), ("admin.address", &process.admin)];
-    let others = others.into_iter().filter_map(|(field, it)| Some((field.to_owned(), it.on()?.address)));
+    let others = [
+        ("telemetry.address", process.telemetry.on().map(|it| it.address)),
+        ("admin.address", process.admin.on().map(|it| it.address)),
+    ];
+    let others = others.into_iter().filter_map(|(field, address)| Some((field.to_owned(), address?)));
     let mut seen: BTreeMap<SocketAddr, String> = BTreeMap::new();
     for (field, address) in listeners.chain(others).filter(|(_, address)| address.port() != 0) {
         if let Some(first) = seen.get(&address) {
@@ -116,6 +120,17 @@ fn admission(process: &Process, faults: &mut Vec<Fault>) {
     }
     if spec.service.is_some() && process.sources.kubernetes.is_none() {
         fault(".service", "there is no cluster to keep the certificate in", "add `sources.kubernetes`, or give files");
+    }
+}
+
+fn telemetry(process: &Process, faults: &mut Vec<Fault>) {
+    if process.telemetry.on().is_some_and(|it| it.stuck_after.0.is_zero()) {
+        let message = "every task would be stuck at once".to_owned();
+        faults.push(Fault::new("InvalidConf", "telemetry.stuckAfter".to_owned(), message, "write `60s`, for instance"));
+    }
+    if process.log.path.is_empty() {
+        let message = "the path is empty".to_owned();
+        faults.push(Fault::new("InvalidConf", "log.path".to_owned(), message, "write `stderr`, `stdout` or a file"));
     }
 }
 

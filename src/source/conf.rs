@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc::Sender;
@@ -21,6 +22,7 @@ use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::{Batch, Event, Object};
 use crate::settings::{self, Settings};
+use crate::telemetry::vitals::Pulse;
 use crate::yaml::MAX_BYTES;
 
 /// Name of this source in batches, logs and metrics.
@@ -40,6 +42,7 @@ pub struct ConfFile {
     told: Vec<Diagnostic>,
     /// The files as they were when they were read last.
     stamps: Vec<Option<Stamp>>,
+    pulse: Option<Arc<Pulse>>,
 }
 
 /// What a change of the file leads to.
@@ -56,7 +59,7 @@ pub struct Change {
 impl ConfFile {
     /// Makes the source of a file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), zone: None, good: None, told: Vec::new(), stamps: Vec::new() }
+        Self { path: path.into(), zone: None, good: None, told: Vec::new(), stamps: Vec::new(), pulse: None }
     }
 
     /// Puts that zone where the file gives no `ingress.zone`.
@@ -64,6 +67,12 @@ impl ConfFile {
     pub fn in_zone(mut self, zone: Option<String>) -> Self {
         self.zone = zone;
         self
+    }
+
+    /// Tells there that it is alive.
+    #[must_use]
+    pub fn with_pulse(self, pulse: Arc<Pulse>) -> Self {
+        Self { pulse: Some(pulse), ..self }
     }
 
     /// Reads the file for the first time.
@@ -90,19 +99,23 @@ impl ConfFile {
         sender: Sender<Batch>,
         mut on_settings: impl FnMut(Settings) + Send + 'static,
     ) -> io::Result<Watching> {
+        let pulse = self.pulse.take().unwrap_or_else(|| Pulse::unwatched("conf-source"));
         watch::spawn("conf-source", move |mut signals| {
             signals.only(self.names());
             signals.watch(&self.folders());
             let mut noticed = Instant::now();
             let mut is_asked = false;
             loop {
-                let change = self.reread(noticed);
-                signals.only(self.names());
-                signals.watch(&self.folders());
-                if let Some(settings) = change.settings.or_else(|| self.good.clone().filter(|_| is_asked)) {
-                    on_settings(settings);
-                }
-                if change.batch.is_some_and(|batch| sender.blocking_send(batch).is_err()) || sender.is_closed() {
+                let batch = pulse.contain(|| {
+                    let change = self.reread(noticed);
+                    signals.only(self.names());
+                    signals.watch(&self.folders());
+                    if let Some(settings) = change.settings.or_else(|| self.good.clone().filter(|_| is_asked)) {
+                        on_settings(settings);
+                    }
+                    change.batch
+                });
+                if batch.flatten().is_some_and(|batch| sender.blocking_send(batch).is_err()) || sender.is_closed() {
                     return;
                 }
                 let signal = self.wait(&mut signals);

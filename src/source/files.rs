@@ -19,6 +19,7 @@ use tokio::sync::mpsc::Sender;
 
 use crate::diagnostic::Diagnostic;
 use crate::resources::{Batch, Event};
+use crate::telemetry::vitals::Pulse;
 
 use super::watch::{self, Signal, Watching};
 use state::State;
@@ -35,6 +36,7 @@ pub struct Files {
     folders: Vec<PathBuf>,
     told: Vec<Diagnostic>,
     is_complete: bool,
+    pulse: Option<Arc<Pulse>>,
 }
 
 /// What is to be read; shared with a source that runs, so that it may change.
@@ -73,7 +75,13 @@ impl Files {
     pub fn new<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>, folder: &Path) -> Self {
         let is = Arc::new(ArcSwap::from_pointee(Paths::new(paths, folder, true)));
         let wanted = Wanted { folder: folder.to_owned(), is };
-        Self { wanted, state: State::default(), folders: Vec::new(), told: Vec::new(), is_complete: false }
+        Self { wanted, state: State::default(), folders: Vec::new(), told: Vec::new(), is_complete: false, pulse: None }
+    }
+
+    /// Tells there that it is alive.
+    #[must_use]
+    pub fn with_pulse(self, pulse: Arc<Pulse>) -> Self {
+        Self { pulse: Some(pulse), ..self }
     }
 
     /// What changes the paths of this source, also while it runs.
@@ -96,12 +104,15 @@ impl Files {
     /// # Errors
     /// The thread cannot be started.
     pub fn watch(mut self, sender: Sender<Batch>) -> std::io::Result<Watching> {
+        let pulse = self.pulse.take().unwrap_or_else(|| Pulse::unwatched("files-source"));
         watch::spawn("files-source", move |mut signals| {
             signals.watch(&self.folders);
             // What changed between the first scan and the watch has no event of its own.
             let mut noticed = Instant::now();
             loop {
-                if self.deliver(&mut signals, &sender, noticed).is_err() || sender.is_closed() {
+                // What panics is looked at again at the next sign or poll.
+                let delivered = pulse.contain(|| self.deliver(&mut signals, &sender, noticed));
+                if delivered.is_some_and(|it| it.is_err()) || sender.is_closed() {
                     return;
                 }
                 let Some(next) = self.wait(&mut signals) else { return };

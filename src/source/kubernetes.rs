@@ -21,6 +21,7 @@ mod words;
 pub mod write;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -35,6 +36,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::{Batch, Event, Object, ObjectName, Strings};
+use crate::telemetry::vitals::Pulse;
 use cache::Remembered;
 use client::Contact;
 pub use demand::Demand;
@@ -139,8 +141,8 @@ impl Kubernetes {
     /// Delivers batches until the result is dropped or nobody receives any more.
     ///
     /// The first batch that is complete holds everything; earlier ones hold diagnostics only.
-    pub fn watch(self, sender: Sender<Batch>) -> Running {
-        Running(tokio::spawn(self.run(sender)))
+    pub fn watch(self, sender: Sender<Batch>, pulse: Arc<Pulse>) -> Running {
+        Running(tokio::spawn(async move { pulse.watch(self.run(sender)).await }))
     }
 
     async fn run(mut self, sender: Sender<Batch>) {

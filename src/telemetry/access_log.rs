@@ -10,18 +10,16 @@ mod escape;
 mod json;
 mod nginx;
 mod timestamp;
-mod writer;
 
 use std::cell::RefCell;
 use std::io;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 pub use self::nginx::FormatError;
-pub use self::writer::dropped_total;
+pub use super::lines::Destination;
 
 use self::nginx::Template;
-use self::writer::Writer;
+use super::lines::{Log, Writer};
 use super::record::{Recorder, RequestRecord};
 
 /// Form of a line.
@@ -38,17 +36,6 @@ pub enum Format {
 /// An nginx `log_format`, compiled.
 #[derive(Clone, Debug)]
 pub struct NginxFormat(Template);
-
-/// Where lines go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Destination {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// A file, appended to.
-    File(PathBuf),
-}
 
 /// The access log. Dropping it closes it.
 #[derive(Debug)]
@@ -88,19 +75,6 @@ impl FromStr for Format {
     }
 }
 
-// === impl Destination ===
-
-impl From<&str> for Destination {
-    /// `stdout`, `stderr`, or the path of a file.
-    fn from(text: &str) -> Self {
-        match text {
-            "stdout" => Self::Stdout,
-            "stderr" => Self::Stderr,
-            path => Self::File(path.into()),
-        }
-    }
-}
-
 // === impl NginxFormat ===
 
 impl NginxFormat {
@@ -121,7 +95,7 @@ impl AccessLog {
     /// # Errors
     /// When the file cannot be opened or the thread cannot be started.
     pub fn open(format: Format, destination: Destination) -> io::Result<Self> {
-        Ok(Self { layout: Layout::of(format), writer: Writer::open(destination, QUEUE_LINES)? })
+        Ok(Self { layout: Layout::of(format), writer: Writer::open(Log::Access, destination, QUEUE_LINES)? })
     }
 
     /// Opens the file again by its path, after what is queued was written. When that fails, the old one is kept.
@@ -141,7 +115,10 @@ impl AccessLog {
 
     #[cfg(test)]
     fn to(format: Format, output: impl io::Write + Send + 'static, lines: usize) -> io::Result<Self> {
-        Ok(Self { layout: Layout::of(format), writer: Writer::start(writer::Output::other(output), lines)? })
+        Ok(Self {
+            layout: Layout::of(format),
+            writer: Writer::start(Log::Access, super::lines::Output::other(output), lines)?,
+        })
     }
 }
 

@@ -1,8 +1,14 @@
 //! A small HTTP/1.1 server for pages about the process: telemetry and admin.
 //!
-//! It shares nothing with the data plane, so that it answers when that one is in trouble. Pages are made on the
-//! blocking pool. Limits: [`MAX_CONNECTIONS`] at once (more wait to be accepted), [`HEADER_TIMEOUT`] for a head and
-//! between requests, [`MAX_LIFE`] for a connection.
+//! It shares nothing with the data plane, so that it answers when that one is in trouble. What is known at once is
+//! answered at once, beside whoever waits for a page that takes long: those are made one after the other. Limits:
+//! [`Places`] for connections (more take the places of those that wait longest), [`HEADER_TIMEOUT`] for a head and
+//! between requests, [`WRITE_TIMEOUT`] for an answer to be taken, [`MAX_LIFE`] for a connection.
+
+mod door;
+mod making;
+mod seats;
+mod write_limit;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -20,15 +26,34 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+pub(crate) use self::door::{Arrival, Door};
+use self::making::Making;
+pub(crate) use self::seats::{Mark, Seats};
+pub use self::seats::{Places, SeatCounts};
+pub(crate) use self::write_limit::WriteLimit;
 
 /// Makes pages.
 pub trait Pages: Send + Sync + 'static {
-    /// The page for a GET or HEAD request. May take its time.
+    /// How a GET or HEAD request is answered. Must not take its time: probes are answered here.
+    fn way(&self, request: &Request<()>) -> Way;
+
+    /// The page for a request that takes one. May take its time.
     fn page(&self, request: &Request<()>) -> Page;
+}
+
+/// How a request is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// At once.
+    Now(Page),
+    /// By a page that is made for it, when it is its turn.
+    Alone,
+    /// By a page that all get who ask for one of this kind before it is begun.
+    Shared,
 }
 
 /// An answer.
@@ -42,22 +67,34 @@ pub struct Page {
 /// A bound server.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    listener: std::net::TcpListener,
     address: SocketAddr,
-    header_timeout: Duration,
+    limits: Limits,
+    counts: Arc<SeatCounts>,
+}
+
+/// What a server allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections.
+    pub places: Places,
+    /// For a request's head, and for waiting for the next one.
+    pub header: Duration,
+    /// For an answer to be taken.
+    pub write: Duration,
 }
 
 /// Connections at once.
 pub const MAX_CONNECTIONS: usize = 64;
 /// For a request's head, and for waiting for the next one.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// For an answer to be taken.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a whole connection.
 pub const MAX_LIFE: Duration = Duration::from_secs(300);
 
 /// For connections to end after the stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
-/// After a failed accept, such as when file descriptors are used up.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 // === impl Page ===
 
@@ -103,15 +140,22 @@ impl Page {
 
 // === impl Server ===
 
+impl Default for Limits {
+    fn default() -> Self {
+        let places = Places { all: MAX_CONNECTIONS, of_source: MAX_CONNECTIONS };
+        Self { places, header: HEADER_TIMEOUT, write: WRITE_TIMEOUT }
+    }
+}
+
 impl Server {
     /// Binds the address; port 0 takes a free one.
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind(address)?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address, header_timeout: HEADER_TIMEOUT })
+        Ok(Self { listener, address, limits: Limits::default(), counts: Arc::default() })
     }
 
     /// The address that is bound.
@@ -119,68 +163,61 @@ impl Server {
         self.address
     }
 
-    #[cfg(test)]
-    pub(crate) fn with_header_timeout(self, header_timeout: Duration) -> Self {
-        Self { header_timeout, ..self }
+    /// With other limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
-    /// Serves until `shutdown` is done; then requests under way end, for five seconds at most.
+    /// What is counted of it.
+    pub fn counts(&self) -> Arc<SeatCounts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// Serves until `shutdown` is done; then requests under way end, for five seconds at most. The runtime that this
+    /// is polled in need not be the one that it was bound in.
     pub async fn serve(self, pages: Arc<dyn Pages>, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
+        let mut door = match Door::new(self.listener) {
+            Ok(door) => door,
+            Err(error) => return tracing::error!(%error, address = %self.address, "server not started"),
+        };
         let (stop, stopped) = watch::channel(());
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let mut connections = JoinSet::new();
+        let making = Arc::new(Making::new(pages));
+        let mut seats = Seats::new(self.limits.places, self.counts);
         loop {
-            let stream = tokio::select! {
+            tokio::select! {
                 () = &mut shutdown => break,
-                accepted = accept(&self.listener, &slots) => accepted,
-                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-            };
-            if let Some((stream, slot)) = stream {
-                let (pages, stopped, header_timeout) = (Arc::clone(&pages), stopped.clone(), self.header_timeout);
-                connections.spawn(async move {
-                    connection(stream, pages, header_timeout, stopped).await;
-                    drop(slot);
-                });
+                arrival = door.accept() => match arrival {
+                    Arrival::Stream(stream, peer) => seats.seat(peer.ip(), |mark| {
+                        let client = Client { making: Arc::clone(&making), mark };
+                        connection(stream, client, self.limits, stopped.clone())
+                    }),
+                    Arrival::Full => seats.close_for_descriptors(),
+                    Arrival::Nobody => {}
+                },
+                () = seats.vacated() => {}
             }
         }
-        drop(self.listener);
+        drop(door);
         drop(stop);
-        let ended = timeout(STOP_DEADLINE, async { while connections.join_next().await.is_some() {} }).await;
-        if ended.is_err() {
-            connections.shutdown().await;
-        }
+        seats.end(STOP_DEADLINE).await;
     }
 }
 
-/// Accepts a connection when a slot is free: more connections wait in the kernel's queue. `None`: none came, and
-/// after a pause another may.
-pub(crate) async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => Some((stream, slot)),
-        Err(error) => {
-            tracing::debug!(%error, "connection not accepted");
-            sleep(ACCEPT_PAUSE).await;
-            None
-        }
-    }
+/// What an answer needs.
+struct Client {
+    making: Arc<Making>,
+    mark: Arc<Mark>,
 }
 
-async fn connection(
-    stream: TcpStream,
-    pages: Arc<dyn Pages>,
-    header_timeout: Duration,
-    mut stopped: watch::Receiver<()>,
-) {
-    let service = service_fn(move |request| answer(Arc::clone(&pages), request));
+async fn connection(stream: TcpStream, client: Client, limits: Limits, mut stopped: watch::Receiver<()>) {
+    let client = Arc::new(client);
+    let service = service_fn(move |request| answer(Arc::clone(&client), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .serve_connection(TokioIo::new(stream), service);
+        .header_read_timeout(limits.header)
+        .serve_connection(TokioIo::new(WriteLimit::new(stream, limits.write)), service);
     let mut connection = pin!(connection);
     let served = timeout(MAX_LIFE, async {
         tokio::select! {
@@ -196,14 +233,13 @@ async fn connection(
     }
 }
 
-async fn answer(pages: Arc<dyn Pages>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(client: Arc<Client>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let refused = Page::text(StatusCode::METHOD_NOT_ALLOWED, "read-only\n").header(ALLOW, "GET, HEAD");
         return Ok(refused.into_response());
     }
     let (parts, _) = request.into_parts();
-    let request = Request::from_parts(parts, ());
-    let page = spawn_blocking(move || pages.page(&request)).await;
-    let failed = || Page::text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n");
-    Ok(page.unwrap_or_else(|_| failed()).into_response())
+    let page = client.making.page(Request::from_parts(parts, ()), &client.mark).await;
+    client.mark.touch();
+    Ok(page.into_response())
 }

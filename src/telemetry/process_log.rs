@@ -1,8 +1,12 @@
-//! The process's own log: levels and form, on standard error.
+//! The process's own log: levels and form.
 //!
+//! Lines go through a bounded queue to a thread of the log's own, as those of the access log do: whoever stops reading
+//! them stops nothing else.
 //! What Pingora says through the `log` crate arrives here too; below warnings it is left out unless asked for.
 
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 
 use tracing::Subscriber;
 use tracing_subscriber::filter::filter_fn;
@@ -10,6 +14,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+
+use super::lines::{Destination, Log, Writer};
+use super::panics;
 
 /// Name of the environment variable whose directives go before the configured level.
 pub const ENVIRONMENT: &str = "TIDEGATE_LOG";
@@ -25,10 +32,21 @@ pub enum Form {
 }
 
 /// The running log; its level may be changed.
+#[derive(Clone)]
 pub struct ProcessLog {
+    writer: Option<Arc<Writer>>,
     filter: reload::Handle<EnvFilter, Registry>,
     overrides: Option<String>,
 }
+
+/// Writes what is queued when it is dropped, for two seconds at most.
+#[derive(Debug)]
+#[must_use = "it waits for the end"]
+pub struct Flush(Option<Arc<Writer>>);
+
+/// Queues what is written to it: a whole line each time.
+#[derive(Clone)]
+struct Queue(Arc<Writer>);
 
 /// Why the log cannot be as asked.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +60,9 @@ pub enum ProcessLogError {
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
+    /// Its file cannot be opened, or there is no thread for it.
+    #[error("process log: cannot be opened")]
+    Open(#[source] io::Error),
     /// Another log was installed before.
     #[error("process log: another one is installed already")]
     Installed(#[source] tracing_subscriber::util::TryInitError),
@@ -49,6 +70,9 @@ pub enum ProcessLogError {
     #[error("process log: the level cannot be changed any more")]
     Gone(#[source] reload::Error),
 }
+
+/// Lines that may wait to be written.
+const QUEUE_LINES: usize = 8192;
 
 /// Pingora tells of each connection that ends early; those that matter are in the access log.
 const QUIET: &str = "pingora=warn";
@@ -63,13 +87,35 @@ impl ProcessLog {
     ///
     /// `level` is a level or a list of `target=level`. `overrides`, the value of [`ENVIRONMENT`], replaces it and
     /// stays in force when the level is changed. What Pingora tells is bounded by the level at installation.
+    /// Panics are told there from now on, in place of standard error.
     ///
     /// # Errors
-    /// When directives are not understood, or a log was installed before.
-    pub fn install(level: &str, overrides: Option<String>, form: Form) -> Result<Self, ProcessLogError> {
-        let (subscriber, log) = Self::build(level, overrides, form, std::io::stderr)?;
+    /// When directives are not understood, the destination cannot be opened, or a log was installed before.
+    pub fn install(
+        level: &str,
+        overrides: Option<String>,
+        form: Form,
+        destination: Destination,
+    ) -> Result<Self, ProcessLogError> {
+        let writer = Writer::open(Log::Process, destination, QUEUE_LINES).map_err(ProcessLogError::Open)?;
+        let writer = Arc::new(writer);
+        let queue = Queue(Arc::clone(&writer));
+        let (subscriber, log) = Self::build(level, overrides, form, move || queue.clone())?;
         subscriber.try_init().map_err(ProcessLogError::Installed)?;
-        Ok(log)
+        panics::tell_in_log();
+        Ok(Self { writer: Some(writer), ..log })
+    }
+
+    /// Opens a file again by its path, after log rotation.
+    pub fn reopen(&self) {
+        if let Some(writer) = &self.writer {
+            writer.reopen();
+        }
+    }
+
+    /// Has what is queued at the end written. What is told after that is lost.
+    pub fn flush_at_end(&self) -> Flush {
+        Flush(self.writer.clone())
     }
 
     /// Changes the level, unless the environment has said which.
@@ -98,13 +144,34 @@ impl ProcessLog {
         };
         let lines = lines.with_filter(filter_fn(|line| line.target() != QUOTING));
         let subscriber = tracing_subscriber::registry().with(filter).with(lines);
-        Ok((subscriber, Self { filter: handle, overrides }))
+        Ok((subscriber, Self { writer: None, filter: handle, overrides }))
     }
 }
 
 impl fmt::Debug for ProcessLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProcessLog").finish_non_exhaustive()
+    }
+}
+
+// === impl Flush, Queue ===
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        if let Some(writer) = &self.0 {
+            writer.close();
+        }
+    }
+}
+
+impl io::Write for Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.send(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

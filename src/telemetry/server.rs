@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{Request, StatusCode};
 
-use super::http::{Page, Pages};
+use super::http::{Page, Pages, Way};
 use super::metrics::Metrics;
+use super::vitals::Vitals;
 
 pub use super::http::Server;
 
@@ -22,6 +23,7 @@ pub struct Readiness {
 pub struct TelemetryPages {
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
+    vitals: Arc<Vitals>,
 }
 
 // === impl Readiness ===
@@ -63,8 +65,8 @@ impl Readiness {
 
 impl TelemetryPages {
     /// Shows these.
-    pub fn new(metrics: Arc<Metrics>, readiness: Arc<Readiness>) -> Self {
-        Self { metrics, readiness }
+    pub fn new(metrics: Arc<Metrics>, readiness: Arc<Readiness>, vitals: Arc<Vitals>) -> Self {
+        Self { metrics, readiness, vitals }
     }
 
     fn metrics(&self) -> Page {
@@ -77,6 +79,15 @@ impl TelemetryPages {
         }
     }
 
+    fn health(&self) -> Page {
+        let obstacles = self.vitals.obstacles();
+        if obstacles.is_empty() {
+            return Page::text(StatusCode::OK, "ok\n");
+        }
+        let told: String = obstacles.iter().map(|obstacle| format!("{obstacle}\n")).collect();
+        Page::text(StatusCode::SERVICE_UNAVAILABLE, told)
+    }
+
     fn ready(&self) -> Page {
         match self.readiness.obstacle() {
             None => Page::text(StatusCode::OK, "ready\n"),
@@ -86,13 +97,18 @@ impl TelemetryPages {
 }
 
 impl Pages for TelemetryPages {
-    fn page(&self, request: &Request<()>) -> Page {
+    fn way(&self, request: &Request<()>) -> Way {
         match request.uri().path() {
-            "/metrics" => self.metrics(),
-            "/healthz" => Page::text(StatusCode::OK, "ok\n"),
-            "/readyz" => self.ready(),
-            _ => Page::text(StatusCode::NOT_FOUND, "not found: /metrics /healthz /readyz\n"),
+            // All scrapes want the same.
+            "/metrics" => Way::Shared,
+            "/healthz" => Way::Now(self.health()),
+            "/readyz" => Way::Now(self.ready()),
+            _ => Way::Now(Page::text(StatusCode::NOT_FOUND, "not found: /metrics /healthz /readyz\n")),
         }
+    }
+
+    fn page(&self, _: &Request<()>) -> Page {
+        self.metrics()
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tidegate::telemetry::lines::Destination;
 use tidegate::telemetry::process_log::{self, Form, ProcessLog};
 use tidegate::{Running, Settings, Tidegate};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -39,7 +40,7 @@ impl Proxy {
     pub async fn start_with(builder: tidegate::Builder, conf: &str, manifests: &[(&str, String)]) -> Self {
         // TIDEGATE_LOG=debug,pingora=trace shows what a failing test does.
         if let Ok(filter) = std::env::var(process_log::ENVIRONMENT) {
-            let _ = ProcessLog::install("info", Some(filter), Form::Text);
+            let _ = ProcessLog::install("info", Some(filter), Form::Text, Destination::Stderr);
         }
         let folder = TempDir::new().unwrap();
         std::fs::create_dir(folder.path().join("manifests")).unwrap();

@@ -44,6 +44,9 @@ pub enum BuildError {
     /// No plugin of that name is registered.
     #[error("no plugin is called `{0}`")]
     Unknown(String),
+    /// Building it panicked.
+    #[error("it panicked while it was built; the process log says where")]
+    Panicked,
 }
 
 // === impl BuildContext, BuildError ===

@@ -20,13 +20,18 @@ fn path(path: &str, kind: &str) -> String {
     )
 }
 
+fn asked(kind: &str, operation: &str, object: Value, old_object: Value) -> Request {
+    let request = json!({ "uid": "1", "operation": operation, "kind": { "group": "networking.k8s.io", "kind": kind },
+        "object": object, "oldObject": old_object });
+    Request::read(json!({ "kind": "AdmissionReview", "request": request }).to_string().as_bytes()).unwrap()
+}
+
 fn create(object: Value) -> Request {
-    let kind = RequestKind { kind: "Ingress".to_owned() };
-    Request { operation: "CREATE".to_owned(), kind, object, ..Request::default() }
+    asked("Ingress", "CREATE", object, Value::Null)
 }
 
 fn update(object: Value, old_object: Value) -> Request {
-    Request { operation: "UPDATE".to_owned(), old_object, ..create(object) }
+    asked("Ingress", "UPDATE", object, old_object)
 }
 
 fn base(objects: impl IntoIterator<Item = Object>) -> Base {
@@ -120,9 +125,9 @@ fn what_is_not_ours_or_not_changed_is_let_through() {
     labelled["metadata"]["labels"] = json!({ "a": "b" });
     labelled["metadata"]["finalizers"] = json!([]);
     assert_eq!(judged(&update(labelled, bad.clone()), &live([])), Verdict::default());
-    let delete = Request { operation: "DELETE".to_owned(), ..create(bad.clone()) };
+    let delete = asked("Ingress", "DELETE", bad.clone(), Value::Null);
     assert_eq!(judged(&delete, &live([])), Verdict::default());
-    let other = Request { kind: RequestKind { kind: "Service".to_owned() }, ..create(bad) };
+    let other = asked("Service", "CREATE", bad, Value::Null);
     assert_eq!(judged(&other, &live([])), Verdict::default());
 }
 

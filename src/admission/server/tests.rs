@@ -27,18 +27,19 @@ impl Fixture {
         Self::with(Arc::new(Fixed(refusal)), MAX_REVIEWS).await
     }
 
-    async fn with(judge: Arc<dyn Judge>, max_reviews: usize) -> Self {
-        Self::living(judge, max_reviews, MAX_LIFE).await
+    async fn with(judge: Arc<dyn Judge>, reviews: usize) -> Self {
+        Self::limited(judge, Limits { reviews, ..Limits::default() }).await
     }
 
-    async fn living(judge: Arc<dyn Judge>, max_reviews: usize, max_life: Duration) -> Self {
+    async fn limited(judge: Arc<dyn Judge>, limits: Limits) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let pair = Pair::make(&["hook.edge.svc".to_owned()], SystemTime::now()).unwrap();
         let current = Arc::new(Current::default());
         current.set(&pair).unwrap();
         let counts = Arc::new(Counts::default());
-        let server = Server::bind("127.0.0.1:0".parse().unwrap(), current, judge, counts.clone()).await.unwrap();
-        let server = Server { max_reviews, max_life, ..server };
+        let trust = Trust { certificate: current, clients: None };
+        let server = Server::bind("127.0.0.1:0".parse().unwrap(), &trust, judge, counts.clone()).unwrap();
+        let server = server.with_limits(limits);
         let address = server.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(server.serve(stopped));
@@ -190,12 +191,13 @@ async fn a_review_under_way_ends_when_the_server_stops() {
 
 #[tokio::test]
 async fn a_connection_does_not_stay_for_good() {
-    let fixture = Fixture::living(Arc::new(Fixed(None)), 1, Duration::from_millis(1)).await;
+    let limits = Limits { life: Duration::from_millis(1), ..Limits::default() };
+    let fixture = Fixture::limited(Arc::new(Fixed(None)), limits).await;
     let begun = std::time::Instant::now();
     let mut idle = fixture.connect().await;
     let mut rest = Vec::new();
     let _ = timeout(Duration::from_secs(30), idle.read_to_end(&mut rest)).await.expect("it is closed");
-    assert!(begun.elapsed() < PATIENCE, "not only because it is idle");
+    assert!(begun.elapsed() < HEADER_TIMEOUT, "not only because it is idle");
 }
 
 struct Unloaded;
@@ -211,4 +213,133 @@ async fn before_anything_is_loaded_there_is_no_verdict() {
     let fixture = Fixture::with(Arc::new(Unloaded), 1).await;
     let answer = fixture.post(REVIEW).await;
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_come_keep_nobody_from_a_review() {
+    let fixture = Fixture::with(Arc::new(Fixed(None)), 1).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut slow = fixture.connect().await;
+        slow.write_all(b"POST /validate HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{").await.unwrap();
+        held.push(slow);
+    }
+    for _ in 0..5 {
+        assert!(fixture.post(REVIEW).await.starts_with("HTTP/1.1 200"));
+    }
+}
+
+#[tokio::test]
+async fn silent_connections_give_their_places_to_those_who_come() {
+    let places = Places { all: 4, of_source: 4 };
+    let fixture = Fixture::limited(Arc::new(Fixed(None)), Limits { places, ..Limits::default() }).await;
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        held.push(TcpStream::connect(fixture.address).await.unwrap());
+        assert!(fixture.post(REVIEW).await.starts_with("HTTP/1.1 200"));
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_and_a_body_that_are_too_slow_end() {
+    let limits = Limits { patience: Duration::from_millis(200), ..Limits::default() };
+    let fixture = Fixture::limited(Arc::new(Fixed(None)), limits).await;
+    let mut silent = TcpStream::connect(fixture.address).await.unwrap();
+    let mut rest = Vec::new();
+    let ended = timeout(Duration::from_secs(9), silent.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "the handshake has a limit of its own");
+    let head = "POST /validate HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 100\r\n\r\n{";
+    let answer = fixture.ask(head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test]
+async fn large_bodies_are_few_at_once_and_small_ones_pass() {
+    let fixture = Fixture::start(None).await;
+    let size = SMALL_BODY * 2;
+    let head = format!("POST /validate HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n");
+    let mut held = Vec::new();
+    for _ in 0..MAX_LARGE {
+        let mut slow = fixture.connect().await;
+        slow.write_all(head.as_bytes()).await.unwrap();
+        slow.write_all(&vec![b' '; size - 1]).await.unwrap();
+        slow.flush().await.unwrap();
+        held.push(slow);
+    }
+    // They are large once they were read so far; who asks before that takes a place and gives it back.
+    let refused = async {
+        let body = vec![b' '; size];
+        while !fixture.ask(&[head.as_bytes(), &body].concat()).await.starts_with("HTTP/1.1 503") {}
+    };
+    timeout(Duration::from_secs(30), refused).await.expect("one more is refused");
+    assert!(fixture.post(REVIEW).await.starts_with("HTTP/1.1 200"));
+}
+
+/// A client that must show a certificate: with one of the right authority, of another one, and with none.
+#[tokio::test]
+async fn a_client_without_the_authoritys_certificate_is_refused_and_authorities_change_live() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let made = || client_pair();
+    let (server_pair, ours, others) =
+        (Pair::make(&["hook.edge.svc".to_owned()], SystemTime::now()).unwrap(), made(), made());
+    let current = Arc::new(Current::default());
+    current.set(&server_pair).unwrap();
+    let clients = Arc::new(Clients::default());
+    let trust = Trust { certificate: current, clients: Some(clients.clone()) };
+    let judge = Arc::new(Fixed(None));
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), &trust, judge, Arc::default()).unwrap();
+    let address = server.local_addr().unwrap();
+    let (_stop, stopped) = watch::channel(false);
+    tokio::spawn(server.serve(stopped));
+    let connector = |pair: Option<&Pair>| {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&server_pair.authorities).unwrap()).unwrap();
+        let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+        let config = match pair {
+            Some(pair) => {
+                let key = rustls_pki_types::PrivateKeyDer::from_pem_slice(&pair.key).unwrap();
+                config.with_client_auth_cert(vec![CertificateDer::from_pem_slice(&pair.chain).unwrap()], key).unwrap()
+            }
+            None => config.with_no_client_auth(),
+        };
+        tokio_rustls::TlsConnector::from(Arc::new(config))
+    };
+    let is_answered = async |connector: &tokio_rustls::TlsConnector| {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let Ok(mut stream) = connector.connect("hook.edge.svc".try_into().unwrap(), stream).await else { return false };
+        let head = "POST /validate HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length:";
+        let _ = stream.write_all(format!("{head} {}\r\n\r\n{REVIEW}", REVIEW.len()).as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        answer.starts_with(b"HTTP/1.1 200")
+    };
+    let (known, foreign, nobody) = (connector(Some(&ours)), connector(Some(&others)), connector(None));
+    assert!(!is_answered(&known).await, "before there are authorities");
+    clients.set(&ours.authorities).unwrap();
+    for (connector, expected) in [(&known, true), (&foreign, false), (&nobody, false)] {
+        assert_eq!(is_answered(connector).await, expected);
+    }
+    assert!(clients.set(b"rubbish").is_err() && clients.set(b"").is_err());
+    assert!(is_answered(&known).await, "the old ones stay");
+    clients.set(&others.authorities).unwrap();
+    for (connector, expected) in [(&known, false), (&foreign, true)] {
+        assert_eq!(is_answered(connector).await, expected, "also where the client would take its session up again");
+    }
+}
+
+/// An authority, and a client certificate of it.
+fn client_pair() -> Pair {
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let trusted = authority.self_signed(&authority_key).unwrap();
+    let mut leaf = rcgen::CertificateParams::new(vec!["api".to_owned()]).unwrap();
+    leaf.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let key = rcgen::KeyPair::generate().unwrap();
+    let signed = leaf.signed_by(&key, &rcgen::Issuer::new(authority, authority_key)).unwrap();
+    Pair {
+        chain: signed.pem().into_bytes(),
+        key: key.serialize_pem().into_bytes(),
+        authorities: trusted.pem().into_bytes(),
+    }
 }

@@ -140,6 +140,15 @@ impl Object {
         Self::Conf(Sourced { object: Arc::new(conf), origin: Arc::new(origin) })
     }
 
+    /// Reads an Ingress as the API writes it, out of a larger text.
+    ///
+    /// # Errors
+    /// A field that does not fit.
+    pub fn read_ingress<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let ingress = serde::Deserialize::deserialize(deserializer)?;
+        Ok(Self::ingress(ingress, None, &mut Strings::default()))
+    }
+
     /// Reads an object of a kind as the API writes it.
     ///
     /// # Errors

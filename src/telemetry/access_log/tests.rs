@@ -186,7 +186,7 @@ fn formats_and_destinations_read_as_users_write_them() {
     let error = "jsno".parse::<Format>().unwrap_err();
     assert_eq!(error.to_string(), "log format: `jsno` is not one (try `json`, `combined`, or text with `$variables`)");
     assert_eq!(
-        ["stdout", "stderr", "a/b"].map(Destination::from),
+        ["stdout", "stderr", "a/b"].map(|text| Destination::of(text, std::path::Path::new(""))),
         [Destination::Stdout, Destination::Stderr, Destination::File("a/b".into())]
     );
 }
@@ -248,12 +248,12 @@ fn a_full_queue_drops_and_counts_and_never_blocks() {
     let _turn = LOSING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let gate = Gate::default();
     let log = AccessLog::to(Format::Json, gate.clone(), 8).unwrap();
-    let before = dropped_total();
+    let before = Log::Access.dropped_total();
     // The sink takes nothing: would a line block, this loop would not end.
     for _ in 0..10_000 {
         log.record(&record());
     }
-    let dropped = dropped_total() - before;
+    let dropped = Log::Access.dropped_total() - before;
     // The thread itself may hold a batch of 64 KiB besides the queue.
     assert!((9_000..10_000).contains(&dropped), "{dropped}");
     assert!(log.queued() <= 8, "{}", log.queued());

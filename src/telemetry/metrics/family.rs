@@ -1,9 +1,13 @@
 //! The families that tidegate renders itself: name, help text and label names, each in one place.
 
+mod own;
+
 use std::collections::HashMap;
 
 use prometheus::core::Desc;
 use prometheus::proto;
+
+pub use self::own::*;
 
 /// Name, help text, type and label names of series that belong together.
 #[derive(Debug)]
@@ -354,6 +358,14 @@ pub(super) static OBSERVED: &[&Family] = &[
     &BUILD_INFO,
     &ACCESS_LOG_DROPPED,
     &ACCESS_LOG_QUEUE_LENGTH,
+    &PROCESS_LOG_DROPPED,
+    &PROCESS_LOG_QUEUE_LENGTH,
+    &PANICS,
+    &TASK_UP,
+    &TASK_BUSY,
+    &SERVER_CONNECTIONS,
+    &SERVER_CLOSED,
+    &CAPACITY_CONFIGURED,
     &PROCESS_CPU,
     &PROCESS_RESIDENT,
     &PROCESS_VIRTUAL,

@@ -7,29 +7,32 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::telemetry::http::MAX_CONNECTIONS;
+use crate::telemetry::http::{Limits, Places};
+use crate::telemetry::vitals::Pulse;
 
 struct Running {
     address: SocketAddr,
     readiness: Arc<Readiness>,
+    vitals: Arc<Vitals>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 async fn start() -> Running {
-    start_with(|server| server).await
+    start_with(Limits::default())
 }
 
-async fn start_with(change: impl FnOnce(Server) -> Server) -> Running {
-    let readiness = Arc::new(Readiness::new());
-    let pages = Arc::new(TelemetryPages::new(Arc::new(Metrics::new().unwrap()), Arc::clone(&readiness)));
-    let server = change(Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap());
+fn start_with(limits: Limits) -> Running {
+    let (readiness, vitals) = (Arc::new(Readiness::new()), Arc::new(Vitals::default()));
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let pages = Arc::new(TelemetryPages::new(metrics, Arc::clone(&readiness), Arc::clone(&vitals)));
+    let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap().with_limits(limits);
     let address = server.local_addr();
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(server.serve(pages, async {
         let _ = stopped.await;
     }));
-    Running { address, readiness, stop, task }
+    Running { address, readiness, vitals, stop, task }
 }
 
 async fn ask(address: SocketAddr, line: &str) -> String {
@@ -87,30 +90,65 @@ async fn stops_with_an_idle_connection_open() {
 }
 
 #[tokio::test]
-async fn more_connections_than_allowed_wait_for_a_slot() {
+async fn a_task_that_is_stuck_or_has_ended_is_told() {
     let running = start().await;
-    let mut open = Vec::new();
-    for _ in 0..MAX_CONNECTIONS {
-        let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let pulse: Arc<Pulse> = running.vitals.pulse("control");
+    assert!(ask(running.address, "GET /healthz").await.starts_with("HTTP/1.1 200 "));
+    pulse.end();
+    let told = ask(running.address, "GET /healthz").await;
+    assert!(told.starts_with("HTTP/1.1 503 ") && told.ends_with("control has ended\n"), "{told}");
+    pulse.rest();
+    assert!(ask(running.address, "GET /healthz").await.starts_with("HTTP/1.1 200 "));
+}
+
+/// Asks and reads one byte of the answer, so that the connection is known to be served; or says nothing.
+async fn hold(address: SocketAddr, asks: bool) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    if asks {
         stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-        let mut byte = [0];
-        stream.read_exact(&mut byte).await.unwrap();
-        open.push(stream);
+        stream.read_exact(&mut [0]).await.unwrap();
     }
-    let address = running.address;
-    let late = tokio::spawn(async move { ask(address, "GET /healthz").await });
-    drop(open.pop());
-    assert!(late.await.unwrap().ends_with("ok\n"));
+    stream
+}
+
+#[tokio::test]
+async fn probes_are_answered_while_others_hold_all_connections() {
+    for of_source in [8, 3] {
+        let places = Places { all: 8, of_source };
+        let running = start_with(Limits { places, ..Limits::default() });
+        let mut held = Vec::new();
+        for nth in 0..20 {
+            held.push(hold(running.address, nth % 2 == 0).await);
+        }
+        for _ in 0..20 {
+            assert!(ask(running.address, "GET /healthz").await.ends_with("ok\n"));
+        }
+        // Those that waited longest were closed; would they not be, this would not end.
+        let mut rest = Vec::new();
+        held.remove(0).read_to_end(&mut rest).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn whoever_reads_nothing_is_cut_off() {
+    let running = start_with(Limits { write: Duration::from_millis(50), ..Limits::default() });
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    // Asks for more than the system keeps for a reader that does not come, and goes on as long as it can.
+    let asked = tokio::time::timeout(Duration::from_secs(30), async {
+        let requests = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(64);
+        while stream.write_all(&requests).await.is_ok() {}
+    });
+    asked.await.expect("the connection ends");
 }
 
 #[tokio::test]
 async fn a_head_that_never_ends_and_an_idle_client_are_cut_off() {
-    let running = start_with(|server| server.with_header_timeout(Duration::from_millis(20))).await;
+    let running = start_with(Limits { header: Duration::from_millis(20), ..Limits::default() });
     for sent in ["GET /healthz HTTP/1.1\r\nhost: ", "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"] {
         let mut stream = TcpStream::connect(running.address).await.unwrap();
         stream.write_all(sent.as_bytes()).await.unwrap();
         // Would the server wait, this would not end.
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.unwrap();
+        stream.read_to_end(&mut answer).await.ok();
     }
 }

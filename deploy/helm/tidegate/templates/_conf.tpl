@@ -4,6 +4,26 @@
 {{- if contains ":" .address }}[{{ .address }}]:{{ .port }}{{ else }}{{ .address }}:{{ .port }}{{ end -}}
 {{- end -}}
 
+{{/* Where telemetry listens. On the node's network its port would be open to whoever reaches the node. */}}
+{{- define "tidegate.telemetryAddress" -}}
+{{- $c := .Values.controller -}}
+{{- if $c.metrics.address -}}{{- $c.metrics.address -}}
+{{- else if not $c.hostNetwork -}}{{- $c.listenAddress -}}
+{{- else if $c.metrics.enabled -}}
+{{- fail "controller.metrics: with `hostNetwork` telemetry listens on the node's loopback, where no Service leads; give `controller.metrics.address` (0.0.0.0 is open to whoever reaches the node) and filter its port there" -}}
+{{- else -}}127.0.0.1{{- end -}}
+{{- end -}}
+
+{{/* A probe as it is, or asked of the loopback address where telemetry listens on that only. */}}
+{{- define "tidegate.probe" -}}
+{{- $probe := deepCopy .probe -}}
+{{- $address := include "tidegate.telemetryAddress" .root -}}
+{{- if and (has $address (list "127.0.0.1" "::1")) $probe.httpGet (not $probe.httpGet.host) -}}
+{{- $_ := set $probe.httpGet "host" $address -}}
+{{- end -}}
+{{- toYaml $probe -}}
+{{- end -}}
+
 {{- define "tidegate.conf" -}}
 {{- $c := .Values.controller -}}
 {{- if and $c.scope.enabled $c.scope.namespaceSelector -}}
@@ -11,7 +31,7 @@
 {{- end -}}
 {{- $http := dict "name" "http" "protocol" "http" "address" (include "tidegate.address" (dict "address" $c.listenAddress "port" $c.containerPort.http)) -}}
 {{- $https := dict "name" "https" "protocol" "https" "address" (include "tidegate.address" (dict "address" $c.listenAddress "port" $c.containerPort.https)) -}}
-{{- $telemetry := dict "address" (include "tidegate.address" (dict "address" $c.listenAddress "port" $c.metrics.port)) -}}
+{{- $telemetry := dict "address" (include "tidegate.address" (dict "address" (include "tidegate.telemetryAddress" .) "port" $c.metrics.port)) -}}
 {{- $admin := ternary (dict "address" (printf "127.0.0.1:%v" $c.admin.port)) "off" $c.admin.enabled -}}
 {{- $kubernetes := dict "leaderElection" (dict "lease" $c.electionID) -}}
 {{- if $c.scope.enabled -}}

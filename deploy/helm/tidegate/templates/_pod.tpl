@@ -92,15 +92,15 @@ spec:
         {{- end }}
       {{- with $c.startupProbe }}
       startupProbe:
-        {{- toYaml . | nindent 8 }}
+        {{- include "tidegate.probe" (dict "root" $ "probe" .) | nindent 8 }}
       {{- end }}
       {{- with $c.livenessProbe }}
       livenessProbe:
-        {{- toYaml . | nindent 8 }}
+        {{- include "tidegate.probe" (dict "root" $ "probe" .) | nindent 8 }}
       {{- end }}
       {{- with $c.readinessProbe }}
       readinessProbe:
-        {{- toYaml . | nindent 8 }}
+        {{- include "tidegate.probe" (dict "root" $ "probe" .) | nindent 8 }}
       {{- end }}
       {{- $security := deepCopy $c.containerSecurityContext }}
       {{- if $lowPorts }}

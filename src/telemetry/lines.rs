@@ -1,21 +1,42 @@
-//! The thread that writes lines, and the bounded queue before it.
+//! The thread that writes the lines of a log, and the bounded queue before it.
 //!
-//! Senders never block, and rarely wake the thread: it looks by itself every few milliseconds while there is traffic,
+//! Senders never block: who reads the lines may be slow, or have stopped, and only loses lines by it. They rarely wake the
+//! thread: it looks by itself every few milliseconds while there is traffic,
 //! and is woken when the queue is half full. Lines are written in batches of up to 64 KiB, each with whole lines.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use super::Destination;
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// Whose lines they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// One a request.
+    Access,
+    /// What the process says of itself.
+    Process,
+}
 
 /// The sending side.
 #[derive(Debug)]
 pub(super) struct Writer {
+    log: Log,
     lines: SyncSender<Box<[u8]>>,
     shared: Arc<Shared>,
     wake_at: usize,
@@ -23,7 +44,7 @@ pub(super) struct Writer {
     done: Mutex<Receiver<()>>,
 }
 
-/// Where lines go.
+/// A destination that is open.
 pub(super) struct Output {
     destination: Destination,
     sink: Box<dyn Write + Send>,
@@ -31,13 +52,14 @@ pub(super) struct Output {
 
 #[derive(Debug, Default)]
 struct Shared {
-    queued: AtomicUsize,
+    queued: Arc<AtomicUsize>,
     queued_bytes: AtomicUsize,
     reopen: AtomicBool,
     closing: AtomicBool,
 }
 
 struct Loop {
+    log: Log,
     lines: Receiver<Box<[u8]>>,
     shared: Arc<Shared>,
     output: Output,
@@ -53,35 +75,90 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Lines lost since the process started. One for all logs: a log that is replaced takes no counts with it.
-static DROPPED: AtomicU64 = AtomicU64::new(0);
+/// Lines lost since the process started, one for each kind of log: a log that is replaced takes no counts with it.
+static DROPPED_ACCESS: AtomicU64 = AtomicU64::new(0);
+static DROPPED_PROCESS: AtomicU64 = AtomicU64::new(0);
 
-/// Lines lost since the process started, by all access logs.
-pub fn dropped_total() -> u64 {
-    DROPPED.load(Ordering::Relaxed)
+/// Lines of the process log that wait; there is one such log.
+static QUEUED_PROCESS: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
+
+// === impl Destination ===
+
+impl Destination {
+    /// `stdout`, `stderr`, or the path of a file, which starts from a folder unless it is absolute.
+    pub fn of(text: &str, folder: &std::path::Path) -> Self {
+        match text {
+            "stdout" => Self::Stdout,
+            "stderr" => Self::Stderr,
+            file => Self::File(folder.join(file)),
+        }
+    }
+}
+
+// === impl Log ===
+
+impl Log {
+    /// Lines lost since the process started.
+    pub fn dropped_total(self) -> u64 {
+        self.dropped().load(Ordering::Relaxed)
+    }
+
+    fn dropped(self) -> &'static AtomicU64 {
+        match self {
+            Self::Access => &DROPPED_ACCESS,
+            Self::Process => &DROPPED_PROCESS,
+        }
+    }
+
+    /// Name of its thread.
+    fn thread(self) -> &'static str {
+        match self {
+            Self::Access => "access-log",
+            Self::Process => "process-log",
+        }
+    }
+
+    /// At how many lines the thread is woken, so that the others need not wait for it to look.
+    fn wake_at(self, lines: usize) -> usize {
+        match self {
+            Self::Access => (lines / 2).max(1),
+            // Its lines are few, and somebody may be looking at them.
+            Self::Process => 1,
+        }
+    }
+}
+
+/// Lines of the process log that wait to be written.
+pub fn process_log_queued() -> usize {
+    QUEUED_PROCESS.load(Ordering::Relaxed)
 }
 
 // === impl Writer ===
 
 impl Writer {
-    pub(super) fn open(destination: Destination, lines: usize) -> io::Result<Self> {
-        Self::start(Output::open(destination)?, lines)
+    /// Opens the destination and starts its thread; `lines` may wait.
+    pub(super) fn open(log: Log, destination: Destination, lines: usize) -> io::Result<Self> {
+        Self::start(log, Output::open(destination)?, lines)
     }
 
-    pub(super) fn start(output: Output, lines: usize) -> io::Result<Self> {
+    pub(super) fn start(log: Log, output: Output, lines: usize) -> io::Result<Self> {
         let (sender, receiver) = mpsc::sync_channel(lines);
         let (finished, done) = mpsc::channel();
-        let shared = Arc::new(Shared::default());
+        let queued = match log {
+            Log::Access => Arc::default(),
+            Log::Process => Arc::clone(&QUEUED_PROCESS),
+        };
+        let shared = Arc::new(Shared { queued, ..Shared::default() });
         let batch = Vec::with_capacity(BATCH_BYTES);
         let shared_with = Arc::clone(&shared);
-        let work = Loop { lines: receiver, shared: shared_with, output, batch, batch_lines: 0, is_failing: false };
-        let handle = thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+        let work = Loop { log, lines: receiver, shared: shared_with, output, batch, batch_lines: 0, is_failing: false };
+        let handle = thread::Builder::new().name(log.thread().to_owned()).spawn(move || {
             work.run();
             // Nobody listens when the deadline is over.
             let _ = finished.send(());
         })?;
         let thread = handle.thread().clone();
-        Ok(Self { lines: sender, shared, wake_at: (lines / 2).max(1), thread, done: Mutex::new(done) })
+        Ok(Self { log, lines: sender, shared, wake_at: log.wake_at(lines), thread, done: Mutex::new(done) })
     }
 
     /// Queues a line, or drops and counts it.
@@ -91,7 +168,7 @@ impl Writer {
         if bytes > MAX_QUEUED_BYTES || self.lines.try_send(line.into()).is_err() {
             self.shared.queued_bytes.fetch_sub(line.len(), Ordering::Relaxed);
             self.shared.queued.fetch_sub(1, Ordering::Relaxed);
-            DROPPED.fetch_add(1, Ordering::Relaxed);
+            self.log.dropped().fetch_add(1, Ordering::Relaxed);
         }
         if queued == self.wake_at {
             self.thread.unpark();
@@ -112,7 +189,9 @@ impl Writer {
         self.shared.closing.store(true, Ordering::Release);
         self.thread.unpark();
         let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        if done.recv_timeout(CLOSE_DEADLINE) == Err(RecvTimeoutError::Timeout) {
+        let is_late = done.recv_timeout(CLOSE_DEADLINE) == Err(RecvTimeoutError::Timeout);
+        // The process log cannot tell of its own end.
+        if is_late && self.log == Log::Access {
             tracing::warn!(queued = self.queued(), "access log not written in time, lines lost");
         }
     }
@@ -174,9 +253,9 @@ impl Loop {
         match self.output.write(&self.batch) {
             Ok(()) => self.is_failing = false,
             Err(error) => {
-                DROPPED.fetch_add(self.batch_lines, Ordering::Relaxed);
+                self.log.dropped().fetch_add(self.batch_lines, Ordering::Relaxed);
                 if !self.is_failing {
-                    tracing::warn!(%error, "access log cannot be written");
+                    tracing::warn!(%error, log = self.log.thread(), "log cannot be written");
                 }
                 self.is_failing = true;
             }
@@ -188,7 +267,9 @@ impl Loop {
     fn reopen(&mut self) {
         match Output::open(self.output.destination.clone()) {
             Ok(output) => self.output = output,
-            Err(error) => tracing::warn!(%error, "access log cannot be opened again, the old file is kept"),
+            Err(error) => {
+                tracing::warn!(%error, log = self.log.thread(), "log cannot be opened again, the old file is kept")
+            }
         }
     }
 }
