@@ -232,7 +232,8 @@ mod tests {
 
     fn bell() -> (Arc<Clock>, Bell, mpsc::Receiver<Bytes>) {
         let second = Duration::from_secs(1);
-        let timeouts = Timeouts { connect: second, read: READ, send: SEND, idle: second, endpoints: second };
+        let timeouts =
+            Timeouts { connect: second, read: READ, head: READ, send: SEND, idle: second, endpoints: second };
         let clock = Clock::new(&timeouts);
         let bell = Bell::new(clock.clone());
         let (rope, rings) = mpsc::channel(1);
@@ -258,7 +259,8 @@ mod tests {
     #[test]
     fn a_clock_is_there_where_the_engine_would_blame_the_wrong_one() {
         let second = Duration::from_secs(1);
-        let timeouts = Timeouts { connect: second, read: READ, send: SEND, idle: second, endpoints: second };
+        let timeouts =
+            Timeouts { connect: second, read: READ, head: READ, send: SEND, idle: second, endpoints: second };
         let of = |body_timeout, client_is_h2, is_h2| watch(&timeouts, body_timeout, client_is_h2, is_h2);
         let engine = |read_timeout| Watch { has_clock: false, read_timeout: Some(read_timeout) };
         assert_eq!(of(second, false, false), engine(READ));
