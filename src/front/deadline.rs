@@ -121,6 +121,11 @@ impl ReadClock {
         self.head.excess(self.bytes, limits)
     }
 
+    /// Whether an HTTP/1 head is arriving that has more lines than the engine reads.
+    pub(super) fn has_too_many_lines(&self, info: &ConnectionInfo) -> bool {
+        self.head.has_too_many_lines() && self.has_partial_head(info)
+    }
+
     /// Since when this phase is, and the bytes that came in it.
     pub(super) fn so_far(&self) -> (Instant, u64) {
         (self.since, self.bytes)

@@ -120,6 +120,11 @@ impl std::fmt::Debug for Early {
     }
 }
 
+/// Whether this says that it was no request.
+pub(super) fn is_bad_request(answer: &[u8]) -> bool {
+    refusal(answer).is_some_and(|(status, _)| status == 400)
+}
+
 /// The answer with our `Server`, or none, in place of the engine's.
 fn with_server(answer: &[u8], server: Option<&HeaderValue>) -> Vec<u8> {
     const NAME: &[u8] = b"server:";

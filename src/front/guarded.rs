@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::ahead::Ahead;
 use super::deadline::{ReadClock, Timer, Waits};
-use super::early::Early;
+use super::early::{self, Early};
 use super::head::Excess;
 use super::linger::Linger;
 use super::metrics::{ListenerMetrics, add_one};
@@ -219,10 +219,14 @@ impl<S: IO> AsyncRead for Guarded<S> {
 impl<S: IO> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let written = this.early.poll_write(&mut this.inner, cx, buf, &this.info);
+        let has_too_many = this.clock.has_too_many_lines(&this.info);
+        let instead = has_too_many.then_some(TOO_LARGE).filter(|_| early::is_bad_request(buf));
+        let said = instead.unwrap_or(buf);
+        let written = this.early.poll_write(&mut this.inner, cx, said, &this.info);
         if let Poll::Ready(Ok(_)) = written {
-            this.early.written(buf, &this.info, &this.clock);
+            this.early.written(said, &this.info, &this.clock);
         }
+        let written = written.map_ok(|count| instead.map_or(count, |_| buf.len()));
         self.watch_write(written, cx)
     }
 

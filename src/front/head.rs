@@ -5,6 +5,10 @@
 
 use tokio::time::Instant;
 
+/// Lines of a head that the engine reads: it answers more of them as it does what is no request at all.
+const MAX_LINES: usize = 256;
+/// A head of so few bytes does not have that many.
+const FEW_BYTES: usize = 512;
 /// Method, version and line end of a request line, and spaces.
 const AROUND_TARGET: u64 = 64;
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
@@ -36,6 +40,8 @@ pub(super) enum Excess {
 pub(super) struct Head {
     /// HTTP/1: bytes up to the end of the first line, or a little more; 0: it has not ended.
     line: u64,
+    /// HTTP/1: line ends, where there may be many.
+    lines: usize,
     frames: Frames,
 }
 
@@ -71,6 +77,9 @@ impl HeadBytes {
 impl Head {
     /// Notes bytes of an HTTP/1 head; `before`: how many came before them.
     pub(super) fn lines_came(&mut self, before: u64, bytes: &[u8]) {
+        if before > 0 || bytes.len() > FEW_BYTES {
+            self.lines += bytes.iter().filter(|byte| **byte == b'\n').count();
+        }
         if self.line > 0 {
             return;
         }
@@ -88,6 +97,11 @@ impl Head {
             0 => (bytes > limits.target).then_some(Excess::Target),
             line => (bytes - line.min(bytes) > limits.fields).then_some(Excess::Fields),
         }
+    }
+
+    /// Whether an HTTP/1 head has more lines than the engine reads.
+    pub(super) fn has_too_many_lines(&self) -> bool {
+        self.lines > MAX_LINES
     }
 
     /// Notes bytes of HTTP/2.
@@ -185,6 +199,20 @@ mod tests {
         assert_eq!(excess(&[line, &long]), Some(Excess::Fields), "in one value without end");
         assert_eq!(excess(&[b"GET / HTTP/1.1\r\nA: ", &long]), Some(Excess::Fields));
         assert_eq!(excess(&[line, b"A: b\r\n".repeat(167).as_slice()]), Some(Excess::Fields), "in lines without end");
+    }
+
+    #[test]
+    fn lines_are_counted_however_they_come() {
+        for (count, expected) in [(250, false), (300, true)] {
+            let bytes = [b"GET / HTTP/1.1\r\n", b"A: b\r\n".repeat(count).as_slice()].concat();
+            for piece in [7, 100, 5000] {
+                let mut head = Head::default();
+                for (at, bytes) in bytes.chunks(piece).enumerate() {
+                    head.lines_came((at * piece) as u64, bytes);
+                }
+                assert_eq!(head.has_too_many_lines(), expected, "{count} in pieces of {piece}");
+            }
+        }
     }
 
     fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {

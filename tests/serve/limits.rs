@@ -135,7 +135,7 @@ async fn serve(mut stream: TcpStream, held: &AtomicUsize) {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
             continue;
         }
-        held.fetch_add(1, Ordering::SeqCst);
+        held.fetch_add(usize::from(manner != Manner::Deaf), Ordering::SeqCst);
         behave(&mut stream, manner, head.to_lowercase().contains("upgrade")).await;
         held.fetch_sub(1, Ordering::SeqCst);
         return;
@@ -153,7 +153,8 @@ async fn behave(stream: &mut TcpStream, manner: Manner, is_tunnel: bool) {
         Manner::Interim => (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", 40),
         Manner::Floods if is_tunnel => (b"", &[b'x'; 64 << 10], 0),
         Manner::Floods => (b"HTTP/1.1 200 OK\r\n\r\n", &[b'x'; 64 << 10], 0),
-        Manner::Deaf => return until_closed(stream).await,
+        // Behind bytes that nobody reads no end is seen.
+        Manner::Deaf => return std::future::pending().await,
         Manner::Answers | Manner::Silent => (b"", b"", 1000),
     };
     let (mut read, mut write) = stream.split();
@@ -166,13 +167,6 @@ async fn behave(stream: &mut TcpStream, manner: Manner, is_tunnel: bool) {
         }
     };
     tokio::select! { () = reading => {}, () = writing => {} }
-}
-
-/// Waits for the end of a connection from which nothing is read.
-async fn until_closed(stream: &TcpStream) {
-    while !stream.ready(tokio::io::Interest::READABLE).await.is_ok_and(|ready| ready.is_read_closed()) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 // === the proxy ===
@@ -213,15 +207,28 @@ impl House {
         let limits = if kind == "limits" { format!("{name}: {value}{more}") } else { String::new() };
         let timeouts = match (kind, name) {
             ("timeouts", "head") => "read: 100ms, head: 200ms".to_owned(),
+            ("timeouts", "send") => "read: 5s, send: 200ms".to_owned(),
             ("timeouts", _) => format!("{name}: {value}"),
             _ => String::new(),
         };
-        let mute = raw_server(|_stream| std::future::pending()).await;
-        let dead = dead_address().await;
-        let conf = format!(
-            "defaults: {{ limits: {{ {limits} }}, timeouts: {{ {timeouts} }}, tries: 1 }}\nupstreams:\n  a: {{ endpoints: [ {{ address: \"{}\" }} ] }}\n  mute: {{ endpoints: [ {{ address: \"{mute}\" }} ], protocol: https, tls: {{ verify: false }} }}\n  dead: {{ endpoints: [ {{ address: \"{dead}\" }} ] }}\nroutes:\n  - {{ paths: [ {{ prefix: /mute }} ], backends: [ {{ upstream: mute }} ] }}\n  - {{ paths: [ {{ prefix: /dead }} ], backends: [ {{ upstream: dead }} ] }}\n  - {{ backends: [ {{ upstream: a }} ] }}\n",
+        let mute = raw_server(|stream| async move {
+            let _open = stream;
+            std::future::pending().await
+        })
+        .await;
+        let mut conf = format!(
+            "defaults: {{ limits: {{ {limits} }}, timeouts: {{ {timeouts} }}, tries: 1 }}\nupstreams:\n  a: {{ endpoints: [ {{ address: \"{}\" }} ] }}\n  mute: {{ endpoints: [ {{ address: \"{mute}\" }} ], protocol: https, tls: {{ verify: false }} }}\n",
             upstream.address
         );
+        let mut routes = "routes:\n  - { paths: [ { prefix: /mute } ], backends: [ { upstream: mute } ] }\n  - { backends: [ { upstream: a } ] }\n".to_owned();
+        // A wait that came to nothing is not begun again, so each protocol has an endpoint of its own.
+        for on in [On::Http1, On::Tls, On::Http2] {
+            let (name, dead) = (format!("{on:?}").to_lowercase(), dead_address().await);
+            conf += &format!("  {name}: {{ endpoints: [ {{ address: \"{dead}\" }} ] }}\n");
+            routes +=
+                &format!("  - {{ paths: [ {{ prefix: /dead/{on:?} }} ], backends: [ {{ upstream: {name} }} ] }}\n");
+        }
+        let conf = conf + &routes;
         Self { proxy: Proxy::start(&conf, &[]).await, upstream }
     }
 
@@ -255,7 +262,9 @@ impl House {
             "timeouts.send" if on == On::Tunnel => self.a_tunnel_ends("/deaf", Talk::Floods).await,
             "timeouts.send" => {
                 let body = Some(Upload { length: 64 << 20, bytes: 64 << 20 });
-                self.is(on, Ask { body, ..Ask::get("/deaf") }, 504, "upstream_timeout").await
+                let begun = Instant::now();
+                self.is(on, Ask { body, ..Ask::get("/deaf") }, 504, "upstream_timeout").await?;
+                equal(begun.elapsed() < Duration::from_secs(5), true)
             }
             "timeouts.idle" => self.an_idle_upstream_connection(on).await,
             "timeouts.endpoints" => self.endpoints_that_do_not_come(on).await,
@@ -357,7 +366,14 @@ impl House {
         };
         let mut buffer = Vec::new();
         tokio::select! {
-            answer = read_message(&mut read, &mut buffer, false) => answer.map_or(0, |answer| answer.status),
+            answer = async {
+                loop {
+                    match read_message(&mut read, &mut buffer, false).await {
+                        Some(answer) if answer.status < 200 => {}
+                        answer => return answer,
+                    }
+                }
+            } => answer.map_or(0, |answer| answer.status),
             () = sending => unreachable!(),
         }
     }
@@ -368,12 +384,27 @@ impl House {
             return status(client.outcome(stream).await);
         };
         client.frame(HEADERS, END_HEADERS, stream, &ask.block()).await;
-        // What the window of a stream lets through is enough to be waited for.
-        let piece = vec![b'x'; body.bytes.min(16 << 10)];
-        for _ in 0..body.bytes.div_ceil(piece.len().max(1)).min(4) {
-            client.frame(DATA, 0, stream, &piece).await;
+        let mut room = [65_535_u32; 2];
+        let (mut left, piece) = (body.bytes, [b'x'; 16 << 10]);
+        loop {
+            while left > 0 && room.iter().all(|room| *room >= 16 << 10) {
+                let size = left.min(piece.len());
+                left -= size;
+                let is_last = left == 0 && body.bytes == body.length;
+                client.frame(DATA, u8::from(is_last), stream, &piece[..size]).await;
+                room = room.map(|room| room - 16 * 1024);
+            }
+            match client.soon().await {
+                Some((WINDOW, _, of, payload)) => {
+                    room[usize::from(of == stream)] += u32::from_be_bytes(payload.try_into().unwrap());
+                }
+                Some((HEADERS, _, of, payload)) if of == stream => {
+                    return frames::status(&payload).parse().unwrap_or(1);
+                }
+                Some((RST | GOAWAY, ..)) | None => return 0,
+                Some(_) => {}
+            }
         }
-        status(client.outcome(stream).await)
     }
 
     /// Asks, and says what is not as it should be: the status, what the log says, what is held upstream.
