@@ -4,6 +4,8 @@
 //! plain and TLS. The proxy tells it where a request stands, and the front's guard holds the client to its deadlines
 //! accordingly. A leaf module: it must not know listeners, snapshots or requests.
 
+mod streams;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -12,6 +14,8 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 use pingora::protocols::Digest;
 use tidegate_plugin::TlsFacts;
+
+pub use streams::Streams;
 
 /// Bytes a second that a request body must keep on average, once it has been waited for longer than the body timeout.
 const MIN_BODY_RATE: u64 = 100;
@@ -37,6 +41,11 @@ pub struct ConnectionInfo {
     progress: AtomicU64,
     timed_out: AtomicU8,
     is_watched: AtomicBool,
+    /// When the head of the upstream's answer must be there, in nanoseconds from `accepted_at`; 0: none is awaited.
+    answer_due: AtomicU64,
+    is_answer_overdue: AtomicBool,
+    /// Counts the requests of HTTP/2, where they are limited.
+    streams: Option<Streams>,
 }
 
 /// While it lives, reading from the connection tells its end only.
@@ -107,7 +116,22 @@ impl ConnectionInfo {
             progress: AtomicU64::new(Phase::Head.bits()),
             timed_out: AtomicU8::new(0),
             is_watched: AtomicBool::new(false),
+            answer_due: AtomicU64::new(0),
+            is_answer_overdue: AtomicBool::new(false),
+            streams: None,
         }
+    }
+
+    /// Limits the requests of an HTTP/2 connection. HTTP/1 is limited by the engine.
+    #[must_use]
+    pub fn with_max_requests(self, limit: u32) -> Self {
+        let streams = (self.protocol == Protocol::Http2).then(|| Streams::new(limit));
+        Self { streams, ..self }
+    }
+
+    /// The count of requests, where it is limited.
+    pub fn streams(&self) -> Option<&Streams> {
+        self.streams.as_ref()
     }
 
     /// The facts of the connection that a digest belongs to; `None`: it did not come through the front.
@@ -125,8 +149,11 @@ impl ConnectionInfo {
         self.tls.as_ref()?.server_name.as_deref()
     }
 
-    /// Tells that a request's head is here: the header deadline no longer holds. No effect on HTTP/2.
+    /// Tells that a request's head is here: the header deadline no longer holds. On HTTP/2 it counts the request only.
     pub fn head_arrived(&self) {
+        if let Some(streams) = &self.streams {
+            streams.began();
+        }
         self.enter(Phase::Request);
     }
 
@@ -142,10 +169,46 @@ impl ConnectionInfo {
     }
 
     /// Tells that the request is done: the idle limit holds, then the header deadline of the next request.
-    /// No effect on HTTP/2.
+    /// On HTTP/2 it counts the request only.
     pub fn request_done(&self) {
+        if let Some(streams) = &self.streams {
+            streams.ended();
+        }
+        self.answer_arrived();
         let body_is_missing = self.progress().phase() == Phase::Body;
         self.enter(if body_is_missing { Phase::Leftover } else { Phase::Idle });
+    }
+
+    /// Tells that the whole head of an upstream's answer must be there then, and that until [`Self::answer_arrived`]
+    /// nothing the client sends is wanted. No effect on HTTP/2.
+    pub fn answer_expected(&self, by: Instant) {
+        if self.protocol == Protocol::Http1 {
+            let nanos = by.saturating_duration_since(self.accepted_at).as_nanos();
+            self.answer_due.store(u64::try_from(nanos).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Tells that no head of an answer is awaited any more.
+    pub fn answer_arrived(&self) {
+        self.answer_due.store(0, Ordering::Relaxed);
+    }
+
+    /// When the head of the upstream's answer must be there, while it is awaited.
+    pub(crate) fn answer_due(&self) -> Option<Instant> {
+        match self.answer_due.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => self.accepted_at.checked_add(Duration::from_nanos(nanos)),
+        }
+    }
+
+    /// Notes that it was not there in time.
+    pub(crate) fn note_overdue_answer(&self) {
+        self.is_answer_overdue.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether an upstream's answer was not there in time: the connection ends with that.
+    pub fn is_answer_overdue(&self) -> bool {
+        self.is_answer_overdue.load(Ordering::Relaxed)
     }
 
     /// From now on, and until what is returned is dropped, reading gives no bytes and no deadline, but the end when the

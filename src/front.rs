@@ -14,7 +14,9 @@ mod deadline;
 mod early;
 mod guarded;
 mod handshake;
+mod head;
 mod linger;
+mod retire;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ use pingora::protocols::l4::stream::Stream as TcpStream;
 use pingora::protocols::{ALPN, GetSocketDigest, IO, Stream};
 use pingora::server::ShutdownWatch;
 use tidegate_plugin::TlsFacts;
+use tokio::sync::watch;
 
 pub use drain::Drain;
 pub use handshake::HandshakeFailure;
@@ -45,6 +48,7 @@ use crate::telemetry::record::Recorder;
 use deadline::Waits;
 use early::Early;
 use guarded::Guarded;
+use head::HeadBytes;
 use metrics::{Counted, add_one};
 use tls::TlsListener;
 
@@ -68,6 +72,9 @@ struct Arrival {
     accepted_at: Instant,
     waits: Waits,
     server: Option<HeaderValue>,
+    /// Requests on one connection.
+    max_requests: Option<u32>,
+    h2_streams: u32,
 }
 
 /// Counts a panic of the task that serves a connection, which ends that connection only.
@@ -116,8 +123,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
                 idle: edge.keep_alive_timeout,
                 body: edge.body_timeout,
                 write: edge.send_timeout,
+                head_bytes: HeadBytes::of(edge.max_uri_bytes, edge.max_header_bytes),
             },
             server: edge.server_header.clone(),
+            max_requests: edge.keep_alive_requests,
+            h2_streams: edge.h2_max_streams,
         }
     }
 
@@ -149,15 +159,28 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
             Some(ALPN::H2) => Protocol::Http2,
             _ => Protocol::Http1,
         };
-        let Arrival { peer, local, accepted_at, waits, server } = arrival;
-        let info = ConnectionInfo::new(self.listener.clone(), peer, local, accepted_at, tls, protocol);
-        let early = Early::new(self.recorder.clone(), server);
-        let guarded = Guarded::new(stream, Arc::new(info), self.metrics.clone(), waits, early);
+        let Arrival { peer, local, accepted_at, waits, server, max_requests, h2_streams } = arrival;
+        let mut info = ConnectionInfo::new(self.listener.clone(), peer, local, accepted_at, tls, protocol);
+        if let Some(limit) = max_requests {
+            info = info.with_max_requests(limit);
+        }
+        let (info, early) = (Arc::new(info), Early::new(self.recorder.clone(), server));
+        let guarded = Guarded::new(stream, info.clone(), self.metrics.clone(), waits, early);
         let Ok(guarded) = guarded else { return };
-        let shutdown = self.drain.watch();
-        let mut next: Option<Stream> = Some(Box::new(guarded));
+        let (drain, stream) = (self.drain.watch(), Box::new(guarded));
+        let Some(streams) = info.streams() else { return self.serve(stream, &drain).await };
+        let tell = watch::Sender::new(false);
+        let told = tell.subscribe();
+        tokio::select! {
+            () = self.serve(stream, &told) => {}
+            () = retire::retire(streams, drain, &tell, (waits.idle, h2_streams)) => {}
+        }
+    }
+
+    async fn serve(&self, stream: Stream, shutdown: &ShutdownWatch) {
+        let mut next = Some(stream);
         while let Some(stream) = next {
-            next = self.app.process_new(stream, &shutdown).await;
+            next = self.app.process_new(stream, shutdown).await;
         }
     }
 }

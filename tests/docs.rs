@@ -39,6 +39,36 @@ fn the_answer_reference_is_up_to_date() {
     compare("docs/answers.md", &answer_reference());
 }
 
+/// What a client can run into must be found on one page.
+#[test]
+fn every_limit_of_the_conf_has_a_row_with_its_default() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/limits.md")).unwrap();
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    let schema = tidegate::conf_schema();
+    let reasons: Vec<&str> = tidegate::reason::Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    let mut known = BTreeSet::new();
+    for (prefix, spec) in [("limits", "LimitsSpec"), ("timeouts", "TimeoutsSpec")] {
+        for (name, property) in schema["$defs"][spec]["properties"].as_object().unwrap() {
+            let key = format!("`{prefix}.{name}`");
+            let row = rows.iter().find(|row| row[0] == key).unwrap_or_else(|| panic!("{key} has no row"));
+            let default = format!("Default {}.", row[1]);
+            let meaning = property["description"].as_str().unwrap().replace('\n', " ");
+            assert!(meaning.contains(&default), "{key}: `{default}` is not what the schema says: {meaning}");
+            known.insert(key);
+        }
+    }
+    for row in rows {
+        assert!(known.contains(row[0]), "{} is no limit of the conf", row[0]);
+        assert_eq!(row.len(), 9, "{row:?}");
+        let reason = row[3].trim_matches('`');
+        assert!(reason == "-" || reasons.contains(&reason), "{}: `{reason}` is no reason", row[0]);
+    }
+}
+
 fn compare(file: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {

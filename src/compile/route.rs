@@ -56,9 +56,10 @@ impl Policies {
         if let Some((_, compiled)) = self.last.as_ref().filter(|(known, _)| Arc::ptr_eq(known, policy)) {
             return Arc::clone(compiled);
         }
-        let model::Timeouts { connect, read, send, idle, endpoints } = policy.timeouts;
+        let model::Timeouts { connect, read, head, send, idle, endpoints } = policy.timeouts;
+        let head = head.unwrap_or(read.saturating_mul(2)).max(read);
         let compiled = Arc::new(Policy {
-            timeouts: Timeouts { connect, read, send, idle, endpoints },
+            timeouts: Timeouts { connect, read, head, send, idle, endpoints },
             max_body: policy.limits.body_bytes,
             tries: policy.tries.max(1),
             settings: settings(&policy.settings),

@@ -44,6 +44,16 @@ impl Ahead {
         Poll::Pending
     }
 
+    /// Whether there is no room for more.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() >= ROOM
+    }
+
+    /// Keeps bytes behind those that are kept.
+    pub(super) fn keep(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
     /// Gives on what was kept; false: there is nothing left.
     pub(super) fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         let rest = self.bytes.get(self.given..).unwrap_or_default();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::head::{Excess, Head, HeadBytes};
 use crate::connection::{ConnectionInfo, Phase, Progress, Protocol, TimedOut, body_time};
 
 /// Bytes after which an HTTP/2 client has proved itself: the preface and the head of its first frame
@@ -20,6 +21,7 @@ pub(super) struct Waits {
     pub(super) idle: Duration,
     pub(super) body: Duration,
     pub(super) write: Duration,
+    pub(super) head_bytes: HeadBytes,
 }
 
 /// What the client must send, and how long it has had for it.
@@ -32,6 +34,7 @@ pub(super) struct ReadClock {
     /// Time spent waiting for bytes of a body, up to `waiting_since`.
     waited: Duration,
     waiting_since: Option<Instant>,
+    head: Head,
 }
 
 /// A timer that is touched only when something waits, and moved only when it fires too early.
@@ -49,7 +52,14 @@ struct Armed {
 
 impl ReadClock {
     pub(super) fn new(info: &ConnectionInfo, now: Instant) -> Self {
-        Self { progress: info.progress(), since: now, bytes: 0, waited: Duration::ZERO, waiting_since: None }
+        Self {
+            progress: info.progress(),
+            since: now,
+            bytes: 0,
+            waited: Duration::ZERO,
+            waiting_since: None,
+            head: Head::default(),
+        }
     }
 
     /// Notes bytes that came; the first ones of a further request begin its head.
@@ -60,6 +70,11 @@ impl ReadClock {
             info.head_began();
         }
         self.follow(info, &now);
+        match info.protocol {
+            Protocol::Http1 if self.progress.phase() == Phase::Head => self.head.lines_came(self.bytes, bytes),
+            Protocol::Http1 => {}
+            Protocol::Http2 => self.head.frames_came(bytes),
+        }
         // Empty lines between requests are nobody's head (RFC 9112, section 2.2).
         if begins || !is_between {
             self.bytes = self.bytes.saturating_add(bytes.len() as u64);
@@ -78,7 +93,9 @@ impl ReadClock {
     ) -> Option<(Instant, TimedOut)> {
         self.follow(info, &now);
         match (info.protocol, self.progress.phase()) {
-            (Protocol::Http2, _) if self.bytes >= H2_OPENING_BYTES => None,
+            (Protocol::Http2, _) if self.bytes >= H2_OPENING_BYTES => {
+                Some((self.head.waiting_since(now)? + waits.header, TimedOut::Header))
+            }
             (Protocol::Http2, _) | (Protocol::Http1, Phase::Head) => {
                 Some((self.since + waits.header, TimedOut::Header))
             }
@@ -92,6 +109,21 @@ impl ReadClock {
                 Some((waiting_since + left, TimedOut::Body))
             }
         }
+    }
+
+    /// What an HTTP/1 head that is still arriving has too much of.
+    pub(super) fn excess(&self, info: &ConnectionInfo, limits: &HeadBytes) -> Option<Excess> {
+        let is_whole = info.protocol == Protocol::Http2 || info.progress() != self.progress;
+        // Looked at before each read, so what is cheap and nearly always true goes first.
+        if self.bytes <= limits.target.min(limits.fields) || is_whole || self.progress.phase() != Phase::Head {
+            return None;
+        }
+        self.head.excess(self.bytes, limits)
+    }
+
+    /// Whether an HTTP/1 head is arriving that has more lines than the engine reads.
+    pub(super) fn has_too_many_lines(&self, info: &ConnectionInfo) -> bool {
+        self.head.has_too_many_lines() && self.has_partial_head(info)
     }
 
     /// Since when this phase is, and the bytes that came in it.
@@ -120,7 +152,8 @@ impl ReadClock {
         let progress = info.progress();
         // No deadline holds while the client owes nothing, so that the time need not be known.
         let since = if progress.phase() == Phase::Request { self.since } else { now() };
-        *self = Self { progress, since, bytes, waited: Duration::ZERO, waiting_since: None };
+        let head = if bytes > 0 { self.head } else { Head::default() };
+        *self = Self { progress, since, bytes, waited: Duration::ZERO, waiting_since: None, head };
     }
 }
 
@@ -170,6 +203,7 @@ mod tests {
         idle: Duration::from_secs(20),
         body: Duration::from_secs(30),
         write: Duration::from_secs(40),
+        head_bytes: HeadBytes { target: 1000, fields: 2000 },
     };
 
     fn info(protocol: Protocol) -> ConnectionInfo {

@@ -120,6 +120,11 @@ impl std::fmt::Debug for Early {
     }
 }
 
+/// Whether this says that it was no request.
+pub(super) fn is_bad_request(answer: &[u8]) -> bool {
+    refusal(answer).is_some_and(|(status, _)| status == 400)
+}
+
 /// The answer with our `Server`, or none, in place of the engine's.
 fn with_server(answer: &[u8], server: Option<&HeaderValue>) -> Vec<u8> {
     const NAME: &[u8] = b"server:";
@@ -149,6 +154,8 @@ fn refusal(bytes: &[u8]) -> Option<(u16, Reason)> {
     let reason = match status {
         405 => Reason::BadMethod,
         408 => Reason::HeaderTimeout,
+        414 => Reason::UriTooLong,
+        431 => Reason::HeadersTooLarge,
         400..=499 => Reason::BadRequest,
         _ => return None,
     };
@@ -173,6 +180,8 @@ mod tests {
         assert_eq!(refusal(b"HTTP/1.1 400 Bad Request\r\n"), Some((400, Reason::BadRequest)));
         assert_eq!(refusal(b"HTTP/1.1 405 Method Not Allowed\r\n"), Some((405, Reason::BadMethod)));
         assert_eq!(refusal(b"HTTP/1.1 408 Request Timeout\r\n"), Some((408, Reason::HeaderTimeout)));
+        assert_eq!(refusal(b"HTTP/1.1 414 URI Too Long\r\n"), Some((414, Reason::UriTooLong)));
+        assert_eq!(refusal(b"HTTP/1.1 431 Request Header"), Some((431, Reason::HeadersTooLarge)));
         for other in [&b"HTTP/1.1 200 OK\r\n"[..], b"HTTP/1.1 100 Continue\r\n", b"HTTP/1.1 4", b"x"] {
             assert_eq!(refusal(other), None);
         }

@@ -22,7 +22,8 @@ use tokio::time::Instant;
 
 use super::ahead::Ahead;
 use super::deadline::{ReadClock, Timer, Waits};
-use super::early::Early;
+use super::early::{self, Early};
+use super::head::Excess;
 use super::linger::Linger;
 use super::metrics::{ListenerMetrics, add_one};
 use crate::connection::{ConnectionInfo, Protocol, TimedOut};
@@ -30,6 +31,13 @@ use crate::connection::{ConnectionInfo, Protocol, TimedOut};
 /// What a client gets whose request head did not arrive in time (RFC 9110, section 15.5.9).
 const REQUEST_TIMEOUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n";
+
+/// What a client gets whose request head is larger than allowed (RFC 6585, section 5),
+const TOO_LARGE: &[u8] =
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n";
+/// or whose request target is (RFC 9110, section 15.5.15).
+const TOO_LONG: &[u8] =
+    b"HTTP/1.1 414 URI Too Long\r\nContent-Length: 0\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n";
 
 /// A stream whose client is held to its deadlines.
 #[derive(Debug)]
@@ -85,23 +93,65 @@ impl<S: IO> Guarded<S> {
 
     /// What reading gives when no byte is there: nothing yet, or the end of the client's time.
     fn wait_for_bytes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(due) = self.info.answer_due() {
+            return self.wait_for_answer(due.into(), cx);
+        }
         let Some((deadline, reason)) = self.clock.deadline(&self.info, &self.waits, Instant::now) else {
             return Poll::Pending;
         };
         std::task::ready!(self.read_timer.poll(deadline, cx));
         if reason == TimedOut::Header && self.clock.has_partial_head(&self.info) {
-            self.answer_request_timeout(cx);
+            self.answer(REQUEST_TIMEOUT, cx);
         }
         Poll::Ready(Err(self.missed(reason)))
     }
 
     /// Tells the client why, if it takes so few bytes at once.
-    fn answer_request_timeout(&mut self, cx: &mut Context<'_>) {
-        let answer = self.early.dress(REQUEST_TIMEOUT);
-        if let Poll::Ready(Ok(_)) = Pin::new(&mut self.inner).poll_write(cx, &answer) {
-            self.early.written(REQUEST_TIMEOUT, &self.info, &self.clock);
+    fn answer(&mut self, answer: &[u8], cx: &mut Context<'_>) {
+        let dressed = self.early.dress(answer);
+        if let Poll::Ready(Ok(_)) = Pin::new(&mut self.inner).poll_write(cx, &dressed) {
+            self.early.written(answer, &self.info, &self.clock);
             let _best_effort = Pin::new(&mut self.inner).poll_flush(cx);
         }
+    }
+
+    /// Refuses a request head before all of it is read.
+    fn refuse_head(&mut self, excess: Excess, cx: &mut Context<'_>) -> io::Error {
+        let answer = match excess {
+            Excess::Target => TOO_LONG,
+            Excess::Fields => TOO_LARGE,
+        };
+        self.answer(answer, cx);
+        self.linger.shorten();
+        io::Error::new(io::ErrorKind::InvalidData, "request head over its limit")
+    }
+
+    /// Reads while the head of an upstream's answer is awaited: nobody wants bytes, only the client's end.
+    ///
+    /// What comes is kept, because the engine would look no more after the first byte of a next request.
+    fn read_for_nobody(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        // The engine's buffer is as good as any for what nearly always is nothing.
+        let has_room = !self.ahead.is_full();
+        if has_room && Pin::new(&mut self.inner).poll_read(cx, buf)?.is_ready() {
+            let came = buf.filled().get(before..).unwrap_or_default();
+            if came.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.ahead.keep(came);
+            buf.set_filled(before);
+            if let Poll::Ready(ended) = self.ahead.poll_end(&mut self.inner, cx) {
+                return Poll::Ready(ended);
+            }
+        }
+        self.wait_for_bytes(cx)
+    }
+
+    /// What waiting for an upstream's answer gives: nothing yet, or the end of its time.
+    fn wait_for_answer(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        std::task::ready!(self.read_timer.poll(due, cx));
+        self.info.note_overdue_answer();
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "no whole head of an answer")))
     }
 
     /// Passes on what writing gave, unless it has stalled for too long.
@@ -143,6 +193,12 @@ impl<S: IO> AsyncRead for Guarded<S> {
             // No deadline: what the client sends meanwhile is not waited for.
             return this.ahead.poll_end(&mut this.inner, cx);
         }
+        if this.info.answer_due().is_some() {
+            return this.read_for_nobody(cx, buf);
+        }
+        if let Some(excess) = this.clock.excess(&this.info, &this.waits.head_bytes) {
+            return Poll::Ready(Err(this.refuse_head(excess, cx)));
+        }
         let before = buf.filled().len();
         if this.ahead.give(buf) {
             this.clock.bytes_came(&this.info, buf.filled().get(before..).unwrap_or_default(), Instant::now);
@@ -163,10 +219,14 @@ impl<S: IO> AsyncRead for Guarded<S> {
 impl<S: IO> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let written = this.early.poll_write(&mut this.inner, cx, buf, &this.info);
+        let has_too_many = this.clock.has_too_many_lines(&this.info);
+        let instead = has_too_many.then_some(TOO_LARGE).filter(|_| early::is_bad_request(buf));
+        let said = instead.unwrap_or(buf);
+        let written = this.early.poll_write(&mut this.inner, cx, said, &this.info);
         if let Poll::Ready(Ok(_)) = written {
-            this.early.written(buf, &this.info, &this.clock);
+            this.early.written(said, &this.info, &this.clock);
         }
+        let written = written.map_ok(|count| instead.map_or(count, |_| buf.len()));
         self.watch_write(written, cx)
     }
 

@@ -16,12 +16,15 @@ use super::deadline::Timer;
 const LIMIT: Duration = Duration::from_secs(2);
 /// And may send so much.
 const BYTES: usize = 4 << 20;
+/// And so much whose head was too large already.
+const FEW_BYTES: usize = 128 << 10;
 /// Bytes that are read at once, for nobody.
 const ROOM: usize = 4096;
 
 /// Waits for the client's end of a connection whose own end is told.
 #[derive(Debug, Default)]
 pub(super) struct Linger {
+    is_short: bool,
     until: Option<Instant>,
     taken: usize,
     timer: Timer,
@@ -35,11 +38,17 @@ impl Linger {
         self.until.is_some()
     }
 
+    /// Takes less than usual.
+    pub(super) fn shorten(&mut self) {
+        self.is_short = true;
+    }
+
     /// Ready when the client has closed, or has had its time.
     pub(super) fn poll(&mut self, stream: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<()> {
         let until = *self.until.get_or_insert_with(|| Instant::now() + LIMIT);
         let mut room = [0; ROOM];
-        while self.taken < BYTES {
+        let bytes = if self.is_short { FEW_BYTES } else { BYTES };
+        while self.taken < bytes {
             let mut buf = ReadBuf::new(&mut room);
             match Pin::new(&mut *stream).poll_read(cx, &mut buf) {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => self.taken += buf.filled().len(),
@@ -82,5 +91,9 @@ mod tests {
         let mut linger = Linger::default();
         poll_fn(|cx| linger.poll(&mut endless, cx)).await;
         assert_eq!(linger.taken, BYTES);
+        let mut linger = Linger::default();
+        linger.shorten();
+        poll_fn(|cx| linger.poll(&mut endless, cx)).await;
+        assert_eq!(linger.taken, FEW_BYTES);
     }
 }

@@ -232,6 +232,9 @@ pub struct Timeouts {
     pub connect: Duration,
     /// Longest silence of an upstream that owes its answer, or more of it.
     pub read: Duration,
+    /// From the end of the request to the end of the answer's head; `None`: twice `read`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<Duration>,
     /// Between two writes to the upstream.
     pub send: Duration,
     /// Idle connections are kept this long.
@@ -313,6 +316,6 @@ impl Default for Timeouts {
     fn default() -> Self {
         let minute = Duration::from_secs(60);
         let endpoints = Duration::from_secs(1);
-        Self { connect: Duration::from_secs(5), read: minute, send: minute, idle: minute, endpoints }
+        Self { connect: Duration::from_secs(5), read: minute, head: None, send: minute, idle: minute, endpoints }
     }
 }

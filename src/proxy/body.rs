@@ -9,6 +9,7 @@ use pingora_proxy::Session;
 use tidegate_plugin::{BodyChunk, BodyFlow, Hooks};
 
 use super::context::Context;
+use super::upstream;
 use crate::reason::Reason;
 use crate::snapshot::route::Route;
 
@@ -16,8 +17,11 @@ use crate::snapshot::route::Route;
 pub(super) fn on_request(session: &Session, body: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<()> {
     // No piece is the end too: before trailers the engine does not know yet that it is.
     let is_last = is_last || body.is_none();
-    if is_last && let Some(connection) = &cx.known.connection {
-        connection.body_arrived();
+    if is_last {
+        if let Some(connection) = &cx.known.connection {
+            connection.body_arrived();
+        }
+        upstream::sent(cx);
     }
     let size = body.as_ref().map_or(0, Bytes::len);
     cx.request_bytes = cx.request_bytes.saturating_add(u64::try_from(size).unwrap_or(u64::MAX));

@@ -39,7 +39,8 @@ pub(super) struct Watch {
 /// client's is the shorter one it always ends first, and a clock would be of no use.
 pub(super) fn watch(timeouts: &Timeouts, body_timeout: Duration, client_is_h2: bool, is_h2: bool) -> Watch {
     let read = timeouts.read;
-    if !client_is_h2 && !is_h2 && body_timeout <= read {
+    // Whoever takes nothing is given up by the engine after another wait of `read`, for an answer that says why.
+    if !client_is_h2 && !is_h2 && body_timeout <= read && read <= timeouts.send {
         let read_timeout = Some(read.max(body_timeout.saturating_add(AFTER_THE_CLIENT)));
         return Watch { has_clock: false, read_timeout };
     }
@@ -90,7 +91,7 @@ impl Clock {
             start: Instant::now(),
             // A look for each shorter time would be all that is done.
             read: timeouts.read.max(LEEWAY),
-            send: timeouts.send,
+            send: timeouts.send.max(LEEWAY),
             turn: AtomicU8::new(Turn::Taking as u8),
             since: AtomicU64::new(0),
             answered: AtomicU64::new(0),
@@ -102,7 +103,7 @@ impl Clock {
     pub(super) fn begin(&self, rope: mpsc::Sender<Bytes>) {
         self.rope.store(Some(Arc::new(rope)));
         // It may have rung before there was a place for it.
-        if self.start.elapsed() >= self.read {
+        if self.start.elapsed() >= self.shortest() {
             self.ring();
         }
     }
@@ -149,9 +150,15 @@ impl Clock {
         let answered = Duration::from_nanos(self.answered.load(Ordering::Relaxed));
         match self.turn() {
             Turn::Client => None,
+            Turn::Taking if answered.is_zero() => Some(since.saturating_add(self.send) + LEEWAY),
             Turn::Taking => Some(since.saturating_add(self.send).max(answered.saturating_add(self.read)) + LEEWAY),
             Turn::Answering => Some(since.max(answered).saturating_add(self.read)),
         }
+    }
+
+    /// No turn that begins now ends before.
+    fn shortest(&self) -> Duration {
+        self.read.min(self.send)
     }
 
     fn nanos(&self, now: Instant) -> u64 {
@@ -177,7 +184,7 @@ impl Wake for Clock {
 impl Bell {
     pub(super) fn new(clock: Arc<Clock>) -> Self {
         let waker = Waker::from(clock.clone());
-        let timer = Box::pin(sleep_until(clock.start + clock.read));
+        let timer = Box::pin(sleep_until(clock.start + clock.shortest()));
         let mut bell = Self { clock, timer, waker, doubted: None };
         bell.arm();
         bell
@@ -191,8 +198,8 @@ impl Bell {
             Some(due) if due <= at && self.doubted == Some(due) => return true,
             Some(due) if due <= at => at + LEEWAY,
             // No turn that begins from now on ends before.
-            Some(due) => due.min(at + self.clock.read),
-            None => at + self.clock.read,
+            Some(due) => due.min(at + self.clock.shortest()),
+            None => at + self.clock.shortest(),
         };
         self.doubted = due.filter(|due| *due <= at);
         self.timer.as_mut().reset(self.clock.start + next);
@@ -232,7 +239,8 @@ mod tests {
 
     fn bell() -> (Arc<Clock>, Bell, mpsc::Receiver<Bytes>) {
         let second = Duration::from_secs(1);
-        let timeouts = Timeouts { connect: second, read: READ, send: SEND, idle: second, endpoints: second };
+        let timeouts =
+            Timeouts { connect: second, read: READ, head: READ, send: SEND, idle: second, endpoints: second };
         let clock = Clock::new(&timeouts);
         let bell = Bell::new(clock.clone());
         let (rope, rings) = mpsc::channel(1);
@@ -258,7 +266,8 @@ mod tests {
     #[test]
     fn a_clock_is_there_where_the_engine_would_blame_the_wrong_one() {
         let second = Duration::from_secs(1);
-        let timeouts = Timeouts { connect: second, read: READ, send: SEND, idle: second, endpoints: second };
+        let timeouts =
+            Timeouts { connect: second, read: READ, head: READ, send: SEND, idle: second, endpoints: second };
         let of = |body_timeout, client_is_h2, is_h2| watch(&timeouts, body_timeout, client_is_h2, is_h2);
         let engine = |read_timeout| Watch { has_clock: false, read_timeout: Some(read_timeout) };
         assert_eq!(of(second, false, false), engine(READ));

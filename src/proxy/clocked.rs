@@ -1,4 +1,5 @@
-//! A client's session while its request with a body is exchanged with an endpoint.
+//! A client's session while its request is exchanged with an endpoint: one with a body, or one of HTTP/2 without, whose
+//! answer's head is awaited.
 //!
 //! It passes everything on to the engine's own session, and tells whose turn it is by what the engine asks of it. It is
 //! put on when the endpoint's request is made, and taken off before anybody else looks at the session again.
@@ -30,35 +31,72 @@ use crate::connection::Protocol;
 /// A session whose turns are timed.
 struct Clocked {
     inner: ServerSession,
-    clock: Arc<Clock>,
-    pace: Pace,
+    watch: Watching,
+    /// Whether the answer's head was not there in time.
+    is_overdue: bool,
     /// Where the inner session goes at the end.
-    home: Option<oneshot::Sender<ServerSession>>,
+    home: Option<oneshot::Sender<Home>>,
+}
+
+/// What is watched.
+enum Watching {
+    /// Turns, and the pace of the client.
+    Turns(Arc<Clock>, Pace),
+    /// That the answer's head is there by then. The guard of an HTTP/1 connection sees to that itself.
+    Head(Instant),
+}
+
+/// What comes back at the end.
+struct Home {
+    session: ServerSession,
+    is_overdue: bool,
 }
 
 /// What is known of a clocked session from outside.
 pub(super) struct Worn {
-    clock: Arc<Clock>,
-    inner: oneshot::Receiver<ServerSession>,
+    /// `None`: only the head is watched.
+    clock: Option<Arc<Clock>>,
+    home: oneshot::Receiver<Home>,
 }
 
-/// Times the exchange that begins, where it has a clock.
+/// Times the exchange that begins, where the engine and the front do not.
 pub(super) fn put_on(session: &mut Session, cx: &mut Context) {
-    let Some(route) = cx.route.as_ref().filter(|_| cx.upstream.has_clock && cx.worn.is_none()) else { return };
-    let protocol = if session.is_http2() { Protocol::Http2 } else { Protocol::Http1 };
-    let clock = Clock::new(&route.policy.timeouts);
-    let pace = Pace::new(cx.snapshot.edge.body_timeout, protocol);
-    let (home, inner) = oneshot::channel();
-    cx.worn = Some(Worn { clock: clock.clone(), inner });
+    if cx.worn.is_some() {
+        return;
+    }
+    let Some((clock, watch)) = watching(session, cx) else { return };
+    let (home, back) = oneshot::channel();
+    cx.worn = Some(Worn { clock, home: back });
     let plain = take(&mut session.downstream_session);
-    let clocked = Clocked { inner: plain, clock, pace, home: Some(home) };
+    let clocked = Clocked { inner: plain, watch, is_overdue: false, home: Some(home) };
     *session.downstream_session = ServerSession::Custom(Box::new(clocked));
+}
+
+fn watching(session: &Session, cx: &Context) -> Option<(Option<Arc<Clock>>, Watching)> {
+    let timeouts = &cx.route.as_ref()?.policy.timeouts;
+    if cx.upstream.has_clock {
+        let protocol = if session.is_http2() { Protocol::Http2 } else { Protocol::Http1 };
+        let clock = Clock::new(timeouts);
+        let pace = Pace::new(cx.snapshot.edge.body_timeout, protocol);
+        return Some((Some(clock.clone()), Watching::Turns(clock, pace)));
+    }
+    // An endpoint of HTTP/2 has one wait for its whole head, which is the engine's.
+    let is_unwatched = session.is_http2() && !cx.upstream.is_h2;
+    let due = cx.upstream.sent.filter(|_| is_unwatched)?.checked_add(timeouts.head)?;
+    Some((None, Watching::Head(due.into())))
 }
 
 /// The engine is ready for the clock's messages.
 pub(super) fn begin(rope: mpsc::Sender<Bytes>, cx: &Context) {
-    if let Some(worn) = &cx.worn {
-        worn.clock.begin(rope);
+    if let Some(clock) = cx.worn.as_ref().and_then(|worn| worn.clock.as_ref()) {
+        clock.begin(rope);
+    }
+}
+
+/// The answer's head is there: nothing else is watched where only that was.
+pub(super) fn head_arrived(session: &mut Session, cx: &mut Context) {
+    if cx.worn.as_ref().is_some_and(|worn| worn.clock.is_none()) {
+        take_off(session, cx);
     }
 }
 
@@ -67,8 +105,9 @@ pub(super) fn take_off(session: &mut Session, cx: &mut Context) {
     let Some(mut worn) = cx.worn.take() else { return };
     drop(take(&mut session.downstream_session));
     // Whatever is dropped sends its inner session.
-    if let Ok(inner) = worn.inner.try_recv() {
-        *session.downstream_session = inner;
+    if let Ok(home) = worn.home.try_recv() {
+        *session.downstream_session = home.session;
+        cx.upstream.is_overdue |= home.is_overdue;
     }
 }
 
@@ -81,24 +120,46 @@ fn take(session: &mut ServerSession) -> ServerSession {
 
 impl Clocked {
     async fn read_body(&mut self) -> Result<Option<Bytes>> {
-        self.clock.client_owes();
+        let Watching::Turns(clock, pace) = &mut self.watch else {
+            return self.inner.read_body_or_idle(false).await;
+        };
+        clock.client_owes();
         let is_answered = self.inner.response_written().is_some_and(|head| !head.status.is_informational());
-        let deadline = self.pace.deadline(is_answered, Instant::now());
+        let deadline = pace.deadline(is_answered, Instant::now());
         let Ok(read) = timeout_at(deadline, self.inner.read_body_or_idle(false)).await else {
             return Err(Error::explain(ErrorType::ReadTimedout, "the client owes its body").into_down());
         };
         let now = Instant::now();
-        self.clock.piece_came(now);
-        self.pace.came(read.as_ref().map_or(0, |read| read.as_ref().map_or(0, Bytes::len)), now);
+        clock.piece_came(now);
+        pace.came(read.as_ref().map_or(0, |read| read.as_ref().map_or(0, Bytes::len)), now);
         read
+    }
+
+    /// Waits for the client's end, while the endpoint owes its answer.
+    async fn idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        let idle = self.inner.read_body_or_idle(no_body_expected);
+        match &self.watch {
+            Watching::Turns(clock, _) => {
+                clock.answer_is_due();
+                idle.await
+            }
+            Watching::Head(due) => match timeout_at(*due, idle).await {
+                Ok(read) => read,
+                Err(_) => {
+                    self.is_overdue = true;
+                    Err(Error::explain(ErrorType::ReadTimedout, "the endpoint owes the head of its answer").into_up())
+                }
+            },
+        }
     }
 }
 
 impl Drop for Clocked {
     fn drop(&mut self) {
         if let Some(home) = self.home.take() {
+            let (session, is_overdue) = (take(&mut self.inner), self.is_overdue);
             // Nobody there: the request is dropped, and its session with it.
-            let _ = home.send(take(&mut self.inner));
+            let _ = home.send(Home { session, is_overdue });
         }
     }
 }
@@ -107,23 +168,28 @@ impl Drop for Clocked {
 impl CustomSession for Clocked {
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         if no_body_expected || self.inner.is_body_done() {
-            self.clock.answer_is_due();
-            return self.inner.read_body_or_idle(no_body_expected).await;
+            return self.idle(no_body_expected).await;
         }
         self.read_body().await
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        let Watching::Turns(clock, pace) = &mut self.watch else {
+            return self.inner.response_duplex_vec(tasks).await;
+        };
         // A client that is slow to take the answer is not slow to send.
-        self.pace.stop(Instant::now());
+        pace.stop(Instant::now());
         let is_complete = self.inner.response_duplex_vec(tasks).await?;
-        self.clock.answered(is_complete);
-        self.pace.answered();
+        clock.answered(is_complete);
+        pace.answered();
         Ok(is_complete)
     }
 
     fn take_custom_message_writer(&mut self) -> Option<Box<dyn CustomMessageWrite>> {
-        Some(Box::new(Bell::new(self.clock.clone())))
+        match &self.watch {
+            Watching::Turns(clock, _) => Some(Box::new(Bell::new(clock.clone()))),
+            Watching::Head(_) => None,
+        }
     }
 
     fn restore_custom_message_writer(&mut self, _: Box<dyn CustomMessageWrite>) -> Result<()> {

@@ -81,6 +81,12 @@ pub(super) struct Target {
     pub(super) wait_until: Option<Instant>,
     /// Informational answers of the endpoint so far.
     pub(super) informational: u8,
+    /// When the whole head of the answer must be there; `None`: the request is not all sent yet.
+    pub(super) answer_due: Option<Instant>,
+    /// Whether the head of the answer is there.
+    pub(super) is_answered: bool,
+    /// Whether it was not there in time.
+    pub(super) is_overdue: bool,
     pub(super) connecting: Option<Instant>,
     pub(super) sent: Option<Instant>,
 }
@@ -198,6 +204,7 @@ impl Target {
     pub(super) fn begin_try(&mut self, address: SocketAddr) {
         self.connecting = Some(Instant::now());
         self.sent = None;
+        self.answer_due = None;
         let outcome = Reason::Upstream;
         self.tries.push(Try { address, connect: None, header: None, response: None, is_reused: false, outcome });
     }

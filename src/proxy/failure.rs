@@ -9,7 +9,7 @@ use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorSource, ErrorType};
 
 use super::context::Context;
-use crate::connection::TimedOut;
+use crate::connection::{ConnectionInfo, TimedOut};
 use crate::reason::Reason;
 
 /// What the engine says where a connection takes no more streams,
@@ -21,10 +21,14 @@ const NOT_SENT: &str = "while sending request";
 
 /// Why a request failed: the first reason that was found, else what the engine's error says.
 pub(super) fn reason(error: &Error, cx: &Context) -> Reason {
-    let missed = cx.known.connection.as_ref().and_then(|connection| connection.timed_out());
+    let connection = cx.known.connection.as_deref();
+    let missed = connection.and_then(ConnectionInfo::timed_out);
+    // Whoever waited for the answer's head, the engine says that it was the client's side.
+    let is_overdue = cx.upstream.is_overdue || connection.is_some_and(ConnectionInfo::is_answer_overdue);
     cx.reason.unwrap_or_else(|| match refusal(error) {
         Some(_) => Reason::UpstreamRefused,
         None if *error.esource() == ErrorSource::Upstream && certificate(error).is_some() => connecting(error),
+        None if is_overdue => Reason::UpstreamTimeout,
         None => serving(error.etype(), error.esource(), missed),
     })
 }

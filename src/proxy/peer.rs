@@ -83,7 +83,8 @@ mod tests {
     fn peer_of(config: UpstreamConfig, host: &str) -> Result<HttpPeer, Reason> {
         let address = ([127, 0, 0, 1], 1).into();
         let second = Duration::from_secs(1);
-        let timeouts = Timeouts { connect: second, read: second, send: second, idle: second, endpoints: second };
+        let timeouts =
+            Timeouts { connect: second, read: second, head: second, send: second, idle: second, endpoints: second };
         let mut peer = plain(address, &config, &timeouts, true);
         if matches!(config.protocol, Protocol::Https | Protocol::H2) {
             set_tls(&mut peer, &config, host, &Authorities::default())?;
@@ -131,7 +132,7 @@ mod tests {
         let mut peer = HttpPeer::new(("127.0.0.1", 1), false, String::new());
         let seconds = Duration::from_secs;
         let (connect, read, send, idle) = (seconds(1), seconds(2), seconds(3), seconds(4));
-        let timeouts = Timeouts { connect, read, send, idle, endpoints: seconds(5) };
+        let timeouts = Timeouts { connect, read, head: read, send, idle, endpoints: seconds(5) };
         set_timeouts(&mut peer, &timeouts, true);
         let options = &peer.options;
         assert_eq!(options.connection_timeout, Some(seconds(1)));

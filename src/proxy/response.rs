@@ -1,6 +1,6 @@
 //! Answers on their way to the client: upstreams' and tidegate's own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::http::ResponseHeader;
@@ -13,6 +13,7 @@ use super::context::Context;
 use super::fields::edit_response;
 use super::forwarded::REQUEST_ID;
 use super::reply::{self, Answer};
+use super::{clocked, upstream};
 use crate::endpoint::Hold;
 use crate::reason::Reason;
 
@@ -44,6 +45,8 @@ pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: 
         edit_response(head, keeps_case, |fields| strip(fields, status));
         return count_informational(cx);
     }
+    upstream::answered(cx);
+    clocked::head_arrived(session, cx);
     if cx.upstream.upstream.as_ref().is_some_and(Hold::is_strained) {
         // What waits for a next request is better given back: there is too little of it.
         session.set_keepalive(None);
@@ -78,8 +81,12 @@ fn end_after_refused_upgrade(session: &mut Session) {
     }
 }
 
-/// Each one is read in time, so only their number tells that no answer is coming.
+/// Each one is read in time, so only their number and the time of all of them tell that no answer is coming.
 fn count_informational(cx: &mut Context) -> Result<()> {
+    if cx.upstream.answer_due.is_some_and(|due| due <= Instant::now()) {
+        cx.upstream.is_overdue = true;
+        return Err(Error::explain(ErrorType::ReadTimedout, "informational answers and no other").into_up());
+    }
     cx.upstream.informational = cx.upstream.informational.saturating_add(1);
     match cx.upstream.informational > MAX_INFORMATIONAL {
         true => Err(Error::explain(ErrorType::InvalidHTTPHeader, "too many informational answers").into_up()),

@@ -220,6 +220,29 @@ pub(super) fn connected(is_reused: bool, digest: Option<&Digest>, cx: &mut Conte
     cx.upstream.connected(took.filter(|took| !took.is_zero()));
 }
 
+/// The whole request is sent: the head of the answer is awaited from now on.
+pub(super) fn sent(cx: &mut Context) {
+    let target = &mut cx.upstream;
+    if target.is_answered || target.answer_due.is_some() {
+        return;
+    }
+    let Some(route) = &cx.route else { return };
+    // Without a body it was sent when the connection was there, so that nobody need look at the clock.
+    let since = target.sent.filter(|_| !cx.known.has_body).unwrap_or_else(Instant::now);
+    target.answer_due = since.checked_add(route.policy.timeouts.head);
+    if let (Some(due), Some(connection)) = (target.answer_due, &cx.known.connection) {
+        connection.answer_expected(due);
+    }
+}
+
+/// The head of the answer is there.
+pub(super) fn answered(cx: &mut Context) {
+    cx.upstream.is_answered = true;
+    if let Some(connection) = &cx.known.connection {
+        connection.answer_arrived();
+    }
+}
+
 /// A try found no connection: the next endpoint may be better, and nothing was sent.
 pub(super) fn not_connected(mut error: Box<Error>, peer: &HttpPeer, means: &Means, cx: &mut Context) -> Box<Error> {
     let reason = failure::connecting(&error);
@@ -241,6 +264,9 @@ pub(super) fn not_connected(mut error: Box<Error>, peer: &HttpPeer, means: &Mean
 /// A try was lost on its connection.
 pub(super) fn lost(session: &Session, mut error: Box<Error>, is_reused: bool, cx: &mut Context) -> Box<Error> {
     let reason = failure::reason(&error, cx);
+    if let Some(connection) = &cx.known.connection {
+        connection.answer_arrived();
+    }
     cx.upstream.end_try(reason, Instant::now());
     cx.upstream.is_blameless = is_reused;
     if let Some(refusal) = failure::refusal(&error) {

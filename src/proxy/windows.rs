@@ -22,11 +22,17 @@ const CLIENT_BUDGET: usize = 128;
 /// frames wait. By default 32 MiB.
 const UPSTREAM_BUDGET: u32 = 512;
 
+/// What HTTP/2 counts for a field besides its bytes (RFC 9113, section 6.5.2).
+const FIELD_OVERHEAD: usize = 32;
+/// A frame.
+const HEAD_SLACK: usize = 16 << 10;
+
 /// Sets what a client's connection takes.
 pub(super) fn set_client(options: &mut H2Options, edge: &Edge) {
     let budget = usize::try_from(edge.h2_window).unwrap_or(usize::MAX).saturating_mul(CLIENT_BUDGET);
     options
         .max_concurrent_streams(edge.h2_max_streams)
+        .max_header_list_size(head_room(edge))
         .initial_window_size(edge.h2_window)
         .initial_connection_window_size(room(edge.h2_window, edge.h2_max_streams))
         .data_frame_budget(budget);
@@ -40,6 +46,15 @@ pub(super) fn set_upstream(peer: &mut HttpPeer, edge: &Edge) {
     // The budget cannot be set here: it is half of the connection's window. Streams bound the bytes, so that a larger
     // window of the connection takes no more of them.
     options.h2_connection_window_size = Some(room(edge.h2_window, UPSTREAM_STREAMS.max(2 * UPSTREAM_BUDGET)));
+}
+
+/// The size of a head that the engine reads whole. What is a little over the limits is refused by the guard, which
+/// says so in log and metrics, and what is more by the engine: with 431 too, or with the connection's end when it would
+/// have to be read first.
+fn head_room(edge: &Edge) -> u32 {
+    let fields = edge.max_header_count.saturating_mul(FIELD_OVERHEAD);
+    let bytes = edge.max_header_bytes.saturating_add(edge.max_uri_bytes).saturating_add(fields);
+    u32::try_from(bytes.saturating_add(HEAD_SLACK)).unwrap_or(u32::MAX)
 }
 
 /// Room for so many streams and one more, whose end is under way.

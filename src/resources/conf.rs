@@ -148,6 +148,9 @@ pub struct TimeoutsSpec {
     /// Longest silence of the upstream while it owes its answer, or more of it. A client that still sends its body is
     /// held to `limits.bodyTimeout` instead. Default 60s.
     pub read: Option<Duration>,
+    /// Longest time from the end of the request until the whole head of the answer is there, interim answers (1xx)
+    /// included, however it drips. Never shorter than `read`. Default twice `read`.
+    pub head: Option<Duration>,
     /// Longest time in which the upstream takes nothing of what it is sent. Default 60s.
     pub send: Option<Duration>,
     /// How long idle upstream connections are kept. Default 60s.
@@ -163,7 +166,8 @@ pub struct TimeoutsSpec {
 pub struct LimitsSpec {
     /// Size of a request body; larger: 413. Default unlimited.
     pub body: Option<ByteSize>,
-    /// Size of a request head; larger: 431. Default 64KiB.
+    /// Size of a request head without its first line; larger: 431. No more of it is read than this and one buffer.
+    /// Default 64KiB.
     pub headers: Option<ByteSize>,
     /// Number of header fields; more: 431. Default 200.
     pub header_count: Option<usize>,
@@ -178,7 +182,7 @@ pub struct LimitsSpec {
     pub keep_alive_timeout: Option<Duration>,
     /// Longest time a client may leave response bytes unread. Default 60s.
     pub send_timeout: Option<Duration>,
-    /// Requests on one HTTP/1 connection. Default unlimited.
+    /// Requests on one connection: HTTP/1 ends with the last one, HTTP/2 says GOAWAY. Default unlimited.
     pub keep_alive_requests: Option<u32>,
     /// Client connections open at once; never more than half of the descriptors that traffic may have, which are seven
     /// eighths of the process's limit. Default 100000.

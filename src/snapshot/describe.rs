@@ -54,6 +54,7 @@ fn route(route: &Route) -> Value {
         "timeouts": {
             "connect": seconds(route.policy.timeouts.connect),
             "read": seconds(route.policy.timeouts.read),
+            "head": seconds(route.policy.timeouts.head),
             "send": seconds(route.policy.timeouts.send),
             "idle": seconds(route.policy.timeouts.idle),
             "endpoints": seconds(route.policy.timeouts.endpoints),

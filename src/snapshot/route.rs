@@ -125,6 +125,7 @@ pub struct Respond {
 pub struct Timeouts {
     pub connect: Duration,
     pub read: Duration,
+    pub head: Duration,
     pub send: Duration,
     pub idle: Duration,
     pub endpoints: Duration,

@@ -18,6 +18,7 @@ pub(super) const MAX_TRIES: u32 = 10;
 pub(super) enum Wait {
     Connect,
     Read,
+    Head,
     Send,
     Idle,
     Endpoints,
@@ -33,6 +34,10 @@ pub(super) fn set_wait(policy: &mut Policy, wait: Wait, value: Duration, origin:
     let (slot, name) = match wait {
         Wait::Connect => (&mut policy.timeouts.connect, "timeouts.connect"),
         Wait::Read => (&mut policy.timeouts.read, "timeouts.read"),
+        Wait::Head => {
+            policy.timeouts.head = Some(value);
+            return record(policy, "timeouts.head", quantity::Duration(value).to_string(), origin);
+        }
         Wait::Send => (&mut policy.timeouts.send, "timeouts.send"),
         Wait::Idle => (&mut policy.timeouts.idle, "timeouts.idle"),
         Wait::Endpoints => (&mut policy.timeouts.endpoints, "timeouts.endpoints"),
@@ -64,6 +69,7 @@ pub(super) fn apply_timeouts(
     let waits = [
         (Wait::Connect, "connect", spec.connect),
         (Wait::Read, "read", spec.read),
+        (Wait::Head, "head", spec.head),
         (Wait::Send, "send", spec.send),
         (Wait::Idle, "idle", spec.idle),
         (Wait::Endpoints, "endpoints", spec.endpoints),

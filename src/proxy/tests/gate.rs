@@ -162,7 +162,14 @@ pub(super) fn route(upstream: Arc<Upstream>) -> Route {
         https_redirect: crate::snapshot::route::HttpsRedirect::Never,
         pipeline: Arc::default(),
         policy: Arc::new(Policy {
-            timeouts: Timeouts { connect: long, read: long, send: long, idle: long, endpoints: Duration::ZERO },
+            timeouts: Timeouts {
+                connect: long,
+                read: long,
+                head: long,
+                send: long,
+                idle: long,
+                endpoints: Duration::ZERO,
+            },
             max_body: None,
             tries: 3,
             settings: Box::default(),

@@ -169,7 +169,7 @@ pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// The status of an answer, which comes first in its block: indexed, or a literal with an indexed name.
-fn status(block: &[u8]) -> String {
+pub fn status(block: &[u8]) -> String {
     match block {
         [0x88, ..] => "200".into(),
         [0x89, ..] => "204".into(),
