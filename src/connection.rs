@@ -27,8 +27,6 @@ pub struct ConnectionInfo {
     pub listener: Arc<str>,
     /// What the handshake agreed on; `None`: plain HTTP.
     pub tls: Option<TlsFacts>,
-    /// What is spoken on the connection.
-    pub protocol: Protocol,
     /// When it was accepted, before the TLS handshake.
     pub accepted_at: Instant,
     /// The peer's address as header fields have it, so that it is written once.
@@ -37,6 +35,7 @@ pub struct ConnectionInfo {
     progress: AtomicU64,
     timed_out: AtomicU8,
     is_watched: AtomicBool,
+    is_h2: AtomicBool,
 }
 
 /// While it lives, reading from the connection tells its end only.
@@ -101,12 +100,12 @@ impl ConnectionInfo {
             local,
             listener,
             tls,
-            protocol,
             accepted_at,
             peer_field: address_field(peer.ip().to_canonical()),
             progress: AtomicU64::new(Phase::Head.bits()),
             timed_out: AtomicU8::new(0),
             is_watched: AtomicBool::new(false),
+            is_h2: AtomicBool::new(protocol == Protocol::Http2),
         }
     }
 
@@ -123,6 +122,16 @@ impl ConnectionInfo {
     /// The server name of the TLS handshake: lower case, without trailing dot.
     pub fn server_name(&self) -> Option<&str> {
         self.tls.as_ref()?.server_name.as_deref()
+    }
+
+    /// What is spoken on the connection. On a plain one that is HTTP/1 until its first bytes say otherwise.
+    pub fn protocol(&self) -> Protocol {
+        if self.is_h2.load(Ordering::Relaxed) { Protocol::Http2 } else { Protocol::Http1 }
+    }
+
+    /// Notes that the client began as clients of HTTP/2 do.
+    pub(crate) fn speaks_http2(&self) {
+        self.is_h2.store(true, Ordering::Relaxed);
     }
 
     /// Tells that a request's head is here: the header deadline no longer holds. No effect on HTTP/2.
@@ -182,7 +191,7 @@ impl ConnectionInfo {
 
     fn enter(&self, phase: Phase) {
         // The requests of an HTTP/2 connection overlap, so no phase holds for all of them.
-        if self.protocol == Protocol::Http2 {
+        if self.protocol() == Protocol::Http2 {
             return;
         }
         let changes = self.progress.load(Ordering::Relaxed) >> Phase::BITS;

@@ -77,7 +77,7 @@ impl ReadClock {
         now: impl Fn() -> Instant,
     ) -> Option<(Instant, TimedOut)> {
         self.follow(info, &now);
-        match (info.protocol, self.progress.phase()) {
+        match (info.protocol(), self.progress.phase()) {
             (Protocol::Http2, _) if self.bytes >= H2_OPENING_BYTES => None,
             (Protocol::Http2, _) | (Protocol::Http1, Phase::Head) => {
                 Some((self.since + waits.header, TimedOut::Header))
@@ -102,7 +102,7 @@ impl ReadClock {
     /// Whether part of a request head came on HTTP/1 and the rest did not.
     pub(super) fn has_partial_head(&self, info: &ConnectionInfo) -> bool {
         let here = info.progress();
-        info.protocol == Protocol::Http1 && here == self.progress && here.phase() == Phase::Head && self.bytes > 0
+        info.protocol() == Protocol::Http1 && here == self.progress && here.phase() == Phase::Head && self.bytes > 0
     }
 
     /// Starts anew when the proxy has moved on.

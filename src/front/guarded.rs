@@ -3,6 +3,9 @@
 //! Pingora bounds single reads at best; this bounds a whole request head, the idle time of a kept connection, the rate
 //! of a body and a response that is not read. Timers are polled only when the client makes us wait.
 
+mod preface;
+mod unsent;
+
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,7 +28,8 @@ use super::deadline::{ReadClock, Timer, Waits};
 use super::early::Early;
 use super::linger::Linger;
 use super::metrics::{ListenerMetrics, add_one};
-use crate::connection::{ConnectionInfo, Protocol, TimedOut};
+use preface::PREFACE;
+use crate::connection::{ConnectionInfo, Phase, Protocol, TimedOut};
 
 /// What a client gets whose request head did not arrive in time (RFC 9110, section 15.5.9).
 const REQUEST_TIMEOUT: &[u8] =
@@ -47,6 +51,10 @@ pub(super) struct Guarded<S> {
     linger: Linger,
     early: Early,
     ahead: Ahead,
+    /// The bytes that told what is spoken.
+    opening: Ahead,
+    /// Whether something was written that may not have left.
+    has_unsent: bool,
 }
 
 // === impl Guarded ===
@@ -80,7 +88,26 @@ impl<S: IO> Guarded<S> {
             linger: Linger::default(),
             early,
             ahead: Ahead::default(),
+            opening: Ahead::default(),
+            has_unsent: false,
         })
+    }
+
+    /// Reads from the client. Whoever waits for one has nothing to say meanwhile, so what was written leaves.
+    fn poll_client(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        match Pin::new(&mut self.inner).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => {
+                let came = buf.filled().get(before..).unwrap_or_default();
+                self.clock.bytes_came(&self.info, came, Instant::now);
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => {
+                self.send_unsent(cx)?;
+                self.wait_for_bytes(cx)
+            }
+            failed => failed,
+        }
     }
 
     /// What reading gives when no byte is there: nothing yet, or the end of the client's time.
@@ -143,20 +170,20 @@ impl<S: IO> AsyncRead for Guarded<S> {
             // No deadline: what the client sends meanwhile is not waited for.
             return this.ahead.poll_end(&mut this.inner, cx);
         }
+        if buf.remaining() == 1 && this.info.progress().phase() == Phase::Request {
+            return this.poll_probe(cx, buf);
+        }
         let before = buf.filled().len();
         if this.ahead.give(buf) {
             this.clock.bytes_came(&this.info, buf.filled().get(before..).unwrap_or_default(), Instant::now);
             return Poll::Ready(Ok(()));
         }
-        match Pin::new(&mut this.inner).poll_read(cx, buf) {
-            Poll::Ready(Ok(())) => {
-                let came = buf.filled().get(before..).unwrap_or_default();
-                this.clock.bytes_came(&this.info, came, Instant::now);
-                Poll::Ready(Ok(()))
-            }
-            Poll::Pending => this.wait_for_bytes(cx),
-            failed => failed,
+        if this.opening.give(buf) {
+            // They were counted when they came. What came with them is read with them, or later.
+            let _later = this.poll_client(cx, buf)?;
+            return Poll::Ready(Ok(()));
         }
+        this.poll_client(cx, buf)
     }
 }
 
@@ -167,6 +194,7 @@ impl<S: IO> AsyncWrite for Guarded<S> {
         if let Poll::Ready(Ok(_)) = written {
             this.early.written(buf, &this.info, &this.clock);
         }
+        this.has_unsent = true;
         self.watch_write(written, cx)
     }
 
@@ -176,6 +204,7 @@ impl<S: IO> AsyncWrite for Guarded<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.has_unsent = true;
         self.watch_write(written, cx)
     }
 
@@ -185,6 +214,7 @@ impl<S: IO> AsyncWrite for Guarded<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        self.has_unsent &= flushed.is_pending();
         self.watch_write(flushed, cx)
     }
 
@@ -195,7 +225,7 @@ impl<S: IO> AsyncWrite for Guarded<S> {
         }
         let this = &mut *self;
         // HTTP/2 says GOAWAY, and knows when nobody has anything to say any more.
-        match this.info.protocol {
+        match this.info.protocol() {
             Protocol::Http1 => this.linger.poll(&mut this.inner, cx).map(Ok),
             Protocol::Http2 => Poll::Ready(Ok(())),
         }
@@ -215,8 +245,11 @@ impl<S: IO> Shutdown for Guarded<S> {
 #[async_trait]
 impl<S: IO> Peek for Guarded<S> {
     async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        let waited = tokio::time::timeout(self.waits.header, self.inner.try_peek(buf)).await;
-        waited.unwrap_or_else(|_elapsed| Err(self.missed(TimedOut::Header)))
+        // The engine looks for the preface, which was looked for before.
+        if self.info.protocol() == Protocol::Http2 && buf.len() == PREFACE.len() {
+            buf.copy_from_slice(PREFACE);
+        }
+        Ok(true)
     }
 }
 

@@ -24,6 +24,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::clock::{Bell, Clock};
 use super::context::Context;
+use super::expect::Expectation;
 use super::pace::Pace;
 use crate::connection::Protocol;
 
@@ -32,6 +33,7 @@ struct Clocked {
     inner: ServerSession,
     clock: Arc<Clock>,
     pace: Pace,
+    expectation: Expectation,
     /// Where the inner session goes at the end.
     home: Option<oneshot::Sender<ServerSession>>,
 }
@@ -50,8 +52,9 @@ pub(super) fn put_on(session: &mut Session, cx: &mut Context) {
     let pace = Pace::new(cx.snapshot.edge.body_timeout, protocol);
     let (home, inner) = oneshot::channel();
     cx.worn = Some(Worn { clock: clock.clone(), inner });
+    let expectation = Expectation::of(&session.req_header().headers);
     let plain = take(&mut session.downstream_session);
-    let clocked = Clocked { inner: plain, clock, pace, home: Some(home) };
+    let clocked = Clocked { inner: plain, clock, pace, expectation, home: Some(home) };
     *session.downstream_session = ServerSession::Custom(Box::new(clocked));
 }
 
@@ -88,8 +91,10 @@ impl Clocked {
             return Err(Error::explain(ErrorType::ReadTimedout, "the client owes its body").into_down());
         };
         let now = Instant::now();
+        let bytes = read.as_ref().map_or(0, |read| read.as_ref().map_or(0, Bytes::len));
         self.clock.piece_came(now);
-        self.pace.came(read.as_ref().map_or(0, |read| read.as_ref().map_or(0, Bytes::len)), now);
+        self.pace.came(bytes, now);
+        self.expectation.came(bytes);
         read
     }
 }
@@ -106,6 +111,9 @@ impl Drop for Clocked {
 #[async_trait]
 impl CustomSession for Clocked {
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        if !no_body_expected && self.expectation.is_answered() {
+            return Ok(None);
+        }
         if no_body_expected || self.inner.is_body_done() {
             self.clock.answer_is_due();
             return self.inner.read_body_or_idle(no_body_expected).await;
@@ -116,7 +124,11 @@ impl CustomSession for Clocked {
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         // A client that is slow to take the answer is not slow to send.
         self.pace.stop(Instant::now());
+        self.expectation.sends(&tasks);
         let is_complete = self.inner.response_duplex_vec(tasks).await?;
+        if is_complete {
+            self.expectation.answered();
+        }
         self.clock.answered(is_complete);
         self.pace.answered();
         Ok(is_complete)
@@ -216,7 +228,7 @@ impl CustomSession for Clocked {
     }
 
     fn is_body_done(&mut self) -> bool {
-        self.inner.is_body_done()
+        self.expectation.is_answered() || self.inner.is_body_done()
     }
 
     async fn finish(&mut self) -> Result<()> {

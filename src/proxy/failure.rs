@@ -21,8 +21,16 @@ pub(super) fn reason(error: &Error, cx: &Context) -> Reason {
     let missed = cx.known.connection.as_ref().and_then(|connection| connection.timed_out());
     cx.reason.unwrap_or_else(|| match refusal(error) {
         Some(_) => Reason::UpstreamRefused,
+        None if *error.esource() == ErrorSource::Downstream && is_malformed(error) => Reason::BadRequest,
         None => serving(error.etype(), error.esource(), missed),
     })
+}
+
+/// Whether a stream of HTTP/2 was ended because of what came on it, and not by its other end: a body that is not as
+/// long as was told, say.
+pub(super) fn is_malformed(error: &Error) -> bool {
+    let found = error.root_cause().downcast_ref::<h2::Error>();
+    found.is_some_and(|found| !found.is_remote() && found.reason() == Some(h2::Reason::PROTOCOL_ERROR))
 }
 
 /// Why a try at connecting failed.

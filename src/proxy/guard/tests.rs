@@ -18,7 +18,7 @@ fn head_of(
         uri: &uri,
         target: target.as_bytes(),
         headers: &headers,
-        can_upgrade: true,
+        version: http::Version::HTTP_11,
         has_both_lengths: false,
         is_trusted: false,
     };
