@@ -28,8 +28,8 @@ use super::deadline::{ReadClock, Timer, Waits};
 use super::early::Early;
 use super::linger::Linger;
 use super::metrics::{ListenerMetrics, add_one};
-use preface::PREFACE;
 use crate::connection::{ConnectionInfo, Phase, Protocol, TimedOut};
+use preface::PREFACE;
 
 /// What a client gets whose request head did not arrive in time (RFC 9110, section 15.5.9).
 const REQUEST_TIMEOUT: &[u8] =

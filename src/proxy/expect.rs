@@ -39,7 +39,8 @@ impl Expectation {
 
     /// Something is sent to the client.
     pub(super) fn sends(&mut self, tasks: &[HttpTask]) {
-        let goes_on = |task: &HttpTask| matches!(task, HttpTask::Header(head, _) if head.status == StatusCode::CONTINUE);
+        let goes_on =
+            |task: &HttpTask| matches!(task, HttpTask::Header(head, _) if head.status == StatusCode::CONTINUE);
         if *self == Self::Open && tasks.iter().any(goes_on) {
             *self = Self::None;
         }

@@ -213,9 +213,11 @@ pub(super) async fn send(session: &mut Session, answer: Answer, cx: &mut Context
         false => vec![HttpTask::Header(head, false), HttpTask::Body(Some(answer.body), true)],
     };
     session.write_response_tasks(tasks).await?;
-    // Who waits for 100 has sent nothing yet; what comes all the same is taken when the connection is closed.
-    if closes && !expects && !session.is_http2() {
-        linger(session).await;
+    match closes && !session.is_http2() {
+        // Who waits for 100 sends nothing more, and is told the end at once; the front takes what comes all the same.
+        true if expects => session.shutdown().await,
+        true => linger(session).await,
+        false => {}
     }
     Ok(())
 }
