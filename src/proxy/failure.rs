@@ -16,6 +16,13 @@ const NO_STREAM_YET: &str = "newly created connection has no free streams (serve
 /// and where it ends before it took the request's head.
 const NOT_SENT: &str = "while sending request";
 
+/// Names of the engine for faults of bodies: a chunk's head, what stands behind the last chunk, an end that comes early.
+const BAD_CHUNK: &str = "InvalidChunk";
+const BAD_TRAILERS: &str = "InvalidTrailerEnd";
+const CUT_BODY: &str = "PrematureBodyEnd";
+/// And for an HTTP/2 connection that answers no ping.
+const NO_PING: &str = "PingTimedout";
+
 /// Why a request failed: the first reason that was found, else what the engine's error says.
 pub(super) fn reason(error: &Error, cx: &Context) -> Reason {
     let missed = cx.known.connection.as_ref().and_then(|connection| connection.timed_out());
@@ -95,6 +102,9 @@ fn upstream(kind: &ErrorType) -> Reason {
         E::ReadTimedout | E::WriteTimedout => Reason::UpstreamTimeout,
         E::InvalidHTTPHeader | E::H1Error | E::InvalidH2 | E::H2Downgrade => Reason::UpstreamProtocol,
         E::ReadError | E::WriteError | E::ConnectionClosed | E::H2Error => Reason::UpstreamReset,
+        E::Custom(CUT_BODY) => Reason::UpstreamReset,
+        E::Custom(BAD_CHUNK | BAD_TRAILERS) => Reason::UpstreamProtocol,
+        E::Custom(NO_PING) => Reason::UpstreamTimeout,
         other => unconnected(other),
     }
 }
@@ -104,6 +114,7 @@ fn downstream(kind: &ErrorType) -> Reason {
     match kind {
         E::ReadTimedout => Reason::BodyTimeout,
         E::InvalidHTTPHeader | E::H1Error | E::InvalidH2 => Reason::BadRequest,
+        E::Custom(BAD_CHUNK | BAD_TRAILERS) => Reason::BadRequest,
         _ => Reason::ClientClosed,
     }
 }
@@ -163,6 +174,12 @@ mod tests {
             (E::InvalidHTTPHeader, ErrorSource::Upstream, Reason::UpstreamProtocol),
             (E::InvalidHTTPHeader, ErrorSource::Downstream, Reason::BadRequest),
             (E::WriteTimedout, ErrorSource::Downstream, Reason::ClientClosed),
+            (E::Custom(BAD_CHUNK), ErrorSource::Upstream, Reason::UpstreamProtocol),
+            (E::Custom(BAD_TRAILERS), ErrorSource::Upstream, Reason::UpstreamProtocol),
+            (E::Custom(CUT_BODY), ErrorSource::Upstream, Reason::UpstreamReset),
+            (E::Custom(NO_PING), ErrorSource::Upstream, Reason::UpstreamTimeout),
+            (E::Custom(BAD_CHUNK), ErrorSource::Downstream, Reason::BadRequest),
+            (E::Custom(CUT_BODY), ErrorSource::Downstream, Reason::ClientClosed),
             (E::InternalError, ErrorSource::Internal, Reason::Internal),
         ] {
             assert_eq!(serving(&kind, &source, None), reason, "{kind:?} {source:?}");

@@ -11,7 +11,8 @@ async fn refusing() -> (SocketAddr, SocketAddr) {
     let http1 = raw_server(|mut stream| async move {
         let mut head = Vec::new();
         if comes(&mut stream, &mut head, b"\r\n\r\n").await {
-            let _ = stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").await;
+            let _ =
+                stream.write_all(b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno").await;
             let _ = stream.read_to_end(&mut head).await;
         }
     })

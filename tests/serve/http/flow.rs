@@ -12,16 +12,19 @@ async fn slow(go: Arc<Notify>) -> SocketAddr {
         let go = go.clone();
         async move {
             let mut buffer = Vec::new();
-            let Some(asked) = read_message(&mut stream, &mut buffer, true).await else { return };
-            let framing = if path(&asked) == "/chunks" { "Transfer-Encoding: chunked" } else { "Content-Length: 4" };
-            let pieces: [&str; 2] =
-                if path(&asked) == "/chunks" { ["2\r\nab\r\n", "2\r\ncd\r\n0\r\n\r\n"] } else { ["ab", "cd"] };
-            let head = format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n");
-            for piece in [&*head, pieces[0], pieces[1]] {
-                go.notified().await;
-                let _ = stream.write_all(piece.as_bytes()).await;
+            while let Some(asked) = read_message(&mut stream, &mut buffer, true).await {
+                let head = |framing: &str| format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n");
+                let pieces = match path(&asked) {
+                    "/chunks" => {
+                        [&*head("Transfer-Encoding: chunked"), "2\r\nab\r\n", "2\r\ncd\r\n0\r\n\r\n"].map(str::to_owned)
+                    }
+                    _ => [&*head("Content-Length: 4"), "ab", "cd"].map(str::to_owned),
+                };
+                for piece in pieces {
+                    go.notified().await;
+                    let _ = stream.write_all(piece.as_bytes()).await;
+                }
             }
-            let _ = read_message(&mut stream, &mut buffer, true).await;
         }
     })
     .await
@@ -31,9 +34,12 @@ async fn pieces_arrive(mut stream: impl AsyncRead + AsyncWrite + Unpin, go: &Not
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut got = Vec::new();
     // Each is told only when the one before has arrived: whoever holds one back waits forever.
-    for expected in ["\r\n\r\n", "ab", "cd"] {
-        go.notify_one();
-        assert!(comes(&mut stream, &mut got, expected.as_bytes()).await, "{expected:?} of {request}");
+    for _ in 0..request.matches("HTTP/1.1").count() {
+        got.clear();
+        for expected in ["\r\n\r\n", "ab", "cd"] {
+            go.notify_one();
+            assert!(comes(&mut stream, &mut got, expected.as_bytes()).await, "{expected:?} of {request}");
+        }
     }
 }
 

@@ -24,6 +24,8 @@ async fn upstreams() -> (SocketAddr, SocketAddr) {
                 }
                 _ => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\nX-Trailer: 1\r\n\r\n",
             };
+            let is_head = asked.first_line.starts_with("HEAD");
+            let answer = if is_head { &answer[..answer.find("\r\n\r\n").unwrap() + 4] } else { answer };
             let _ = stream.write_all(answer.as_bytes()).await;
             if path(&asked) == "/close" {
                 return;
@@ -33,7 +35,11 @@ async fn upstreams() -> (SocketAddr, SocketAddr) {
     .await;
     let h2 = http2(|asked, mut respond| async move {
         let seen = format!("{} {:?}", asked.uri(), asked.headers().get("host"));
-        let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+        let is_head = asked.method() == http::Method::HEAD;
+        let mut body = respond.send_response(http::Response::new(()), is_head).unwrap();
+        if is_head {
+            return;
+        }
         let text = if asked.uri().path() == "/h2/seen" { seen } else { BODY.to_owned() };
         body.send_data(text.into(), true).unwrap();
     })
