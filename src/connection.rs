@@ -31,8 +31,6 @@ pub struct ConnectionInfo {
     pub listener: Arc<str>,
     /// What the handshake agreed on; `None`: plain HTTP.
     pub tls: Option<TlsFacts>,
-    /// What is spoken on the connection.
-    pub protocol: Protocol,
     /// When it was accepted, before the TLS handshake.
     pub accepted_at: Instant,
     /// The peer's address as header fields have it, so that it is written once.
@@ -46,6 +44,7 @@ pub struct ConnectionInfo {
     is_answer_overdue: AtomicBool,
     /// Counts the requests of HTTP/2, where they are limited.
     streams: Option<Streams>,
+    is_h2: AtomicBool,
 }
 
 /// While it lives, reading from the connection tells its end only.
@@ -110,7 +109,6 @@ impl ConnectionInfo {
             local,
             listener,
             tls,
-            protocol,
             accepted_at,
             peer_field: address_field(peer.ip().to_canonical()),
             progress: AtomicU64::new(Phase::Head.bits()),
@@ -119,19 +117,19 @@ impl ConnectionInfo {
             answer_due: AtomicU64::new(0),
             is_answer_overdue: AtomicBool::new(false),
             streams: None,
+            is_h2: AtomicBool::new(protocol == Protocol::Http2),
         }
     }
 
     /// Limits the requests of an HTTP/2 connection. HTTP/1 is limited by the engine.
     #[must_use]
     pub fn with_max_requests(self, limit: u32) -> Self {
-        let streams = (self.protocol == Protocol::Http2).then(|| Streams::new(limit));
-        Self { streams, ..self }
+        Self { streams: Some(Streams::new(limit)), ..self }
     }
 
-    /// The count of requests, where it is limited.
+    /// The count of requests of an HTTP/2 connection, where it is limited.
     pub fn streams(&self) -> Option<&Streams> {
-        self.streams.as_ref()
+        self.streams.as_ref().filter(|_| self.protocol() == Protocol::Http2)
     }
 
     /// The facts of the connection that a digest belongs to; `None`: it did not come through the front.
@@ -149,9 +147,19 @@ impl ConnectionInfo {
         self.tls.as_ref()?.server_name.as_deref()
     }
 
+    /// What is spoken on the connection. On a plain one that is HTTP/1 until its first bytes say otherwise.
+    pub fn protocol(&self) -> Protocol {
+        if self.is_h2.load(Ordering::Relaxed) { Protocol::Http2 } else { Protocol::Http1 }
+    }
+
+    /// Notes that the client began as clients of HTTP/2 do.
+    pub(crate) fn speaks_http2(&self) {
+        self.is_h2.store(true, Ordering::Relaxed);
+    }
+
     /// Tells that a request's head is here: the header deadline no longer holds. On HTTP/2 it counts the request only.
     pub fn head_arrived(&self) {
-        if let Some(streams) = &self.streams {
+        if let Some(streams) = self.streams() {
             streams.began();
         }
         self.enter(Phase::Request);
@@ -171,7 +179,7 @@ impl ConnectionInfo {
     /// Tells that the request is done: the idle limit holds, then the header deadline of the next request.
     /// On HTTP/2 it counts the request only.
     pub fn request_done(&self) {
-        if let Some(streams) = &self.streams {
+        if let Some(streams) = self.streams() {
             streams.ended();
         }
         self.answer_arrived();
@@ -182,7 +190,7 @@ impl ConnectionInfo {
     /// Tells that the whole head of an upstream's answer must be there then, and that until [`Self::answer_arrived`]
     /// nothing the client sends is wanted. No effect on HTTP/2.
     pub fn answer_expected(&self, by: Instant) {
-        if self.protocol == Protocol::Http1 {
+        if self.protocol() == Protocol::Http1 {
             let nanos = by.saturating_duration_since(self.accepted_at).as_nanos();
             self.answer_due.store(u64::try_from(nanos).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
         }
@@ -245,7 +253,7 @@ impl ConnectionInfo {
 
     fn enter(&self, phase: Phase) {
         // The requests of an HTTP/2 connection overlap, so no phase holds for all of them.
-        if self.protocol == Protocol::Http2 {
+        if self.protocol() == Protocol::Http2 {
             return;
         }
         let changes = self.progress.load(Ordering::Relaxed) >> Phase::BITS;

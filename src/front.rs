@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use http::HeaderValue;
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::protocols::l4::stream::Stream as TcpStream;
-use pingora::protocols::{ALPN, GetSocketDigest, IO, Stream};
+use pingora::protocols::{ALPN, GetSocketDigest, IO, Shutdown as _, Stream};
 use pingora::server::ShutdownWatch;
 use tidegate_plugin::TlsFacts;
 use tokio::sync::watch;
@@ -57,6 +57,8 @@ pub struct Front<A> {
     app: Arc<A>,
     listener: Arc<str>,
     address: SocketAddr,
+    /// What is spoken; over TLS the handshake says it.
+    protocol: ListenerProtocol,
     tls: Option<TlsListener>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     drain: Arc<Drain>,
@@ -155,8 +157,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
 
     async fn guard_and_serve<S: IO + 'static>(&self, stream: S, arrival: Arrival, tls: Option<TlsFacts>) {
         let _active = Counted::in_gauge(&self.metrics.active);
-        let protocol = match stream.selected_alpn_proto() {
-            Some(ALPN::H2) => Protocol::Http2,
+        let protocol = match (self.protocol, stream.selected_alpn_proto()) {
+            (ListenerProtocol::H2c, _) | (_, Some(ALPN::H2)) => Protocol::Http2,
             _ => Protocol::Http1,
         };
         let Arrival { peer, local, accepted_at, waits, server, max_requests, h2_streams } = arrival;
@@ -166,7 +168,10 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
         }
         let (info, early) = (Arc::new(info), Early::new(self.recorder.clone(), server));
         let guarded = Guarded::new(stream, info.clone(), self.metrics.clone(), waits, early);
-        let Ok(guarded) = guarded else { return };
+        let Ok(mut guarded) = guarded else { return };
+        if self.protocol == ListenerProtocol::Http && !self.can_tell_protocol(&mut guarded).await {
+            return;
+        }
         let (drain, stream) = (self.drain.watch(), Box::new(guarded));
         let Some(streams) = info.streams() else { return self.serve(stream, &drain).await };
         let tell = watch::Sender::new(false);
@@ -182,6 +187,19 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
         while let Some(stream) = next {
             next = self.app.process_new(stream, shutdown).await;
         }
+    }
+
+    /// Finds out what the client speaks; false: it is closed, with nothing under way.
+    async fn can_tell_protocol<S: IO>(&self, guarded: &mut Guarded<S>) -> bool {
+        let told = tokio::select! {
+            biased;
+            told = guarded.tell_protocol() => told,
+            () = self.drain.begun() => return false,
+        };
+        if told.is_err() {
+            guarded.shutdown().await;
+        }
+        told.is_ok()
     }
 }
 

@@ -12,6 +12,7 @@ mod clocked;
 pub mod context;
 mod departure;
 mod engine;
+mod expect;
 mod failure;
 mod fields;
 mod finish;
@@ -20,7 +21,10 @@ pub mod forwarded;
 #[doc(hidden)]
 pub mod guard;
 mod host;
+mod http10;
+mod length;
 mod lenient;
+mod open_end;
 mod pace;
 mod peer;
 mod ready;
@@ -122,6 +126,12 @@ impl ProxyHttp for Proxy {
         'b: 'f,
         'c: 'f,
     {
+        if cx.known.owes_end {
+            return Box::pin(async move {
+                let decision = request::decide_at_end(session, cx).await;
+                self.carry_out(decision, session, cx).await
+            });
+        }
         match request::decide(session, cx) {
             Decision::Forward => ready::on(),
             decision => Box::pin(self.carry_out(decision, session, cx)),

@@ -35,6 +35,8 @@ mod h2_flow;
 mod h2_refused;
 #[path = "serve/hostile.rs"]
 mod hostile;
+#[path = "serve/http.rs"]
+mod http_truth;
 #[path = "serve/limits.rs"]
 mod limits;
 #[path = "serve/options.rs"]

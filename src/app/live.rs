@@ -107,8 +107,8 @@ impl Live {
     /// Names of the listeners, and `http` or `https`.
     pub(super) fn listeners(&self) -> Vec<(String, String)> {
         let scheme = |protocol| match protocol {
-            settings::ListenerProtocol::Http => "http",
             settings::ListenerProtocol::Https => "https",
+            _ => "http",
         };
         self.process().listeners.iter().map(|it| (it.name.clone(), scheme(it.protocol).to_owned())).collect()
     }
@@ -122,6 +122,8 @@ impl Live {
             address: spec.address,
             protocol: match spec.protocol {
                 settings::ListenerProtocol::Http => ListenerProtocol::Http,
+                settings::ListenerProtocol::Http1 => ListenerProtocol::Http1,
+                settings::ListenerProtocol::H2c => ListenerProtocol::H2c,
                 settings::ListenerProtocol::Https => ListenerProtocol::Https,
             },
             tls: TlsPolicy {

@@ -70,7 +70,7 @@ impl ReadClock {
             info.head_began();
         }
         self.follow(info, &now);
-        match info.protocol {
+        match info.protocol() {
             Protocol::Http1 if self.progress.phase() == Phase::Head => self.head.lines_came(self.bytes, bytes),
             Protocol::Http1 => {}
             Protocol::Http2 => self.head.frames_came(bytes),
@@ -92,7 +92,7 @@ impl ReadClock {
         now: impl Fn() -> Instant,
     ) -> Option<(Instant, TimedOut)> {
         self.follow(info, &now);
-        match (info.protocol, self.progress.phase()) {
+        match (info.protocol(), self.progress.phase()) {
             (Protocol::Http2, _) if self.bytes >= H2_OPENING_BYTES => {
                 Some((self.head.waiting_since(now)? + waits.header, TimedOut::Header))
             }
@@ -113,7 +113,7 @@ impl ReadClock {
 
     /// What an HTTP/1 head that is still arriving has too much of.
     pub(super) fn excess(&self, info: &ConnectionInfo, limits: &HeadBytes) -> Option<Excess> {
-        let is_whole = info.protocol == Protocol::Http2 || info.progress() != self.progress;
+        let is_whole = info.protocol() == Protocol::Http2 || info.progress() != self.progress;
         // Looked at before each read, so what is cheap and nearly always true goes first.
         if self.bytes <= limits.target.min(limits.fields) || is_whole || self.progress.phase() != Phase::Head {
             return None;
@@ -134,7 +134,7 @@ impl ReadClock {
     /// Whether part of a request head came on HTTP/1 and the rest did not.
     pub(super) fn has_partial_head(&self, info: &ConnectionInfo) -> bool {
         let here = info.progress();
-        info.protocol == Protocol::Http1 && here == self.progress && here.phase() == Phase::Head && self.bytes > 0
+        info.protocol() == Protocol::Http1 && here == self.progress && here.phase() == Phase::Head && self.bytes > 0
     }
 
     /// Starts anew when the proxy has moved on.

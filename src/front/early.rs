@@ -70,7 +70,7 @@ impl Early {
 
     /// Whether no early answer can come any more.
     fn is_over(&self, info: &ConnectionInfo) -> bool {
-        self.is_done || info.protocol == Protocol::Http2 || is_served(info.progress().phase())
+        self.is_done || info.protocol() == Protocol::Http2 || is_served(info.progress().phase())
     }
 
     /// Looks at bytes that were written; records them when they are an answer to no request.

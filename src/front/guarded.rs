@@ -3,6 +3,9 @@
 //! Pingora bounds single reads at best; this bounds a whole request head, the idle time of a kept connection, the rate
 //! of a body and a response that is not read. Timers are polled only when the client makes us wait.
 
+mod preface;
+mod unsent;
+
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,7 +29,8 @@ use super::early::{self, Early};
 use super::head::Excess;
 use super::linger::Linger;
 use super::metrics::{ListenerMetrics, add_one};
-use crate::connection::{ConnectionInfo, Protocol, TimedOut};
+use crate::connection::{ConnectionInfo, Phase, Protocol, TimedOut};
+use preface::PREFACE;
 
 /// What a client gets whose request head did not arrive in time (RFC 9110, section 15.5.9).
 const REQUEST_TIMEOUT: &[u8] =
@@ -55,6 +59,10 @@ pub(super) struct Guarded<S> {
     linger: Linger,
     early: Early,
     ahead: Ahead,
+    /// The bytes that told what is spoken.
+    opening: Ahead,
+    /// Whether something was written that may not have left.
+    has_unsent: bool,
 }
 
 // === impl Guarded ===
@@ -88,7 +96,26 @@ impl<S: IO> Guarded<S> {
             linger: Linger::default(),
             early,
             ahead: Ahead::default(),
+            opening: Ahead::default(),
+            has_unsent: false,
         })
+    }
+
+    /// Reads from the client. Whoever waits for one has nothing to say meanwhile, so what was written leaves.
+    fn poll_client(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        match Pin::new(&mut self.inner).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => {
+                let came = buf.filled().get(before..).unwrap_or_default();
+                self.clock.bytes_came(&self.info, came, Instant::now);
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => {
+                self.send_unsent(cx)?;
+                self.wait_for_bytes(cx)
+            }
+            failed => failed,
+        }
     }
 
     /// What reading gives when no byte is there: nothing yet, or the end of the client's time.
@@ -144,6 +171,7 @@ impl<S: IO> Guarded<S> {
                 return Poll::Ready(ended);
             }
         }
+        self.send_unsent(cx)?;
         self.wait_for_bytes(cx)
     }
 
@@ -196,6 +224,9 @@ impl<S: IO> AsyncRead for Guarded<S> {
         if this.info.answer_due().is_some() {
             return this.read_for_nobody(cx, buf);
         }
+        if buf.remaining() == 1 && this.info.progress().phase() == Phase::Request {
+            return this.poll_probe(cx, buf);
+        }
         if let Some(excess) = this.clock.excess(&this.info, &this.waits.head_bytes) {
             return Poll::Ready(Err(this.refuse_head(excess, cx)));
         }
@@ -204,15 +235,12 @@ impl<S: IO> AsyncRead for Guarded<S> {
             this.clock.bytes_came(&this.info, buf.filled().get(before..).unwrap_or_default(), Instant::now);
             return Poll::Ready(Ok(()));
         }
-        match Pin::new(&mut this.inner).poll_read(cx, buf) {
-            Poll::Ready(Ok(())) => {
-                let came = buf.filled().get(before..).unwrap_or_default();
-                this.clock.bytes_came(&this.info, came, Instant::now);
-                Poll::Ready(Ok(()))
-            }
-            Poll::Pending => this.wait_for_bytes(cx),
-            failed => failed,
+        if this.opening.give(buf) {
+            // They were counted when they came. What came with them is read with them, or later.
+            let _later = this.poll_client(cx, buf)?;
+            return Poll::Ready(Ok(()));
         }
+        this.poll_client(cx, buf)
     }
 }
 
@@ -227,6 +255,7 @@ impl<S: IO> AsyncWrite for Guarded<S> {
             this.early.written(said, &this.info, &this.clock);
         }
         let written = written.map_ok(|count| instead.map_or(count, |_| buf.len()));
+        this.has_unsent = true;
         self.watch_write(written, cx)
     }
 
@@ -236,6 +265,7 @@ impl<S: IO> AsyncWrite for Guarded<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.has_unsent = true;
         self.watch_write(written, cx)
     }
 
@@ -245,6 +275,7 @@ impl<S: IO> AsyncWrite for Guarded<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        self.has_unsent &= flushed.is_pending();
         self.watch_write(flushed, cx)
     }
 
@@ -255,7 +286,7 @@ impl<S: IO> AsyncWrite for Guarded<S> {
         }
         let this = &mut *self;
         // HTTP/2 says GOAWAY, and knows when nobody has anything to say any more.
-        match this.info.protocol {
+        match this.info.protocol() {
             Protocol::Http1 => this.linger.poll(&mut this.inner, cx).map(Ok),
             Protocol::Http2 => Poll::Ready(Ok(())),
         }
@@ -275,8 +306,11 @@ impl<S: IO> Shutdown for Guarded<S> {
 #[async_trait]
 impl<S: IO> Peek for Guarded<S> {
     async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        let waited = tokio::time::timeout(self.waits.header, self.inner.try_peek(buf)).await;
-        waited.unwrap_or_else(|_elapsed| Err(self.missed(TimedOut::Header)))
+        // The engine looks for the preface, which was looked for before.
+        if self.info.protocol() == Protocol::Http2 && buf.len() == PREFACE.len() {
+            buf.copy_from_slice(PREFACE);
+        }
+        Ok(true)
     }
 }
 

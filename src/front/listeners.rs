@@ -46,8 +46,12 @@ pub struct ListenerSpec {
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenerProtocol {
-    /// HTTP/1 in the clear, and HTTP/2 where the app allows it.
+    /// HTTP/1 in the clear, and HTTP/2 with prior knowledge.
     Http,
+    /// HTTP/1 in the clear.
+    Http1,
+    /// HTTP/2 in the clear, with prior knowledge.
+    H2c,
     /// HTTP/1 and HTTP/2 over TLS.
     Https,
 }
@@ -179,7 +183,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
             return Err(ListenError::Runs { name: name.clone() });
         }
         let tls = match spec.protocol {
-            ListenerProtocol::Http => None,
+            ListenerProtocol::Http | ListenerProtocol::Http1 | ListenerProtocol::H2c => None,
             ListenerProtocol::Https => Some(
                 TlsListener::new(&spec.tls, self.snapshot.clone())
                     .map_err(|source| ListenError::Tls { name: name.clone(), source })?,
@@ -190,7 +194,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
             address: spec.address,
             source,
         })?;
-        let front = self.front(name, address, tls);
+        let front = self.front(spec, address, tls);
         let stop = watch::Sender::new(false);
         let task = tokio::spawn(accept(front, socket, address, stop.subscribe(), self.accept_tasks));
         running.insert(name.clone(), Running { address, stop, task });
@@ -228,16 +232,17 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
         tracing::info!(open = self.drain.open(), "draining connections");
     }
 
-    fn front(&self, name: &Arc<str>, address: SocketAddr, tls: Option<TlsListener>) -> Front<A> {
+    fn front(&self, spec: &ListenerSpec, address: SocketAddr, tls: Option<TlsListener>) -> Front<A> {
         Front {
             app: self.app.clone(),
-            listener: name.clone(),
+            listener: spec.name.clone(),
             address,
+            protocol: spec.protocol,
             tls,
             snapshot: self.snapshot.clone(),
             drain: self.drain.clone(),
             capacity: self.capacity.clone(),
-            metrics: self.metrics.listener(name),
+            metrics: self.metrics.listener(&spec.name),
             recorder: self.recorder.clone(),
         }
     }

@@ -52,7 +52,7 @@ impl ProxyHttp for App {
 
     async fn request_filter(&self, session: &mut Session, (): &mut ()) -> pingora::Result<bool> {
         let info = info(session);
-        let mut answer = format!("{} {:?} {:?}", info.listener, info.protocol, info.tls).into_bytes();
+        let mut answer = format!("{} {:?} {:?}", info.listener, info.protocol(), info.tls).into_bytes();
         match session.req_header().uri.path() {
             "/wait" => {
                 self.arrived.notify_one();

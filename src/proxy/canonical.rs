@@ -53,7 +53,7 @@ pub(crate) fn canonicalize(view: &HeadView<'_>, edge: &Edge) -> Result<Canonical
         uri: &uri,
         target: view.target.as_bytes(),
         headers: view.headers,
-        can_upgrade: true,
+        version: http::Version::HTTP_11,
         has_both_lengths: false,
         is_trusted,
     };

@@ -25,6 +25,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::clock::{Bell, Clock};
 use super::context::Context;
+use super::expect::Expectation;
 use super::pace::Pace;
 use crate::connection::Protocol;
 
@@ -40,8 +41,8 @@ struct Clocked {
 
 /// What is watched.
 enum Watching {
-    /// Turns, and the pace of the client.
-    Turns(Arc<Clock>, Pace),
+    /// Turns, the pace of the client, and whether it holds its body back.
+    Turns(Arc<Clock>, Pace, Expectation),
     /// That the answer's head is there by then. The guard of an HTTP/1 connection sees to that itself.
     Head(Instant),
 }
@@ -78,7 +79,8 @@ fn watching(session: &Session, cx: &Context) -> Option<(Option<Arc<Clock>>, Watc
         let protocol = if session.is_http2() { Protocol::Http2 } else { Protocol::Http1 };
         let clock = Clock::new(timeouts);
         let pace = Pace::new(cx.snapshot.edge.body_timeout, protocol);
-        return Some((Some(clock.clone()), Watching::Turns(clock, pace)));
+        let expectation = Expectation::of(&session.req_header().headers);
+        return Some((Some(clock.clone()), Watching::Turns(clock, pace, expectation)));
     }
     // An endpoint of HTTP/2 has one wait for its whole head, which is the engine's.
     let is_unwatched = session.is_http2() && !cx.upstream.is_h2;
@@ -120,7 +122,7 @@ fn take(session: &mut ServerSession) -> ServerSession {
 
 impl Clocked {
     async fn read_body(&mut self) -> Result<Option<Bytes>> {
-        let Watching::Turns(clock, pace) = &mut self.watch else {
+        let Watching::Turns(clock, pace, expectation) = &mut self.watch else {
             return self.inner.read_body_or_idle(false).await;
         };
         clock.client_owes();
@@ -130,16 +132,23 @@ impl Clocked {
             return Err(Error::explain(ErrorType::ReadTimedout, "the client owes its body").into_down());
         };
         let now = Instant::now();
+        let bytes = read.as_ref().map_or(0, |read| read.as_ref().map_or(0, Bytes::len));
         clock.piece_came(now);
-        pace.came(read.as_ref().map_or(0, |read| read.as_ref().map_or(0, Bytes::len)), now);
+        pace.came(bytes, now);
+        expectation.came(bytes);
         read
+    }
+
+    /// Whether the client, which held its body back, has a final answer: no body is coming.
+    fn is_expectation_answered(&self) -> bool {
+        matches!(&self.watch, Watching::Turns(_, _, expectation) if expectation.is_answered())
     }
 
     /// Waits for the client's end, while the endpoint owes its answer.
     async fn idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
         let idle = self.inner.read_body_or_idle(no_body_expected);
         match &self.watch {
-            Watching::Turns(clock, _) => {
+            Watching::Turns(clock, ..) => {
                 clock.answer_is_due();
                 idle.await
             }
@@ -167,6 +176,9 @@ impl Drop for Clocked {
 #[async_trait]
 impl CustomSession for Clocked {
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        if !no_body_expected && self.is_expectation_answered() {
+            return Ok(None);
+        }
         if no_body_expected || self.inner.is_body_done() {
             return self.idle(no_body_expected).await;
         }
@@ -174,12 +186,16 @@ impl CustomSession for Clocked {
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
-        let Watching::Turns(clock, pace) = &mut self.watch else {
+        let Watching::Turns(clock, pace, expectation) = &mut self.watch else {
             return self.inner.response_duplex_vec(tasks).await;
         };
         // A client that is slow to take the answer is not slow to send.
         pace.stop(Instant::now());
+        expectation.sends(&tasks);
         let is_complete = self.inner.response_duplex_vec(tasks).await?;
+        if is_complete {
+            expectation.answered();
+        }
         clock.answered(is_complete);
         pace.answered();
         Ok(is_complete)
@@ -187,7 +203,7 @@ impl CustomSession for Clocked {
 
     fn take_custom_message_writer(&mut self) -> Option<Box<dyn CustomMessageWrite>> {
         match &self.watch {
-            Watching::Turns(clock, _) => Some(Box::new(Bell::new(clock.clone()))),
+            Watching::Turns(clock, ..) => Some(Box::new(Bell::new(clock.clone()))),
             Watching::Head(_) => None,
         }
     }
@@ -282,7 +298,7 @@ impl CustomSession for Clocked {
     }
 
     fn is_body_done(&mut self) -> bool {
-        self.inner.is_body_done()
+        self.is_expectation_answered() || self.inner.is_body_done()
     }
 
     async fn finish(&mut self) -> Result<()> {

@@ -54,6 +54,8 @@ pub(super) struct Known {
     pub(super) may_fill_socket: bool,
     /// Whether the client sends a body, and no tunnel's bytes.
     pub(super) has_body: bool,
+    /// Whether the client has said that there is no body, and not yet ended its request.
+    pub(super) owes_end: bool,
     pub(super) peer: SocketAddr,
     pub(super) client: IpAddr,
     pub(super) request_id: RequestId,
@@ -137,6 +139,7 @@ impl Default for Known {
             is_trusted: false,
             may_fill_socket: true,
             has_body: false,
+            owes_end: false,
             peer: SocketAddr::new(nowhere, 0),
             client: nowhere,
             request_id: RequestId::default(),

@@ -46,6 +46,10 @@ impl Engine {
         let of_thread = conf.upstream_keepalive_pool_size.min(idle / threads.max(1));
         conf.upstream_keepalive_pool_size = of_thread.max(1);
         let mut http = HttpProxy::new(proxy, Arc::new(conf));
+        // The guard refuses CONNECT, with our fields and a record.
+        let mut options = HttpServerOptions::default();
+        options.allow_connect_method_proxying = true;
+        http.server_options = Some(options);
         http.handle_init_modules();
         let idle = snapshot.load().edge.keep_alive_timeout;
         Self { http: Arc::new(http), snapshot, options: Options::new(idle) }
@@ -88,8 +92,8 @@ impl Options {
     fn new(idle: Duration) -> Self {
         let mut server = HttpServerOptions::default();
         server.h2_idle_timeout = Some(idle);
-        // HTTP/2 comes by ALPN: the front's deadlines tell it from HTTP/1 by that. Tests have no front and no TLS.
-        server.h2c = cfg!(test);
+        // The engine asks the stream for the preface of HTTP/2; the front's knows the answer.
+        server.h2c = true;
         Self { server, next: OnceLock::new() }
     }
 

@@ -19,6 +19,13 @@ const NO_STREAM_YET: &str = "newly created connection has no free streams (serve
 /// and where it ends before it took the request's head.
 const NOT_SENT: &str = "while sending request";
 
+/// Names of the engine for faults of bodies: a chunk's head, what stands behind the last chunk, an end that comes early.
+const BAD_CHUNK: &str = "InvalidChunk";
+const BAD_TRAILERS: &str = "InvalidTrailerEnd";
+const CUT_BODY: &str = "PrematureBodyEnd";
+/// And for an HTTP/2 connection that answers no ping.
+const NO_PING: &str = "PingTimedout";
+
 /// Why a request failed: the first reason that was found, else what the engine's error says.
 pub(super) fn reason(error: &Error, cx: &Context) -> Reason {
     let connection = cx.known.connection.as_deref();
@@ -29,8 +36,16 @@ pub(super) fn reason(error: &Error, cx: &Context) -> Reason {
         Some(_) => Reason::UpstreamRefused,
         None if *error.esource() == ErrorSource::Upstream && certificate(error).is_some() => connecting(error),
         None if is_overdue => Reason::UpstreamTimeout,
+        None if *error.esource() == ErrorSource::Downstream && is_malformed(error) => Reason::BadRequest,
         None => serving(error.etype(), error.esource(), missed),
     })
+}
+
+/// Whether a stream of HTTP/2 was ended because of what came on it, and not by its other end: a body that is not as
+/// long as was told, say.
+pub(super) fn is_malformed(error: &Error) -> bool {
+    let found = error.root_cause().downcast_ref::<h2::Error>();
+    found.is_some_and(|found| !found.is_remote() && found.reason() == Some(h2::Reason::PROTOCOL_ERROR))
 }
 
 /// Why a try at connecting failed.
@@ -134,6 +149,9 @@ fn upstream(kind: &ErrorType) -> Reason {
         E::ReadTimedout | E::WriteTimedout => Reason::UpstreamTimeout,
         E::InvalidHTTPHeader | E::H1Error | E::InvalidH2 | E::H2Downgrade => Reason::UpstreamProtocol,
         E::ReadError | E::WriteError | E::ConnectionClosed | E::H2Error => Reason::UpstreamReset,
+        E::Custom(CUT_BODY) => Reason::UpstreamReset,
+        E::Custom(BAD_CHUNK | BAD_TRAILERS) => Reason::UpstreamProtocol,
+        E::Custom(NO_PING) => Reason::UpstreamTimeout,
         other => unconnected(other),
     }
 }
@@ -143,6 +161,7 @@ fn downstream(kind: &ErrorType) -> Reason {
     match kind {
         E::ReadTimedout => Reason::BodyTimeout,
         E::InvalidHTTPHeader | E::H1Error | E::InvalidH2 => Reason::BadRequest,
+        E::Custom(BAD_CHUNK | BAD_TRAILERS) => Reason::BadRequest,
         _ => Reason::ClientClosed,
     }
 }
@@ -202,6 +221,12 @@ mod tests {
             (E::InvalidHTTPHeader, ErrorSource::Upstream, Reason::UpstreamProtocol),
             (E::InvalidHTTPHeader, ErrorSource::Downstream, Reason::BadRequest),
             (E::WriteTimedout, ErrorSource::Downstream, Reason::ClientClosed),
+            (E::Custom(BAD_CHUNK), ErrorSource::Upstream, Reason::UpstreamProtocol),
+            (E::Custom(BAD_TRAILERS), ErrorSource::Upstream, Reason::UpstreamProtocol),
+            (E::Custom(CUT_BODY), ErrorSource::Upstream, Reason::UpstreamReset),
+            (E::Custom(NO_PING), ErrorSource::Upstream, Reason::UpstreamTimeout),
+            (E::Custom(BAD_CHUNK), ErrorSource::Downstream, Reason::BadRequest),
+            (E::Custom(CUT_BODY), ErrorSource::Downstream, Reason::ClientClosed),
             (E::InternalError, ErrorSource::Internal, Reason::Internal),
         ] {
             assert_eq!(serving(&kind, &source, None), reason, "{kind:?} {source:?}");

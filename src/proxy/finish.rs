@@ -20,6 +20,9 @@ use crate::telemetry::record::{PluginTime, Recorder, RequestRecord};
 pub(super) async fn fail(session: &mut Session, error: &Error, cx: &mut Context) -> FailToProxy {
     let reason = settle(session, error, cx);
     session.set_keepalive(None);
+    if is_answered(session) && is_our_side(reason) {
+        break_off(session).await;
+    }
     if is_answered(session) || reason == Reason::ClientClosed {
         return FailToProxy { error_code: reason.status(), can_reuse_downstream: false };
     }
@@ -47,6 +50,24 @@ fn settle(session: &Session, error: &Error, cx: &mut Context) -> Reason {
 fn is_answered(session: &Session) -> bool {
     let switched = StatusCode::SWITCHING_PROTOCOLS;
     session.response_written().is_some_and(|head| !head.status.is_informational() || head.status == switched)
+}
+
+/// Whether an answer ends early for a reason that the client has not given.
+fn is_our_side(reason: Reason) -> bool {
+    !matches!(reason, Reason::ClientClosed | Reason::BadRequest | Reason::BodyTimeout | Reason::BodyTooLarge)
+}
+
+/// Tells a client of HTTP/2 that its answer is not whole, and by whose fault (RFC 9113 section 7). A stream that is
+/// dropped is cancelled, which is what clients say. On HTTP/1 the connection ends without the end of the body.
+///
+/// The test that tells when this can go: `an_answer_that_breaks_is_no_cancelled_one` passes without it once the engine
+/// says so itself.
+async fn break_off(session: &mut Session) {
+    if session.is_http2() {
+        // What came before it goes first, if the client takes it: a reset leaves it behind.
+        tokio::task::yield_now().await;
+        session.shutdown().await;
+    }
 }
 
 /// Whether nobody needs to read about it in the process's log.

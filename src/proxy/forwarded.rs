@@ -36,8 +36,8 @@ pub(super) struct Told<'a> {
     /// The peer's address as text, made once a connection.
     pub(super) peer_field: HeaderValue,
     pub(super) scheme: &'static str,
-    /// The value of `Host`, with port.
-    pub(super) authority: &'a HeaderValue,
+    /// The value of `Host`, with port; `None`: the client named no host.
+    pub(super) authority: Option<&'a HeaderValue>,
     pub(super) port: Option<u16>,
     pub(super) request_id: &'a str,
 }
@@ -97,7 +97,9 @@ fn write_x_forwarded(headers: &mut dyn Headers, told: &Told<'_>) {
     headers.set(REAL_IP, client);
     headers.set(PROTO, HeaderValue::from_static(told.scheme));
     let host = told.is_trusted.then(|| believed::host(headers.map())).flatten();
-    headers.set(HOST, host.unwrap_or_else(|| told.authority.clone()));
+    if let Some(host) = host.or_else(|| told.authority.cloned()) {
+        headers.set(HOST, host);
+    }
     let port = told.is_trusted.then(|| believed::port(headers.map())).flatten();
     headers.set(PORT, port.map_or_else(|| port_field(told.port, told.scheme), HeaderValue::from));
 }
@@ -128,8 +130,10 @@ fn write_rfc7239(headers: &mut dyn Headers, told: &Told<'_>) {
         IpAddr::V4(peer) => write!(element, "for={peer}"),
         IpAddr::V6(peer) => write!(element, "for=\"[{peer}]\""),
     };
-    let host = told.authority.to_str().unwrap_or_default();
-    let _ = write!(element, ";host=\"{host}\";proto={}", told.scheme);
+    if let Some(host) = told.authority.and_then(|authority| authority.to_str().ok()) {
+        let _ = write!(element, ";host=\"{host}\"");
+    }
+    let _ = write!(element, ";proto={}", told.scheme);
     append_to_list(headers, header::FORWARDED, element.as_bytes());
 }
 

@@ -2,13 +2,13 @@
 //!
 //! Pure: values in, values out. Attacks live where two parsers read differently, so there is one form of host,
 //! path and fields, which routing, plugins and upstreams all get; what is doubtful is refused.
-//! Source: RFC 9112 sections 3.2, 6.1 and 11.2, RFC 9110 sections 7.2, 7.6.1 and 10.1.1, RFC 9113 section 8.3.1.
+//! Source: RFC 9112 sections 3.2, 6.1 and 11.2, RFC 9110 sections 7.2, 7.6.1, 8.6 and 10.1.1, RFC 9113 section 8.3.1.
 
 mod fields;
 mod loops;
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
 use super::host::{self, Host};
 use crate::path::canonical_path;
@@ -30,8 +30,8 @@ pub struct Head<'a> {
     pub target: &'a [u8],
     /// Fields.
     pub headers: &'a HeaderMap,
-    /// Whether the protocol lets a request change it (`Upgrade`): HTTP/1.1 only.
-    pub can_upgrade: bool,
+    /// What is spoken: HTTP/1.1 only can be changed (`Upgrade`), HTTP/1.0 has neither `Expect` nor must it name a host.
+    pub version: Version,
     /// Whether the head had both lengths, `Content-Length` and `Transfer-Encoding`.
     pub has_both_lengths: bool,
     /// Whether the peer's word about clients is believed.
@@ -83,12 +83,14 @@ impl<'a> Rules<'a> {
 /// What must change for a head to be canonical.
 #[derive(Debug, Default, PartialEq)]
 pub struct Changes {
-    /// Bytes of the host at the start of `Host`.
+    /// Bytes of the host at the start of `Host`; 0: a client of HTTP/1.0 named none.
     pub host_len: usize,
     /// The port that the client named.
     pub port: Option<u16>,
     /// The new value of `Host`.
     pub host: Option<HeaderValue>,
+    /// The new value of `Content-Length`.
+    pub length: Option<HeaderValue>,
     /// The new target, in origin form.
     pub target: Option<Uri>,
     /// Fields to drop.
@@ -116,9 +118,9 @@ pub fn check(head: &Head<'_>, rules: &Rules<'_>) -> Result<Changes, Reason> {
         return Err(Reason::LoopDetected);
     }
     fields::check_upgrade(head, &mut present, rules.claims)?;
-    fields::check_framing(head.headers, &present, head.has_both_lengths)?;
+    let length = fields::check_framing(head, &mut present)?;
     let head_bytes = present.bytes + head.target.len() + head.method.as_str().len();
-    let mut changes = Changes { drop: present.drop, head_bytes, ..Changes::default() };
+    let mut changes = Changes { drop: present.drop, length, head_bytes, ..Changes::default() };
     check_host(head, &mut changes)?;
     check_target(head, &mut changes)?;
     Ok(changes)
@@ -132,7 +134,10 @@ fn check_host(head: &Head<'_>, changes: &mut Changes) -> Result<(), Reason> {
     }
     let authority = target_authority(head)?;
     let text = field.map(|value| value.to_str().map_err(|_| Reason::BadHost)).transpose()?;
-    let raw = text.or(authority).ok_or(Reason::BadHost)?;
+    let Some(raw) = text.or(authority) else {
+        // RFC 9112 section 3.2: only clients of HTTP/1.1 must name one.
+        return if head.version == Version::HTTP_10 { Ok(()) } else { Err(Reason::BadHost) };
+    };
     let host = host::parse(raw).ok_or(Reason::BadHost)?;
     if authority.is_some_and(|authority| host::parse(authority).as_ref() != Some(&host)) {
         return Err(Reason::BadHost);

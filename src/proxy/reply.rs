@@ -114,6 +114,8 @@ fn ends_connection(reason: Reason) -> bool {
     matches!(
         reason,
         R::BadRequest
+            // What follows CONNECT may be meant for the other end of a tunnel.
+            | R::BadMethod
             | R::BodyTooLarge
             | R::HeadersTooLarge
             | R::UriTooLong

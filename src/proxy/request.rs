@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, Version, header};
 use pingora_proxy::Session;
 use tidegate_plugin::{Hooks, RequestContext, RequestFacts};
 
@@ -11,7 +11,7 @@ use super::context::{Context, Known};
 use super::guard::{self, Changes, Head, Rules};
 use super::reply::Answer;
 use super::request_id::RequestId;
-use super::{departure, forwarded, redirect, upstream};
+use super::{departure, forwarded, http10, open_end, redirect, upstream};
 use crate::connection::ConnectionInfo;
 use crate::reason::Reason;
 use crate::snapshot::edge::Edge;
@@ -55,6 +55,10 @@ pub(super) fn begin(session: &mut Session, cx: &mut Context) {
         Ok(changes) => apply(session, &mut cx.known, changes, &mut cx.refusal),
         Err(reason) => cx.refusal = Some(reason),
     }
+    if session.req_header().version == Version::HTTP_10 {
+        http10::begin(session);
+    }
+    cx.known.owes_end = open_end::is_owed(session);
     let (has_body, is_upgrade) = (!session.is_body_empty(), session.is_upgrade_req());
     cx.known.may_fill_socket |= has_body || is_upgrade;
     cx.known.has_body = has_body && !is_upgrade;
@@ -110,7 +114,7 @@ fn check(session: &Session, edge: &Edge, is_trusted: bool) -> Result<Changes, Re
         uri: &request.uri,
         target: request.raw_path(),
         headers: &request.headers,
-        can_upgrade: request.version == http::Version::HTTP_11,
+        version: request.version,
         has_both_lengths: has_both_lengths(session),
         is_trusted,
     };
@@ -136,6 +140,11 @@ fn apply(session: &mut Session, known: &mut Known, changes: Changes, refusal: &m
     for name in &changes.drop {
         request.remove_header(name);
     }
+    if let Some(length) = changes.length
+        && request.insert_header(header::CONTENT_LENGTH, length).is_err()
+    {
+        *refusal = Some(Reason::BadRequest);
+    }
     if let Some(target) = changes.target {
         request.set_uri(target);
     }
@@ -144,6 +153,17 @@ fn apply(session: &mut Session, known: &mut Known, changes: Changes, refusal: &m
     {
         *refusal = Some(Reason::BadHost);
     }
+}
+
+/// Decides when the client has ended its request as it said that it would.
+pub(super) async fn decide_at_end(session: &mut Session, cx: &mut Context) -> Decision {
+    let limit = cx.snapshot.edge.body_timeout;
+    match open_end::wait(session, limit).await {
+        Ok(()) => cx.known.has_body = !session.is_body_empty(),
+        Err(Reason::ClientClosed) => return Decision::Leave,
+        Err(reason) => cx.refusal = Some(reason),
+    }
+    decide(session, cx)
 }
 
 /// Decides what is done with the request.
@@ -161,6 +181,10 @@ pub(super) fn decide(session: &mut Session, cx: &mut Context) -> Decision {
         Err(reason) => return refuse(reason, &request.headers, &cx.known),
     };
     if facts.scheme == "http" && route.https_redirect.is_due(facts.host) && !is_acme_challenge(facts.path) {
+        if facts.host.is_empty() {
+            cx.route = Some(route);
+            return refuse(Reason::BadHost, &request.headers, &cx.known);
+        }
         let location = redirect::https_location(&facts);
         cx.route = Some(route);
         let answer = Answer::redirect(Reason::HttpsRedirect, StatusCode::PERMANENT_REDIRECT, &location);
@@ -230,6 +254,10 @@ fn act(session: &Session, cx: &mut Context, route: &Route) -> Decision {
                 Ok(()) => Decision::Forward,
                 Err(reason) => refuse(reason, &request.headers, &cx.known),
             }
+        }
+        // A client of HTTP/1.0 that named no host: there is nothing to lead it to.
+        Action::Redirect(redirect) if redirect.host.is_none() && cx.known.host_len == 0 => {
+            refuse(Reason::BadHost, &request.headers, &cx.known)
         }
         Action::Redirect(redirect) => {
             let location = redirect::location(redirect, &cx.known.facts(request), cx.known.port);

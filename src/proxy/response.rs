@@ -12,6 +12,8 @@ use tidegate_plugin::{Headers, Hooks, ResponseContext};
 use super::context::Context;
 use super::fields::edit_response;
 use super::forwarded::REQUEST_ID;
+use super::http10;
+use super::length::{self, Told};
 use super::reply::{self, Answer};
 use super::{clocked, upstream};
 use crate::endpoint::Hold;
@@ -55,8 +57,20 @@ pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: 
         end_after_refused_upgrade(session);
     }
     cx.is_tunnel = is_switch;
-    cx.is_empty = head.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0");
+    let length = match length::told(&head.headers) {
+        Told::Badly => return Err(Error::explain(ErrorType::InvalidHTTPHeader, "lengths that differ").into_up()),
+        Told::Again(length) => Some(length),
+        Told::Once(length) => {
+            cx.is_empty = length.as_bytes() == b"0";
+            None
+        }
+        Told::Never => None,
+    };
     edit_response(head, keeps_case, |fields| {
+        if let Some(length) = length {
+            cx.is_empty = length.as_bytes() == b"0";
+            fields.set(header::CONTENT_LENGTH, length);
+        }
         strip(fields, status);
         status = finish_head(session, fields, status, cx);
         if cx.route_with(Hooks::RESPONSE_BODY).is_some() && !cx.is_empty {
@@ -66,6 +80,7 @@ pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: 
         }
     });
     set_status(head, status)?;
+    http10::end_with_answer(session, head.status, &head.headers);
     if cx.shared.has_failed() {
         cx.reason = Some(Reason::Internal);
         let status = ErrorType::HTTPStatus(Reason::Internal.status());
@@ -205,8 +220,11 @@ pub(super) async fn send(session: &mut Session, answer: Answer, cx: &mut Context
         false => vec![HttpTask::Header(head, false), HttpTask::Body(Some(answer.body), true)],
     };
     session.write_response_tasks(tasks).await?;
-    if closes && !session.is_http2() {
-        linger(session).await;
+    match closes && !session.is_http2() {
+        // Who waits for 100 sends nothing more, and is told the end at once; the front takes what comes all the same.
+        true if expects => session.shutdown().await,
+        true => linger(session).await,
+        false => {}
     }
     Ok(())
 }

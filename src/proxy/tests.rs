@@ -44,12 +44,10 @@ async fn what_is_doubtful_never_reaches_an_upstream() {
     let gate = Gate::start(route(target(&[echo().await]))).await;
     for (request, status, reason) in [
         ("GET / HTTP/1.1\r\n\r\n", 400, Reason::BadHost),
-        ("GET / HTTP/1.0\r\n\r\n", 400, Reason::BadHost),
         ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, Reason::BadHost),
         ("GET /a%2Fb HTTP/1.1\r\nHost: a\r\n\r\n", 400, Reason::BadPath),
         ("GET /../a HTTP/1.1\r\nHost: a\r\n\r\n", 400, Reason::BadPath),
         ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405, Reason::BadMethod),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\nhello", 400, Reason::BadRequest),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             400,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, header};
+use http::{HeaderValue, Method, header};
 use pingora::http::RequestHeader;
 use pingora::protocols::Digest;
 use pingora::upstreams::peer::{HttpPeer, Peer as _};
@@ -138,7 +138,8 @@ pub(super) fn peer(
         // A client that pauses is none of the endpoint's business.
         let body_timeout = cx.snapshot.edge.body_timeout;
         let watch = clock::watch(&route.policy.timeouts, body_timeout, session.is_http2(), cx.upstream.is_h2);
-        cx.upstream.has_clock = watch.has_clock;
+        // A client that waits for 100 is watched for what it is told.
+        cx.upstream.has_clock = watch.has_clock || session.req_header().headers.contains_key(header::EXPECT);
         peer.options.read_timeout = watch.read_timeout;
     }
     if matches!(config.protocol, Protocol::Https | Protocol::H2) {
@@ -296,6 +297,12 @@ pub(super) fn request(session: &Session, request: &mut RequestHeader, cx: &mut C
     if session.is_http2() && !cx.upstream.is_h2 {
         join_cookies(request)?;
     }
+    if cx.known.host_len == 0 {
+        name_host(request, cx)?;
+    }
+    if !cx.known.has_body && !cx.upstream.is_h2 && expects_body(&request.method) {
+        tell_empty(request)?;
+    }
     edit_request(request, cx.snapshot.edge.preserve_header_case, |fields| edit(session, fields, cx));
     match cx.shared.has_failed() {
         true => fail(cx, Reason::Internal),
@@ -306,9 +313,7 @@ pub(super) fn request(session: &Session, request: &mut RequestHeader, cx: &mut C
 /// What the endpoint is told about the client, then what plugins make of it.
 fn edit(session: &Session, fields: &mut dyn Headers, cx: &Context) {
     let headers = &session.req_header().headers;
-    if let Some(authority) = headers.get(header::HOST) {
-        forwarded::write(fields, &told(authority, cx), Which::of(&cx.snapshot.edge));
-    }
+    forwarded::write(fields, &told(headers.get(header::HOST), cx), Which::of(&cx.snapshot.edge));
     if let Some(route) = cx.route_with(Hooks::UPSTREAM_REQUEST) {
         let facts = cx.known.facts(session.req_header());
         let mut head = UpstreamRequest::new(facts, &route.facts, fields);
@@ -328,7 +333,7 @@ fn leave_length_open(fields: &mut dyn Headers, is_h2: bool) {
     }
 }
 
-fn told<'a>(authority: &'a HeaderValue, cx: &'a Context) -> Told<'a> {
+fn told<'a>(authority: Option<&'a HeaderValue>, cx: &'a Context) -> Told<'a> {
     let peer = cx.known.peer.ip().to_canonical();
     Told {
         peer,
@@ -343,6 +348,30 @@ fn told<'a>(authority: &'a HeaderValue, cx: &'a Context) -> Told<'a> {
         port: cx.known.port,
         request_id: cx.known.request_id.as_str(),
     }
+}
+
+/// A client of HTTP/1.0 may leave out whom it asks; endpoints that are asked in a newer version must be told something,
+/// and hear their own address from probes too (RFC 9112 section 3.2).
+fn name_host(request: &mut RequestHeader, cx: &Context) -> Result<()> {
+    match &cx.upstream.pick {
+        Some(pick) if !request.headers.contains_key(header::HOST) => {
+            request.insert_header(header::HOST, pick.address().to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether servers wait for a body of such requests, or refuse those that do not say that there is none.
+fn expects_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+/// Says that there is no body (RFC 9110 section 8.6).
+fn tell_empty(request: &mut RequestHeader) -> Result<()> {
+    if request.headers.contains_key(header::CONTENT_LENGTH) || request.headers.contains_key(header::TRANSFER_ENCODING) {
+        return Ok(());
+    }
+    request.insert_header(header::CONTENT_LENGTH, HeaderValue::from_static("0"))
 }
 
 /// HTTP/2 may split cookies over several fields; HTTP/1 has one (RFC 9113 section 8.2.3).

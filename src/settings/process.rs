@@ -116,8 +116,12 @@ pub struct ListenerSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ListenerProtocol {
-    /// HTTP in clear: HTTP/1.1, and HTTP/2 with prior knowledge.
+    /// HTTP in clear: HTTP/1.1, and HTTP/2 with prior knowledge, told by a connection's first bytes.
     Http,
+    /// HTTP/1.1 in clear, and no HTTP/2.
+    Http1,
+    /// HTTP/2 in clear with prior knowledge, and no HTTP/1.1.
+    H2c,
     /// HTTP over TLS.
     Https,
 }

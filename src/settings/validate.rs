@@ -77,7 +77,7 @@ fn addresses(process: &Process, faults: &mut Vec<Fault>) {
 fn tls(index: usize, listener: &ListenerSpec, faults: &mut Vec<Fault>) {
     let Some(tls) = &listener.tls else { return };
     let field = |name: &str| format!("listeners[{index}].tls{name}");
-    if listener.protocol == ListenerProtocol::Http {
+    if listener.protocol != ListenerProtocol::Https {
         let message = "`tls` is for listeners with `protocol: https`".to_owned();
         faults.push(Fault::new("InvalidConf", field(""), message, "set `protocol: https` or leave `tls` out"));
     }

@@ -47,7 +47,7 @@ fn an_upstream_is_told_who_asks_and_for_what() {
         is_trusted: false,
         peer_field: HeaderValue::from_static("1.2.3.4"),
         scheme: "http",
-        authority: &authority,
+        authority: Some(&authority),
         port: Some(8080),
         request_id: "id",
     };
@@ -78,7 +78,7 @@ fn the_word_of_a_trusted_proxy_is_kept_and_its_lists_grow() {
         is_trusted: true,
         peer_field: HeaderValue::from_static("2001:db8::9"),
         scheme: "https",
-        authority: &authority,
+        authority: Some(&authority),
         port: None,
         request_id: "id",
     };
@@ -191,7 +191,7 @@ fn an_upstream_gets_one_value_of_what_is_believed() {
         is_trusted: true,
         peer_field: HeaderValue::from_static("10.0.0.9"),
         scheme: "https",
-        authority: &authority,
+        authority: Some(&authority),
         port: None,
         request_id: "id",
     };

@@ -1,7 +1,8 @@
 //! Header fields: how many, which are dropped, and what says where the body ends.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
+use super::super::length::{self, Told};
 use super::{Head, Rules};
 use crate::reason::Reason;
 use crate::snapshot::edge::claims::{Claims, Class};
@@ -65,17 +66,27 @@ pub(super) fn scan(head: &Head<'_>, rules: &Rules<'_>) -> Result<Present, Reason
     }
 }
 
-pub(super) fn check_framing(headers: &HeaderMap, present: &Present, has_both_lengths: bool) -> Result<(), Reason> {
-    if has_both_lengths {
+/// Checks what says where the body ends, and when it comes; gives the length that takes the place of several.
+pub(super) fn check_framing(head: &Head<'_>, present: &mut Present) -> Result<Option<HeaderValue>, Reason> {
+    if head.has_both_lengths {
         return Err(Reason::BadRequest);
     }
     if !present.framing {
-        return Ok(());
+        return Ok(None);
     }
-    let is_length = |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
-    one(headers, &header::CONTENT_LENGTH, is_length)?;
+    let headers = head.headers;
     one(headers, &header::TRANSFER_ENCODING, |value| value.as_bytes().eq_ignore_ascii_case(b"chunked"))?;
-    one(headers, &header::EXPECT, |value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    if head.version != Version::HTTP_10 {
+        one(headers, &header::EXPECT, |value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))?;
+    } else if headers.contains_key(header::EXPECT) {
+        // Nobody who speaks HTTP/1.0 waits for 100 (RFC 9110 section 10.1.1).
+        present.drop.push(header::EXPECT);
+    }
+    match length::told(headers) {
+        Told::Never | Told::Once(_) => Ok(None),
+        Told::Again(length) => Ok(Some(length)),
+        Told::Badly => Err(Reason::BadRequest),
+    }
 }
 
 /// At most one field of the name, and a good one.
@@ -111,7 +122,7 @@ fn is_upgrade(head: &Head<'_>, claims: &Claims) -> Result<bool, Reason> {
     }
     let mut upgrades = head.headers.get_all(header::UPGRADE).iter();
     let is_websocket = upgrades.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    Ok(asks && is_websocket && head.can_upgrade && upgrades.next().is_none())
+    Ok(asks && is_websocket && head.version == Version::HTTP_11 && upgrades.next().is_none())
 }
 
 fn is_protected(token: &[u8], claims: &Claims) -> bool {

@@ -18,7 +18,7 @@ fn head_of(
         uri: &uri,
         target: target.as_bytes(),
         headers: &headers,
-        can_upgrade: true,
+        version: http::Version::HTTP_11,
         has_both_lengths: false,
         is_trusted: false,
     };
@@ -55,6 +55,40 @@ fn missing_bad_and_repeated_hosts_are_refused() {
     for value in ["", "a b", "a,b", "a/b", "a:0", "a:70000", "u@a", "[::1"] {
         assert_eq!(host(value), Err(Reason::BadHost), "{value}");
     }
+}
+
+/// RFC 9112 section 3.2.
+#[test]
+fn only_http10_may_leave_the_host_out() {
+    let asked = |version, fields: &[(&str, &str)]| head_of("GET", "/", fields, |head| head.version = version);
+    let changes = asked(Version::HTTP_10, &[]).unwrap();
+    assert_eq!((changes.host_len, changes.host), (0, None));
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        assert_eq!(asked(version, &[]), Err(Reason::BadHost), "{version:?}");
+    }
+    assert_eq!(asked(Version::HTTP_10, &[("host", "")]), Err(Reason::BadHost));
+    assert_eq!(asked(Version::HTTP_10, &[("host", "A.b")]).unwrap().host_len, 3);
+}
+
+/// RFC 9110 section 10.1.1.
+#[test]
+fn http10_expects_nothing() {
+    let fields = [("host", "a"), ("expect", "100-continue")];
+    let drop = |version| head_of("POST", "/", &fields, |head| head.version = version).unwrap().drop;
+    assert_eq!(drop(Version::HTTP_10), [header::EXPECT]);
+    assert_eq!(drop(Version::HTTP_11), Vec::<HeaderName>::new());
+}
+
+/// RFC 9110 section 8.6.
+#[test]
+fn a_length_told_twice_becomes_one() {
+    let length = |value| get("/", &[("content-length", value)]).map(|changes| changes.length);
+    assert_eq!(length("5"), Ok(None));
+    assert_eq!(length("5, 5"), Ok(Some(HeaderValue::from_static("5"))));
+    let twice = get("/", &[("content-length", "5"), ("content-length", "5")]).unwrap();
+    assert_eq!(twice.length.unwrap(), "5");
+    assert_eq!(length("5, 6"), Err(Reason::BadRequest));
+    assert_eq!(get("/", &[("content-length", "5"), ("content-length", "6")]), Err(Reason::BadRequest));
 }
 
 /// RFC 9112 section 3.2.2: the authority of an absolute target counts, and must be the host's.
@@ -122,8 +156,8 @@ fn limits_hold() {
 #[test]
 fn doubtful_framing_is_refused() {
     for fields in [
-        &[("content-length", "5"), ("content-length", "5")][..],
-        &[("content-length", "5, 5")],
+        &[("content-length", "5"), ("content-length", "6")][..],
+        &[("content-length", "5, 6")],
         &[("content-length", "+5")],
         &[("content-length", "")],
         &[("transfer-encoding", "gzip, chunked")],

@@ -49,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn checked(method: &Method, uri: &Uri, target: &[u8], headers: &HeaderMap) -> Result<Changes, tidegate::Reason> {
-    let head = Head { method, uri, target, headers, can_upgrade: true, has_both_lengths: false, is_trusted: false };
+    let head = Head { method, uri, target, headers, version: http::Version::HTTP_11, has_both_lengths: false, is_trusted: false };
     let claims = CLAIMS.get_or_init(Claims::known);
     check(&head, &Rules { limits: LIMITS, claims, loop_id: b"tidegate", max_hops: 8 })
 }
