@@ -14,7 +14,11 @@ mod deadline;
 mod early;
 mod guarded;
 mod handshake;
+mod lean;
+mod lent;
 mod linger;
+mod serve;
+mod sources;
 
 #[cfg(test)]
 mod tests;
@@ -40,12 +44,15 @@ pub use tls::{TlsPolicy, TlsVersion};
 
 use crate::capacity::Capacity;
 use crate::connection::{ConnectionInfo, Protocol};
+use crate::pressure::{LetIn, Memory};
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::Recorder;
 use deadline::Waits;
 use early::Early;
 use guarded::Guarded;
+use lean::Lean;
 use metrics::{Counted, add_one};
+use sources::Sources;
 use tls::TlsListener;
 
 /// Serves the connections of one listener with an app.
@@ -58,6 +65,8 @@ pub struct Front<A> {
     drain: Arc<Drain>,
     capacity: Arc<Capacity>,
     metrics: Arc<ListenerMetrics>,
+    memory: Arc<Memory>,
+    sources: Arc<Sources>,
     recorder: Arc<dyn Recorder>,
 }
 
@@ -92,6 +101,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Front<A> {
         let _connected = self.capacity.connected();
         let stream = stream.into_any().downcast::<TcpStream>().ok()?;
         let arrival = self.arrival(&stream, &snapshot, accepted_at);
+        let (_counted, _let_in) = self.let_in(&arrival, &snapshot)?;
         // An open connection must not hold on to the snapshot it began with.
         drop(snapshot);
         self.drain.unless_cut(self.accepted(*stream, arrival)).await;
@@ -121,7 +131,24 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
         }
     }
 
+    /// Counts the connection to its source, and lets it in while there is memory for it.
+    fn let_in(&self, arrival: &Arrival, snapshot: &Snapshot) -> Option<(sources::Counted, LetIn)> {
+        let (address, edge) = (arrival.peer.ip(), &snapshot.edge);
+        // A trusted proxy stands for many clients.
+        let max = edge.max_source_connections.filter(|_| !edge.trusts(address));
+        let Some(counted) = self.sources.enter(address, max) else {
+            add_one(&self.metrics.refused_source);
+            return None;
+        };
+        let Some(let_in) = self.memory.let_in() else {
+            add_one(&self.metrics.refused_memory);
+            return None;
+        };
+        Some((counted, let_in))
+    }
+
     async fn accepted(&self, stream: TcpStream, arrival: Arrival) {
+        let stream = Lean::new(stream);
         let Some(tls) = &self.tls else {
             return self.guard_and_serve(stream, arrival, None).await;
         };
@@ -132,7 +159,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
         };
         drop(handshaking);
         match shaken {
-            Ok((stream, facts)) => self.guard_and_serve(stream, arrival, Some(facts)).await,
+            Ok((stream, facts)) => self.guard_and_serve(*stream, arrival, Some(facts)).await,
             Err(reason) => {
                 self.metrics.count_handshake_failure(reason);
                 tracing::debug!(
@@ -154,11 +181,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
         let early = Early::new(self.recorder.clone(), server);
         let guarded = Guarded::new(stream, Arc::new(info), self.metrics.clone(), waits, early);
         let Ok(guarded) = guarded else { return };
-        let shutdown = self.drain.watch();
-        let mut next: Option<Stream> = Some(Box::new(guarded));
-        while let Some(stream) = next {
-            next = self.app.process_new(stream, &shutdown).await;
-        }
+        serve::connection(&self.app, &self.drain, Box::new(guarded), protocol).await;
     }
 }
 

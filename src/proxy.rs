@@ -20,8 +20,10 @@ pub mod forwarded;
 #[doc(hidden)]
 pub mod guard;
 mod host;
+mod maker;
 mod pace;
 mod peer;
+mod pipes;
 mod ready;
 pub(crate) mod redirect;
 mod reply;
@@ -30,6 +32,7 @@ mod request_id;
 mod response;
 mod tunnel;
 mod upstream;
+mod valve;
 mod windows;
 
 use std::os::fd::RawFd;
@@ -49,9 +52,11 @@ use tokio::sync::mpsc;
 use self::authorities::Authorities;
 use self::context::Context;
 pub use self::engine::Engine;
+pub use self::valve::ValveCounts;
 use self::ready::{Hook, ready};
 use self::request::Decision;
 use self::upstream::Next;
+use crate::pressure::Memory;
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Passage;
@@ -61,6 +66,7 @@ use crate::telemetry::record::Recorder;
 pub struct Proxy {
     snapshot: Arc<ArcSwap<Snapshot>>,
     recorder: Arc<dyn Recorder>,
+    memory: Arc<Memory>,
     authorities: Authorities,
 }
 
@@ -69,7 +75,13 @@ pub struct Proxy {
 impl Proxy {
     /// A proxy that reads that snapshot and records there.
     pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, recorder: Arc<dyn Recorder>) -> Self {
-        Self { snapshot, recorder, authorities: Authorities::default() }
+        Self { snapshot, recorder, memory: Arc::default(), authorities: Authorities::default() }
+    }
+
+    /// Refuses new requests while that memory is nearly used up.
+    #[must_use]
+    pub fn with_memory(self, memory: Arc<Memory>) -> Self {
+        Self { memory, ..self }
     }
 
     /// Waits or answers, as was decided.
@@ -94,7 +106,9 @@ impl ProxyHttp for Proxy {
 
     fn new_ctx(&self) -> Context {
         let passage = if self.recorder.is_timing() { Passage::timed() } else { Passage::untimed() };
-        Context::new(self.snapshot.load_full(), passage)
+        let mut cx = Context::new(self.snapshot.load_full(), passage);
+        cx.refusal = self.memory.refuses_request().then_some(Reason::Overload);
+        cx
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}

@@ -10,6 +10,7 @@ use crate::admission::review::Base;
 use crate::diagnostic::Diagnostic;
 use crate::endpoint::Table;
 use crate::explain::ListenerFacts;
+use crate::pressure::Memory;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::Published;
 use crate::telemetry::server::Readiness;
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) listeners: Vec<ListenerFacts>,
     /// Whether traffic is welcome.
     pub(crate) readiness: Arc<Readiness>,
+    /// How much memory there is for traffic.
+    pub(crate) memory: Arc<Memory>,
     /// What the webhook reads Ingresses with.
     pub(crate) base: ArcSwap<Base>,
     /// What there is to say about the input.
@@ -58,6 +61,7 @@ impl Shared {
             telemetry,
             listeners,
             readiness: Arc::default(),
+            memory: Arc::default(),
             base: ArcSwap::default(),
             report: ArcSwap::default(),
             revision: watch::Sender::new(0),

@@ -44,6 +44,11 @@ impl Ahead {
         Poll::Pending
     }
 
+    /// Whether nothing is kept.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Gives on what was kept; false: there is nothing left.
     pub(super) fn give(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         let rest = self.bytes.get(self.given..).unwrap_or_default();

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use super::ahead::Ahead;
 use super::deadline::{ReadClock, Timer, Waits};
 use super::early::Early;
+use super::lent::Lent;
 use super::linger::Linger;
 use super::metrics::{ListenerMetrics, add_one};
 use crate::connection::{ConnectionInfo, Protocol, TimedOut};
@@ -47,6 +48,10 @@ pub(super) struct Guarded<S> {
     linger: Linger,
     early: Early,
     ahead: Ahead,
+    /// What came first after a time in which nobody waited but us.
+    first: Lent,
+    /// Bytes that were given on, but for those of requests that are done.
+    given: u64,
 }
 
 // === impl Guarded ===
@@ -80,7 +85,46 @@ impl<S: IO> Guarded<S> {
             linger: Linger::default(),
             early,
             ahead: Ahead::default(),
+            first: Lent::default(),
+            given: 0,
         })
+    }
+
+    /// Ready when the client has sent something that nobody has read, or false: it has closed. Takes no memory until
+    /// then. Whoever is given the stream meanwhile waits as well, but holds more.
+    ///
+    /// # Errors
+    /// The client missed its deadline, or the connection broke.
+    pub(super) fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.forget_request();
+        if self.given > 0 || !self.first.is_empty() || !self.ahead.is_empty() {
+            return Poll::Ready(Ok(true));
+        }
+        match self.first.poll_fill(&mut self.inner, cx) {
+            Poll::Pending => self.wait_for_bytes(cx).map_ok(|()| false),
+            read => read.map_ok(|count| count > 0),
+        }
+    }
+
+    /// Leaves of what was given on what belongs to no request that is done: the beginning of the next. Where that cannot
+    /// be told any more, it is taken for granted.
+    fn forget_request(&mut self) {
+        if self.given > 0 {
+            let rest = self.info.take_request_len().and_then(|bytes| self.given.checked_sub(bytes));
+            self.given = rest.unwrap_or(u64::MAX);
+        }
+    }
+
+    fn poll_peek(&mut self, buf: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        loop {
+            if let Some(there) = self.first.rest().get(..buf.len()) {
+                buf.copy_from_slice(there);
+                return Poll::Ready(Ok(true));
+            }
+            if std::task::ready!(self.first.poll_fill(&mut self.inner, cx))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
     }
 
     /// What reading gives when no byte is there: nothing yet, or the end of the client's time.
@@ -144,13 +188,14 @@ impl<S: IO> AsyncRead for Guarded<S> {
             return this.ahead.poll_end(&mut this.inner, cx);
         }
         let before = buf.filled().len();
-        if this.ahead.give(buf) {
-            this.clock.bytes_came(&this.info, buf.filled().get(before..).unwrap_or_default(), Instant::now);
-            return Poll::Ready(Ok(()));
-        }
-        match Pin::new(&mut this.inner).poll_read(cx, buf) {
+        let read = match this.first.give(buf) || this.ahead.give(buf) {
+            true => Poll::Ready(Ok(())),
+            false => Pin::new(&mut this.inner).poll_read(cx, buf),
+        };
+        match read {
             Poll::Ready(Ok(())) => {
                 let came = buf.filled().get(before..).unwrap_or_default();
+                this.given = this.given.saturating_add(came.len() as u64);
                 this.clock.bytes_came(&this.info, came, Instant::now);
                 Poll::Ready(Ok(()))
             }
@@ -215,7 +260,9 @@ impl<S: IO> Shutdown for Guarded<S> {
 #[async_trait]
 impl<S: IO> Peek for Guarded<S> {
     async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        let waited = tokio::time::timeout(self.waits.header, self.inner.try_peek(buf)).await;
+        let wait = self.waits.header;
+        let peeks = std::future::poll_fn(|cx| self.poll_peek(buf, cx));
+        let waited = tokio::time::timeout(wait, peeks).await;
         waited.unwrap_or_else(|_elapsed| Err(self.missed(TimedOut::Header)))
     }
 }
