@@ -149,9 +149,14 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
 
     async fn accepted(&self, stream: TcpStream, arrival: Arrival) {
         let stream = Lean::new(stream);
-        let Some(tls) = &self.tls else {
-            return self.guard_and_serve(stream, arrival, None).await;
-        };
+        match &self.tls {
+            None => self.serve(self.guard(stream, arrival, None)).await,
+            // In a box: what TLS comes to is not held by those without.
+            Some(tls) => Box::pin(self.encrypted(stream, tls, arrival)).await,
+        }
+    }
+
+    async fn encrypted(&self, stream: Lean<TcpStream>, tls: &TlsListener, arrival: Arrival) {
         let handshaking = Counted::in_gauge(&self.metrics.handshaking);
         let shaken = tokio::select! {
             shaken = handshake::handshake(stream, tls) => shaken,
@@ -159,7 +164,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
         };
         drop(handshaking);
         match shaken {
-            Ok((stream, facts)) => self.guard_and_serve(*stream, arrival, Some(facts)).await,
+            Ok((stream, facts)) => self.serve(self.guard(*stream, arrival, Some(facts))).await,
             Err(reason) => {
                 self.metrics.count_handshake_failure(reason);
                 tracing::debug!(
@@ -170,8 +175,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
         }
     }
 
-    async fn guard_and_serve<S: IO + 'static>(&self, stream: S, arrival: Arrival, tls: Option<TlsFacts>) {
-        let _active = Counted::in_gauge(&self.metrics.active);
+    // Not an `async fn`: the stream would be held several times over by one's state.
+    fn guard<S: IO + 'static>(&self, stream: S, arrival: Arrival, tls: Option<TlsFacts>) -> Option<Box<Guarded<S>>> {
         let protocol = match stream.selected_alpn_proto() {
             Some(ALPN::H2) => Protocol::Http2,
             _ => Protocol::Http1,
@@ -179,9 +184,14 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
         let Arrival { peer, local, accepted_at, waits, server } = arrival;
         let info = ConnectionInfo::new(self.listener.clone(), peer, local, accepted_at, tls, protocol);
         let early = Early::new(self.recorder.clone(), server);
-        let guarded = Guarded::new(stream, Arc::new(info), self.metrics.clone(), waits, early);
-        let Ok(guarded) = guarded else { return };
-        serve::connection(&self.app, &self.drain, Box::new(guarded), protocol).await;
+        Guarded::new(stream, Arc::new(info), self.metrics.clone(), waits, early).ok().map(Box::new)
+    }
+
+    async fn serve<S: IO + 'static>(&self, guarded: Option<Box<Guarded<S>>>) {
+        let _active = Counted::in_gauge(&self.metrics.active);
+        if let Some(guarded) = guarded {
+            serve::connection(&self.app, &self.drain, guarded).await;
+        }
     }
 }
 

@@ -71,12 +71,21 @@ impl Stalled {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
     use super::*;
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
 
     #[test]
     fn the_more_waits_the_less_is_read_ahead() {
-        let (stalled, most) = (Stalled::default(), 1 << 20);
-        let allowance = || stalled.allowance(most, Waker::noop());
+        let (stalled, most, waker) = (Stalled::default(), 1 << 20, Waker::from(Arc::new(Nobody)));
+        let allowance = || stalled.allowance(most, &waker);
         assert_eq!(allowance(), AT_EASE);
         stalled.add(most / EASY_PART);
         assert_eq!(allowance(), CROWDED);
@@ -85,7 +94,7 @@ mod tests {
         assert_eq!(stalled.waiting.lock().unwrap().len(), 1);
         assert_eq!(allowance(), 0);
         assert_eq!(stalled.waiting.lock().unwrap().len(), 1, "who waits is known once");
-        stalled.leave(Waker::noop());
+        stalled.leave(&waker);
         assert_eq!(stalled.waiting.lock().unwrap().len(), 0);
         assert_eq!(allowance(), 0);
         stalled.remove(most);

@@ -90,6 +90,11 @@ impl<S: IO> Guarded<S> {
         })
     }
 
+    /// What is spoken on it.
+    pub(super) fn protocol(&self) -> Protocol {
+        self.info.protocol
+    }
+
     /// Ready when the client has sent something that nobody has read, or false: it has closed. Takes no memory until
     /// then. Whoever is given the stream meanwhile waits as well, but holds more.
     ///

@@ -25,11 +25,12 @@ struct Stop<'d, F> {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn connection<A, S>(app: &Arc<A>, drain: &Drain, stream: Box<Guarded<S>>, protocol: Protocol)
+pub(super) async fn connection<A, S>(app: &Arc<A>, drain: &Drain, stream: Box<Guarded<S>>)
 where
     A: HttpServerApp + Send + Sync + 'static,
     S: IO + 'static,
 {
+    let protocol = stream.protocol();
     let begun = pin!(drain.begun());
     let mut stop = Stop { drain, begun, waker: None };
     let Some(stream) = stop.unless_begun(stream).await else { return };

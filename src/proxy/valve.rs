@@ -205,7 +205,7 @@ mod tests {
         let valves: Vec<_> = (0..100).map(|_| Valve::new(Arc::default())).collect();
         let held: Vec<_> = valves.iter().map(|valve| valve.hold(client.clone(), most)).collect();
         for _ in 0..3 {
-            valves.iter().for_each(|valve| drop(fill(valve)));
+            let _filled: usize = valves.iter().map(|valve| fill(valve)).sum();
             held.iter().for_each(Held::shown);
         }
         assert!((most..most + PIECE as u64).contains(&client.stalled().bytes()), "{}", client.stalled().bytes());

@@ -155,7 +155,7 @@ pub static OVERLOAD_REFUSED: Family = Family {
 /// Bytes that wait for readers of HTTP/2 connections.
 pub static STALLED_BYTES: Family = Family {
     name: "tidegate_h2_stalled_bytes",
-    help: "Bytes of answers of HTTP/1 endpoints that were read and not taken by HTTP/2 clients yet.",
+    help: "Answers of HTTP/1 endpoints that were read and not taken by HTTP/2 clients yet, in bytes.",
     kind: Kind::Gauge,
     labels: &[],
 };
