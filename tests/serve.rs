@@ -33,6 +33,8 @@ mod h2_flow;
 mod h2_refused;
 #[path = "serve/hostile.rs"]
 mod hostile;
+#[path = "serve/memory.rs"]
+mod memory;
 #[path = "serve/options.rs"]
 mod options;
 #[path = "serve/plugins.rs"]

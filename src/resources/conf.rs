@@ -202,8 +202,7 @@ pub struct LimitsSpec {
     /// How often one request may come by, told by its `CDN-Loop`; the next time it is refused: 508. Default 8.
     pub hops: Option<u32>,
     /// Bytes of answers of HTTP/1 upstreams that may wait for the reader of one HTTP/2 connection, all its streams
-    /// together; at an eighth of it, 8KiB are read ahead of each answer in place of 64KiB, and at all of it none before
-    /// some were taken. 64KiB or more. Default 4MiB.
+    /// together; at a sixteenth of it, 8KiB are read ahead of each answer in place of 64KiB, and at all of it 1KiB. 64KiB or more. Default 4MiB.
     pub h2_stalled: Option<ByteSize>,
     /// Bytes that wait on one HTTP/2 stream whose reader stalls, of requests and of answers of `h2` and `h2c` upstreams:
     /// the window of a stream; that of a connection has room for all its streams, so that none waits for another.
