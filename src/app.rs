@@ -9,6 +9,7 @@ mod control;
 mod echo;
 mod inspect;
 mod live;
+mod memory;
 mod observe;
 pub(crate) mod offline;
 mod own;
@@ -98,6 +99,7 @@ impl Builder {
         let (compiler, shared) = parts(&self, &settings)?;
         let live = Arc::new(live::Live::new(&settings, shared.clone())?);
         let listeners = listen(&settings, &shared, &live)?;
+        memory::watch(shared.memory.clone(), &shared.snapshot)?;
         observe::register(&shared, listeners.metrics());
         let servers = servers::start(&settings, &shared).await?;
         if let Some(webhook) = &servers.webhook {
@@ -167,11 +169,13 @@ fn parts(builder: &Builder, settings: &Settings) -> anyhow::Result<(Compiler, Ar
 /// Binds every listener; they answer 503 `not_ready` until the first snapshot.
 fn listen(settings: &Settings, shared: &Shared, live: &live::Live) -> anyhow::Result<Arc<Listeners<Engine>>> {
     let threads = settings.process.worker_threads();
-    let proxy = Proxy::new(shared.snapshot.clone(), shared.telemetry.clone());
+    let proxy = Proxy::new(shared.snapshot.clone(), shared.telemetry.clone()).with_memory(shared.memory.clone());
     let capacity = shared.table.capacity();
-    let app = Arc::new(Engine::new(proxy, threads, capacity.idle_connections()));
+    let engine = Engine::new(proxy, threads, capacity.idle_connections()).context("the engine cannot be made")?;
+    observe::valves(shared.metrics(), engine.valves().clone());
+    let app = Arc::new(engine);
     let listeners = Listeners::new(app, shared.snapshot.clone(), 1, shared.telemetry.clone());
-    let listeners = Arc::new(listeners.with_capacity(Arc::clone(capacity)));
+    let listeners = Arc::new(listeners.with_capacity(Arc::clone(capacity)).with_memory(shared.memory.clone()));
     for spec in &settings.process.listeners {
         listeners.start(&live.listener(spec))?;
     }

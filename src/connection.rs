@@ -4,6 +4,7 @@
 //! plain and TLS. The proxy tells it where a request stands, and the front's guard holds the client to its deadlines
 //! accordingly. A leaf module: it must not know listeners, snapshots or requests.
 
+mod stalled;
 mod streams;
 
 use std::net::{IpAddr, SocketAddr};
@@ -15,6 +16,7 @@ use http::HeaderValue;
 use pingora::protocols::Digest;
 use tidegate_plugin::TlsFacts;
 
+use stalled::Stalled;
 pub use streams::Streams;
 
 /// Bytes a second that a request body must keep on average, once it has been waited for longer than the body timeout.
@@ -45,6 +47,9 @@ pub struct ConnectionInfo {
     /// Counts the requests of HTTP/2, where they are limited.
     streams: Option<Streams>,
     is_h2: AtomicBool,
+    stalled: Stalled,
+    /// Bytes of the current request; 0: not known.
+    request_len: AtomicU64,
 }
 
 /// While it lives, reading from the connection tells its end only.
@@ -118,6 +123,8 @@ impl ConnectionInfo {
             is_answer_overdue: AtomicBool::new(false),
             streams: None,
             is_h2: AtomicBool::new(protocol == Protocol::Http2),
+            stalled: Stalled::default(),
+            request_len: AtomicU64::new(0),
         }
     }
 
@@ -174,6 +181,21 @@ impl ConnectionInfo {
     /// Tells that the body is complete: the client owes nothing until the response is sent. No effect on HTTP/2.
     pub fn body_arrived(&self) {
         self.enter(Phase::Request);
+    }
+
+    /// What waits for the client's reading, on HTTP/2.
+    pub(crate) fn stalled(&self) -> &Stalled {
+        &self.stalled
+    }
+
+    /// Tells how many bytes head and body of the current request are, if that is known before they came.
+    pub fn note_request_len(&self, bytes: Option<u64>) {
+        self.request_len.store(bytes.unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// Bytes of the request that is done, once.
+    pub(crate) fn take_request_len(&self) -> Option<u64> {
+        Some(self.request_len.swap(0, Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
 
     /// Tells that the request is done: the idle limit holds, then the header deadline of the next request.

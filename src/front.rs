@@ -15,8 +15,12 @@ mod early;
 mod guarded;
 mod handshake;
 mod head;
+mod lean;
+mod lent;
 mod linger;
 mod retire;
+mod serve;
+mod sources;
 
 #[cfg(test)]
 mod tests;
@@ -30,10 +34,9 @@ use async_trait::async_trait;
 use http::HeaderValue;
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::protocols::l4::stream::Stream as TcpStream;
-use pingora::protocols::{ALPN, GetSocketDigest, IO, Shutdown as _, Stream};
+use pingora::protocols::{ALPN, GetSocketDigest, IO, Stream};
 use pingora::server::ShutdownWatch;
 use tidegate_plugin::TlsFacts;
-use tokio::sync::watch;
 
 pub use drain::Drain;
 pub use handshake::HandshakeFailure;
@@ -43,13 +46,16 @@ pub use tls::{TlsPolicy, TlsVersion};
 
 use crate::capacity::Capacity;
 use crate::connection::{ConnectionInfo, Protocol};
+use crate::pressure::{LetIn, Memory};
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::Recorder;
 use deadline::Waits;
 use early::Early;
 use guarded::Guarded;
 use head::HeadBytes;
+use lean::Lean;
 use metrics::{Counted, add_one};
+use sources::Sources;
 use tls::TlsListener;
 
 /// Serves the connections of one listener with an app.
@@ -64,6 +70,8 @@ pub struct Front<A> {
     drain: Arc<Drain>,
     capacity: Arc<Capacity>,
     metrics: Arc<ListenerMetrics>,
+    memory: Arc<Memory>,
+    sources: Arc<Sources>,
     recorder: Arc<dyn Recorder>,
 }
 
@@ -76,7 +84,6 @@ struct Arrival {
     server: Option<HeaderValue>,
     /// Requests on one connection.
     max_requests: Option<u32>,
-    h2_streams: u32,
 }
 
 /// Counts a panic of the task that serves a connection, which ends that connection only.
@@ -101,6 +108,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Front<A> {
         let _connected = self.capacity.connected();
         let stream = stream.into_any().downcast::<TcpStream>().ok()?;
         let arrival = self.arrival(&stream, &snapshot, accepted_at);
+        let (_counted, _let_in) = self.let_in(&arrival, &snapshot)?;
         // An open connection must not hold on to the snapshot it began with.
         drop(snapshot);
         self.drain.unless_cut(self.accepted(*stream, arrival)).await;
@@ -126,17 +134,39 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
                 body: edge.body_timeout,
                 write: edge.send_timeout,
                 head_bytes: HeadBytes::of(edge.max_uri_bytes, edge.max_header_bytes),
+                h2_streams: edge.h2_max_streams,
             },
             server: edge.server_header.clone(),
             max_requests: edge.keep_alive_requests,
-            h2_streams: edge.h2_max_streams,
         }
     }
 
-    async fn accepted(&self, stream: TcpStream, arrival: Arrival) {
-        let Some(tls) = &self.tls else {
-            return self.guard_and_serve(stream, arrival, None).await;
+    /// Counts the connection to its source, and lets it in while there is memory for it.
+    fn let_in(&self, arrival: &Arrival, snapshot: &Snapshot) -> Option<(sources::Counted, LetIn)> {
+        let (address, edge) = (arrival.peer.ip(), &snapshot.edge);
+        // A trusted proxy stands for many clients.
+        let max = edge.max_source_connections.filter(|_| !edge.trusts(address));
+        let Some(counted) = self.sources.enter(address, max) else {
+            add_one(&self.metrics.refused_source);
+            return None;
         };
+        let Some(let_in) = self.memory.let_in() else {
+            add_one(&self.metrics.refused_memory);
+            return None;
+        };
+        Some((counted, let_in))
+    }
+
+    async fn accepted(&self, stream: TcpStream, arrival: Arrival) {
+        let stream = Lean::new(stream);
+        match &self.tls {
+            None => self.serve(self.guard(stream, arrival, None)).await,
+            // In a box: what TLS comes to is not held by those without.
+            Some(tls) => Box::pin(self.encrypted(stream, tls, arrival)).await,
+        }
+    }
+
+    async fn encrypted(&self, stream: Lean<TcpStream>, tls: &TlsListener, arrival: Arrival) {
         let handshaking = Counted::in_gauge(&self.metrics.handshaking);
         let shaken = tokio::select! {
             shaken = handshake::handshake(stream, tls) => shaken,
@@ -144,7 +174,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
         };
         drop(handshaking);
         match shaken {
-            Ok((stream, facts)) => self.guard_and_serve(stream, arrival, Some(facts)).await,
+            Ok((stream, facts)) => self.serve(self.guard(*stream, arrival, Some(facts))).await,
             Err(reason) => {
                 self.metrics.count_handshake_failure(reason);
                 tracing::debug!(
@@ -155,51 +185,27 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
         }
     }
 
-    async fn guard_and_serve<S: IO + 'static>(&self, stream: S, arrival: Arrival, tls: Option<TlsFacts>) {
-        let _active = Counted::in_gauge(&self.metrics.active);
+    // Not an `async fn`: the stream would be held several times over by one's state.
+    fn guard<S: IO + 'static>(&self, stream: S, arrival: Arrival, tls: Option<TlsFacts>) -> Option<Box<Guarded<S>>> {
         let protocol = match (self.protocol, stream.selected_alpn_proto()) {
             (ListenerProtocol::H2c, _) | (_, Some(ALPN::H2)) => Protocol::Http2,
             _ => Protocol::Http1,
         };
-        let Arrival { peer, local, accepted_at, waits, server, max_requests, h2_streams } = arrival;
+        let Arrival { peer, local, accepted_at, waits, server, max_requests } = arrival;
         let mut info = ConnectionInfo::new(self.listener.clone(), peer, local, accepted_at, tls, protocol);
         if let Some(limit) = max_requests {
             info = info.with_max_requests(limit);
         }
-        let (info, early) = (Arc::new(info), Early::new(self.recorder.clone(), server));
-        let guarded = Guarded::new(stream, info.clone(), self.metrics.clone(), waits, early);
-        let Ok(mut guarded) = guarded else { return };
-        if self.protocol == ListenerProtocol::Http && !self.can_tell_protocol(&mut guarded).await {
-            return;
-        }
-        let (drain, stream) = (self.drain.watch(), Box::new(guarded));
-        let Some(streams) = info.streams() else { return self.serve(stream, &drain).await };
-        let tell = watch::Sender::new(false);
-        let told = tell.subscribe();
-        tokio::select! {
-            () = self.serve(stream, &told) => {}
-            () = retire::retire(streams, drain, &tell, (waits.idle, h2_streams)) => {}
-        }
+        let early = Early::new(self.recorder.clone(), server);
+        let guarded = Guarded::new(stream, Arc::new(info), self.metrics.clone(), waits, early).ok()?;
+        Some(Box::new(guarded.telling_protocol(self.protocol == ListenerProtocol::Http)))
     }
 
-    async fn serve(&self, stream: Stream, shutdown: &ShutdownWatch) {
-        let mut next = Some(stream);
-        while let Some(stream) = next {
-            next = self.app.process_new(stream, shutdown).await;
+    async fn serve<S: IO + 'static>(&self, guarded: Option<Box<Guarded<S>>>) {
+        let _active = Counted::in_gauge(&self.metrics.active);
+        if let Some(guarded) = guarded {
+            serve::connection(&self.app, &self.drain, guarded).await;
         }
-    }
-
-    /// Finds out what the client speaks; false: it is closed, with nothing under way.
-    async fn can_tell_protocol<S: IO>(&self, guarded: &mut Guarded<S>) -> bool {
-        let told = tokio::select! {
-            biased;
-            told = guarded.tell_protocol() => told,
-            () = self.drain.begun() => return false,
-        };
-        if told.is_err() {
-            guarded.shutdown().await;
-        }
-        told.is_ok()
     }
 }
 

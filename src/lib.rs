@@ -30,6 +30,7 @@ pub mod origin;
 mod pace;
 pub mod path;
 mod pem_text;
+pub mod pressure;
 pub mod proxy;
 pub mod quantity;
 pub mod reason;

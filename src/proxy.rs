@@ -24,9 +24,11 @@ mod host;
 mod http10;
 mod length;
 mod lenient;
+mod maker;
 mod open_end;
 mod pace;
 mod peer;
+mod pipes;
 mod ready;
 pub(crate) mod redirect;
 mod reply;
@@ -35,6 +37,7 @@ mod request_id;
 mod response;
 mod tunnel;
 mod upstream;
+mod valve;
 mod windows;
 
 use std::os::fd::RawFd;
@@ -57,6 +60,8 @@ pub use self::engine::Engine;
 use self::ready::{Hook, ready};
 use self::request::Decision;
 use self::upstream::Next;
+pub use self::valve::ValveCounts;
+use crate::pressure::Memory;
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Passage;
@@ -66,6 +71,7 @@ use crate::telemetry::record::Recorder;
 pub struct Proxy {
     snapshot: Arc<ArcSwap<Snapshot>>,
     recorder: Arc<dyn Recorder>,
+    memory: Arc<Memory>,
     means: upstream::Means,
 }
 
@@ -76,7 +82,13 @@ impl Proxy {
     pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, recorder: Arc<dyn Recorder>) -> Self {
         let (authorities, lenient) = (Authorities::default(), lenient::Lenient::new());
         let means = upstream::Means { authorities, lenient, told: upstream::Seldom::new() };
-        Self { snapshot, recorder, means }
+        Self { snapshot, recorder, memory: Arc::default(), means }
+    }
+
+    /// Refuses new requests while that memory is nearly used up.
+    #[must_use]
+    pub fn with_memory(self, memory: Arc<Memory>) -> Self {
+        Self { memory, ..self }
     }
 
     /// Waits or answers, as was decided.
@@ -101,7 +113,9 @@ impl ProxyHttp for Proxy {
 
     fn new_ctx(&self) -> Context {
         let passage = if self.recorder.is_timing() { Passage::timed() } else { Passage::untimed() };
-        Context::new(self.snapshot.load_full(), passage)
+        let mut cx = Context::new(self.snapshot.load_full(), passage);
+        cx.refusal = self.memory.refuses_request().then_some(Reason::Overload);
+        cx
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}

@@ -48,6 +48,8 @@ reasons! {
     NoEndpoints = "no_endpoints", 503;
     /// The upstream, or its namespace, has its share of the descriptors, connections or requests that all need.
     OverShare = "over_share", 503;
+    /// The memory that there may be is nearly used up, so that nothing new is begun.
+    Overload = "overload", 503;
     /// A security rule of the route cannot be built, so the route is closed.
     BrokenPolicy = "broken_policy", 503;
     /// Not ready: no configuration was loaded yet.

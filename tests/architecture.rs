@@ -37,6 +37,7 @@ const LEAVES: &[&str] = &[
     "pace",
     "path",
     "pem_text",
+    "pressure",
     "quantity",
     "reason",
     "turns",

@@ -16,6 +16,8 @@ mod check;
 mod explain;
 #[path = "cli/live.rs"]
 mod live;
+#[path = "cli/memory.rs"]
+mod memory;
 #[path = "cli/secrets.rs"]
 mod secrets;
 #[path = "cli/small.rs"]

@@ -39,6 +39,8 @@ mod hostile;
 mod http_truth;
 #[path = "serve/limits.rs"]
 mod limits;
+#[path = "serve/memory.rs"]
+mod memory;
 #[path = "serve/options.rs"]
 mod options;
 #[path = "serve/plugins.rs"]

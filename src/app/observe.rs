@@ -8,6 +8,7 @@ use super::shared::Shared;
 use super::workers::Desk;
 use crate::admission::server;
 use crate::front::{FrontMetrics, ListenerCounts};
+use crate::proxy::ValveCounts;
 use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Instance;
 use crate::source::kubernetes::client::Contact;
@@ -30,6 +31,7 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
     shared.metrics().observe(Box::new(panics::observe));
     let vitals = shared.vitals.clone();
     shared.metrics().observe(Box::new(move |emit| vitals.observe(emit)));
+    memory(shared);
     let plugins_of = shared.snapshot.clone();
     shared.metrics().observe(Box::new(move |emit| plugins(&plugins_of.load(), emit)));
     let times_of = shared.snapshot.clone();
@@ -102,6 +104,31 @@ fn capacity(shared: &Shared) {
         for (resource, wanted) in [("connections", limits.connections), ("requests", limits.requests)] {
             emit(Sample { family: &family::CAPACITY_CONFIGURED, labels: &[resource], value: wanted as f64 });
         }
+    }));
+}
+
+/// How much memory there is, and who was turned away for the lack of it.
+fn memory(shared: &Shared) {
+    let memory = shared.memory.clone();
+    shared.metrics().observe(Box::new(move |emit| {
+        let numbers = memory.numbers();
+        let mut tell = |family, labels: &[&str], value: u64| emit(Sample { family, labels, value: value as f64 });
+        tell(&family::MEMORY_LIMIT, &[], numbers.limit);
+        tell(&family::MEMORY_USED, &[], numbers.used);
+        tell(&family::OVERLOAD, &[], u64::from(numbers.is_full));
+        tell(&family::OVERLOAD_REFUSED, &["connection"], numbers.refused_connections);
+        tell(&family::OVERLOAD_REFUSED, &["request"], numbers.refused_requests);
+    }));
+}
+
+/// What is held back because clients do not take it.
+pub(super) fn valves(metrics: &Metrics, valves: Arc<ValveCounts>) {
+    metrics.observe(Box::new(move |emit| {
+        let mut tell = |family, count: &AtomicU64| {
+            emit(Sample { family, labels: &[], value: count.load(Ordering::Relaxed) as f64 });
+        };
+        tell(&family::STALLED_BYTES, &valves.bytes);
+        tell(&family::STALLED_WAITS, &valves.waits);
     }));
 }
 
@@ -215,6 +242,8 @@ fn connections(counts: &ListenerCounts, emit: Emit<'_>) {
         emit(Sample { family: &family::CONNECTION_FAILURES, labels: &[listener, kind], value: value as f64 });
     };
     failure("refused", counts.refused);
+    failure("source_limit", counts.refused_source);
+    failure("overload", counts.refused_memory);
     failure("malformed", counts.malformed);
     failure("panicked", counts.panicked);
     for (kind, value) in &counts.handshake_failures {

@@ -10,6 +10,7 @@ use crate::admission::review::Base;
 use crate::diagnostic::Diagnostic;
 use crate::endpoint::Table;
 use crate::explain::ListenerFacts;
+use crate::pressure::Memory;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::Published;
 use crate::telemetry::server::Readiness;
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) readiness: Arc<Readiness>,
     /// Whether the tasks of the control plane are alive.
     pub(crate) vitals: Arc<Vitals>,
+    /// How much memory there is for traffic.
+    pub(crate) memory: Arc<Memory>,
     /// What the webhook reads Ingresses with.
     pub(crate) base: ArcSwap<Base>,
     /// What there is to say about the input.
@@ -62,6 +65,7 @@ impl Shared {
             listeners,
             readiness: Arc::default(),
             vitals: Arc::default(),
+            memory: Arc::default(),
             base: ArcSwap::default(),
             report: ArcSwap::default(),
             revision: watch::Sender::new(0),

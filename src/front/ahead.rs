@@ -29,11 +29,6 @@ impl Ahead {
         self.bytes.is_empty()
     }
 
-    /// All that was kept.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
     /// Ready when the client has ended its side; what comes before that is kept.
     #[inline(never)]
     pub(super) fn poll_end<S: AsyncRead + Unpin>(

@@ -22,6 +22,8 @@ pub(super) struct Waits {
     pub(super) body: Duration,
     pub(super) write: Duration,
     pub(super) head_bytes: HeadBytes,
+    /// Streams of an HTTP/2 connection at once.
+    pub(super) h2_streams: u32,
 }
 
 /// What the client must send, and how long it has had for it.
@@ -82,6 +84,13 @@ impl ReadClock {
         if let Some(since) = self.waiting_since.take() {
             self.waited += now().saturating_duration_since(since);
         }
+    }
+
+    /// The client has turned out to speak HTTP/2: counts what came anew, from when the connection began.
+    pub(super) fn speaks_http2(&mut self, info: &ConnectionInfo, came: &[u8]) {
+        *self = Self::new(info, self.since);
+        let since = self.since;
+        self.bytes_came(info, came, || since);
     }
 
     /// When the wait that begins or goes on now must end, and what was missed then; `None`: no deadline holds.
@@ -204,6 +213,7 @@ mod tests {
         body: Duration::from_secs(30),
         write: Duration::from_secs(40),
         head_bytes: HeadBytes { target: 1000, fields: 2000 },
+        h2_streams: 100,
     };
 
     fn info(protocol: Protocol) -> ConnectionInfo {

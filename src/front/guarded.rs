@@ -27,6 +27,7 @@ use super::ahead::Ahead;
 use super::deadline::{ReadClock, Timer, Waits};
 use super::early::{self, Early};
 use super::head::Excess;
+use super::lent::Lent;
 use super::linger::Linger;
 use super::metrics::{ListenerMetrics, add_one};
 use crate::connection::{ConnectionInfo, Phase, Protocol, TimedOut};
@@ -59,10 +60,16 @@ pub(super) struct Guarded<S> {
     linger: Linger,
     early: Early,
     ahead: Ahead,
-    /// The bytes that told what is spoken.
-    opening: Ahead,
     /// Whether something was written that may not have left.
     has_unsent: bool,
+    /// Whether the first bytes tell what is spoken.
+    is_telling: bool,
+    /// Bytes of what came first that the clock knows of.
+    told: usize,
+    /// What came first after a time in which nobody waited but us.
+    first: Lent,
+    /// Bytes that were given on, but for those of requests that are done.
+    given: u64,
 }
 
 // === impl Guarded ===
@@ -96,25 +103,71 @@ impl<S: IO> Guarded<S> {
             linger: Linger::default(),
             early,
             ahead: Ahead::default(),
-            opening: Ahead::default(),
             has_unsent: false,
+            is_telling: false,
+            told: 0,
+            first: Lent::default(),
+            given: 0,
         })
+    }
+
+    /// Whether the first bytes tell what is spoken on it.
+    pub(super) fn telling_protocol(mut self, is_telling: bool) -> Self {
+        self.is_telling = is_telling;
+        self
+    }
+
+    /// Its facts.
+    pub(super) fn info(&self) -> &Arc<ConnectionInfo> {
+        &self.info
+    }
+
+    /// The waits of its client.
+    pub(super) fn waits(&self) -> &Waits {
+        &self.waits
+    }
+
+    /// Ready when the client has sent something that nobody has read, or false: it has closed. Takes no memory until
+    /// then. Whoever is given the stream meanwhile waits as well, but holds more.
+    ///
+    /// # Errors
+    /// The client missed its deadline, or the connection broke.
+    pub(super) fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.forget_request();
+        if self.is_telling {
+            return self.poll_opening(cx);
+        }
+        if self.given > 0 || !self.first.is_empty() || !self.ahead.is_empty() {
+            return Poll::Ready(Ok(true));
+        }
+        self.poll_more(cx).map_ok(|count| count > 0)
+    }
+
+    /// Reads what comes first, behind what has come already; 0: the client has closed.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match self.first.poll_fill(&mut self.inner, cx) {
+            Poll::Pending => self.wait_for_bytes(cx).map_ok(|()| 0),
+            read => read,
+        }
+    }
+
+    /// Leaves of what was given on what belongs to no request that is done: the beginning of the next. Where that cannot
+    /// be told any more, it is taken for granted.
+    fn forget_request(&mut self) {
+        if self.given > 0 {
+            let rest = self.info.take_request_len().and_then(|bytes| self.given.checked_sub(bytes));
+            self.given = rest.unwrap_or(u64::MAX);
+        }
     }
 
     /// Reads from the client. Whoever waits for one has nothing to say meanwhile, so what was written leaves.
     fn poll_client(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
         match Pin::new(&mut self.inner).poll_read(cx, buf) {
-            Poll::Ready(Ok(())) => {
-                let came = buf.filled().get(before..).unwrap_or_default();
-                self.clock.bytes_came(&self.info, came, Instant::now);
-                Poll::Ready(Ok(()))
-            }
             Poll::Pending => {
                 self.send_unsent(cx)?;
                 self.wait_for_bytes(cx)
             }
-            failed => failed,
+            read => read,
         }
     }
 
@@ -227,20 +280,21 @@ impl<S: IO> AsyncRead for Guarded<S> {
         if buf.remaining() == 1 && this.info.progress().phase() == Phase::Request {
             return this.poll_probe(cx, buf);
         }
-        if let Some(excess) = this.clock.excess(&this.info, &this.waits.head_bytes) {
+        if this.told == 0
+            && let Some(excess) = this.clock.excess(&this.info, &this.waits.head_bytes)
+        {
             return Poll::Ready(Err(this.refuse_head(excess, cx)));
         }
         let before = buf.filled().len();
-        if this.ahead.give(buf) {
-            this.clock.bytes_came(&this.info, buf.filled().get(before..).unwrap_or_default(), Instant::now);
-            return Poll::Ready(Ok(()));
+        if !this.first.give(buf) && !this.ahead.give(buf) {
+            std::task::ready!(this.poll_client(cx, buf))?;
         }
-        if this.opening.give(buf) {
-            // They were counted when they came. What came with them is read with them, or later.
-            let _later = this.poll_client(cx, buf)?;
-            return Poll::Ready(Ok(()));
-        }
-        this.poll_client(cx, buf)
+        let came = buf.filled().get(before..).unwrap_or_default();
+        this.given = this.given.saturating_add(came.len() as u64);
+        let told = this.told.min(came.len());
+        this.told -= told;
+        this.clock.bytes_came(&this.info, came.get(told..).unwrap_or_default(), Instant::now);
+        Poll::Ready(Ok(()))
     }
 }
 

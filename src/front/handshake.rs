@@ -12,7 +12,9 @@ use rustls::InvalidMessage;
 use rustls::server::{AcceptedAlert, Acceptor};
 use tidegate_plugin::TlsFacts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
 
+use super::lean::Lean;
 use super::tls::{TlsListener, canonical_server_name};
 
 /// Bytes within which a ClientHello must be complete.
@@ -58,27 +60,46 @@ impl HandshakeFailure {
     }
 }
 
-/// Encrypts an accepted stream. Takes at most the listener's handshake timeout.
+/// An accepted stream, and it encrypted.
+type Plain = Lean<TcpStream>;
+type Encrypted = TlsStream<Plain>;
+
+/// Encrypts an accepted stream. Takes at most the listener's handshake timeout, and hardly any memory before the client
+/// begins.
 pub(super) async fn handshake(
-    stream: TcpStream,
+    mut stream: Plain,
     listener: &TlsListener,
-) -> Result<(TlsStream<TcpStream>, TlsFacts), HandshakeFailure> {
+) -> Result<(Box<Encrypted>, TlsFacts), HandshakeFailure> {
+    let deadline = Instant::now() + listener.handshake_timeout;
+    match timeout_at(deadline, stream.has_bytes()).await {
+        Ok(Ok(true)) => {}
+        Ok(Ok(false) | Err(_)) => return Err(HandshakeFailure::Closed),
+        Err(_) => return Err(HandshakeFailure::Timeout),
+    }
+    Box::pin(shake(stream, listener, deadline)).await
+}
+
+async fn shake(
+    stream: Plain,
+    listener: &TlsListener,
+    deadline: Instant,
+) -> Result<(Box<Encrypted>, TlsFacts), HandshakeFailure> {
     let steps = async {
         let mut stream = stream;
         let hello = read_hello(&mut stream).await?;
-        stream.rewind(&hello.bytes);
+        stream.put_back(hello.bytes);
         let acceptor = listener.choose(hello.server_name.as_deref());
         let stream = acceptor.tls_handshake(stream).await.map_err(|error| {
             tracing::debug!(%error, "TLS handshake refused");
             HandshakeFailure::Refused
         })?;
         let facts = facts(&stream, hello.server_name);
-        Ok((stream, facts))
+        Ok((Box::new(stream), facts))
     };
-    tokio::time::timeout(listener.handshake_timeout, steps).await.unwrap_or(Err(HandshakeFailure::Timeout))
+    timeout_at(deadline, steps).await.unwrap_or(Err(HandshakeFailure::Timeout))
 }
 
-async fn read_hello(stream: &mut TcpStream) -> Result<Hello, HandshakeFailure> {
+async fn read_hello(stream: &mut Plain) -> Result<Hello, HandshakeFailure> {
     let mut acceptor = Acceptor::default();
     let mut bytes = Vec::with_capacity(2048);
     while bytes.len() < MAX_HELLO_BYTES {
@@ -109,7 +130,7 @@ async fn read_hello(stream: &mut TcpStream) -> Result<Hello, HandshakeFailure> {
 }
 
 /// Tells the client what is wrong with its ClientHello, if it still listens.
-async fn send_alert(stream: &mut TcpStream, mut alert: AcceptedAlert) {
+async fn send_alert(stream: &mut Plain, mut alert: AcceptedAlert) {
     let mut answer = Vec::new();
     if alert.write_all(&mut answer).is_ok() && stream.write_all(&answer).await.is_ok() {
         let _best_effort = stream.flush().await;
@@ -124,7 +145,7 @@ fn failure(error: &rustls::Error) -> HandshakeFailure {
     }
 }
 
-fn facts(stream: &TlsStream<TcpStream>, server_name: Option<Arc<str>>) -> TlsFacts {
+fn facts(stream: &Encrypted, server_name: Option<Arc<str>>) -> TlsFacts {
     let agreed = stream.get_ssl();
     TlsFacts {
         server_name,

@@ -1,7 +1,7 @@
 //! Listeners that come and go while the process runs.
 //!
 //! Sockets are bound here, so that a bad address is an error value at once and port 0 tells its real number; accepting
-//! is Pingora's, whose streams have the read buffers that ours would lack.
+//! is Pingora's. Its streams come without buffers: see [`super::lean`].
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::{Fds, ListenFds};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
@@ -22,8 +23,10 @@ use tokio::task::JoinHandle;
 use super::Front;
 use super::drain::Drain;
 use super::metrics::FrontMetrics;
+use super::sources::Sources;
 use super::tls::{TlsListener, TlsPolicy};
 use crate::capacity::Capacity;
+use crate::pressure::Memory;
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::Recorder;
 
@@ -109,6 +112,8 @@ pub struct Listeners<A> {
     drain: Arc<Drain>,
     capacity: Arc<Capacity>,
     metrics: Arc<FrontMetrics>,
+    memory: Arc<Memory>,
+    sources: Arc<Sources>,
     recorder: Arc<dyn Recorder>,
     accept_tasks: usize,
     running: Mutex<BTreeMap<Arc<str>, Running>>,
@@ -138,6 +143,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
             drain: Arc::default(),
             capacity: Arc::default(),
             metrics: Arc::default(),
+            memory: Arc::default(),
+            sources: Arc::default(),
             recorder,
             accept_tasks: accept_tasks.max(1),
             running: Mutex::default(),
@@ -149,6 +156,12 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
     #[must_use]
     pub fn with_capacity(self, capacity: Arc<Capacity>) -> Self {
         Self { capacity, ..self }
+    }
+
+    /// Accepts no more than memory allows.
+    #[must_use]
+    pub fn with_memory(self, memory: Arc<Memory>) -> Self {
+        Self { memory, ..self }
     }
 
     /// The state of the graceful stop.
@@ -243,6 +256,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
             drain: self.drain.clone(),
             capacity: self.capacity.clone(),
             metrics: self.metrics.listener(&spec.name),
+            memory: self.memory.clone(),
+            sources: self.sources.clone(),
             recorder: self.recorder.clone(),
         }
     }
@@ -261,7 +276,7 @@ async fn accept<A: HttpServerApp + Send + Sync + 'static>(
     accept_tasks: usize,
 ) {
     let mut service = Service::new(front.listener.to_string(), front);
-    service.add_tcp(&address.to_string());
+    service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(L4BufferSettings::unbuffered()));
     // A table of its own for each listener: in a shared one the descriptor of a stopped listener would be found again
     // under its address. Pingora takes the descriptor over from here.
     let mut table = Fds::new();

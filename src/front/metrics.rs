@@ -27,6 +27,10 @@ pub struct ListenerMetrics {
     pub accepted: AtomicU64,
     /// Connections closed at once, because too many were open.
     pub refused: AtomicU64,
+    /// Connections closed at once, because their source had too many open.
+    pub refused_source: AtomicU64,
+    /// Connections closed at once, because memory was nearly used up.
+    pub refused_memory: AtomicU64,
     /// HTTP/1 connections that ended after bytes of a request came, but before its head was understood.
     pub malformed: AtomicU64,
     /// Connections whose task panicked.
@@ -44,6 +48,8 @@ pub struct ListenerCounts {
     pub active: u64,
     pub accepted: u64,
     pub refused: u64,
+    pub refused_source: u64,
+    pub refused_memory: u64,
     pub malformed: u64,
     pub panicked: u64,
     pub handshake_failures: [(HandshakeFailure, u64); HandshakeFailure::ALL.len()],
@@ -88,6 +94,8 @@ impl ListenerMetrics {
             active: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            refused_source: AtomicU64::new(0),
+            refused_memory: AtomicU64::new(0),
             malformed: AtomicU64::new(0),
             panicked: AtomicU64::new(0),
             handshake_failures: Default::default(),
@@ -105,6 +113,8 @@ impl ListenerMetrics {
             active: read(&self.active),
             accepted: read(&self.accepted),
             refused: read(&self.refused),
+            refused_source: read(&self.refused_source),
+            refused_memory: read(&self.refused_memory),
             malformed: read(&self.malformed),
             panicked: read(&self.panicked),
             handshake_failures: HandshakeFailure::ALL

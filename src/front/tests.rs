@@ -178,6 +178,9 @@ fn edge() -> Edge {
         max_requests: 1000,
         reserve: 25,
         preserve_header_case: false,
+        max_source_connections: None,
+        memory: None,
+        h2_stalled: 4 << 20,
         h2_max_streams: 100,
         claims: Claims::known(),
         loop_id: HeaderValue::from_static("tidegate"),
@@ -324,4 +327,31 @@ async fn requests_that_the_engine_refuses_are_counted() {
     assert!(rest(&mut client).await.starts_with("HTTP/1.1 400"));
     house.until(|counts| counts.malformed == 1).await;
     assert_eq!(house.listeners.metrics().listener(&"http".into()).malformed.load(Ordering::Relaxed), 1);
+}
+
+/// What a connection holds from its first moment on: the state of its task, whatever it may come to later.
+#[tokio::test]
+async fn the_task_of_a_connection_is_small() {
+    let house = House::new(edge());
+    let front = Arc::new(Front {
+        app: Arc::new(http_proxy(&Arc::new(ServerConf::default()), App::default())),
+        listener: "http".into(),
+        address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        tls: None,
+        snapshot: house.snapshot.clone(),
+        drain: Arc::default(),
+        capacity: Arc::default(),
+        metrics: Arc::new(ListenerMetrics::new("http".into())),
+        memory: Arc::default(),
+        sources: Arc::default(),
+        recorder: house.answers.clone(),
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _client = Client::connect(listener.local_addr().unwrap()).await.unwrap();
+    let stream = TcpStream::from(listener.accept().await.unwrap().0);
+    let (_stop, watch) = tokio::sync::watch::channel(false);
+    let task = front.process_new(Box::new(stream), &watch);
+    let bytes = std::mem::size_of_val(&*task);
+    let guarded = std::mem::size_of::<Guarded<Lean<TcpStream>>>();
+    assert!(bytes < 4096 && guarded < 2048, "{bytes} bytes, {guarded} of the stream");
 }

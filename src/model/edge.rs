@@ -37,6 +37,12 @@ pub struct Edge {
     pub max_requests: usize,
     /// Percent of the descriptors, connections and requests that are free which no upstream gets.
     pub reserve: usize,
+    /// Connections open at once of one IPv4 address or IPv6 /64 network; `None`: unlimited.
+    pub max_source_connections: Option<usize>,
+    /// Bytes of memory near which new work is refused; 0: never; `None`: what control groups and machine allow.
+    pub memory: Option<u64>,
+    /// Bytes of answers that wait for the reader of one HTTP/2 connection before further answers have to.
+    pub h2_stalled: u64,
     /// Streams at once on an HTTP/2 connection.
     pub h2_max_streams: u32,
     /// Bytes that may wait on one HTTP/2 stream, of clients and of upstreams.
@@ -92,6 +98,9 @@ impl Default for Edge {
             max_connections: 100_000,
             max_requests: 100_000,
             reserve: 25,
+            max_source_connections: Some(10_000),
+            memory: None,
+            h2_stalled: 4 << 20,
             h2_max_streams: 100,
             h2_window: 64 * 1024,
             preserve_header_case: false,

@@ -10,6 +10,7 @@ use tidegate_plugin::{Hooks, RequestFacts, Shared, TlsFacts};
 
 use super::clocked::Worn;
 use super::request_id::RequestId;
+use super::valve::Held;
 use crate::connection::ConnectionInfo;
 use crate::endpoint::{Hold, Pick, Tried};
 use crate::reason::Reason;
@@ -39,6 +40,8 @@ pub struct Context {
     pub(super) upstream: Target,
     /// What watches the exchange with an endpoint while there is one with a body.
     pub(super) worn: Option<Worn>,
+    /// What holds the endpoint's answer back while its client does not take it.
+    pub(super) valve: Option<Held>,
 }
 
 /// Facts about the request besides what its head says.
@@ -118,6 +121,7 @@ impl Context {
             request_bytes: 0,
             upstream: Target::default(),
             worn: None,
+            valve: None,
         }
     }
 

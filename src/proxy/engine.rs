@@ -1,6 +1,7 @@
 //! Pingora's HTTP engine with our proxy in it, and limits that follow the snapshot.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,10 +13,10 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
-use pingora_proxy::HttpProxy;
 
+use super::maker::{self, Http};
 use super::upstream::FREE_TRIES;
-use super::{Proxy, windows};
+use super::{Proxy, ValveCounts, windows};
 use crate::snapshot::Snapshot;
 
 /// Tries of a request that the engine allows: as many as routes may, again after a wait for other endpoints, and those
@@ -24,7 +25,8 @@ const MAX_TRIES: usize = 20 + FREE_TRIES;
 
 /// What listeners hand their connections to.
 pub struct Engine {
-    http: Arc<HttpProxy<Proxy>>,
+    http: Arc<Http>,
+    valves: Arc<ValveCounts>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     options: Options,
 }
@@ -40,19 +42,23 @@ struct Options {
 impl Engine {
     /// Puts a proxy into the engine. `threads` is how many will serve; the pool of idle connections grows with it, up
     /// to `idle`.
-    pub fn new(proxy: Proxy, threads: usize, idle: usize) -> Self {
+    ///
+    /// # Errors
+    /// There is no loopback address.
+    pub fn new(proxy: Proxy, threads: usize, idle: usize) -> io::Result<Self> {
         let snapshot = Arc::clone(&proxy.snapshot);
         let mut conf = ServerConf { threads, max_retries: MAX_TRIES, daemon: false, ..ServerConf::default() };
         let of_thread = conf.upstream_keepalive_pool_size.min(idle / threads.max(1));
         conf.upstream_keepalive_pool_size = of_thread.max(1);
-        let mut http = HttpProxy::new(proxy, Arc::new(conf));
-        // The guard refuses CONNECT, with our fields and a record.
-        let mut options = HttpServerOptions::default();
-        options.allow_connect_method_proxying = true;
-        http.server_options = Some(options);
-        http.handle_init_modules();
+        let valves = Arc::<ValveCounts>::default();
+        let http = maker::make(proxy, &Arc::new(conf), Arc::clone(&valves))?;
         let idle = snapshot.load().edge.keep_alive_timeout;
-        Self { http: Arc::new(http), snapshot, options: Options::new(idle) }
+        Ok(Self { http, valves, snapshot, options: Options::new(idle) })
+    }
+
+    /// What is held back because clients do not take it.
+    pub fn valves(&self) -> &Arc<ValveCounts> {
+        &self.valves
     }
 }
 

@@ -13,6 +13,7 @@ struct Done;
 struct On;
 struct Yes;
 struct Unit;
+struct Nobody;
 
 /// A result that needs no waiting; only an error takes memory.
 pub(super) fn ready<'f>(result: Result<()>) -> Hook<'f, Result<()>> {
@@ -35,6 +36,19 @@ pub(super) fn yes<'f>() -> Hook<'f, Result<bool>> {
 /// Nothing.
 pub(super) fn unit<'f>() -> Hook<'f, ()> {
     Box::pin(Unit)
+}
+
+/// Nobody.
+pub(super) fn none<'f>() -> Hook<'f, Option<()>> {
+    Box::pin(Nobody)
+}
+
+impl Future for Nobody {
+    type Output = Option<()>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<()>> {
+        Poll::Ready(None)
+    }
 }
 
 impl Future for Done {

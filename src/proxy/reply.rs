@@ -9,6 +9,9 @@ use tidegate_plugin::{Cause, Reply};
 
 use crate::reason::Reason;
 
+/// Seconds: memory is sampled several times in one.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
 /// An answer before it is sent.
 #[derive(Debug, PartialEq)]
 pub(super) struct Answer {
@@ -48,7 +51,11 @@ impl Answer {
     /// What the reason says by itself.
     pub(super) fn refusal(reason: Reason, request: &HeaderMap, id: &str) -> Self {
         let status = StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self::of(reason, status, request, id)
+        let mut answer = Self::of(reason, status, request, id);
+        if reason == Reason::Overload {
+            answer.headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        answer
     }
 
     /// A redirect.
@@ -123,6 +130,7 @@ fn ends_connection(reason: Reason) -> bool {
             | R::HeaderTimeout
             // Its connection is one of what there is too little of.
             | R::OverShare
+            | R::Overload
     )
 }
 

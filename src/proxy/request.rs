@@ -63,10 +63,25 @@ pub(super) fn begin(session: &mut Session, cx: &mut Context) {
     cx.known.may_fill_socket |= has_body || is_upgrade;
     cx.known.has_body = has_body && !is_upgrade;
     if let Some(connection) = &cx.known.connection {
+        connection.note_request_len(request_len(session, has_body || is_upgrade));
         connection.head_arrived();
         if cx.known.has_body {
             connection.body_expected();
         }
+    }
+}
+
+/// Bytes of a request on HTTP/1 whose end its head tells.
+fn request_len(session: &Session, has_more: bool) -> Option<u64> {
+    if session.is_http2() {
+        return None;
+    }
+    let head = session.to_h1_raw().len() as u64;
+    let headers = &session.req_header().headers;
+    match has_more {
+        false => Some(head),
+        true if headers.contains_key(header::TRANSFER_ENCODING) || headers.contains_key(header::UPGRADE) => None,
+        true => Some(head.saturating_add(content_length(headers))),
     }
 }
 

@@ -15,6 +15,7 @@ use super::forwarded::REQUEST_ID;
 use super::http10;
 use super::length::{self, Told};
 use super::reply::{self, Answer};
+use super::valve::Held;
 use super::{clocked, upstream};
 use crate::endpoint::Hold;
 use crate::reason::Reason;
@@ -41,6 +42,7 @@ pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: 
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, "101 that nobody asked for").into_up());
     }
     cx.upstream.head_arrived();
+    cx.valve.iter().for_each(Held::shown);
     let keeps_case = cx.snapshot.edge.preserve_header_case;
     let mut status = head.status;
     if status.is_informational() && !is_switch {

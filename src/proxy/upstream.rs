@@ -19,9 +19,9 @@ use super::fields::edit_request;
 use super::forwarded::{self, Told, Which};
 use super::lenient::Lenient;
 use super::request::content_length;
-use super::{clock, peer, tunnel, windows};
+use super::{clock, peer, pipes, tunnel, windows};
 use crate::capacity::Limits;
-use crate::connection::address_field;
+use crate::connection::{self, address_field};
 use crate::endpoint::{Hold, NoPick, Protocol, Upstream};
 use crate::reason::Reason;
 
@@ -213,6 +213,11 @@ fn fail<T>(cx: &mut Context, reason: Reason) -> Result<T> {
 
 /// Notes a connection's making.
 pub(super) fn connected(is_reused: bool, digest: Option<&Digest>, cx: &mut Context) {
+    if let Some(client) = cx.known.connection.as_ref().filter(|client| client.protocol() == connection::Protocol::Http2)
+    {
+        let valve = digest.and_then(pipes::valve);
+        cx.valve = valve.map(|valve| valve.hold(Arc::clone(client), cx.snapshot.edge.h2_stalled));
+    }
     if is_reused {
         return cx.upstream.reused();
     }

@@ -187,6 +187,14 @@ pub struct LimitsSpec {
     /// Client connections open at once; never more than half of the descriptors that traffic may have, which are seven
     /// eighths of the process's limit. Default 100000.
     pub connections: Option<usize>,
+    /// Client connections open at once of one source: an IPv4 address, or the /64 network of an IPv6 address; more are
+    /// closed when they are accepted. `trustedProxies` have no such limit: they stand for many. A load balancer that
+    /// hides its clients' addresses is one source, so name it there or set 0: no limit. Default 10000.
+    pub connections_per_source: Option<usize>,
+    /// Memory of the process: from 90 percent of it on, until it is below 85 percent, new requests are answered 503
+    /// (`overload`) with `Retry-After`, and connections are closed on accept when more than 64 wait to be told. 0: no
+    /// limit. Default: the least limit of the control groups that the process is in, else the machine's memory.
+    pub memory: Option<ByteSize>,
     /// Requests under way at upstreams at once, all upstreams together; more: 503. Default 100000.
     pub requests: Option<usize>,
     /// Percent of the descriptors, `connections` and `requests` that the others leave free which an upstream does not
@@ -197,6 +205,9 @@ pub struct LimitsSpec {
     pub h2_streams: Option<u32>,
     /// How often one request may come by, told by its `CDN-Loop`; the next time it is refused: 508. Default 8.
     pub hops: Option<u32>,
+    /// Bytes of answers of HTTP/1 upstreams that may wait for the reader of one HTTP/2 connection, all its streams
+    /// together; at a sixteenth of it, 8KiB are read ahead of each answer in place of 64KiB, and at all of it 1KiB. 64KiB or more. Default 4MiB.
+    pub h2_stalled: Option<ByteSize>,
     /// Bytes that wait on one HTTP/2 stream whose reader stalls, of requests and of answers of `h2` and `h2c` upstreams:
     /// the window of a stream; that of a connection has room for all its streams, so that none waits for another.
     /// 16KiB to 16MiB; it holds for new connections. Larger: faster streams over a distance, as one window is sent a

@@ -223,6 +223,8 @@ fn edge(conf: &Conf, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Edge
     edge
 }
 
+/// What the engine reads of an answer at once.
+const LEAST_STALLED: u64 = 64 * 1024;
 /// With more of it kept from everybody, hardly anybody could be served.
 const MAX_RESERVE: usize = 90;
 /// Whether it can stand in `CDN-Loop` (RFC 8586 section 2): a token, or a host with or without a port.
@@ -245,6 +247,12 @@ impl Limiter<'_> {
         self.set("headerCount", spec.header_count, 0, &mut edge.max_header_count);
         self.set("uri", spec.uri.map(bytes), 0, &mut edge.max_uri_bytes);
         self.set("connections", spec.connections, 0, &mut edge.max_connections);
+        edge.max_source_connections = match spec.connections_per_source {
+            Some(connections) => (connections > 0).then_some(connections),
+            None => edge.max_source_connections,
+        };
+        edge.memory = spec.memory.map(|size| size.0).or(edge.memory);
+        self.stalled(spec.h2_stalled, edge);
         self.set("requests", spec.requests, 0, &mut edge.max_requests);
         self.reserve(spec.reserve, edge);
         self.set("h2Streams", spec.h2_streams, 0, &mut edge.h2_max_streams);
@@ -267,6 +275,18 @@ impl Limiter<'_> {
                 self.diagnostics.push(policy::invalid_value(&self.origin.at("defaults.limits.reserve"), message));
             }
             Some(percent) => edge.reserve = percent,
+            None => {}
+        }
+    }
+
+    fn stalled(&mut self, value: Option<quantity::ByteSize>, edge: &mut Edge) {
+        match value {
+            Some(size) if size.0 < LEAST_STALLED => {
+                let origin = self.origin.at("defaults.limits.h2Stalled");
+                let message = format!("`{size}` is less than 64KiB, which one answer may take");
+                self.diagnostics.push(policy::invalid_value(&origin, message));
+            }
+            Some(size) => edge.h2_stalled = size.0,
             None => {}
         }
     }

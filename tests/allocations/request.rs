@@ -65,7 +65,7 @@ fn engine(origin: SocketAddr, is_recording: bool, plugins: &Value) -> Engine {
     if is_recording {
         telemetry.set_access_log(Some(AccessLog::open(Format::Json, Destination::File("/dev/null".into())).unwrap()));
     }
-    Engine::new(Proxy::new(Arc::new(ArcSwap::from_pointee(snapshot)), Arc::new(telemetry)), 1, 128)
+    Engine::new(Proxy::new(Arc::new(ArcSwap::from_pointee(snapshot)), Arc::new(telemetry)), 1, 128).unwrap()
 }
 
 struct Bare(HttpPeer);

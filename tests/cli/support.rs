@@ -161,6 +161,11 @@ impl Serving {
         serving
     }
 
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The values of a label of the summary.
     pub fn told(&self, label: &str) -> Vec<&str> {
         let lines = self.summary.iter().filter_map(|line| line.trim_start().strip_prefix(label));

@@ -3,12 +3,11 @@
 //!
 //! They come in pieces of any size, within the time that a request's head has, and the first one that differs decides.
 
-use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
 
 use pingora::protocols::IO;
-use tokio::io::ReadBuf;
+use tokio::time::Instant;
 
 use super::Guarded;
 
@@ -16,28 +15,23 @@ use super::Guarded;
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl<S: IO> Guarded<S> {
-    /// Finds out what the client speaks, which the facts of the connection tell then. Nothing is taken away: the bytes
-    /// are read again.
-    ///
-    /// # Errors
-    /// The client missed its deadline, or its connection broke.
-    pub(in crate::front) async fn tell_protocol(&mut self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_opening(cx)).await
-    }
-
-    fn poll_opening(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Finds out what the client speaks, which the facts of the connection tell then; false: it has closed. Nothing is
+    /// taken away: the bytes are read again.
+    pub(super) fn poll_opening(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         loop {
-            let mut room = [0; PREFACE.len()];
-            let mut piece = ReadBuf::new(room.get_mut(self.opening.bytes().len()..).unwrap_or_default());
-            ready!(self.poll_client(cx, &mut piece))?;
-            self.opening.keep(piece.filled());
-            let is_end = piece.filled().is_empty();
-            if self.opening.bytes() == PREFACE {
+            let is_end = ready!(self.poll_more(cx))? == 0;
+            let opening = self.first.rest();
+            let came = opening.get(self.told..).unwrap_or_default();
+            self.clock.bytes_came(&self.info, came, Instant::now);
+            self.told = opening.len();
+            if opening.starts_with(PREFACE) {
                 self.info.speaks_http2();
-            } else if !is_end && PREFACE.starts_with(self.opening.bytes()) {
+                self.clock.speaks_http2(&self.info, opening);
+            } else if !is_end && PREFACE.starts_with(opening) {
                 continue;
             }
-            return Poll::Ready(Ok(()));
+            self.is_telling = false;
+            return Poll::Ready(Ok(!self.first.is_empty()));
         }
     }
 }

@@ -87,7 +87,7 @@ impl Gate {
     async fn serve(snapshot: Snapshot) -> Self {
         let (sender, seen) = mpsc::unbounded_channel();
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
-        let app = Arc::new(Engine::new(Proxy::new(snapshot, Arc::new(Teller(Mutex::new(sender)))), 1, 128));
+        let app = Arc::new(Engine::new(Proxy::new(snapshot, Arc::new(Teller(Mutex::new(sender)))), 1, 128).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, watch) = watch::channel(false);
@@ -309,6 +309,9 @@ pub(super) fn edge() -> Edge {
         max_connections: 1000,
         max_requests: 1000,
         reserve: 25,
+        max_source_connections: None,
+        memory: None,
+        h2_stalled: 4 << 20,
         h2_max_streams: 100,
         h2_window: 64 * 1024,
         preserve_header_case: false,

@@ -128,6 +128,46 @@ pub static CAPACITY: Family = Family {
     kind: Kind::Gauge,
     labels: &["resource"],
 };
+/// Memory near which new work is refused.
+pub static MEMORY_LIMIT: Family = Family {
+    name: "tidegate_memory_limit_bytes",
+    help: "Memory in bytes at nine tenths of which new work is refused; 0 when there is no limit.",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+/// Memory at the last sample.
+pub static MEMORY_USED: Family = Family {
+    name: "tidegate_memory_used_bytes",
+    help: "Resident memory in bytes at the last sample, which is compared with the limit.",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+/// Whether new work is refused.
+pub static OVERLOAD: Family = Family {
+    name: "tidegate_overload",
+    help: "Whether new work is refused because memory is nearly used up.",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+/// Work that was refused.
+pub static OVERLOAD_REFUSED: Family = Family {
+    name: "tidegate_overload_refused_total",
+    help: "Connections and requests that were refused because memory was nearly used up.",
+    kind: Kind::Counter,
+    labels: &["what"],
+};
+/// Bytes that wait for readers of HTTP/2 connections.
+pub static STALLED_BYTES: Family = Family {
+    name: "tidegate_h2_stalled_bytes",
+    help: "Answers of HTTP/1 endpoints that were read and not taken by HTTP/2 clients yet, in bytes.",
+    kind: Kind::Gauge,
+    labels: &[],
+};
+/// Reads that waited for readers.
+pub static STALLED_WAITS: Family = Family::total(
+    "tidegate_h2_stalled_waits_total",
+    "Reads of answers of HTTP/1 endpoints that had to wait until their HTTP/2 client took what was read before.",
+);
 /// Health probes that ended.
 pub static PROBES: Family =
     Family::total("tidegate_health_probes_total", "Active health probes that have ended, all upstreams together.");
@@ -340,6 +380,12 @@ pub(super) static OBSERVED: &[&Family] = &[
     &UPSTREAM_REQUESTS,
     &CAPACITY_USED,
     &CAPACITY,
+    &MEMORY_LIMIT,
+    &MEMORY_USED,
+    &OVERLOAD,
+    &OVERLOAD_REFUSED,
+    &STALLED_BYTES,
+    &STALLED_WAITS,
     &CERTIFICATE_EXPIRY,
     &PLUGIN_EVENTS,
     &PLUGIN_WORK_QUEUE,

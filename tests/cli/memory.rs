@@ -1,0 +1,63 @@
+//! What clients cost that do nothing: a bound that grows only on purpose. `benches/connections.py` tells more.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use super::support::Serving;
+
+const CONNECTIONS: usize = 800;
+/// A build without optimisation included.
+const MOST_KIB: usize = 20;
+
+const CONF: &str = "listeners: [ { name: http, address: \"127.0.0.1:0\", protocol: http } ]
+telemetry: \"off\"
+admin: \"off\"
+accessLog: \"off\"
+threads: 2
+routes: [ { respond: { body: ok } } ]
+";
+
+fn silent(address: &str) -> TcpStream {
+    TcpStream::connect(address).unwrap()
+}
+
+/// A connection that is kept after a request.
+fn kept(address: &str) -> TcpStream {
+    let mut stream = silent(address);
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
+    let (mut read, mut room) = (Vec::new(), [0; 512]);
+    while !read.ends_with(b"ok") {
+        let count = stream.read(&mut room).unwrap();
+        assert_ne!(count, 0, "closed");
+        read.extend_from_slice(&room[..count]);
+    }
+    stream
+}
+
+#[test]
+fn connections_that_wait_cost_little() {
+    let _raised = rlimit::increase_nofile_limit(8192);
+    for open in [silent, kept] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("tidegate.yaml"), CONF).unwrap();
+        let serving = Serving::start(folder.path(), "tidegate.yaml");
+        let address = serving.listener("http");
+        // What comes once only, and stays.
+        (0..50).for_each(|_| drop(open(&address)));
+        let before = resident(serving.id());
+        let connections: Vec<_> = (0..CONNECTIONS).map(|_| open(&address)).collect();
+        // The last one was accepted when it is answered; they are accepted in order.
+        drop(kept(&address));
+        let each = resident(serving.id()).saturating_sub(before) / CONNECTIONS;
+        drop(connections);
+        assert!(each < MOST_KIB, "{each} KiB each");
+    }
+}
+
+/// KiB.
+fn resident(id: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
