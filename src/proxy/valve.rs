@@ -179,6 +179,10 @@ mod tests {
         all
     }
 
+    fn fill_of(valve: &Arc<Valve>) -> usize {
+        fill(valve)
+    }
+
     #[test]
     fn an_answer_that_is_not_taken_is_read_no_further() {
         let (valve, client) = (Valve::new(Arc::default()), client());
@@ -204,11 +208,11 @@ mod tests {
         let valves: Vec<_> = (0..100).map(|_| Valve::new(Arc::default())).collect();
         let held: Vec<_> = valves.iter().map(|valve| valve.hold(client.clone(), most)).collect();
         for _ in 0..3 {
-            let _filled: usize = valves.iter().map(|valve| fill(valve)).sum();
+            let filled: usize = valves.iter().map(fill_of).sum();
+            let waiting = client.stalled().bytes();
+            assert!(filled > 0 && waiting < most + 100 * 2048, "{filled} read, {waiting} wait");
             held.iter().for_each(Held::shown);
         }
-        let waiting = client.stalled().bytes();
-        assert!((most..most + 100 * 2048).contains(&waiting), "{waiting}");
         drop(held);
         assert_eq!(client.stalled().bytes(), 0);
     }

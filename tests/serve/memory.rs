@@ -138,7 +138,7 @@ async fn answers_that_nobody_reads_are_held_back_at_their_upstreams() {
         until(&proxy, "tidegate_h2_stalled_waits_total", |it| it >= 1.0).await;
         let held = metric(&proxy, "tidegate_h2_stalled_bytes").await;
         // Each answer may go on by 1 KiB, and several threads by a piece before they see what the others have read.
-        let slack = f64::from(4 * 64 << 10) + f64::from(STREAMS * 2 << 10);
+        let slack = f64::from(4 * (64 << 10)) + f64::from(STREAMS * (2 << 10));
         assert!(held > 0.0 && held <= f64::from(most) + slack, "{held} bytes, more than {most}");
         assert_eq!(get(proxy.http(), "a.test", "/").await.server(), "a", "other connections are served");
         // Every byte comes once it may.
