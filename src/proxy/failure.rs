@@ -58,11 +58,13 @@ pub(super) fn connecting(error: &Error) -> Reason {
 
 /// What is wrong with an endpoint's certificate. The engine keeps only the text of what the TLS library said.
 fn certificate(error: &Error) -> Option<Reason> {
-    const SAID: [(&str, Reason); 7] = [
+    const SAID: [(&str, Reason); 8] = [
         ("expired", Reason::UpstreamCertificateExpired),
         ("not valid yet", Reason::UpstreamCertificateExpired),
         ("NotValidYet", Reason::UpstreamCertificateExpired),
         ("UnknownIssuer", Reason::UpstreamCertificateUntrusted),
+        // An authority of the same name, made anew.
+        ("BadSignature", Reason::UpstreamCertificateUntrusted),
         ("not valid for name", Reason::UpstreamCertificateName),
         ("not valid for any names", Reason::UpstreamCertificateName),
         ("NotValidForName", Reason::UpstreamCertificateName),

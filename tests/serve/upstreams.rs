@@ -156,7 +156,7 @@ async fn a_certificate_that_does_not_verify_is_told_by_what_is_wrong_with_it() {
     upstream("taken", version_1, &good.cert, false);
     let route = |name| format!("  - {{ hosts: [{name}.test], backends: [ {{ upstream: {name} }} ] }}\n");
     let names = ["expired", "name", "untrusted", "unusable"];
-    let routes: String = names.iter().chain(&["taken"]).map(|name| route(name)).collect();
+    let routes: String = names.iter().chain(&["taken"]).map(route).collect();
     let proxy = Proxy::start(&format!("upstreams:\n{upstreams}routes:\n{routes}"), &[]).await;
     for name in names {
         let host = format!("{name}.test");

@@ -139,7 +139,7 @@ fn services_slices_and_secrets_are_looked_at_too() {
     assert_eq!(
         told(Kind::EndpointSlice, slice),
         [
-            "2:14 did you mean `addresses`?",
+            "2:15 did you mean `addresses`?",
             "2:36 it belongs to `endpoints.conditions`",
             "3:1 known here: `metadata`, `addressType`, `endpoints`, `ports`"
         ]
