@@ -54,7 +54,7 @@ fn heads(c: &mut Criterion) {
             uri: &uri,
             target: target.as_bytes(),
             headers: &headers,
-            can_upgrade: true,
+            version: http::Version::HTTP_11,
             has_both_lengths: false,
             is_trusted: false,
         };

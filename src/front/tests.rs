@@ -337,6 +337,7 @@ async fn the_task_of_a_connection_is_small() {
         app: Arc::new(http_proxy(&Arc::new(ServerConf::default()), App::default())),
         listener: "http".into(),
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        protocol: ListenerProtocol::Http,
         tls: None,
         snapshot: house.snapshot.clone(),
         drain: Arc::default(),
