@@ -44,6 +44,9 @@ const TOO_LARGE: &[u8] =
 const TOO_LONG: &[u8] =
     b"HTTP/1.1 414 URI Too Long\r\nContent-Length: 0\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n";
 
+/// Bytes that are read at once for a request's head.
+const FIRST: usize = 16 * 1024;
+
 /// A stream whose client is held to its deadlines.
 #[derive(Debug)]
 pub(super) struct Guarded<S> {
@@ -145,7 +148,7 @@ impl<S: IO> Guarded<S> {
 
     /// Reads what comes first, behind what has come already; 0: the client has closed.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        match self.first.poll_fill(&mut self.inner, cx) {
+        match self.first.poll_fill(&mut self.inner, FIRST, cx) {
             Poll::Pending => self.wait_for_bytes(cx).map_ok(|()| 0),
             read => read,
         }

@@ -49,7 +49,7 @@ impl<S: IO> Lean<S> {
             if !self.read.is_empty() {
                 return Poll::Ready(Ok(true));
             }
-            self.read.poll_fill(&mut self.inner, cx).map_ok(|count| count > 0)
+            self.read.poll_fill(&mut self.inner, ROOM, cx).map_ok(|count| count > 0)
         })
         .await
     }
@@ -105,7 +105,7 @@ impl<S: IO> AsyncRead for Lean<S> {
         }
         let room = buf.remaining();
         if this.is_hungry && room < ROOM {
-            this.is_hungry = ready!(this.read.poll_fill(&mut this.inner, cx))? >= room;
+            this.is_hungry = ready!(this.read.poll_fill(&mut this.inner, ROOM, cx))? >= room;
             this.read.give(buf);
             return Poll::Ready(Ok(()));
         }

@@ -40,18 +40,20 @@ impl Lent {
         self.given == self.filled
     }
 
-    /// Reads as much as is there and there is room for, behind what waits; gives how much that was. Nothing is borrowed
+    /// Reads as much as is there, up to so many bytes, and there is room for, behind what waits; gives how much that was. Nothing is borrowed
     /// when this waits, unless bytes wait already.
     pub(super) fn poll_fill<S: AsyncRead + Unpin>(
         &mut self,
         stream: &mut S,
+        most: usize,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let bytes = self.bytes.get_or_insert_with(borrow);
         let Some(room) = bytes.get_mut(self.filled..).filter(|room| !room.is_empty()) else {
             return Poll::Ready(Ok(0));
         };
-        let mut piece = ReadBuf::new(room);
+        let most = most.min(room.len());
+        let mut piece = ReadBuf::new(room.get_mut(..most).unwrap_or_default());
         let read = Pin::new(stream).poll_read(cx, &mut piece);
         let count = piece.filled().len();
         self.filled += count;
@@ -141,14 +143,14 @@ mod tests {
     async fn nothing_is_borrowed_while_nothing_waits() {
         let (mut client, mut stream) = tokio::io::duplex(64);
         let mut lent = Lent::default();
-        let waits = poll_fn(|cx| Poll::Ready(lent.poll_fill(&mut stream, cx))).await;
+        let waits = poll_fn(|cx| Poll::Ready(lent.poll_fill(&mut stream, ROOM, cx))).await;
         assert!(waits.is_pending() && lent.bytes.is_none());
         client.write_all(b"abcdef").await.unwrap();
-        assert_eq!(poll_fn(|cx| lent.poll_fill(&mut stream, cx)).await.unwrap(), 6);
+        assert_eq!(poll_fn(|cx| lent.poll_fill(&mut stream, ROOM, cx)).await.unwrap(), 6);
         assert_eq!(given(&mut lent, 4), b"abcdef");
         assert!(lent.bytes.is_none());
         drop(client);
-        assert_eq!(poll_fn(|cx| lent.poll_fill(&mut stream, cx)).await.unwrap(), 0, "the end");
+        assert_eq!(poll_fn(|cx| lent.poll_fill(&mut stream, ROOM, cx)).await.unwrap(), 0, "the end");
         assert!(lent.bytes.is_none());
     }
 
@@ -157,7 +159,7 @@ mod tests {
         let (mut client, mut stream) = tokio::io::duplex(64);
         let mut lent = Lent::default();
         client.write_all(b"abcdef").await.unwrap();
-        poll_fn(|cx| lent.poll_fill(&mut stream, cx)).await.unwrap();
+        poll_fn(|cx| lent.poll_fill(&mut stream, ROOM, cx)).await.unwrap();
         let mut room = [0; 3];
         let mut buf = ReadBuf::new(&mut room);
         assert!(lent.give(&mut buf));
@@ -171,7 +173,7 @@ mod tests {
         let mut lent = Lent::default();
         for piece in [b"abc", b"def"] {
             client.write_all(piece).await.unwrap();
-            assert_eq!(poll_fn(|cx| lent.poll_fill(&mut stream, cx)).await.unwrap(), 3);
+            assert_eq!(poll_fn(|cx| lent.poll_fill(&mut stream, ROOM, cx)).await.unwrap(), 3);
         }
         assert_eq!(lent.rest(), b"abcdef");
     }

@@ -16,6 +16,9 @@ use crate::snapshot::pipeline::Passage;
 use crate::snapshot::route::Route;
 use crate::telemetry::record::{PluginTime, Recorder, RequestRecord};
 
+/// How long the connection has to write what came before a reset: nothing tells when it has.
+const FLUSHED: Duration = Duration::from_millis(5);
+
 /// Answers a request that failed, when there is still somebody to answer.
 pub(super) async fn fail(session: &mut Session, error: &Error, cx: &mut Context) -> FailToProxy {
     let reason = settle(session, error, cx);
@@ -65,7 +68,7 @@ fn is_our_side(reason: Reason) -> bool {
 async fn break_off(session: &mut Session) {
     if session.is_http2() {
         // What came before it goes first, if the client takes it: a reset leaves it behind.
-        tokio::task::yield_now().await;
+        tokio::time::sleep(FLUSHED).await;
         session.shutdown().await;
     }
 }

@@ -193,7 +193,7 @@ pub struct LimitsSpec {
     pub connections_per_source: Option<usize>,
     /// Memory of the process: from 90 percent of it on, until it is below 85 percent, new requests are answered 503
     /// (`overload`) with `Retry-After`, and connections are closed on accept when more than 64 wait to be told. 0: no
-    /// limit. Default: the least limit of the control groups that the process is in, else the machine's memory.
+    /// limit. Of several control groups the least limit holds. Default the control group's or the machine's.
     pub memory: Option<ByteSize>,
     /// Requests under way at upstreams at once, all upstreams together; more: 503. Default 100000.
     pub requests: Option<usize>,

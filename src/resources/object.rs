@@ -115,9 +115,18 @@ pub struct ServicePort {
     pub transport: Transport,
     /// `appProtocol`.
     pub app_protocol: Option<Arc<str>>,
-    /// `targetPort`, number or name, of type ExternalName: elsewhere it is told by the endpoints.
+    /// `targetPort` of type ExternalName: elsewhere it is told by the endpoints.
     #[serde(default)]
-    pub target: Option<Arc<str>>,
+    pub target: Option<TargetPort>,
+}
+
+/// `targetPort` of a Service's port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TargetPort {
+    /// A number.
+    Number(u16),
+    /// A name, or a number that is no port's.
+    Name,
 }
 
 /// What carries a port's bytes. Ports are told apart by number and by this.

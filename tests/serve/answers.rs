@@ -113,7 +113,7 @@ async fn every_reason_that_a_single_request_can_reach_is_reached() {
         (get_head("echo.test:99999", "/"), 400, Reason::BadHost),
         ("GET / HTTP/1.1\r\nX-None: 1\r\n\r\n".to_owned(), 400, Reason::BadHost),
         ("TRACE / HTTP/1.1\r\nHost: echo.test\r\n\r\n".to_owned(), 405, Reason::BadMethod),
-        ("POST / HTTP/1.1\r\nHost: echo.test\r\nContent-Length: 5, 5\r\n\r\n".to_owned(), 400, Reason::BadRequest),
+        ("GET / HTTP/1.1\r\nHost: echo.test\r\nExpect: magic\r\n\r\n".to_owned(), 400, Reason::BadRequest),
         ("POST / HTTP/1.1\r\nHost: echo.test\r\nContent-Length: 11\r\n\r\n".to_owned(), 413, Reason::BodyTooLarge),
         (get_head("echo.test", &long), 414, Reason::UriTooLong),
         (format!("GET / HTTP/1.1\r\nHost: echo.test\r\n{many}\r\n"), 431, Reason::HeadersTooLarge),

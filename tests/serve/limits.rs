@@ -89,7 +89,9 @@ impl House {
             "headerCount" => "20",
             "uri" => "1KiB",
             "keepAliveRequests" => "2",
-            "connections" | "requests" => "2",
+            "connections" | "connectionsPerSource" | "requests" => "2",
+            "memory" => "1MiB",
+            "h2Stalled" => "128KiB",
             "reserve" => "50",
             "h2Streams" => "3",
             "hops" => "1",
@@ -146,8 +148,10 @@ impl House {
             "limits.keepAliveTimeout" => self.an_idle_connection(on).await,
             "limits.sendTimeout" => self.an_answer_that_is_not_read(on).await,
             "limits.keepAliveRequests" => self.requests_of_a_connection(on).await,
-            "limits.connections" => self.too_many_connections(on).await,
+            "limits.connections" | "limits.connectionsPerSource" => self.too_many_connections(on).await,
             "limits.requests" | "limits.reserve" => self.too_many_requests(on).await,
+            "limits.memory" => self.too_little_memory(on).await,
+            "limits.h2Stalled" => self.answers_that_nobody_reads().await,
             "limits.h2Streams" => self.too_many_streams().await,
             "limits.hops" => {
                 let fields = vec![("cdn-loop".to_owned(), "tidegate".to_owned())];

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{
     Annotations, ConfigMap, EndpointPort, EndpointSlice, EndpointSubset, Endpoints, Ingress, IngressBackend,
     IngressClass, IngressPath, IngressRule, IngressTls, Namespace, Secret, Service, ServicePort, SliceEndpoint,
-    Transport,
+    TargetPort, Transport,
 };
 use crate::origin::{ObjectOrigin, Place};
 use crate::resources::conf::Conf;
@@ -69,10 +69,7 @@ impl Object {
             port: port.port,
             transport: Transport::of(port.protocol.as_deref()),
             app_protocol: option(port.app_protocol.as_deref(), strings),
-            target: port.target_port.as_ref().filter(|_| is_external).map(|target| match target {
-                IntOrString::Int(number) => strings.share(&number.to_string()),
-                IntOrString::String(name) => strings.share(name),
-            }),
+            target: port.target_port.as_ref().filter(|_| is_external).and_then(target_port),
         });
         let ports = ports.collect();
         let annotations = annotations(api.metadata.annotations.as_ref(), strings);
@@ -231,6 +228,16 @@ fn ingress_backend(backend: networking::IngressBackend, strings: &mut Strings) -
         _ => None,
     };
     IngressBackend::Service { name: strings.share(&service.name), port }
+}
+
+/// `None`: the port's own number, which 0 means too.
+fn target_port(port: &IntOrString) -> Option<TargetPort> {
+    let number = match port {
+        IntOrString::Int(0) => return None,
+        IntOrString::Int(number) => u16::try_from(*number).ok(),
+        IntOrString::String(text) => text.parse().ok(),
+    };
+    Some(number.filter(|number| *number > 0).map_or(TargetPort::Name, TargetPort::Number))
 }
 
 fn endpoint_port(name: Option<&str>, port: u16, protocol: Option<&str>, strings: &mut Strings) -> EndpointPort {

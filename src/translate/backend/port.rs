@@ -7,7 +7,7 @@ use super::{Problem, Target};
 use crate::diagnostic::Diagnostic;
 use crate::model::Protocol;
 use crate::origin::Origin;
-use crate::resources::object::{Service, ServicePort, Transport};
+use crate::resources::object::{Service, ServicePort, TargetPort, Transport};
 
 /// A port of a Service, or a number that an ExternalName need not list.
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +69,10 @@ impl<'s> Port<'s> {
 
     /// The port behind an ExternalName: its target, where that is a number.
     pub(super) fn target(self) -> Option<u16> {
-        let target = self.0?.1.target.as_deref();
-        target.and_then(|target| target.parse().ok()).filter(|target| *target > 0).or_else(|| self.number())
+        match self.0?.1.target {
+            Some(TargetPort::Number(number)) => Some(number),
+            Some(TargetPort::Name) | None => self.number(),
+        }
     }
 
     /// What its endpoints speak.
@@ -89,9 +91,9 @@ impl<'s> Port<'s> {
             let hint = format!("known are {}", names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "));
             told.push(Diagnostic::warning("UnknownAppProtocol", &origin, message).hint(hint));
         }
-        if let Some(target) = port.target.as_deref().filter(|target| target.parse::<u16>().is_err()) {
+        if port.target == Some(TargetPort::Name) {
             let origin = service.at(format!("spec.ports[{index}].targetPort"));
-            let message = format!("`{target}` is a name, and an ExternalName has no pods that could say its number");
+            let message = "it is a name, and an ExternalName has no pods that could say its number".to_owned();
             let hint = format!("write a number; requests go to port {} until then", port.port);
             told.push(Diagnostic::warning("NamedTargetPort", &origin, message).hint(hint));
         }

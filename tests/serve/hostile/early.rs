@@ -7,7 +7,7 @@ async fn early_answers_are_logged_and_counted() {
     let (proxy, _recorder) = start(OPEN).await;
     for (bytes, status, reason, method) in [
         ("nonsense\r\n\r\n", 400, "bad_request", "OTHER"),
-        ("CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n", 405, "bad_method", "OTHER"),
+        ("CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n", 405, "bad_method", "CONNECT"),
         ("GET /half HTTP/1.1\r\nHost: a", 408, "header_timeout", "OTHER"),
         ("POST /stalls HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9\r\n\r\nhalf", 408, "body_timeout", "POST"),
     ] {

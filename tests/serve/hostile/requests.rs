@@ -308,7 +308,7 @@ fn lines_and_fields() -> Vec<(String, Fate)> {
 fn hosts_and_hops() -> Vec<(String, Fate)> {
     let mut all = vec![
         ("GET /x HTTP/1.1\r\n\r\n".into(), Refused),
-        ("GET /x HTTP/1.0\r\n\r\n".into(), Refused),
+        ("GET /x HTTP/1.0\r\n\r\n".into(), Served("/x")),
         ("GET http://a.test/x HTTP/1.1\r\n\r\n".into(), Served("/x")),
         (with("Host: a.test\r\n"), Refused),
         (with("Host: b.test\r\n"), Refused),

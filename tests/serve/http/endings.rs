@@ -74,7 +74,14 @@ async fn an_answer_that_breaks_is_no_cancelled_one() {
             if is_upload {
                 body.send_data("hi".into(), true).unwrap();
             }
-            let answer = tokio::time::timeout(PATIENCE, answer).await.expect("an answer").unwrap();
+            let answer = match tokio::time::timeout(PATIENCE, answer).await.expect("an answer") {
+                Ok(answer) => answer,
+                // On a machine that does much else the reset may overtake what came before it.
+                Err(error) => {
+                    assert_eq!(error.reason(), Some(h2::Reason::INTERNAL_ERROR), "{method} {path}");
+                    continue;
+                }
+            };
             let mut body = answer.into_body();
             let (mut got, mut end) = (Vec::new(), None);
             while let Some(piece) = tokio::time::timeout(PATIENCE, body.data()).await.expect("a piece or the end") {
@@ -86,7 +93,8 @@ async fn an_answer_that_breaks_is_no_cancelled_one() {
                     }
                 }
             }
-            assert_eq!((&got[..], end), (&b"half"[..], Some(h2::Reason::INTERNAL_ERROR)), "{method} {path}");
+            assert!(b"half".starts_with(&got), "{method} {path}: {got:?}");
+            assert_eq!(end, Some(h2::Reason::INTERNAL_ERROR), "{method} {path}");
         }
         let line = proxy.log_line(|line| line["url.path"] == path).await;
         assert_eq!(line["reason"], reason, "{line}");

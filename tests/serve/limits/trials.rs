@@ -244,6 +244,18 @@ impl House {
         equal(tls(self.proxy.https(), "a.test", &[protocol]).await.is_err(), true)
     }
 
+    pub async fn too_little_memory(&self, on: On) -> Found {
+        until_metric(&self.proxy, "tidegate_overload", 1.0).await;
+        self.is(on, Ask::get("/memory"), 503, "overload").await
+    }
+
+    /// None of them flows on its own window, so that all of what is read ahead of them waits.
+    pub async fn answers_that_nobody_reads(&self) -> Found {
+        let echo = Echo::start("large").await;
+        crate::memory::held_back(&echo, "h2Stalled: 128KiB", 128 << 10).await;
+        Ok(())
+    }
+
     /// Two requests are all that there is, or half of what there is.
     pub async fn too_many_requests(&self, on: On) -> Found {
         let mut held = (self.open(On::Http1).await, self.open(On::Http1).await);
