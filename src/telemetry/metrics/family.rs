@@ -1,5 +1,6 @@
 //! The families that tidegate renders itself: name, help text and label names, each in one place.
 
+mod memory;
 mod own;
 
 use std::collections::HashMap;
@@ -7,6 +8,7 @@ use std::collections::HashMap;
 use prometheus::core::Desc;
 use prometheus::proto;
 
+pub use self::memory::*;
 pub use self::own::*;
 
 /// Name, help text, type and label names of series that belong together.
@@ -128,46 +130,6 @@ pub static CAPACITY: Family = Family {
     kind: Kind::Gauge,
     labels: &["resource"],
 };
-/// Memory near which new work is refused.
-pub static MEMORY_LIMIT: Family = Family {
-    name: "tidegate_memory_limit_bytes",
-    help: "Memory in bytes at nine tenths of which new work is refused; 0 when there is no limit.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
-/// Memory at the last sample.
-pub static MEMORY_USED: Family = Family {
-    name: "tidegate_memory_used_bytes",
-    help: "Resident memory in bytes at the last sample, which is compared with the limit.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
-/// Whether new work is refused.
-pub static OVERLOAD: Family = Family {
-    name: "tidegate_overload",
-    help: "Whether new work is refused because memory is nearly used up.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
-/// Work that was refused.
-pub static OVERLOAD_REFUSED: Family = Family {
-    name: "tidegate_overload_refused_total",
-    help: "Connections and requests that were refused because memory was nearly used up.",
-    kind: Kind::Counter,
-    labels: &["what"],
-};
-/// Bytes that wait for readers of HTTP/2 connections.
-pub static STALLED_BYTES: Family = Family {
-    name: "tidegate_h2_stalled_bytes",
-    help: "Answers of HTTP/1 endpoints that were read and not taken by HTTP/2 clients yet, in bytes.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
-/// Reads that waited for readers.
-pub static STALLED_WAITS: Family = Family::total(
-    "tidegate_h2_stalled_waits_total",
-    "Reads of answers of HTTP/1 endpoints that had to wait until their HTTP/2 client took what was read before.",
-);
 /// Health probes that ended.
 pub static PROBES: Family =
     Family::total("tidegate_health_probes_total", "Active health probes that have ended, all upstreams together.");
