@@ -23,7 +23,7 @@ SLOPE = 1.0  # MiB an hour
 GROWTH = 4.0  # MiB in all, where the run is too short for a slope
 BACK = 120  # seconds that descriptors and gauges have to come back
 # Gauges that tell of time, of what is configured, or of the whole process.
-UNCOMPARED = re.compile(r"^(process_|tidegate_(build_info|config_|certificate_|capacity\{|capacity |upstream_endpoints|upstream_healthy))|timestamp|_age_seconds")
+UNCOMPARED = re.compile(r"^(process_|tidegate_(build_info|config_|certificate_|capacity\{|capacity |upstream_endpoints|upstream_healthy|memory_|task_))|timestamp|_age_seconds")
 
 
 def write(path, documents):
