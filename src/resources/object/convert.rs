@@ -7,8 +7,9 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::api::networking::v1 as networking;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
@@ -142,7 +143,10 @@ impl Object {
     /// # Errors
     /// A field that does not fit.
     pub fn read_ingress<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let ingress = serde::Deserialize::deserialize(deserializer)?;
+        let Reviewed { metadata, spec } = Reviewed::deserialize(deserializer)?;
+        let ReviewedMetadata { name, namespace, creation_timestamp, annotations } = metadata.unwrap_or_default();
+        let metadata = ObjectMeta { name, namespace, creation_timestamp, annotations, ..ObjectMeta::default() };
+        let ingress = networking::Ingress { metadata, spec, status: None };
         Ok(Self::ingress(ingress, None, &mut Strings::default()))
     }
 
@@ -228,6 +232,22 @@ fn ingress_backend(backend: networking::IngressBackend, strings: &mut Strings) -
         _ => None,
     };
     IngressBackend::Service { name: strings.share(&service.name), port }
+}
+
+/// An Ingress that is reviewed: what is not read of it, as the fields that somebody manages, costs little.
+#[derive(Deserialize)]
+struct Reviewed {
+    metadata: Option<ReviewedMetadata>,
+    spec: Option<networking::IngressSpec>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReviewedMetadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    creation_timestamp: Option<Time>,
+    annotations: Option<BTreeMap<String, String>>,
 }
 
 /// `None`: the port's own number, which 0 means too.
