@@ -74,7 +74,6 @@ def haproxy(binary, folder):
     with open(f"{folder}/haproxy.cfg", "w") as file:
         file.write(f"""
 global
-  maxconn 25000
   nbthread 2
 defaults
   mode http

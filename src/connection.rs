@@ -4,6 +4,7 @@
 //! plain and TLS. The proxy tells it where a request stands, and the front's guard holds the client to its deadlines
 //! accordingly. A leaf module: it must not know listeners, snapshots or requests.
 
+mod delegate;
 mod stalled;
 mod streams;
 
@@ -16,6 +17,7 @@ use http::HeaderValue;
 use pingora::protocols::Digest;
 use tidegate_plugin::TlsFacts;
 
+pub(crate) use delegate::delegate;
 use stalled::Stalled;
 pub use streams::Streams;
 

@@ -13,6 +13,8 @@
 
 #[path = "kubernetes/conformance.rs"]
 mod conformance;
+#[path = "kubernetes/edge.rs"]
+mod edge;
 #[path = "kubernetes/real.rs"]
 mod real;
 #[path = "kubernetes/rights.rs"]

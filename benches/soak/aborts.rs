@@ -52,7 +52,7 @@ pub(crate) async fn tunnel(proxy: Rc<Proxy>) -> Result<(), Failure> {
 
 /// Streams of one HTTP/2 connection, each dropped somewhere between its request and the end of its answer.
 pub(crate) async fn streams(proxy: Rc<Proxy>) -> Result<(), Failure> {
-    let stream = tls::connect(&proxy.h2, TcpStream::connect(proxy.tls).await?).await?;
+    let stream = tls::tls(proxy.tls, HOST, &["h2"]).await?;
     let shaken = http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), TokioIo::new(stream)).await;
     let (mut sender, connection) = shaken?;
     let connection = tokio::spawn(connection);

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_rustls::TlsConnector;
 
-use crate::{Failure, aborts, orderly, tls};
+use crate::{Failure, aborts, orderly};
 
 pub(crate) const HOST: &str = "soak.test";
 
@@ -23,12 +22,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// After this a round counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where the proxy listens, and how TLS clients connect.
+/// Where the proxy listens.
 pub(crate) struct Proxy {
     pub(crate) plain: SocketAddr,
     pub(crate) tls: SocketAddr,
-    pub(crate) h1: TlsConnector,
-    pub(crate) h2: TlsConnector,
 }
 
 /// What came of the rounds of one kind.
@@ -41,7 +38,7 @@ struct Seen {
 
 /// Runs every kind of client for that long.
 pub(crate) async fn run(plain: SocketAddr, tls: SocketAddr, time: Duration) -> Result<serde_json::Value, Failure> {
-    let proxy = Rc::new(Proxy { plain, tls, h1: tls::connector(b"http/1.1")?, h2: tls::connector(b"h2")? });
+    let proxy = Rc::new(Proxy { plain, tls });
     let until = Instant::now() + time;
     let seen = LocalSet::new().run_until(all(&proxy, until)).await;
     let rows = seen.into_iter().map(|(kind, seen)| {

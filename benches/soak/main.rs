@@ -8,6 +8,14 @@ mod aborts;
 mod clients;
 mod orderly;
 mod origin;
+#[path = "../../tests/serve/support/tls.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the tests' own client: what it takes for granted holds here"
+)]
 mod tls;
 
 use std::error::Error;

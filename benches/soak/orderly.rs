@@ -26,7 +26,7 @@ pub(crate) async fn kept(proxy: Rc<Proxy>) -> Result<(), Failure> {
 
 /// The same over TLS, with a handshake a round.
 pub(crate) async fn over_tls(proxy: Rc<Proxy>) -> Result<(), Failure> {
-    several(tls::connect(&proxy.h1, TcpStream::connect(proxy.tls).await?).await?).await
+    several(tls::tls(proxy.tls, HOST, &["http/1.1"]).await?).await
 }
 
 async fn several(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<(), Failure> {
@@ -50,7 +50,7 @@ async fn several(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -
 
 /// One HTTP/2 connection, its requests at once.
 pub(crate) async fn multiplexed(proxy: Rc<Proxy>) -> Result<(), Failure> {
-    let stream = tls::connect(&proxy.h2, TcpStream::connect(proxy.tls).await?).await?;
+    let stream = tls::tls(proxy.tls, HOST, &["h2"]).await?;
     let (sender, connection) = http2::handshake::<_, _, Body>(TokioExecutor::new(), TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     let asked = (0..REQUESTS).map(|number| {

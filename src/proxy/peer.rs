@@ -8,7 +8,6 @@ use pingora::protocols::ALPN;
 use pingora::upstreams::peer::HttpPeer;
 
 use super::authorities::Authorities;
-use super::pipes;
 use crate::endpoint::{Protocol, TlsConfig, UpstreamConfig};
 use crate::reason::Reason;
 use crate::snapshot::route::Timeouts;
@@ -59,10 +58,9 @@ pub(super) fn set_tls(
 }
 
 fn set_protocol(peer: &mut HttpPeer, config: &UpstreamConfig) {
-    peer.options.alpn = match config.protocol {
-        Protocol::H2c | Protocol::H2 => ALPN::H2,
-        Protocol::Http | Protocol::Https => pipes::alpn(),
-    };
+    if matches!(config.protocol, Protocol::H2c | Protocol::H2) {
+        peer.options.alpn = ALPN::H2;
+    }
     // The pool's key has neither protocol nor authorities; the latter are added with them.
     peer.group_key = config.protocol as u64;
 }

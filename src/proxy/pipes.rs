@@ -1,8 +1,9 @@
-//! Connections to HTTP/1 endpoints, with a valve in each.
+//! Connections to HTTP/1 endpoints for clients of HTTP/2, with a valve in each.
 //!
 //! The engine makes and keeps its connections itself, and asks a connector of ours only for protocols of its own
 //! (`custom`). One that answers with a stream, and no session, gets HTTP/1 on it, kept and used again like every other.
-//! So endpoints of HTTP/1 are said to speak such a protocol.
+//! So these endpoints are said to speak such a protocol. Clients of HTTP/1 have connections of the engine's own: theirs
+//! is one answer at a time, and a valve would cost each request.
 
 use std::any::Any;
 use std::future::Future;
@@ -17,15 +18,13 @@ use pingora::connectors::http::custom::{Connection, Connector};
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::http::ResponseHeader;
 use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::tls::{CustomALPN, SslDigest, TlsRef};
-use pingora::protocols::{
-    ALPN, Digest, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
-    TimingDigest, UniqueID, UniqueIDType,
-};
+use pingora::protocols::tls::CustomALPN;
+use pingora::protocols::{ALPN, Digest, GetProxyDigest, Peek, Shutdown, Stream};
 use pingora::upstreams::peer::{HttpPeer, Peer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::valve::{Valve, ValveCounts};
+use crate::connection::delegate;
 
 /// Makes connections.
 pub(super) struct Pipes {
@@ -41,10 +40,14 @@ struct Pipe {
     digest: Arc<ProxyDigest>,
 }
 
-/// What endpoints of HTTP/1 are said to speak. It is never sent.
-pub(super) fn alpn() -> ALPN {
+/// Keeps these connections apart from the engine's own.
+const GROUP: u64 = 1 << 61;
+
+/// Has the connection made with a valve. The protocol that is named is never sent.
+pub(super) fn set(peer: &mut HttpPeer) {
     static NAME: LazyLock<CustomALPN> = LazyLock::new(|| CustomALPN::new(b"valve".to_vec()));
-    ALPN::Custom(NAME.clone())
+    peer.options.alpn = ALPN::Custom(NAME.clone());
+    peer.group_key |= GROUP;
 }
 
 /// The valve of the connection that a digest belongs to.
@@ -154,52 +157,10 @@ impl Peek for Pipe {
     }
 }
 
-impl UniqueID for Pipe {
-    fn id(&self) -> UniqueIDType {
-        self.inner.id()
-    }
-}
-
-impl Ssl for Pipe {
-    fn get_ssl(&self) -> Option<&TlsRef> {
-        self.inner.get_ssl()
-    }
-
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.inner.get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.inner.selected_alpn_proto()
-    }
-}
-
-impl GetTimingDigest for Pipe {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.inner.get_timing_digest()
-    }
-
-    fn get_read_pending_time(&self) -> Duration {
-        self.inner.get_read_pending_time()
-    }
-
-    fn get_write_pending_time(&self) -> Duration {
-        self.inner.get_write_pending_time()
-    }
-}
+delegate!([] Pipe);
 
 impl GetProxyDigest for Pipe {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         Some(Arc::clone(&self.digest))
-    }
-}
-
-impl GetSocketDigest for Pipe {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.inner.get_socket_digest()
-    }
-
-    fn set_socket_digest(&mut self, socket_digest: SocketDigest) {
-        self.inner.set_socket_digest(socket_digest);
     }
 }

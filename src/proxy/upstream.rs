@@ -21,7 +21,7 @@ use super::lenient::Lenient;
 use super::request::content_length;
 use super::{clock, peer, pipes, tunnel, windows};
 use crate::capacity::Limits;
-use crate::connection::{self, address_field};
+use crate::connection::address_field;
 use crate::endpoint::{Hold, NoPick, Protocol, Upstream};
 use crate::reason::Reason;
 
@@ -130,6 +130,8 @@ pub(super) fn peer(
     let mut peer = peer::plain(address, &config, &route.policy.timeouts, cx.known.may_fill_socket);
     if cx.upstream.is_h2 {
         windows::set_upstream(&mut peer, &cx.snapshot.edge);
+    } else if session.is_http2() {
+        pipes::set(&mut peer);
     }
     if session.is_upgrade_req() {
         tunnel::set(&mut peer);
@@ -213,10 +215,8 @@ fn fail<T>(cx: &mut Context, reason: Reason) -> Result<T> {
 
 /// Notes a connection's making.
 pub(super) fn connected(is_reused: bool, digest: Option<&Digest>, cx: &mut Context) {
-    if let Some(client) = cx.known.connection.as_ref().filter(|client| client.protocol() == connection::Protocol::Http2)
-    {
-        let valve = digest.and_then(pipes::valve);
-        cx.valve = valve.map(|valve| valve.hold(Arc::clone(client), cx.snapshot.edge.h2_stalled));
+    if let (Some(valve), Some(client)) = (digest.and_then(pipes::valve), &cx.known.connection) {
+        cx.valve = Some(valve.hold(Arc::clone(client), cx.snapshot.edge.h2_stalled));
     }
     if is_reused {
         return cx.upstream.reused();

@@ -2,15 +2,17 @@
 //!
 //! Every type here is part of the public conf schema; doc comments become its manual.
 
+mod switch;
+
 use std::net::SocketAddr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::{Deserialize, Deserializer};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::quantity::Duration;
+pub use switch::Switch;
 
 /// What the conf file says about the process itself.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -34,15 +36,6 @@ pub struct Process {
     pub shutdown: ShutdownSpec,
     /// The process's own log.
     pub log: LogSpec,
-}
-
-/// Something with settings, or `off`.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Switch<T> {
-    /// Left out.
-    Off,
-    /// With these settings.
-    On(T),
 }
 
 /// An address to listen on.
@@ -472,49 +465,4 @@ fn admission_secret() -> String {
 
 fn yes() -> bool {
     true
-}
-
-// === impl Switch ===
-
-impl<T> Switch<T> {
-    /// The settings, unless it is off.
-    pub fn on(&self) -> Option<&T> {
-        match self {
-            Self::Off => None,
-            Self::On(settings) => Some(settings),
-        }
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Switch<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Form<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> serde::de::Visitor<'de> for Form<T> {
-            type Value = Switch<T>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("`off` or a mapping")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                if text == "off" {
-                    Ok(Switch::Off)
-                } else {
-                    Err(E::invalid_value(serde::de::Unexpected::Str(text), &self))
-                }
-            }
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Switch::On)
-            }
-        }
-        deserializer.deserialize_any(Form(std::marker::PhantomData))
-    }
-}
-
-impl<T: JsonSchema> JsonSchema for Switch<T> {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        format!("{}OrOff", T::schema_name()).into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let settings = generator.subschema_for::<T>();
-        json_schema!({ "oneOf": [{ "const": "off" }, settings] })
-    }
 }

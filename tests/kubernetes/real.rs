@@ -9,7 +9,7 @@ use http::Method;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
-use crate::serving::{Edge, Load, objects};
+use crate::edge::{Edge, Load, objects};
 use crate::support::{PATIENCE, Response, get, presented, request, tls_secret};
 
 /// A cluster in which a test has a namespace of its own.

@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::edge::{kubeconfig, objects, put};
 use crate::server::ApiServer;
-use crate::serving::{kubeconfig, objects, put};
 use crate::support::{Echo, ingress, service, tls_secret};
 
 /// `verb group/resource`.

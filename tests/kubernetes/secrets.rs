@@ -3,8 +3,8 @@
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::edge::{kubeconfig, objects, tls_route};
 use crate::server::ApiServer;
-use crate::serving::{kubeconfig, objects, tls_route};
 
 /// The client library prints an answer that it cannot read; the process's log does not pass that on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::edge::{Edge, Load, objects, put};
 use crate::server::ApiServer;
-use crate::serving::{Edge, Load, objects, put};
 use crate::support::{Echo, PATIENCE, ingress, service};
 
 const STATUS: &str = "ingress: { status: { addresses: [192.0.2.1, lb.example] } }\n";

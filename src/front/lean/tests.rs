@@ -1,5 +1,7 @@
 //! The lean stream over a real socket: it reads and writes what a stream without tricks would.
 
+use std::time::Duration;
+
 use pingora::protocols::l4::stream::Stream as TcpStream;
 use proptest::prelude::*;
 use tokio::net::{TcpListener, TcpStream as Client};

@@ -158,12 +158,10 @@ pub static PANIC_PICKS: Family = Family::total(
     "Endpoints picked although unhealthy, because every endpoint of the upstream was.",
 );
 /// Requests that wait for other endpoints.
-pub static ENDPOINT_WAITING: Family = Family {
-    name: "tidegate_upstream_endpoint_waiting",
-    help: "Requests that wait for other endpoints because none of those known could be connected to.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
+pub static ENDPOINT_WAITING: Family = Family::gauge(
+    "tidegate_upstream_endpoint_waiting",
+    "Requests that wait for other endpoints because none of those known could be connected to.",
+);
 /// Waits for other endpoints that ended.
 pub static ENDPOINT_WAITS: Family = Family {
     name: "tidegate_upstream_endpoint_waits_total",
@@ -234,12 +232,10 @@ pub static SOURCE_CONTACT: Family = Family {
     labels: &["source"],
 };
 /// Whether this process leads.
-pub static LEADER: Family = Family {
-    name: "tidegate_leader",
-    help: "Whether this process is the one that writes to the cluster; traffic does not depend on it.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
+pub static LEADER: Family = Family::gauge(
+    "tidegate_leader",
+    "Whether this process is the one that writes to the cluster; traffic does not depend on it.",
+);
 /// Statuses written to a cluster.
 pub static STATUS_WRITES: Family = Family {
     name: "tidegate_status_writes_total",
@@ -248,12 +244,8 @@ pub static STATUS_WRITES: Family = Family {
     labels: &["result"],
 };
 /// Statuses to be written.
-pub static STATUS_QUEUE: Family = Family {
-    name: "tidegate_status_queue_length",
-    help: "Ingresses whose status is to be written.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
+pub static STATUS_QUEUE: Family =
+    Family::gauge("tidegate_status_queue_length", "Ingresses whose status is to be written.");
 /// Events written to a cluster.
 pub static EVENTS: Family = Family::total("tidegate_events_total", "Events written to the cluster.");
 /// Events that were not written.
@@ -290,24 +282,16 @@ pub static ACCESS_LOG_DROPPED: Family = Family {
     labels: &[],
 };
 /// Access log lines that wait.
-pub static ACCESS_LOG_QUEUE_LENGTH: Family = Family {
-    name: "tidegate_access_log_queue_length",
-    help: "Access log lines that wait to be written.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
+pub static ACCESS_LOG_QUEUE_LENGTH: Family =
+    Family::gauge("tidegate_access_log_queue_length", "Access log lines that wait to be written.");
 pub(super) static PROCESS_CPU: Family = Family {
     name: "process_cpu_seconds_total",
     help: "User and system time spent, in seconds.",
     kind: Kind::Counter,
     labels: &[],
 };
-pub(super) static PROCESS_RESIDENT: Family = Family {
-    name: "process_resident_memory_bytes",
-    help: "Resident memory, in bytes.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
+pub(super) static PROCESS_RESIDENT: Family =
+    Family::gauge("process_resident_memory_bytes", "Resident memory, in bytes.");
 pub(super) static PROCESS_VIRTUAL: Family =
     Family { name: "process_virtual_memory_bytes", help: "Virtual memory, in bytes.", kind: Kind::Gauge, labels: &[] };
 pub(super) static PROCESS_THREADS: Family =
@@ -316,12 +300,8 @@ pub(super) static PROCESS_OPEN_FDS: Family =
     Family { name: "process_open_fds", help: "Open file descriptors.", kind: Kind::Gauge, labels: &[] };
 pub(super) static PROCESS_MAX_FDS: Family =
     Family { name: "process_max_fds", help: "Most file descriptors that may be open.", kind: Kind::Gauge, labels: &[] };
-pub(super) static PROCESS_START: Family = Family {
-    name: "process_start_time_seconds",
-    help: "When the process started, in seconds since 1970.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
+pub(super) static PROCESS_START: Family =
+    Family::gauge("process_start_time_seconds", "When the process started, in seconds since 1970.");
 
 /// Families that sources give samples of.
 pub(super) static OBSERVED: &[&Family] = &[
@@ -404,6 +384,10 @@ impl Family {
 
     const fn total(name: &'static str, help: &'static str) -> Self {
         Self { name, help, kind: Kind::Counter, labels: &[] }
+    }
+
+    const fn gauge(name: &'static str, help: &'static str) -> Self {
+        Self { name, help, kind: Kind::Gauge, labels: &[] }
     }
 
     /// The family's name.

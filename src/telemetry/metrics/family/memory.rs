@@ -3,26 +3,18 @@
 use super::{Family, Kind};
 
 /// Memory near which new work is refused.
-pub static MEMORY_LIMIT: Family = Family {
-    name: "tidegate_memory_limit_bytes",
-    help: "Memory in bytes at nine tenths of which new work is refused; 0 when there is no limit.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
+pub static MEMORY_LIMIT: Family = Family::gauge(
+    "tidegate_memory_limit_bytes",
+    "Memory in bytes at nine tenths of which new work is refused; 0 when there is no limit.",
+);
 /// Memory at the last sample.
-pub static MEMORY_USED: Family = Family {
-    name: "tidegate_memory_used_bytes",
-    help: "Resident memory in bytes at the last sample, which is compared with the limit.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
+pub static MEMORY_USED: Family = Family::gauge(
+    "tidegate_memory_used_bytes",
+    "Resident memory in bytes at the last sample, which is compared with the limit.",
+);
 /// Whether new work is refused.
-pub static OVERLOAD: Family = Family {
-    name: "tidegate_overload",
-    help: "Whether new work is refused because memory is nearly used up.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
+pub static OVERLOAD: Family =
+    Family::gauge("tidegate_overload", "Whether new work is refused because memory is nearly used up.");
 /// Work that was refused.
 pub static OVERLOAD_REFUSED: Family = Family {
     name: "tidegate_overload_refused_total",
@@ -31,12 +23,10 @@ pub static OVERLOAD_REFUSED: Family = Family {
     labels: &["what"],
 };
 /// Bytes that wait for readers of HTTP/2 connections.
-pub static STALLED_BYTES: Family = Family {
-    name: "tidegate_h2_stalled_bytes",
-    help: "Answers of HTTP/1 endpoints that were read and not taken by HTTP/2 clients yet, in bytes.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
+pub static STALLED_BYTES: Family = Family::gauge(
+    "tidegate_h2_stalled_bytes",
+    "Answers of HTTP/1 endpoints that were read and not taken by HTTP/2 clients yet, in bytes.",
+);
 /// Reads that waited for readers.
 pub static STALLED_WAITS: Family = Family::total(
     "tidegate_h2_stalled_waits_total",

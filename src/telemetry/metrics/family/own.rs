@@ -8,12 +8,8 @@ pub static PROCESS_LOG_DROPPED: Family = Family::total(
     "Process log lines lost because the queue was full or could not be written.",
 );
 /// Process log lines that wait.
-pub static PROCESS_LOG_QUEUE_LENGTH: Family = Family {
-    name: "tidegate_process_log_queue_length",
-    help: "Process log lines that wait to be written.",
-    kind: Kind::Gauge,
-    labels: &[],
-};
+pub static PROCESS_LOG_QUEUE_LENGTH: Family =
+    Family::gauge("tidegate_process_log_queue_length", "Process log lines that wait to be written.");
 /// Panics by task.
 pub static PANICS: Family = Family {
     name: "tidegate_panics_total",
