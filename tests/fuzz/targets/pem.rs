@@ -7,7 +7,7 @@ use tidegate::compile::load_certificate;
 use tidegate::origin::Origin;
 
 /// All words that there are for a fault, but for keys of a kind that cannot be used.
-const WORDS: [&str; 13] = [
+const WORDS: [&str; 15] = [
     "is empty",
     "has `\\n` as two characters where lines must end",
     "has lost its line ends: a BEGIN or END line must stand alone",
@@ -17,6 +17,8 @@ const WORDS: [&str; 13] = [
     "has a certificate and no private key",
     "has no CERTIFICATE block",
     "has no PRIVATE KEY block",
+    "is a DSA key, which TLS does not use any more",
+    "is in the form of OpenSSH; `ssh-keygen -p -m PKCS8 -f FILE` changes that",
     "is encrypted; store it without a passphrase",
     "is damaged, or no key at all",
     "the first block of the chain is no X.509 certificate",
