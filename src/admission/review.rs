@@ -93,6 +93,10 @@ const MAX_WARNING: usize = 240;
 /// Reasons in one refusal.
 const MAX_REASONS: usize = 5;
 
+/// Hosts and paths of an Ingress that are judged. Whoever may write one, or reaches the webhook, chooses how many there
+/// are, and each takes some microseconds to translate; reviews that come after have to wait.
+const MAX_JUDGED: usize = 2_500;
+
 /// Findings that other objects mend, or will.
 const OF_OTHERS: [&str; 6] =
     ["ServiceNotFound", "PortNotFound", "SecretNotFound", "NoEndpoints", "TlsHostNotServed", "TlsHostOfOthers"];
@@ -108,7 +112,18 @@ pub fn review(request: &Request, base: &Base, live: &Snapshot) -> Verdict {
     if written.old.as_ref() == Some(&object) {
         return Verdict::default();
     }
-    judge(object, written.old.clone(), base, live)
+    if size(&object) > MAX_JUDGED {
+        let warning = format!("it was not reviewed: it has more than {MAX_JUDGED} hosts and paths");
+        return Verdict { refusal: None, warnings: vec![warning] };
+    }
+    judge(object, written.old.clone().filter(|old| size(old) <= MAX_JUDGED), base, live)
+}
+
+/// Hosts and paths of an Ingress.
+fn size(object: &Object) -> usize {
+    let Object::Ingress(ingress) = object else { return 0 };
+    let rules = ingress.object.rules.iter().map(|rule| 1 + rule.paths.len());
+    rules.chain(ingress.object.tls.iter().map(|tls| tls.hosts.len())).sum()
 }
 
 fn judge(object: Object, old: Option<Object>, base: &Base, live: &Snapshot) -> Verdict {

@@ -252,3 +252,16 @@ fn a_certificate_of_another_namespace_that_is_presented_is_a_warning() {
         ["host `shop.test` already has Secret `other/cert` of Ingress/other/web; the oldest object wins".to_owned()];
     assert_eq!((verdict.refusal, verdict.warnings), (None, expected.to_vec()));
 }
+
+#[test]
+fn an_ingress_with_more_than_can_be_judged_in_time_is_let_through_and_told() {
+    let with = |count: usize| {
+        let paths: String = (0..count).map(|number| path(&format!("/p{number}"), "Prefix")).collect();
+        ingress("large", "2026-01-01T00:00:00Z", &(paths + &path("relative", "Prefix")))
+    };
+    let judged = review(&create(with(2_000)), &base([]), &live([]));
+    assert!(judged.refusal.is_some(), "a path that is none is told");
+    let verdict = review(&create(with(3_000)), &base([]), &live([]));
+    assert_eq!(verdict.refusal, None);
+    assert_eq!(verdict.warnings, ["it was not reviewed: it has more than 2500 hosts and paths"]);
+}
