@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::{Value, json};
-use tidegate::admission::review::{Base, Request, review};
-use tidegate::compile::{Compiler, CompilerParts};
-use tidegate::model::Touched;
-use tidegate::resources::{Event, Kind, Object, Resources};
-use tidegate::snapshot::Snapshot;
-use tidegate::translate::translate;
+use tidegate::bench::admission::review::{Base, Request, review};
+use tidegate::bench::compile::{Compiler, CompilerParts};
+use tidegate::bench::model::Touched;
+use tidegate::bench::resources::{Event, Kind, Object, Resources};
+use tidegate::bench::snapshot::Snapshot;
+use tidegate::bench::translate::translate;
 
 const INGRESSES: usize = 10_000;
 

@@ -7,13 +7,13 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use tidegate::compile::{Compiler, CompilerParts};
-use tidegate::host::HostPattern;
-use tidegate::model::{
+use tidegate::bench::compile::{Compiler, CompilerParts};
+use tidegate::bench::host::HostPattern;
+use tidegate::bench::model::{
     Action, Backend, BackendId, Balance, Certificate, Claim, Endpoint, EndpointSet, HttpsRedirect, Match, Model,
     Protocol, Rank, Route, RouteLabels, SecretBytes, Touched, VirtualHost, WeightedBackend,
 };
-use tidegate::origin::Origin;
+use tidegate::bench::origin::Origin;
 
 const HOSTS: usize = 100_000;
 const TLS_HOSTS: usize = 1_000;

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use tidegate::endpoint::{Address, Balance, Table, Tried, UpstreamConfig};
+use tidegate::bench::endpoint::{Address, Balance, Table, Tried, UpstreamConfig};
 
 fn pick(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pick");

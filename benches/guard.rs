@@ -6,8 +6,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use tidegate::proxy::guard::{Head, Limits, Rules, check};
-use tidegate::snapshot::edge::claims::Claims;
+use tidegate::bench::proxy::guard::{Head, Limits, Rules, check};
+use tidegate::bench::snapshot::Claims;
 
 const LIMITS: Limits = Limits { header_bytes: 65_536, header_count: 200, uri_bytes: 16_384 };
 

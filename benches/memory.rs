@@ -12,12 +12,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate::compile::{Compiler, CompilerParts};
-use tidegate::endpoint::Table;
-use tidegate::resources::{Batch, Resources};
-use tidegate::source::files::Files;
-use tidegate::telemetry::Metrics;
-use tidegate::translate::Translator;
+use tidegate::bench::compile::{Compiler, CompilerParts};
+use tidegate::bench::endpoint::Table;
+use tidegate::bench::resources::{Batch, Resources};
+use tidegate::bench::source::Files;
+use tidegate::bench::telemetry::Metrics;
+use tidegate::bench::translate::Translator;
 
 const HOSTS: usize = 10_000;
 
@@ -77,7 +77,7 @@ fn one_change(
     folder: &Path,
     mut source: Files,
     (resources, translator, compiler): (&mut Resources, &mut Translator, &mut Compiler),
-    snapshot: &tidegate::snapshot::Snapshot,
+    snapshot: &tidegate::bench::snapshot::Snapshot,
     report: &mut Report,
 ) {
     let file = folder.join("hosts-0000000.yaml");

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
-use tidegate::snapshot::pipeline::{Instance, Mode, Outcome, Passage, Pipeline};
+use tidegate::bench::snapshot::{Instance, Mode, Outcome, Passage, Pipeline};
 use tidegate_plugin::{
     BuildContext, Flow, Hooks, Plugin, RequestContext, RequestFacts, ResponseContext, RouteFacts, Shared, Stage,
     UpstreamRequest,

@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
-use tidegate::compile::{Compiler, CompilerParts};
-use tidegate::host::HostPattern;
-use tidegate::model::{
+use tidegate::bench::compile::{Compiler, CompilerParts};
+use tidegate::bench::host::HostPattern;
+use tidegate::bench::model::{
     Action, BackendId, HttpsRedirect, Match, Model, PathMatch, Rank, Route, RouteLabels, Touched, VirtualHost,
     WeightedBackend,
 };
-use tidegate::origin::Origin;
-use tidegate::snapshot::Snapshot;
-use tidegate::snapshot::router::RequestView;
+use tidegate::bench::origin::Origin;
+use tidegate::bench::snapshot::RequestView;
+use tidegate::bench::snapshot::Snapshot;
 
 /// Paths of each host: eight prefixes in two depths, an exact path and the root.
 const PATHS: [&str; 8] =

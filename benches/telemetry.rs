@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use tidegate::reason::Reason;
-use tidegate::telemetry::access_log::{Destination, Format, NginxFormat};
-use tidegate::telemetry::{AccessLog, Metrics, Recorder, RequestRecord, Telemetry, Try};
+use tidegate::Reason;
+use tidegate::bench::telemetry::{AccessLog, Metrics, Recorder, RequestRecord, Telemetry, Try};
+use tidegate::bench::telemetry::{Destination, Format, NginxFormat};
 use tidegate_plugin::RouteFacts;
 
 fn facts(path: &str) -> RouteFacts {

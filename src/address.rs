@@ -60,7 +60,7 @@ pub struct Refused {
 
 /// The address that a name stands for without DNS: an address as text, and `localhost` with all names below it
 /// (RFC 6761, 6.3), which is IPv4's, since servers that listen on one of the two choose that.
-pub fn literal(name: &str) -> Option<IpAddr> {
+pub(crate) fn literal(name: &str) -> Option<IpAddr> {
     let bare = name.strip_suffix('.').unwrap_or(name);
     let last = bare.rsplit('.').next().unwrap_or(bare);
     if last.eq_ignore_ascii_case("localhost") {
@@ -70,7 +70,7 @@ pub fn literal(name: &str) -> Option<IpAddr> {
 }
 
 /// The address that a text is.
-pub fn as_address(text: &str) -> Option<IpAddr> {
+pub(crate) fn as_address(text: &str) -> Option<IpAddr> {
     text.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 

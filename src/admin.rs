@@ -4,7 +4,7 @@
 //! There is no way to change anything. A request whose Host is a name other than `localhost` is refused, because a
 //! web page could otherwise make a browser ask (DNS rebinding), and so is one that came through a proxy.
 
-pub mod client;
+pub(crate) mod client;
 mod direct;
 mod host;
 mod query;
@@ -19,10 +19,8 @@ use serde_json::{Value, json};
 
 use crate::telemetry::http::{Page, Pages, Way};
 
-pub use crate::telemetry::http::Server;
-
 /// Answers questions about the running process.
-pub trait Inspect: Send + Sync {
+pub(crate) trait Inspect: Send + Sync {
     /// Version, uptime, generation, listeners, sources, readiness.
     fn status(&self) -> Value;
     /// The routing table.
@@ -44,7 +42,7 @@ pub trait Inspect: Send + Sync {
 
 /// A request to be explained.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExplainQuery {
+pub(crate) struct ExplainQuery {
     /// Method.
     pub method: Method,
     /// URL, with scheme and host.
@@ -56,7 +54,7 @@ pub struct ExplainQuery {
 }
 
 /// Makes the admin pages.
-pub struct AdminPages {
+pub(crate) struct AdminPages {
     inspect: Arc<dyn Inspect>,
     bound: IpAddr,
 }
@@ -69,7 +67,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 
 impl AdminPages {
     /// Puts questions to `inspect`; `bound` is the address of the server.
-    pub fn new(inspect: Arc<dyn Inspect>, bound: SocketAddr) -> Self {
+    pub(crate) fn new(inspect: Arc<dyn Inspect>, bound: SocketAddr) -> Self {
         Self { inspect, bound: bound.ip() }
     }
 

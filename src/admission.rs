@@ -4,6 +4,6 @@
 //! not depend on the size of the cluster. [`server`] speaks `admission.k8s.io/v1` over HTTPS, [`certificate`] has
 //! what it serves with. It must not know how objects come in or where certificates are kept.
 
-pub mod certificate;
+pub(crate) mod certificate;
 pub mod review;
-pub mod server;
+pub(crate) mod server;

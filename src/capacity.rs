@@ -91,7 +91,7 @@ pub struct Use {
 }
 
 /// Whether somebody who holds `held` may take one more while so many are `left`, its own next one included.
-pub fn may_take(held: usize, left: usize, reserve: usize) -> bool {
+pub(crate) fn may_take(held: usize, left: usize, reserve: usize) -> bool {
     is_below(held, left, reserve, WHOLE)
 }
 

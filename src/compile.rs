@@ -9,7 +9,7 @@ mod certificate;
 mod edge;
 mod host;
 mod matcher;
-pub mod pipeline;
+pub(crate) mod pipeline;
 mod presented;
 mod route;
 mod upstream;
@@ -40,7 +40,7 @@ use crate::telemetry::metrics::RouteMetrics;
 pub type RouteMetricsSource = Box<dyn Fn(&RouteFacts) -> Arc<RouteMetrics> + Send>;
 
 /// Seconds since 1970.
-pub type Clock = Box<dyn Fn() -> i64 + Send>;
+pub(crate) type Clock = Box<dyn Fn() -> i64 + Send>;
 
 /// What a compiler works with.
 pub struct CompilerParts {

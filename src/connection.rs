@@ -19,14 +19,14 @@ use tidegate_plugin::TlsFacts;
 
 pub(crate) use delegate::delegate;
 use stalled::Stalled;
-pub use streams::Streams;
+pub(crate) use streams::Streams;
 
 /// Bytes a second that a request body must keep on average, once it has been waited for longer than the body timeout.
 const MIN_BODY_RATE: u64 = 100;
 
 /// Facts of a client's connection.
 #[derive(Debug)]
-pub struct ConnectionInfo {
+pub(crate) struct ConnectionInfo {
     /// Who connected; IPv4 addresses never in their IPv6 form.
     pub peer: SocketAddr,
     /// The address of tidegate that was connected to.
@@ -56,11 +56,11 @@ pub struct ConnectionInfo {
 
 /// While it lives, reading from the connection tells its end only.
 #[derive(Debug)]
-pub struct Watched<'c>(&'c ConnectionInfo);
+pub(crate) struct Watched<'c>(&'c ConnectionInfo);
 
 /// What is spoken on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// HTTP/1.0 or HTTP/1.1.
     Http1,
     /// HTTP/2.
@@ -69,7 +69,7 @@ pub enum Protocol {
 
 /// Where the current request of an HTTP/1 connection stands, as far as the client must send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// A request head is awaited or arriving.
     Head,
     /// The head is here and the client owes nothing.
@@ -84,11 +84,11 @@ pub enum Phase {
 
 /// A phase, and which change of phase led to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress(u64);
+pub(crate) struct Progress(u64);
 
 /// Which deadline a client missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimedOut {
+pub(crate) enum TimedOut {
     /// The request head was not complete in time.
     Header,
     /// No further request came on a kept connection.
@@ -103,7 +103,7 @@ pub enum TimedOut {
 
 impl ConnectionInfo {
     /// Makes the facts of a connection that awaits its first request.
-    pub fn new(
+    pub(crate) fn new(
         listener: Arc<str>,
         peer: SocketAddr,
         local: SocketAddr,
@@ -132,32 +132,32 @@ impl ConnectionInfo {
 
     /// Limits the requests of an HTTP/2 connection. HTTP/1 is limited by the engine.
     #[must_use]
-    pub fn with_max_requests(self, limit: u32) -> Self {
+    pub(crate) fn with_max_requests(self, limit: u32) -> Self {
         Self { streams: Some(Streams::new(limit)), ..self }
     }
 
     /// The count of requests of an HTTP/2 connection, where it is limited.
-    pub fn streams(&self) -> Option<&Streams> {
+    pub(crate) fn streams(&self) -> Option<&Streams> {
         self.streams.as_ref().filter(|_| self.protocol() == Protocol::Http2)
     }
 
     /// The facts of the connection that a digest belongs to; `None`: it did not come through the front.
-    pub fn of(digest: &Digest) -> Option<&Arc<Self>> {
+    pub(crate) fn of(digest: &Digest) -> Option<&Arc<Self>> {
         digest.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
     }
 
     /// Whether the connection is encrypted.
-    pub fn is_tls(&self) -> bool {
+    pub(crate) fn is_tls(&self) -> bool {
         self.tls.is_some()
     }
 
     /// The server name of the TLS handshake: lower case, without trailing dot.
-    pub fn server_name(&self) -> Option<&str> {
+    pub(crate) fn server_name(&self) -> Option<&str> {
         self.tls.as_ref()?.server_name.as_deref()
     }
 
     /// What is spoken on the connection. On a plain one that is HTTP/1 until its first bytes say otherwise.
-    pub fn protocol(&self) -> Protocol {
+    pub(crate) fn protocol(&self) -> Protocol {
         if self.is_h2.load(Ordering::Relaxed) { Protocol::Http2 } else { Protocol::Http1 }
     }
 
@@ -167,7 +167,7 @@ impl ConnectionInfo {
     }
 
     /// Tells that a request's head is here: the header deadline no longer holds. On HTTP/2 it counts the request only.
-    pub fn head_arrived(&self) {
+    pub(crate) fn head_arrived(&self) {
         if let Some(streams) = self.streams() {
             streams.began();
         }
@@ -176,12 +176,12 @@ impl ConnectionInfo {
 
     /// Tells that the request has a body: its rate holds from now on, until [`Self::body_arrived`], which must follow
     /// when its end was read. To be told with the head, whoever answers the request. No effect on HTTP/2.
-    pub fn body_expected(&self) {
+    pub(crate) fn body_expected(&self) {
         self.enter(Phase::Body);
     }
 
     /// Tells that the body is complete: the client owes nothing until the response is sent. No effect on HTTP/2.
-    pub fn body_arrived(&self) {
+    pub(crate) fn body_arrived(&self) {
         self.enter(Phase::Request);
     }
 
@@ -191,7 +191,7 @@ impl ConnectionInfo {
     }
 
     /// Tells how many bytes head and body of the current request are, if that is known before they came.
-    pub fn note_request_len(&self, bytes: Option<u64>) {
+    pub(crate) fn note_request_len(&self, bytes: Option<u64>) {
         self.request_len.store(bytes.unwrap_or_default(), Ordering::Relaxed);
     }
 
@@ -202,7 +202,7 @@ impl ConnectionInfo {
 
     /// Tells that the request is done: the idle limit holds, then the header deadline of the next request.
     /// On HTTP/2 it counts the request only.
-    pub fn request_done(&self) {
+    pub(crate) fn request_done(&self) {
         if let Some(streams) = self.streams() {
             streams.ended();
         }
@@ -213,7 +213,7 @@ impl ConnectionInfo {
 
     /// Tells that the whole head of an upstream's answer must be there then, and that until [`Self::answer_arrived`]
     /// nothing the client sends is wanted. No effect on HTTP/2.
-    pub fn answer_expected(&self, by: Instant) {
+    pub(crate) fn answer_expected(&self, by: Instant) {
         if self.protocol() == Protocol::Http1 {
             let nanos = by.saturating_duration_since(self.accepted_at).as_nanos();
             self.answer_due.store(u64::try_from(nanos).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
@@ -221,7 +221,7 @@ impl ConnectionInfo {
     }
 
     /// Tells that no head of an answer is awaited any more.
-    pub fn answer_arrived(&self) {
+    pub(crate) fn answer_arrived(&self) {
         self.answer_due.store(0, Ordering::Relaxed);
     }
 
@@ -239,13 +239,13 @@ impl ConnectionInfo {
     }
 
     /// Whether an upstream's answer was not there in time: the connection ends with that.
-    pub fn is_answer_overdue(&self) -> bool {
+    pub(crate) fn is_answer_overdue(&self) -> bool {
         self.is_answer_overdue.load(Ordering::Relaxed)
     }
 
     /// From now on, and until what is returned is dropped, reading gives no bytes and no deadline, but the end when the
     /// client closes or cuts the connection. For HTTP/1: bytes that come meanwhile are read afterwards.
-    pub fn watch(&self) -> Watched<'_> {
+    pub(crate) fn watch(&self) -> Watched<'_> {
         self.is_watched.store(true, Ordering::Relaxed);
         Watched(self)
     }
@@ -256,12 +256,12 @@ impl ConnectionInfo {
     }
 
     /// Which deadline the client missed, if it did.
-    pub fn timed_out(&self) -> Option<TimedOut> {
+    pub(crate) fn timed_out(&self) -> Option<TimedOut> {
         TimedOut::ALL.iter().copied().find(|reason| *reason as u8 + 1 == self.timed_out.load(Ordering::Relaxed))
     }
 
     /// Where the current request stands.
-    pub fn progress(&self) -> Progress {
+    pub(crate) fn progress(&self) -> Progress {
         Progress(self.progress.load(Ordering::Acquire))
     }
 
@@ -294,12 +294,12 @@ impl Drop for Watched<'_> {
 }
 
 /// How long a body may be waited for in all when so many bytes of it came.
-pub fn body_time(bytes: u64, timeout: Duration) -> Duration {
+pub(crate) fn body_time(bytes: u64, timeout: Duration) -> Duration {
     timeout.max(Duration::from_millis(bytes.saturating_mul(1000) / MIN_BODY_RATE))
 }
 
 /// An address as a header field's value.
-pub fn address_field(address: IpAddr) -> HeaderValue {
+pub(crate) fn address_field(address: IpAddr) -> HeaderValue {
     // The text of an address has no byte that a value could not have.
     HeaderValue::from_str(&address.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
@@ -324,7 +324,7 @@ impl Phase {
 
 impl Progress {
     /// The phase.
-    pub fn phase(self) -> Phase {
+    pub(crate) fn phase(self) -> Phase {
         match self.0 & ((1 << Phase::BITS) - 1) {
             0 => Phase::Head,
             1 => Phase::Request,
@@ -339,10 +339,10 @@ impl Progress {
 
 impl TimedOut {
     /// Every reason, in declared order.
-    pub const ALL: [Self; 4] = [Self::Header, Self::Idle, Self::Body, Self::Write];
+    pub(crate) const ALL: [Self; 4] = [Self::Header, Self::Idle, Self::Body, Self::Write];
 
     /// The reason as it stands in logs and metrics.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Header => "header",
             Self::Idle => "idle",

@@ -6,11 +6,11 @@
 //! It must not know Kubernetes, the model or how requests are sent.
 
 mod balance;
-pub mod health;
+pub(crate) mod health;
 mod hold;
 mod pick;
 mod probe;
-pub mod resolver;
+pub(crate) mod resolver;
 mod state;
 mod table;
 mod upstream;
@@ -21,11 +21,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use hold::Hold;
-pub use pick::{NoPick, Pick, Tried};
-pub use state::State;
-pub use table::{Stats, Table};
-pub use upstream::{Counts, EndpointView, Upstream};
+pub(crate) use hold::Hold;
+pub use pick::Tried;
+pub(crate) use pick::{NoPick, Pick};
+pub(crate) use state::State;
+pub use table::Table;
+pub(crate) use upstream::{EndpointView, Upstream};
 
 /// Settings of an upstream.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,7 +47,6 @@ pub struct UpstreamConfig {
 
 /// Protocol of endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "documented at the model's type")]
 pub enum Protocol {
     #[default]
     Http,
@@ -66,7 +66,6 @@ pub enum Balance {
 
 /// TLS to an upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "documented at the model's type")]
 pub struct TlsConfig {
     pub verify: bool,
     pub server_name: Option<Arc<str>>,
@@ -76,7 +75,6 @@ pub struct TlsConfig {
 
 /// Active health checks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "documented at the model's type")]
 pub struct HealthCheckConfig {
     pub probe: Probe,
     pub interval: Duration,
@@ -87,7 +85,6 @@ pub struct HealthCheckConfig {
 
 /// What a health check tries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "documented at the model's type")]
 pub enum Probe {
     Tcp,
     Http { path: Arc<str>, host: Option<Arc<str>>, statuses: Vec<u16> },

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidegate_plugin::RequestFacts;
 
-pub use listener::ListenerFacts;
-pub use question::{Question, QuestionError};
-pub use rows::{CertificateRow, EndpointRow, RouteRow, UpstreamRow, certificates, routes, upstreams};
+pub(crate) use listener::ListenerFacts;
+pub(crate) use question::{Question, QuestionError};
+pub(crate) use rows::{CertificateRow, RouteRow, UpstreamRow, certificates, routes, upstreams};
 
 use crate::origin::Origin;
 use crate::proxy::canonical::{Canonical, canonicalize};
@@ -26,7 +26,7 @@ use crate::snapshot::router::RequestView;
 /// Where a request would go, and why.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Explanation {
+pub(crate) struct Explanation {
     /// The request as it was asked about.
     pub request: String,
     /// Host and target as they are routed and forwarded; `None`: refused.
@@ -60,7 +60,7 @@ pub struct Explanation {
 /// A route that could have taken the request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// Name of the route.
     pub name: String,
     /// `exact`, `prefix`, `regex` or `fallback`.
@@ -80,7 +80,7 @@ pub struct Candidate {
 /// The route that takes the request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct RouteView {
+pub(crate) struct RouteView {
     /// Name.
     pub name: String,
     /// Object and field.
@@ -94,7 +94,7 @@ pub struct RouteView {
 /// A plugin of a route.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct PluginView {
+pub(crate) struct PluginView {
     /// Name of the instance.
     pub name: String,
     /// Which plugin.
@@ -113,7 +113,7 @@ pub struct PluginView {
 /// An effective value.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct SettingView {
+pub(crate) struct SettingView {
     /// Name.
     pub name: String,
     /// Value.
@@ -125,7 +125,7 @@ pub struct SettingView {
 /// An upstream that the request can go to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct UpstreamView {
+pub(crate) struct UpstreamView {
     /// Id.
     pub id: String,
     /// Its share of the route's requests.
@@ -143,7 +143,7 @@ pub struct UpstreamView {
 }
 
 /// Explains a request that comes in by one of these listeners.
-pub fn explain(snapshot: &Snapshot, listeners: &[ListenerFacts], question: &Question) -> Explanation {
+pub(crate) fn explain(snapshot: &Snapshot, listeners: &[ListenerFacts], question: &Question) -> Explanation {
     let listener = listener::of(listeners, question);
     let mut it = Explanation {
         request: question.to_string(),

@@ -4,10 +4,10 @@
 //! guard → serve. What comes out is a stream with its facts ([`crate::connection::ConnectionInfo`]), handed to
 //! Pingora's `HttpProxy`. It must not know requests, routes or Kubernetes.
 
-pub mod drain;
-pub mod listeners;
-pub mod metrics;
-pub mod tls;
+pub(crate) mod drain;
+pub(crate) mod listeners;
+pub(crate) mod metrics;
+pub(crate) mod tls;
 
 mod ahead;
 mod deadline;
@@ -38,11 +38,10 @@ use pingora::protocols::{ALPN, GetSocketDigest, IO, Stream};
 use pingora::server::ShutdownWatch;
 use tidegate_plugin::TlsFacts;
 
-pub use drain::Drain;
-pub use handshake::HandshakeFailure;
-pub use listeners::{Bound, ListenError, ListenerProtocol, ListenerSpec, Listeners};
-pub use metrics::{FrontMetrics, ListenerCounts, ListenerMetrics};
-pub use tls::{TlsPolicy, TlsVersion};
+pub(crate) use drain::Drain;
+pub(crate) use listeners::{ListenerProtocol, ListenerSpec, Listeners};
+pub(crate) use metrics::{FrontMetrics, ListenerCounts, ListenerMetrics};
+pub(crate) use tls::{TlsPolicy, TlsVersion};
 
 use crate::capacity::Capacity;
 use crate::connection::{ConnectionInfo, Protocol};
@@ -59,7 +58,7 @@ use sources::Sources;
 use tls::TlsListener;
 
 /// Serves the connections of one listener with an app.
-pub struct Front<A> {
+pub(crate) struct Front<A> {
     app: Arc<A>,
     listener: Arc<str>,
     address: SocketAddr,

@@ -58,7 +58,7 @@ pub fn canonical_path(raw: &str) -> Result<Cow<'_, str>, PathError> {
 ///
 /// # Errors
 /// What is left leads above the root.
-pub fn without_parameters(path: &str) -> Result<Option<String>, PathError> {
+pub(crate) fn without_parameters(path: &str) -> Result<Option<String>, PathError> {
     if !path.bytes().any(|byte| matches!(byte, b';' | b'%')) {
         return Ok(None);
     }

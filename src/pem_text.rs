@@ -13,7 +13,7 @@ pub(crate) use blocks::{Block, beside_certificates, beside_key};
 
 /// What is wrong with a PEM text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PemFault {
+pub(crate) enum PemFault {
     /// Nothing is there.
     #[error("is empty")]
     Empty,

@@ -40,7 +40,6 @@ pub enum Change {
 
 /// The numbers at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "documented at the fields of the same names")]
 pub struct Numbers {
     pub limit: u64,
     pub used: u64,

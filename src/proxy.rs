@@ -9,7 +9,7 @@ mod body;
 pub(crate) mod canonical;
 mod clock;
 mod clocked;
-pub mod context;
+pub(crate) mod context;
 mod departure;
 mod engine;
 mod expect;
@@ -17,7 +17,7 @@ mod failure;
 mod fields;
 mod finish;
 #[doc(hidden)]
-pub mod forwarded;
+pub(crate) mod forwarded;
 #[doc(hidden)]
 pub mod guard;
 mod host;
@@ -60,7 +60,7 @@ pub use self::engine::Engine;
 use self::ready::{Hook, ready};
 use self::request::Decision;
 use self::upstream::Next;
-pub use self::valve::ValveCounts;
+pub(crate) use self::valve::ValveCounts;
 use crate::pressure::Memory;
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;

@@ -3,8 +3,8 @@
 //! Sources send [`Event`]s, [`Resources::apply`] keeps the set and says what changed. Translation only reads it.
 //! It must not know what objects mean: no class, no route, no port is looked at here.
 
-pub mod conf;
-pub mod object;
+pub(crate) mod conf;
+pub(crate) mod object;
 mod strings;
 
 use std::collections::{BTreeMap, BTreeSet};

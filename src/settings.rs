@@ -20,10 +20,9 @@ use crate::resources::conf::Conf;
 use crate::yaml::{self, Entry, FieldError, Node};
 
 pub(crate) use process::needs_restart;
-pub use process::{
-    AccessLogSpec, AddressSpec, AdmissionSpec, Alpn, CacheSpec, FilesSpec, KubernetesSpec, LeaderElectionSpec,
-    ListenerProtocol, ListenerSpec, LogFormat, LogLevel, LogSpec, LogStyle, Process, ShutdownSpec, SourcesSpec, Switch,
-    TelemetrySpec, TlsSpec, TlsVersion,
+pub(crate) use process::{
+    AccessLogSpec, AdmissionSpec, Alpn, KubernetesSpec, ListenerProtocol, ListenerSpec, LogFormat, LogStyle, Process,
+    ShutdownSpec, TelemetrySpec, TlsSpec, TlsVersion,
 };
 pub use schema::schema;
 
@@ -94,7 +93,7 @@ impl Settings {
 }
 
 /// The origin of a whole conf file.
-pub fn origin(file: &Path) -> Origin {
+pub(crate) fn origin(file: &Path) -> Origin {
     let name: Arc<str> = file.to_string_lossy().into();
     let place = Place { file: name.clone(), line: 1, document: 0, item: None };
     Origin::new("Conf", "", &name, Some(place))

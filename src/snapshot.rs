@@ -4,13 +4,13 @@
 //! count (endpoints, health, in-flight) live in [`crate::endpoint`] and are only pointed to.
 //! It must not know the model, Kubernetes, Pingora or how it was compiled.
 
-pub mod certificates;
+pub(crate) mod certificates;
 mod describe;
-pub mod edge;
-pub mod host_map;
-pub mod pipeline;
-pub mod route;
-pub mod router;
+pub(crate) mod edge;
+pub(crate) mod host_map;
+pub(crate) mod pipeline;
+pub(crate) mod route;
+pub(crate) mod router;
 
 use std::sync::Arc;
 

@@ -3,11 +3,11 @@
 //! Every source delivers the same typed objects as [`crate::resources::Batch`]es and keeps its last good state
 //! when its input breaks. It must not know what objects mean: no class, no route, no port is looked at here.
 
-pub mod conf;
-pub mod files;
-pub mod kubernetes;
+pub(crate) mod conf;
+pub(crate) mod files;
+pub(crate) mod kubernetes;
 mod object;
 mod stamp;
 mod watch;
 
-pub use watch::{Reload, Watching};
+pub(crate) use watch::{Reload, Watching};

@@ -4,15 +4,15 @@
 //! Imports nothing of tidegate but leaf modules and the plugin API's plain structs, so that every stage can tell
 //! without knowing who listens.
 
-pub mod access_log;
-pub mod http;
-pub mod lines;
-pub mod metrics;
-pub mod panics;
+pub(crate) mod access_log;
+pub(crate) mod http;
+pub(crate) mod lines;
+pub(crate) mod metrics;
+pub(crate) mod panics;
 pub mod process_log;
-pub mod record;
-pub mod server;
-pub mod vitals;
+pub(crate) mod record;
+pub(crate) mod server;
+pub(crate) mod vitals;
 
 use std::fmt;
 use std::sync::Arc;

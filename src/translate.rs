@@ -5,7 +5,7 @@
 //! cost, and a change of endpoints touches endpoints only. What is kept never shows: the result is always that of a
 //! full translation. It must not know the clock, I/O, tokio, Pingora or how a model is served.
 
-pub mod annotations;
+pub(crate) mod annotations;
 mod backend;
 mod certificate;
 mod class;

@@ -19,25 +19,25 @@ use serde_json::Value;
 use crate::diagnostic::Position;
 use crate::origin::Place;
 
-pub use path::locate_in;
-pub use typed::{FieldError, nearest, typed};
+pub(crate) use path::locate_in;
+pub(crate) use typed::{FieldError, nearest, typed};
 
 /// Largest conf file that is read, in bytes.
-pub const MAX_BYTES: usize = 8 << 20;
+pub(crate) const MAX_BYTES: usize = 8 << 20;
 /// Largest file of objects that is read, in bytes: of each only what is used is kept.
-pub const MAX_OBJECT_BYTES: usize = 64 << 20;
+pub(crate) const MAX_OBJECT_BYTES: usize = 64 << 20;
 /// Most nodes that a text, or one object of a file of objects, may have, aliases expanded.
-pub const MAX_NODES: usize = 1_000_000;
+pub(crate) const MAX_NODES: usize = 1_000_000;
 /// Most bytes of scalars that aliases may expand to.
-pub const MAX_EXPANDED_BYTES: usize = 16 << 20;
+pub(crate) const MAX_EXPANDED_BYTES: usize = 16 << 20;
 /// Deepest nesting.
-pub const MAX_DEPTH: usize = 96;
+pub(crate) const MAX_DEPTH: usize = 96;
 /// Most documents in one text.
-pub const MAX_DOCUMENTS: usize = 100_000;
+pub(crate) const MAX_DOCUMENTS: usize = 100_000;
 
 /// A value and where it begins.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Node {
+pub(crate) struct Node {
     /// Where it begins.
     pub position: Position,
     /// What it is.
@@ -46,7 +46,7 @@ pub struct Node {
 
 /// What a node is.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Content {
+pub(crate) enum Content {
     /// Null, boolean, number or string.
     Scalar(Value),
     /// A list.
@@ -57,7 +57,7 @@ pub enum Content {
 
 /// A key and its value.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The key, as text.
     pub key: String,
     /// Where the key begins.
@@ -68,7 +68,7 @@ pub struct Entry {
 
 /// A document, or an item of one that is a list.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// Number of the document.
     pub document: u32,
     /// Number of the item. The document of a list follows its items, without them.
@@ -84,7 +84,7 @@ pub struct Piece {
 /// Why a text is not YAML that is read here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct YamlError {
+pub(crate) struct YamlError {
     /// What is wrong, lower case, without full stop.
     pub message: String,
     /// Where.
@@ -97,7 +97,7 @@ pub struct YamlError {
 ///
 /// # Errors
 /// A value that YAML cannot express; JSON values are not like that.
-pub fn to_string<T: serde::Serialize>(
+pub(crate) fn to_string<T: serde::Serialize>(
     value: &T,
 ) -> Result<String, impl std::error::Error + Send + Sync + 'static + use<T>> {
     serde_saphyr::to_string(value)
@@ -107,7 +107,7 @@ pub fn to_string<T: serde::Serialize>(
 ///
 /// # Errors
 /// The first fault: size, encoding, syntax, or a bound.
-pub fn documents(bytes: &[u8]) -> Result<Vec<Node>, YamlError> {
+pub(crate) fn documents(bytes: &[u8]) -> Result<Vec<Node>, YamlError> {
     if bytes.len() > MAX_BYTES {
         let error =
             YamlError::new(format!("the file has {} bytes, more than {MAX_BYTES}", bytes.len()), Position::START);
@@ -121,7 +121,7 @@ pub fn documents(bytes: &[u8]) -> Result<Vec<Node>, YamlError> {
 ///
 /// # Errors
 /// What makes the whole text unreadable: size, encoding, syntax, or a bound; or what `take` ends with.
-pub fn pieces(
+pub(crate) fn pieces(
     bytes: &[u8],
     mut take: impl FnMut(Piece) -> ControlFlow<Result<(), YamlError>>,
 ) -> Result<(), YamlError> {
@@ -131,7 +131,7 @@ pub fn pieces(
 /// Finds a field of the object at `place`, or the deepest part of its path that exists.
 ///
 /// Scalars are found at their value, mappings and sequences at their key.
-pub fn locate(text: &str, place: &Place, field_path: &str) -> Option<Position> {
+pub(crate) fn locate(text: &str, place: &Place, field_path: &str) -> Option<Position> {
     let mut found = None;
     let read = pieces(text.as_bytes(), |piece| {
         if (piece.document, piece.item) != (place.document, place.item) {
@@ -156,17 +156,17 @@ fn text(bytes: &[u8]) -> Result<&str, YamlError> {
 
 impl Node {
     /// The value of a key; none when this is no mapping.
-    pub fn get(&self, key: &str) -> Option<&Node> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         self.entry(key).map(|entry| &entry.value)
     }
 
     /// The entry of a key; none when this is no mapping.
-    pub fn entry(&self, key: &str) -> Option<&Entry> {
+    pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
         self.entries().iter().find(|entry| entry.key == key)
     }
 
     /// Keys and values; empty when this is no mapping.
-    pub fn entries(&self) -> &[Entry] {
+    pub(crate) fn entries(&self) -> &[Entry] {
         match &self.content {
             Content::Mapping(entries) => entries,
             _ => &[],
@@ -174,7 +174,7 @@ impl Node {
     }
 
     /// Items; none when this is no sequence.
-    pub fn items(&self) -> Option<&[Node]> {
+    pub(crate) fn items(&self) -> Option<&[Node]> {
         match &self.content {
             Content::Sequence(items) => Some(items),
             _ => None,
@@ -182,12 +182,12 @@ impl Node {
     }
 
     /// One item; none when this is no sequence or shorter.
-    pub fn item(&self, index: usize) -> Option<&Node> {
+    pub(crate) fn item(&self, index: usize) -> Option<&Node> {
         self.items()?.get(index)
     }
 
     /// The text of a string.
-    pub fn as_str(&self) -> Option<&str> {
+    pub(crate) fn as_str(&self) -> Option<&str> {
         match &self.content {
             Content::Scalar(Value::String(text)) => Some(text),
             _ => None,
@@ -195,12 +195,12 @@ impl Node {
     }
 
     /// Whether it is null, as an empty document is.
-    pub fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         self.content == Content::Scalar(Value::Null)
     }
 
     /// The same value without positions.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         match &self.content {
             Content::Scalar(value) => value.clone(),
             Content::Sequence(items) => Value::Array(items.iter().map(Self::to_json).collect()),

@@ -10,15 +10,15 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method};
-use tidegate::compile::{Compiler, CompilerParts, RouteMetricsSource};
-use tidegate::endpoint::{Table, Tried};
-use tidegate::model::Touched;
-use tidegate::path::canonical_path;
-use tidegate::resources::conf::Conf;
-use tidegate::resources::{Event, Object, Resources};
-use tidegate::snapshot::Snapshot;
-use tidegate::snapshot::router::{RequestView, Via};
-use tidegate::translate::translate;
+use tidegate::bench::compile::{Compiler, CompilerParts, RouteMetricsSource};
+use tidegate::bench::endpoint::{Table, Tried};
+use tidegate::bench::model::Touched;
+use tidegate::bench::path::canonical_path;
+use tidegate::bench::resources::Conf;
+use tidegate::bench::resources::{Event, Object, Resources};
+use tidegate::bench::snapshot::Snapshot;
+use tidegate::bench::snapshot::{RequestView, Via};
+use tidegate::bench::translate::translate;
 
 const ROUNDS: usize = 1000;
 

@@ -17,7 +17,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::Value;
-use tidegate::translate::annotations::{Asks, PROTECTIONS, Protection};
+use tidegate::bench::translate::{Asks, PROTECTIONS, Protection};
 
 #[test]
 fn the_conf_schema_is_up_to_date() {
@@ -49,7 +49,7 @@ fn every_limit_of_the_conf_has_a_row_with_its_default() {
         .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
         .collect();
     let schema = tidegate::conf_schema();
-    let reasons: Vec<&str> = tidegate::reason::Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    let reasons: Vec<&str> = tidegate::Reason::ALL.iter().map(|reason| reason.as_str()).collect();
     let mut known = BTreeSet::new();
     for (prefix, spec) in [("limits", "LimitsSpec"), ("timeouts", "TimeoutsSpec")] {
         for (name, property) in schema["$defs"][spec]["properties"].as_object().unwrap() {
@@ -192,7 +192,7 @@ fn annotation_reference() -> String {
         "# Annotation reference\n\nGenerated from the table in `src/translate/annotations.rs`.\nEvery annotation is read under `tidegate.io/` and, where the table says so, under `nginx.ingress.kubernetes.io/` (or what `ingress.annotationsPrefix` says); `tidegate.io/` wins.\nNames are told apart without case; one name in two spellings with two values is an error.\n\n| annotation | also as nginx | value | meaning |\n|---|---|---|---|\n",
     );
     for annotation in tidegate::ANNOTATIONS {
-        let nginx = if annotation.support == tidegate::translate::annotations::Support::Both { "yes" } else { "no" };
+        let nginx = if annotation.support == tidegate::bench::translate::Support::Both { "yes" } else { "no" };
         let _ = writeln!(text, "| `{}` | {nginx} | {} | {} |", annotation.name, annotation.grammar, annotation.doc);
     }
     protection_reference(&mut text);

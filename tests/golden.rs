@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
-use tidegate::model::{Model, SecretBytes};
-use tidegate::resources::{Event, Kind, Object, Resources};
-use tidegate::translate::annotations::ANNOTATIONS;
-use tidegate::translate::{Translation, translate};
+use tidegate::bench::model::{Model, SecretBytes};
+use tidegate::bench::resources::{Event, Kind, Object, Resources};
+use tidegate::bench::translate::ANNOTATIONS;
+use tidegate::bench::translate::{Translation, translate};
 
 #[test]
 fn every_case_translates_as_recorded() {

@@ -36,9 +36,9 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::{Value, json};
 use server::ApiServer;
-use tidegate::resources::{Batch, ObjectName, Resources};
-use tidegate::source::kubernetes::client::connect;
-use tidegate::source::kubernetes::{Demand, Kubernetes, Reads, Running, Scope};
+use tidegate::bench::resources::{Batch, ObjectName, Resources};
+use tidegate::bench::source::connect;
+use tidegate::bench::source::{Demand, Kubernetes, Reads, Running, Scope};
 use tokio::sync::mpsc;
 
 /// Only ends a test that would hang.
@@ -72,7 +72,7 @@ impl Follower {
         let (client, contact) = connect(server.config()).unwrap();
         let source = Kubernetes::new(client, contact, reads);
         let demand = source.demand();
-        let _running = source.watch(sender, tidegate::telemetry::vitals::Pulse::unwatched("kubernetes"));
+        let _running = source.watch(sender, tidegate::bench::telemetry::Pulse::unwatched("kubernetes"));
         let resources = Resources::default();
         Self { batches, resources, codes: Vec::new(), is_complete: false, answered: 0, demand, _running }
     }

@@ -8,12 +8,12 @@ mod manifests;
 use std::path::Path;
 use std::sync::Arc;
 
-use tidegate::compile::{Compiler, CompilerParts};
-use tidegate::endpoint::Table;
-use tidegate::resources::Resources;
-use tidegate::source::files::Files;
-use tidegate::telemetry::Metrics;
-use tidegate::translate::Translator;
+use tidegate::bench::compile::{Compiler, CompilerParts};
+use tidegate::bench::endpoint::Table;
+use tidegate::bench::resources::Resources;
+use tidegate::bench::source::Files;
+use tidegate::bench::telemetry::Metrics;
+use tidegate::bench::translate::Translator;
 
 const HOSTS: usize = 2_000;
 /// Bytes, texts and a timeout of its own included.

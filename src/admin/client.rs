@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub(crate) enum ClientError {
     /// Not an address of an admin API.
     #[error("`{url}` is not an admin URL (try `http://127.0.0.1:10255`)")]
     Url {
@@ -74,7 +74,7 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 ///
 /// # Errors
 /// When the URL is wrong, nobody answers within 30 seconds, or the answer is not 200 with JSON.
-pub async fn get(base: &str, path: &str) -> Result<Value, ClientError> {
+pub(crate) async fn get(base: &str, path: &str) -> Result<Value, ClientError> {
     let (authority, url) = target(base, path)?;
     let asked = timeout(DEADLINE, ask(&authority, path, &url)).await;
     let (status, body) = asked.map_err(|_| ClientError::Timeout { url: url.clone() })??;

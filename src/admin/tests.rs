@@ -5,6 +5,7 @@ use tokio::net::TcpStream;
 
 use super::client::{ClientError, get};
 use super::*;
+use crate::telemetry::http::Server;
 
 struct Fixed;
 

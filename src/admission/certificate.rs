@@ -20,7 +20,7 @@ use crate::pem_text::{self, PemFault};
 
 /// A chain, its key, and who is to be trusted for it. All PEM.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Pair {
+pub(crate) struct Pair {
     /// Chain, leaf first.
     pub chain: Vec<u8>,
     /// Private key of the leaf.
@@ -31,7 +31,7 @@ pub struct Pair {
 
 /// Why a pair cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum PairError {
+pub(crate) enum PairError {
     /// What is wrong with the text of the chain or of the key.
     #[error("the {0} {1}")]
     Pem(&'static str, PemFault),
@@ -48,11 +48,11 @@ pub enum PairError {
 
 /// The certificate in force; it may change while connections go on.
 #[derive(Debug, Default)]
-pub struct Current(ArcSwapOption<CertifiedKey>);
+pub(crate) struct Current(ArcSwapOption<CertifiedKey>);
 
 /// Who may ask: clients with a certificate of these authorities. Until there are some, nobody.
 #[derive(Default)]
-pub struct Clients(ArcSwapOption<Arc<dyn ClientCertVerifier>>);
+pub(crate) struct Clients(ArcSwapOption<Arc<dyn ClientCertVerifier>>);
 
 /// How long a certificate of our own making is good.
 const LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -68,7 +68,7 @@ impl Pair {
     ///
     /// # Errors
     /// A name that is none.
-    pub fn make(names: &[String], now: SystemTime) -> Result<Self, PairError> {
+    pub(crate) fn make(names: &[String], now: SystemTime) -> Result<Self, PairError> {
         let mut authority = CertificateParams::new(Vec::new())?;
         authority.distinguished_name.push(DnType::CommonName, "tidegate admission");
         authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -89,7 +89,7 @@ impl Pair {
 
     /// The same with the authority of an older one besides, for servers that still have that.
     #[must_use]
-    pub fn after(mut self, old: &Self) -> Self {
+    pub(crate) fn after(mut self, old: &Self) -> Self {
         let newest = pem_text::certificates(&old.authorities).ok().and_then(|all| all.into_iter().next());
         if let Some(newest) = newest {
             let form = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
@@ -100,7 +100,7 @@ impl Pair {
     }
 
     /// Whether it is to be made anew.
-    pub fn is_due(&self, now: SystemTime) -> bool {
+    pub(crate) fn is_due(&self, now: SystemTime) -> bool {
         let Some(end) = self.not_after() else { return true };
         let renewed = end.checked_sub(LIFE / 3 * (3 - RENEWED_AFTER_THIRDS));
         renewed.is_none_or(|renewed| now >= renewed)
@@ -137,7 +137,7 @@ impl Current {
     ///
     /// # Errors
     /// One that cannot be used; the old one stays.
-    pub fn set(&self, pair: &Pair) -> Result<(), PairError> {
+    pub(crate) fn set(&self, pair: &Pair) -> Result<(), PairError> {
         self.0.store(Some(Arc::new(pair.certified()?)));
         Ok(())
     }
@@ -156,7 +156,7 @@ impl Clients {
     ///
     /// # Errors
     /// Those that cannot be used; the old ones stay.
-    pub fn set(&self, authorities: &[u8]) -> Result<(), PairError> {
+    pub(crate) fn set(&self, authorities: &[u8]) -> Result<(), PairError> {
         let mut roots = RootCertStore::empty();
         for authority in pem_text::certificates(authorities).map_err(|fault| PairError::Pem("authorities", fault))? {
             roots.add(authority)?;

@@ -29,14 +29,14 @@ use super::review::{self, Verdict};
 use crate::telemetry::http::{Arrival, Door, Mark, Places, SeatCounts, Seats, WriteLimit};
 
 /// Makes verdicts.
-pub trait Judge: Send + Sync + 'static {
+pub(crate) trait Judge: Send + Sync + 'static {
     /// The verdict on a request; `None`: nothing is loaded yet that it could be held against.
     fn judge(&self, request: &review::Request) -> Option<Verdict>;
 }
 
 /// What was answered, for metrics.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Objects that were let through.
     pub allowed: AtomicU64,
     /// Objects that were refused.
@@ -46,7 +46,7 @@ pub struct Counts {
 }
 
 /// A bound server.
-pub struct Server {
+pub(crate) struct Server {
     listener: std::net::TcpListener,
     acceptor: TlsAcceptor,
     judge: Arc<dyn Judge>,
@@ -57,7 +57,7 @@ pub struct Server {
 
 /// What is shown to clients, and what they must show.
 #[derive(Clone, Debug)]
-pub struct Trust {
+pub(crate) struct Trust {
     /// The certificate that is served.
     pub certificate: Arc<Current>,
     /// Whose certificate clients must have; `None`: nobody's.
@@ -66,7 +66,7 @@ pub struct Trust {
 
 /// What a server allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Connections; more take the places of those that wait longest.
     pub places: Places,
     /// Reviews that are judged at once.
@@ -78,7 +78,7 @@ pub struct Limits {
 }
 
 /// Connections at once.
-pub const MAX_CONNECTIONS: usize = 128;
+pub(crate) const MAX_CONNECTIONS: usize = 128;
 /// Reviews at once; more are answered 503, and the configuration's `failurePolicy` decides.
 const MAX_REVIEWS: usize = 32;
 /// An API server takes objects of 3 MiB, and an update has two of them.
@@ -113,7 +113,7 @@ impl Server {
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub fn bind(
+    pub(crate) fn bind(
         address: SocketAddr,
         trust: &Trust,
         judge: Arc<dyn Judge>,
@@ -139,23 +139,23 @@ impl Server {
     ///
     /// # Errors
     /// The system does not know it.
-    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
     /// With other limits.
     #[must_use]
-    pub fn with_limits(self, limits: Limits) -> Self {
+    pub(crate) fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
 
     /// What is counted of its connections.
-    pub fn seats(&self) -> Arc<SeatCounts> {
+    pub(crate) fn seats(&self) -> Arc<SeatCounts> {
         Arc::clone(&self.seats)
     }
 
     /// Serves until `stop` turns true or its sender is gone; then reviews under way end.
-    pub async fn serve(self, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn serve(self, mut stop: watch::Receiver<bool>) {
         let mut door = match Door::new(self.listener) {
             Ok(door) => door,
             Err(error) => return tracing::error!(%error, "admission webhook not started"),

@@ -16,7 +16,7 @@ use crate::origin::Origin;
 use crate::snapshot::pipeline::{Instance, Mode, Pipeline};
 
 /// The plugins that can be built, and the instances that were.
-pub struct Instances {
+pub(crate) struct Instances {
     registry: Vec<Definition>,
     folder: PathBuf,
     lanes: Option<Lanes>,
@@ -25,7 +25,7 @@ pub struct Instances {
 }
 
 /// Gives the instance of that name threads for what takes long.
-pub type Lanes = Box<dyn Fn(&str) -> Blocking + Send>;
+pub(crate) type Lanes = Box<dyn Fn(&str) -> Blocking + Send>;
 
 /// What an instance is built from. While it is equal the instance lives on, and its state with it.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -39,12 +39,12 @@ struct Key {
 
 impl Instances {
     /// Starts with no instance. `folder`: where relative file names in configurations start.
-    pub fn new(registry: Vec<Definition>, folder: PathBuf) -> Self {
+    pub(crate) fn new(registry: Vec<Definition>, folder: PathBuf) -> Self {
         Self { registry, folder, lanes: None, built: HashMap::new(), chains: HashMap::new() }
     }
 
     /// Gives plugins threads for what takes long; without, each piece of work has a thread of its own.
-    pub fn set_lanes(&mut self, lanes: Lanes) {
+    pub(crate) fn set_lanes(&mut self, lanes: Lanes) {
         self.lanes = Some(lanes);
     }
 
@@ -52,7 +52,7 @@ impl Instances {
     ///
     /// # Errors
     /// A diagnostic for each plugin that is unknown or cannot be built; the route must then be closed (503).
-    pub fn build(&mut self, uses: &[PluginUse]) -> Result<Arc<Pipeline>, Vec<Diagnostic>> {
+    pub(crate) fn build(&mut self, uses: &[PluginUse]) -> Result<Arc<Pipeline>, Vec<Diagnostic>> {
         let keys: Vec<Key> = uses.iter().map(|used| key(&used.instance)).collect();
         if let Some(pipeline) = self.chains.get(&keys).and_then(Weak::upgrade) {
             return Ok(pipeline);
@@ -74,7 +74,7 @@ impl Instances {
     }
 
     /// Forgets instances and chains that nothing refers to any more.
-    pub fn sweep(&mut self) {
+    pub(crate) fn sweep(&mut self) {
         self.chains.retain(|_, chain| chain.strong_count() > 0);
         self.built.retain(|_, instance| instance.strong_count() > 0);
     }

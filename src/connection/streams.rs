@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 /// The count of a connection whose requests are limited.
 #[derive(Debug)]
-pub struct Streams {
+pub(crate) struct Streams {
     limit: u32,
     begun: AtomicU32,
     open: AtomicU32,
@@ -17,22 +17,22 @@ pub struct Streams {
 
 impl Streams {
     /// Counts up to a limit.
-    pub fn new(limit: u32) -> Self {
+    pub(crate) fn new(limit: u32) -> Self {
         Self { limit, begun: AtomicU32::new(0), open: AtomicU32::new(0), spent: Notify::new() }
     }
 
     /// Resolves when the last request that is allowed has come.
-    pub async fn spent(&self) {
+    pub(crate) async fn spent(&self) {
         self.spent.notified().await;
     }
 
     /// Requests beyond the limit: those under way when the client was told, or of one that does not listen.
-    pub fn beyond(&self) -> u32 {
+    pub(crate) fn beyond(&self) -> u32 {
         self.begun.load(Ordering::Relaxed).saturating_sub(self.limit)
     }
 
     /// Requests under way.
-    pub fn open(&self) -> u32 {
+    pub(crate) fn open(&self) -> u32 {
         self.open.load(Ordering::Relaxed)
     }
 

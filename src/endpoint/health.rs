@@ -53,7 +53,7 @@ pub(super) struct Health {
 /// Probes the endpoints of all upstreams of a table until `shutdown` turns true or its sender is gone.
 ///
 /// One such task a table is enough; two would probe twice.
-pub async fn run(table: Arc<Table>, mut shutdown: watch::Receiver<bool>) {
+pub(crate) async fn run(table: Arc<Table>, mut shutdown: watch::Receiver<bool>) {
     let mut scheduler = Scheduler::new(Arc::clone(table.shared()));
     tokio::select! {
         _ = shutdown.wait_for(|stop| *stop) => {}

@@ -17,7 +17,7 @@ const TENTH: Duration = Duration::from_millis(100);
 
 /// A request at an upstream. It counts as under way there until dropped, unless it was refused.
 #[derive(Debug)]
-pub struct Hold {
+pub(crate) struct Hold {
     upstream: Arc<Upstream>,
     /// `None`: refused.
     link: Option<Link>,
@@ -34,7 +34,7 @@ pub(super) struct Strain {
 
 impl Hold {
     /// Counts a request in, unless the upstream or its namespace holds its part already.
-    pub fn enter(upstream: Arc<Upstream>, protocol: Protocol, limits: Limits) -> Self {
+    pub(crate) fn enter(upstream: Arc<Upstream>, protocol: Protocol, limits: Limits) -> Self {
         let link = if protocol.is_h2() { Link::Shared } else { Link::Alone };
         if upstream.shared.capacity.enter(upstream.takers(), link, limits) {
             return Self { upstream, link: Some(link) };
@@ -44,17 +44,17 @@ impl Hold {
     }
 
     /// Whether the request was not counted in, and must not go there.
-    pub fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         self.link.is_none()
     }
 
     /// Whether a request was refused not long ago: what is idle on the upstream's account is better given back.
-    pub fn is_strained(&self) -> bool {
+    pub(crate) fn is_strained(&self) -> bool {
         self.upstream.strain.is_recent()
     }
 
     /// Where the request is.
-    pub fn upstream(&self) -> &Arc<Upstream> {
+    pub(crate) fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream
     }
 }

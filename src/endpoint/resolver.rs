@@ -33,7 +33,7 @@ const LATE: Duration = Duration::from_secs(1);
 
 /// How names are resolved.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// The server to ask; `None`: those of the system (`/etc/resolv.conf`), with its hosts file and search list.
     pub nameserver: Option<SocketAddr>,
     /// Shortest time that an answer holds.
@@ -49,7 +49,7 @@ pub struct Config {
 }
 
 /// Resolves the names of all upstreams of a table until `shutdown` turns true or its sender is gone.
-pub async fn run(table: Arc<Table>, config: Config, mut shutdown: watch::Receiver<bool>) {
+pub(crate) async fn run(table: Arc<Table>, config: Config, mut shutdown: watch::Receiver<bool>) {
     let mut resolver = Resolver::new(table, config);
     tokio::select! {
         _ = shutdown.wait_for(|stop| *stop) => {}

@@ -11,7 +11,7 @@ use crate::snapshot::certificates::ServedCertificate;
 
 /// What is known of a listener without its socket.
 #[derive(Clone, Debug)]
-pub struct ListenerFacts {
+pub(crate) struct ListenerFacts {
     /// Name.
     pub name: String,
     /// Address as configured; port 0 stands for whatever the system chose.

@@ -9,7 +9,7 @@ use crate::proxy::canonical::HeadView;
 
 /// A request, as somebody would send it.
 #[derive(Clone, Debug)]
-pub struct Question {
+pub(crate) struct Question {
     /// Method.
     pub method: Method,
     /// Absolute URL.
@@ -24,7 +24,7 @@ pub struct Question {
 
 /// Why a question cannot be asked.
 #[derive(Debug, thiserror::Error)]
-pub enum QuestionError {
+pub(crate) enum QuestionError {
     /// Not a method.
     #[error("`{0}` is not a method")]
     Method(String),
@@ -43,7 +43,7 @@ impl Question {
     ///
     /// # Errors
     /// Whatever cannot be read.
-    pub fn new(method: &str, url: &str, fields: &[String], from_ip: IpAddr) -> Result<Self, QuestionError> {
+    pub(crate) fn new(method: &str, url: &str, fields: &[String], from_ip: IpAddr) -> Result<Self, QuestionError> {
         let bad_url = || QuestionError::Url(url.to_owned());
         let method = method.to_ascii_uppercase();
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| QuestionError::Method(method.clone()))?;
@@ -69,12 +69,12 @@ impl Question {
     }
 
     /// Whether it comes over TLS.
-    pub fn is_https(&self) -> bool {
+    pub(crate) fn is_https(&self) -> bool {
         self.uri.scheme_str() == Some("https")
     }
 
     /// Path and query of the admin API that ask the same of a running proxy.
-    pub fn to_path(&self) -> String {
+    pub(crate) fn to_path(&self) -> String {
         let url = format!("{}://{}{}", self.uri.scheme_str().unwrap_or("http"), self.authority(), self.target);
         let mut path = format!("/api/v1/explain?method={}&url={}&from={}", self.method, encode(&url), self.from_ip);
         for (name, value) in &self.headers {

@@ -15,7 +15,7 @@ use crate::snapshot::router::{Considered, HostRoutes, Verdict};
 /// One row of the routing table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct RouteRow {
+pub(crate) struct RouteRow {
     /// Host pattern; `*`: every host; `-`: whatever nothing else wants.
     pub host: String,
     /// Path, pattern or prefix.
@@ -39,7 +39,7 @@ pub struct RouteRow {
 /// An upstream and its endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct UpstreamRow {
+pub(crate) struct UpstreamRow {
     /// Id.
     pub id: String,
     /// Protocol of its endpoints.
@@ -57,7 +57,7 @@ pub struct UpstreamRow {
 /// An endpoint as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct EndpointRow {
+pub(crate) struct EndpointRow {
     /// Address and port.
     pub address: String,
     /// Share.
@@ -73,7 +73,7 @@ pub struct EndpointRow {
 /// A certificate and the hosts that it is shown for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct CertificateRow {
+pub(crate) struct CertificateRow {
     /// Host pattern; `-`: whoever names no known host.
     pub host: String,
     /// Secret or file.
@@ -89,7 +89,7 @@ pub struct CertificateRow {
 }
 
 /// The routing table: hosts in order of precedence, each with its routes in order of precedence.
-pub fn routes(snapshot: &Snapshot) -> Vec<RouteRow> {
+pub(crate) fn routes(snapshot: &Snapshot) -> Vec<RouteRow> {
     let mut rows = Vec::new();
     for (pattern, routes) in snapshot.router.hosts() {
         let host = pattern.to_string();
@@ -159,7 +159,7 @@ fn plugins(route: &Route) -> Vec<PluginView> {
 }
 
 /// All upstreams with their endpoints.
-pub fn upstreams(all: impl Iterator<Item = Arc<Upstream>>) -> Vec<UpstreamRow> {
+pub(crate) fn upstreams(all: impl Iterator<Item = Arc<Upstream>>) -> Vec<UpstreamRow> {
     all.map(|upstream| {
         let config = upstream.config();
         UpstreamRow {
@@ -189,7 +189,7 @@ fn endpoint_row(view: crate::endpoint::EndpointView) -> EndpointRow {
 }
 
 /// All certificates by host, the default last.
-pub fn certificates(snapshot: &Snapshot) -> Vec<CertificateRow> {
+pub(crate) fn certificates(snapshot: &Snapshot) -> Vec<CertificateRow> {
     let certificates = &snapshot.certificates;
     let hosts = certificates.iter().map(|(pattern, it)| (pattern.to_string(), &it.served, it.owner.to_string()));
     hosts

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 
 /// The state of a graceful stop.
 #[derive(Debug)]
-pub struct Drain {
+pub(crate) struct Drain {
     begun: watch::Sender<bool>,
     // Never marked as seen, so that a connection which starts after the begin learns of it as well.
     unseen: watch::Receiver<bool>,
@@ -33,7 +33,7 @@ pub(super) struct Open(Arc<Drain>);
 
 impl Drain {
     /// Makes a drain that has not begun.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (begun, unseen) = watch::channel(false);
         let (cut, is_cut) = (watch::Sender::new(false), AtomicBool::new(false));
         Self { begun, unseen, cut, is_cut, open: AtomicUsize::new(0), changed: Notify::new() }
@@ -41,24 +41,24 @@ impl Drain {
 
     /// Tells listeners and connections to come to an end: HTTP/2 gets GOAWAY, HTTP/1 is no longer kept alive.
     /// Use [`super::Listeners::drain`], which also stops the listeners and releases idle connections.
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.begun.send_replace(true);
     }
 
     /// Whether the stop has begun.
-    pub fn has_begun(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         *self.begun.borrow()
     }
 
     /// Resolves when the stop begins.
-    pub async fn begun(&self) {
+    pub(crate) async fn begun(&self) {
         // It cannot fail: the sender is in `self`.
         let mut watch = self.watch();
         let _ = watch.wait_for(|begun| *begun).await;
     }
 
     /// Resolves when no connection is open.
-    pub async fn idle(&self) {
+    pub(crate) async fn idle(&self) {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -70,18 +70,18 @@ impl Drain {
     }
 
     /// Closes whatever is still open, without regard to requests.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.is_cut.store(true, Ordering::Release);
         self.cut.send_replace(true);
     }
 
     /// Connections open now, all listeners together.
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::SeqCst)
     }
 
     /// The signal as Pingora wants it.
-    pub fn watch(&self) -> ShutdownWatch {
+    pub(crate) fn watch(&self) -> ShutdownWatch {
         self.unseen.clone()
     }
 

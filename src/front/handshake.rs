@@ -22,7 +22,7 @@ const MAX_HELLO_BYTES: usize = 64 * 1024;
 
 /// Why a handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HandshakeFailure {
+pub(crate) enum HandshakeFailure {
     /// It was not complete in time.
     Timeout,
     /// The client closed the connection before its ClientHello was complete.
@@ -46,10 +46,10 @@ struct Hello {
 
 impl HandshakeFailure {
     /// Every reason, in declared order.
-    pub const ALL: [Self; 5] = [Self::Timeout, Self::Closed, Self::NotTls, Self::TooLarge, Self::Refused];
+    pub(crate) const ALL: [Self; 5] = [Self::Timeout, Self::Closed, Self::NotTls, Self::TooLarge, Self::Refused];
 
     /// The reason as it stands in logs and metrics.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
             Self::Closed => "closed",

@@ -35,7 +35,7 @@ const BACKLOG: i32 = 65_535;
 
 /// A listener as it is wanted.
 #[derive(Clone, Debug)]
-pub struct ListenerSpec {
+pub(crate) struct ListenerSpec {
     /// Name, unique among listeners.
     pub name: Arc<str>,
     /// Address; port 0: the system chooses. `[::]` takes IPv4 as well, every other IPv6 address IPv6 only.
@@ -48,7 +48,7 @@ pub struct ListenerSpec {
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListenerProtocol {
+pub(crate) enum ListenerProtocol {
     /// HTTP/1 in the clear, and HTTP/2 with prior knowledge.
     Http,
     /// HTTP/1 in the clear.
@@ -61,7 +61,7 @@ pub enum ListenerProtocol {
 
 /// A listener that accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bound {
+pub(crate) struct Bound {
     /// Its name.
     pub name: Arc<str>,
     /// Its real address, port included.
@@ -70,7 +70,7 @@ pub struct Bound {
 
 /// Why a listener does not start.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
+pub(crate) enum ListenError {
     /// A listener of this name runs.
     #[error("listener `{name}`: a listener of this name runs already; stop it first")]
     Runs {
@@ -106,7 +106,7 @@ pub enum ListenError {
 }
 
 /// The listeners of the process, all in front of one app.
-pub struct Listeners<A> {
+pub(crate) struct Listeners<A> {
     app: Arc<A>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     drain: Arc<Drain>,
@@ -131,7 +131,7 @@ struct Running {
 impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
     /// Makes listeners in front of an app; none runs yet. `accept_tasks` (at least 1) accept on each listener.
     /// `recorder` gets what is answered before the app sees a request.
-    pub fn new(
+    pub(crate) fn new(
         app: Arc<A>,
         snapshot: Arc<ArcSwap<Snapshot>>,
         accept_tasks: usize,
@@ -154,28 +154,28 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
 
     /// Counts their connections there, and accepts no more than there is room for.
     #[must_use]
-    pub fn with_capacity(self, capacity: Arc<Capacity>) -> Self {
+    pub(crate) fn with_capacity(self, capacity: Arc<Capacity>) -> Self {
         Self { capacity, ..self }
     }
 
     /// Accepts no more than memory allows.
     #[must_use]
-    pub fn with_memory(self, memory: Arc<Memory>) -> Self {
+    pub(crate) fn with_memory(self, memory: Arc<Memory>) -> Self {
         Self { memory, ..self }
     }
 
     /// The state of the graceful stop.
-    pub fn drain_state(&self) -> &Arc<Drain> {
+    pub(crate) fn drain_state(&self) -> &Arc<Drain> {
         &self.drain
     }
 
     /// Counts of connections.
-    pub fn metrics(&self) -> &Arc<FrontMetrics> {
+    pub(crate) fn metrics(&self) -> &Arc<FrontMetrics> {
         &self.metrics
     }
 
     /// The listeners that run, by name.
-    pub fn bound(&self) -> Vec<Bound> {
+    pub(crate) fn bound(&self) -> Vec<Bound> {
         self.lock().iter().map(|(name, running)| Bound { name: name.clone(), address: running.address }).collect()
     }
 
@@ -186,7 +186,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn start(&self, spec: &ListenerSpec) -> Result<Bound, ListenError> {
+    pub(crate) fn start(&self, spec: &ListenerSpec) -> Result<Bound, ListenError> {
         let name = &spec.name;
         let mut running = self.lock();
         if self.drain.has_begun() {
@@ -216,7 +216,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
     }
 
     /// Stops accepting on a listener and frees its address; its open connections go on. Says whether it ran.
-    pub async fn stop(&self, name: &str) -> bool {
+    pub(crate) async fn stop(&self, name: &str) -> bool {
         let Some(running) = self.lock().remove(name) else { return false };
         running.stop.send_replace(true);
         let _ended = running.task.await;
@@ -226,7 +226,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
 
     /// Begins the graceful stop: no listener accepts any more, idle connections close, the others after their current
     /// request. Resolves when all of that is told; await [`Drain::idle`] next, with a deadline, then [`Drain::cut`].
-    pub async fn drain(&self) {
+    pub(crate) async fn drain(&self) {
         let running = {
             let mut running = self.lock();
             self.drain.begin();

@@ -10,13 +10,13 @@ use crate::connection::TimedOut;
 
 /// Counts of all listeners since the start of the process.
 #[derive(Debug, Default)]
-pub struct FrontMetrics {
+pub(crate) struct FrontMetrics {
     listeners: Mutex<Vec<Arc<ListenerMetrics>>>,
 }
 
 /// Counts of one listener. Gauges go up and down, all else only up.
 #[derive(Debug)]
-pub struct ListenerMetrics {
+pub(crate) struct ListenerMetrics {
     /// Name of the listener.
     pub name: Arc<str>,
     /// Connections in their TLS handshake now.
@@ -41,8 +41,7 @@ pub struct ListenerMetrics {
 
 /// The counts of one listener at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "documented at the counts of the same names")]
-pub struct ListenerCounts {
+pub(crate) struct ListenerCounts {
     pub listener: Arc<str>,
     pub handshaking: u64,
     pub active: u64,
@@ -64,7 +63,7 @@ pub(super) struct Counted<'m>(&'m AtomicU64);
 
 impl FrontMetrics {
     /// The counts of all listeners that ever were, in order of their first start.
-    pub fn snapshot(&self) -> Vec<ListenerCounts> {
+    pub(crate) fn snapshot(&self) -> Vec<ListenerCounts> {
         self.lock().iter().map(|listener| listener.counts()).collect()
     }
 
@@ -104,7 +103,7 @@ impl ListenerMetrics {
     }
 
     /// The counts now.
-    pub fn counts(&self) -> ListenerCounts {
+    pub(crate) fn counts(&self) -> ListenerCounts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let pair = |slots: &[AtomicU64], index: usize| slots.get(index).map_or(0, read);
         ListenerCounts {

@@ -17,6 +17,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream as Client;
 use tokio::sync::Notify;
 
+use super::handshake::HandshakeFailure;
+use super::listeners::{Bound, ListenError};
 use super::*;
 use crate::host::HostPattern;
 use crate::origin::Origin;

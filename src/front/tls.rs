@@ -23,7 +23,7 @@ const CACHED_SESSIONS: usize = 16 * 1024;
 
 /// TLS settings of a listener.
 #[derive(Clone, Debug)]
-pub struct TlsPolicy {
+pub(crate) struct TlsPolicy {
     /// Whether HTTP/2 is offered.
     pub alpn_h2: bool,
     /// Whether HTTP/1.1 is offered.
@@ -39,7 +39,7 @@ pub struct TlsPolicy {
 
 /// Versions of TLS that are spoken; older ones are not safe (RFC 8996).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TlsVersion {
+pub(crate) enum TlsVersion {
     /// TLS 1.2.
     Tls12,
     /// TLS 1.3.

@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::OwnSockets;
 use crate::quantity::{ByteSize, Duration};
-pub use grant::{GrantFrom, GrantFromKind, GrantSpec, GrantTo, GrantToKind};
-pub use identity::IdentityHeadersSpec;
-pub use limits::{LimitsSpec, TimeoutsSpec};
-pub use status::{NodeAddressSpec, StatusSpec};
+pub(crate) use grant::GrantSpec;
+pub(crate) use identity::IdentityHeadersSpec;
+pub(crate) use limits::{LimitsSpec, TimeoutsSpec};
+pub(crate) use status::{NodeAddressSpec, StatusSpec};
 
 /// What the conf file says about traffic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

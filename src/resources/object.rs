@@ -208,7 +208,7 @@ pub struct Secret {
 }
 
 /// The value of a Secret's key: who uses it shares it.
-pub type SharedBytes = Arc<[u8]>;
+pub(crate) type SharedBytes = Arc<[u8]>;
 
 /// `v1` ConfigMap, of which nothing is read yet.
 #[derive(Debug, Default, PartialEq, Eq)]

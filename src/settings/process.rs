@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::quantity::Duration;
-pub use switch::Switch;
+pub(crate) use switch::Switch;
 
 /// What the conf file says about the process itself.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]

@@ -1,5 +1,6 @@
 use serde_json::json;
 
+use super::process::{AddressSpec, CacheSpec, FilesSpec, LeaderElectionSpec, LogLevel, LogSpec, SourcesSpec, Switch};
 use super::*;
 
 fn parse(text: &str) -> Result<Settings, Vec<Diagnostic>> {

@@ -1,6 +1,6 @@
 //! Edge settings, ready for use.
 
-pub mod claims;
+pub(crate) mod claims;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +14,6 @@ use crate::capacity::Limits;
 
 /// What holds for every request. See [`crate::model::Edge`] for what each means.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "documented at the model's type of the same fields")]
 pub struct Edge {
     pub trusted_proxies: Vec<IpNet>,
     pub server_header: Option<HeaderValue>,

@@ -15,7 +15,8 @@ use tidegate_plugin::{
     UpstreamRequest, Verdict,
 };
 
-pub use self::instance::{Counters, Description, Instance, Mode};
+pub(crate) use self::instance::Description;
+pub use self::instance::{Instance, Mode};
 pub use self::passage::Passage;
 use self::passage::Watch;
 use crate::telemetry::metrics::Phase;

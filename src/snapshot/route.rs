@@ -85,7 +85,6 @@ struct Choice {
 
 /// A redirect; what is `None` stays as the client sent it.
 #[derive(Debug)]
-#[expect(missing_docs, reason = "documented at the model's type of the same fields")]
 pub struct Redirect {
     pub status: StatusCode,
     pub scheme: Option<Arc<str>>,
@@ -121,7 +120,6 @@ pub struct Respond {
 
 /// Waits for an upstream.
 #[derive(Clone, Copy, Debug)]
-#[expect(missing_docs, reason = "documented at the model's type of the same fields")]
 pub struct Timeouts {
     pub connect: Duration,
     pub read: Duration,
@@ -133,7 +131,6 @@ pub struct Timeouts {
 
 /// One effective value and who set it.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "documented at the model's type of the same fields")]
 pub struct Setting {
     pub name: &'static str,
     pub value: Arc<str>,

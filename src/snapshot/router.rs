@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use regex::Regex;
 
-pub use conditions::{Conditions, Miss, TextTest};
-pub use explain::{Considered, Explanation, Loss, Verdict};
+pub(crate) use conditions::{Conditions, Miss, TextTest};
+pub(crate) use explain::{Considered, Explanation, Verdict};
 
 use self::explain::{Observer, Silent};
 use self::path_index::{Bucket, PathIndex, is_prefix};

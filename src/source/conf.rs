@@ -26,14 +26,14 @@ use crate::telemetry::vitals::Pulse;
 use crate::yaml::MAX_BYTES;
 
 /// Name of this source in batches, logs and metrics.
-pub const NAME: &str = "conf";
+pub(crate) const NAME: &str = "conf";
 
 /// Bytes that a file may have which a plugin names.
 const MAX_PLUGIN_FILE: usize = 1024 * 1024;
 
 /// The source.
 #[derive(Debug)]
-pub struct ConfFile {
+pub(crate) struct ConfFile {
     path: PathBuf,
     /// The zone of this process, where the file says none.
     zone: Option<String>,
@@ -47,7 +47,7 @@ pub struct ConfFile {
 
 /// What a change of the file leads to.
 #[derive(Debug)]
-pub struct Change {
+pub(crate) struct Change {
     /// For translation; none when objects and diagnostics are what they were.
     pub batch: Option<Batch>,
     /// The whole settings, when they differ; to be compared by [`settings::Process::restart_needed`].
@@ -58,20 +58,20 @@ pub struct Change {
 
 impl ConfFile {
     /// Makes the source of a file.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), zone: None, good: None, told: Vec::new(), stamps: Vec::new(), pulse: None }
     }
 
     /// Puts that zone where the file gives no `ingress.zone`.
     #[must_use]
-    pub fn in_zone(mut self, zone: Option<String>) -> Self {
+    pub(crate) fn in_zone(mut self, zone: Option<String>) -> Self {
         self.zone = zone;
         self
     }
 
     /// Tells there that it is alive.
     #[must_use]
-    pub fn with_pulse(self, pulse: Arc<Pulse>) -> Self {
+    pub(crate) fn with_pulse(self, pulse: Arc<Pulse>) -> Self {
         Self { pulse: Some(pulse), ..self }
     }
 
@@ -79,7 +79,7 @@ impl ConfFile {
     ///
     /// # Errors
     /// Every fault of the file: a process without any good conf does not start.
-    pub fn load(&mut self) -> Result<(Settings, Batch), Vec<Diagnostic>> {
+    pub(crate) fn load(&mut self) -> Result<(Settings, Batch), Vec<Diagnostic>> {
         let noticed = Instant::now();
         let (settings, diagnostics) = self.read()?;
         self.good = Some(settings.clone());
@@ -94,7 +94,7 @@ impl ConfFile {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn watch(
+    pub(crate) fn watch(
         mut self,
         sender: Sender<Batch>,
         mut on_settings: impl FnMut(Settings) + Send + 'static,
@@ -156,7 +156,7 @@ impl ConfFile {
     }
 
     /// Reads the file again and says what changed.
-    pub fn reread(&mut self, noticed: Instant) -> Change {
+    pub(crate) fn reread(&mut self, noticed: Instant) -> Change {
         let (settings, mut diagnostics) = match self.read() {
             Ok((settings, diagnostics)) => (Some(settings), diagnostics),
             Err(diagnostics) => (None, diagnostics),

@@ -25,7 +25,7 @@ use super::watch::{self, Signal, Watching};
 use state::State;
 
 /// Name of this source in batches, logs and metrics.
-pub const NAME: &str = "files";
+pub(crate) const NAME: &str = "files";
 
 /// The source.
 #[derive(Debug)]

@@ -4,9 +4,9 @@
 //! server that fails, is away or speaks nonsense keeps the last good state. What follows from a word of the server
 //! is decided in [`state`] and [`secrets`], with values only; here is what is *done*: hearing, fetching, delivering.
 
-pub mod cache;
+pub(crate) mod cache;
 mod call;
-pub mod client;
+pub(crate) mod client;
 mod demand;
 mod events;
 mod feeds;
@@ -16,9 +16,9 @@ mod state;
 mod status;
 #[cfg(test)]
 mod testing;
-pub mod webhook;
+pub(crate) mod webhook;
 mod words;
-pub mod write;
+pub(crate) mod write;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -40,16 +40,16 @@ use crate::telemetry::vitals::Pulse;
 use cache::Remembered;
 use client::Contact;
 pub use demand::Demand;
-pub use events::Note;
+pub(crate) use events::Note;
 use feeds::{Feeds, Said};
 pub use feeds::{Reads, Scope};
-pub use leader::{Election, Leadership, Timing};
+pub(crate) use leader::{Election, Leadership, Timing};
 use secrets::Fetched;
 use state::{Seen, State};
-pub use status::{Address, AddressSource, NodeAddress, Replicas, Served, StatusConfig};
+pub(crate) use status::{Address, AddressSource, NodeAddress, Replicas, StatusConfig};
 
 /// Name of this source in batches, logs and metrics.
-pub const NAME: &str = "kubernetes";
+pub(crate) const NAME: &str = "kubernetes";
 
 /// How long a burst of changes is gathered into one batch, counted from its first.
 const GATHER: Duration = Duration::from_millis(3);

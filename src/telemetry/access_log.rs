@@ -15,7 +15,7 @@ use std::cell::RefCell;
 use std::io;
 use std::str::FromStr;
 
-pub use self::nginx::FormatError;
+pub(crate) use self::nginx::FormatError;
 pub use super::lines::Destination;
 
 use self::nginx::Template;

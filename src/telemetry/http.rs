@@ -33,11 +33,11 @@ use tokio::time::timeout;
 pub(crate) use self::door::{Arrival, Door};
 use self::making::Making;
 pub(crate) use self::seats::{Mark, Seats};
-pub use self::seats::{Places, SeatCounts};
+pub(crate) use self::seats::{Places, SeatCounts};
 pub(crate) use self::write_limit::WriteLimit;
 
 /// Makes pages.
-pub trait Pages: Send + Sync + 'static {
+pub(crate) trait Pages: Send + Sync + 'static {
     /// How a GET or HEAD request is answered. Must not take its time: probes are answered here.
     fn way(&self, request: &Request<()>) -> Way;
 
@@ -47,7 +47,7 @@ pub trait Pages: Send + Sync + 'static {
 
 /// How a request is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Way {
+pub(crate) enum Way {
     /// At once.
     Now(Page),
     /// By a page that is made for it, when it is its turn.
@@ -58,7 +58,7 @@ pub enum Way {
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
+pub(crate) struct Page {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
@@ -66,7 +66,7 @@ pub struct Page {
 
 /// A bound server.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     listener: std::net::TcpListener,
     address: SocketAddr,
     limits: Limits,
@@ -75,7 +75,7 @@ pub struct Server {
 
 /// What a server allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Connections.
     pub places: Places,
     /// For a request's head, and for waiting for the next one.
@@ -85,13 +85,13 @@ pub struct Limits {
 }
 
 /// Connections at once.
-pub const MAX_CONNECTIONS: usize = 64;
+pub(crate) const MAX_CONNECTIONS: usize = 64;
 /// For a request's head, and for waiting for the next one.
-pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// For an answer to be taken.
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a whole connection.
-pub const MAX_LIFE: Duration = Duration::from_secs(300);
+pub(crate) const MAX_LIFE: Duration = Duration::from_secs(300);
 
 /// For connections to end after the stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
@@ -100,7 +100,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
 impl Page {
     /// A page of one content type. It is neither cached nor sniffed.
-    pub fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+    pub(crate) fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -109,24 +109,24 @@ impl Page {
     }
 
     /// A short text.
-    pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Self {
+    pub(crate) fn text(status: StatusCode, body: impl Into<Bytes>) -> Self {
         Self::new(status, "text/plain; charset=utf-8", body)
     }
 
     /// Adds a header.
     #[must_use]
-    pub fn header(mut self, name: HeaderName, value: &'static str) -> Self {
+    pub(crate) fn header(mut self, name: HeaderName, value: &'static str) -> Self {
         self.headers.insert(name, HeaderValue::from_static(value));
         self
     }
 
     /// Its status.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
 
     /// Its body.
-    pub fn body(&self) -> &Bytes {
+    pub(crate) fn body(&self) -> &Bytes {
         &self.body
     }
 
@@ -152,31 +152,31 @@ impl Server {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address, limits: Limits::default(), counts: Arc::default() })
     }
 
     /// The address that is bound.
-    pub fn local_addr(&self) -> SocketAddr {
+    pub(crate) fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
     /// With other limits.
     #[must_use]
-    pub fn with_limits(self, limits: Limits) -> Self {
+    pub(crate) fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
 
     /// What is counted of it.
-    pub fn counts(&self) -> Arc<SeatCounts> {
+    pub(crate) fn counts(&self) -> Arc<SeatCounts> {
         Arc::clone(&self.counts)
     }
 
     /// Serves until `shutdown` is done; then requests under way end, for five seconds at most. The runtime that this
     /// is polled in need not be the one that it was bound in.
-    pub async fn serve(self, pages: Arc<dyn Pages>, shutdown: impl Future<Output = ()>) {
+    pub(crate) async fn serve(self, pages: Arc<dyn Pages>, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         let mut door = match Door::new(self.listener) {
             Ok(door) => door,

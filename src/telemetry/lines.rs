@@ -26,7 +26,7 @@ pub enum Destination {
 
 /// Whose lines they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Log {
+pub(crate) enum Log {
     /// One a request.
     Access,
     /// What the process says of itself.
@@ -99,7 +99,7 @@ impl Destination {
 
 impl Log {
     /// Lines lost since the process started.
-    pub fn dropped_total(self) -> u64 {
+    pub(crate) fn dropped_total(self) -> u64 {
         self.dropped().load(Ordering::Relaxed)
     }
 
@@ -129,7 +129,7 @@ impl Log {
 }
 
 /// Lines of the process log that wait to be written.
-pub fn process_log_queued() -> usize {
+pub(crate) fn process_log_queued() -> usize {
     QUEUED_PROCESS.load(Ordering::Relaxed)
 }
 

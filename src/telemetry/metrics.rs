@@ -8,7 +8,7 @@
 //!
 //! Source: prometheus.io "Metric and label naming", "Exposition formats" (text format 0.0.4).
 
-pub mod family;
+pub(crate) mod family;
 mod histogram;
 mod observed;
 mod plugin;
@@ -23,10 +23,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use prometheus::{Gauge, Histogram, HistogramOpts, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use tidegate_plugin::RouteFacts;
 
-pub use self::family::{Family, Sample};
-pub use self::observed::Source;
-pub use self::plugin::{Phase, PluginSource, PluginTimes};
-pub use self::route::RouteMetrics;
+pub(crate) use self::family::Sample;
+pub(crate) use self::observed::Source;
+pub(crate) use self::plugin::{Phase, PluginSource, PluginTimes};
+pub(crate) use self::route::RouteMetrics;
 
 use self::observed::Observed;
 use self::route::{RouteCollector, Routes};

@@ -55,7 +55,7 @@ thread_local! {
 
 /// Gives panics of this thread to a task until it is dropped.
 #[derive(Debug)]
-pub struct Within(Option<&'static str>);
+pub(crate) struct Within(Option<&'static str>);
 
 /// So many in a period of time.
 struct Quota {
@@ -64,7 +64,7 @@ struct Quota {
 }
 
 /// Counts panics from now on. What was done about them before is done still, until the process log tells them.
-pub fn count() {
+pub(crate) fn count() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         let before = panic::take_hook();
@@ -89,7 +89,7 @@ pub(super) fn tell_in_log() {
 }
 
 /// Panics so far, for metrics.
-pub fn observe(emit: &mut dyn FnMut(Sample<'_>)) {
+pub(crate) fn observe(emit: &mut dyn FnMut(Sample<'_>)) {
     for (task, count) in TASKS.iter().zip(&COUNTS) {
         emit(Sample { family: &family::PANICS, labels: &[task], value: count.load(Ordering::Relaxed) as f64 });
     }
@@ -136,7 +136,7 @@ fn text<'i>(info: &'i PanicHookInfo<'_>) -> &'i str {
 
 impl Within {
     /// Panics of this thread are this task's; the name must be one of those that are counted.
-    pub fn task(name: &'static str) -> Self {
+    pub(crate) fn task(name: &'static str) -> Self {
         Self(TASK.replace(Some(name)))
     }
 }

@@ -9,18 +9,16 @@ use super::http::{Page, Pages, Way};
 use super::metrics::Metrics;
 use super::vitals::Vitals;
 
-pub use super::http::Server;
-
 /// Whether the process should get requests.
 #[derive(Debug, Default)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     is_loaded: AtomicBool,
     is_draining: AtomicBool,
 }
 
 /// Makes the telemetry pages.
 #[derive(Debug)]
-pub struct TelemetryPages {
+pub(crate) struct TelemetryPages {
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     vitals: Arc<Vitals>,
@@ -30,27 +28,27 @@ pub struct TelemetryPages {
 
 impl Readiness {
     /// Not ready: nothing is loaded yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// The first complete configuration is live.
-    pub fn set_loaded(&self) {
+    pub(crate) fn set_loaded(&self) {
         self.is_loaded.store(true, Ordering::Release);
     }
 
     /// The process is about to stop; there is no way back.
-    pub fn begin_drain(&self) {
+    pub(crate) fn begin_drain(&self) {
         self.is_draining.store(true, Ordering::Release);
     }
 
     /// Whether requests should be sent here.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.obstacle().is_none()
     }
 
     /// Why not, when not.
-    pub fn obstacle(&self) -> Option<&'static str> {
+    pub(crate) fn obstacle(&self) -> Option<&'static str> {
         if self.is_draining.load(Ordering::Acquire) {
             Some("draining")
         } else if !self.is_loaded.load(Ordering::Acquire) {
@@ -65,7 +63,7 @@ impl Readiness {
 
 impl TelemetryPages {
     /// Shows these.
-    pub fn new(metrics: Arc<Metrics>, readiness: Arc<Readiness>, vitals: Arc<Vitals>) -> Self {
+    pub(crate) fn new(metrics: Arc<Metrics>, readiness: Arc<Readiness>, vitals: Arc<Vitals>) -> Self {
         Self { metrics, readiness, vitals }
     }
 

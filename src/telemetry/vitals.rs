@@ -16,7 +16,7 @@ use super::panics::Within;
 
 /// The pulses of a process.
 #[derive(Debug)]
-pub struct Vitals {
+pub(crate) struct Vitals {
     pulses: Mutex<Vec<Arc<Pulse>>>,
     /// Microseconds.
     stuck_after: AtomicU64,
@@ -40,7 +40,7 @@ pub struct Busy<'p> {
 
 /// A task that should be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Obstacle {
+pub(crate) struct Obstacle {
     /// Its name.
     pub task: &'static str,
     /// How long it has been at the same work; `None`: it has ended.
@@ -67,25 +67,25 @@ impl Default for Vitals {
 
 impl Vitals {
     /// Says after which time at one piece of work a task is stuck.
-    pub fn set_stuck_after(&self, after: Duration) {
+    pub(crate) fn set_stuck_after(&self, after: Duration) {
         self.stuck_after.store(micros(after), Ordering::Relaxed);
     }
 
     /// Gives a task its pulse.
-    pub fn pulse(&self, name: &'static str) -> Arc<Pulse> {
+    pub(crate) fn pulse(&self, name: &'static str) -> Arc<Pulse> {
         let pulse = Arc::new(Pulse { name, started: Instant::now(), since: AtomicU64::new(IDLE) });
         self.pulses().push(Arc::clone(&pulse));
         pulse
     }
 
     /// Tasks that are stuck or have ended.
-    pub fn obstacles(&self) -> Vec<Obstacle> {
+    pub(crate) fn obstacles(&self) -> Vec<Obstacle> {
         let after = Duration::from_micros(self.stuck_after.load(Ordering::Relaxed));
         self.pulses().iter().filter_map(|pulse| pulse.obstacle(after)).collect()
     }
 
     /// Tells the metrics.
-    pub fn observe(&self, emit: &mut dyn FnMut(Sample<'_>)) {
+    pub(crate) fn observe(&self, emit: &mut dyn FnMut(Sample<'_>)) {
         let after = Duration::from_micros(self.stuck_after.load(Ordering::Relaxed));
         for pulse in self.pulses().iter() {
             let is_up = pulse.obstacle(after).is_none();

@@ -23,10 +23,10 @@ use protection::Scope;
 
 pub(super) use auth::plugin as auth_plugin;
 pub use protection::{Asks, PROTECTIONS, Protection};
-pub use tell::asks_when_live;
+pub(crate) use tell::asks_when_live;
 
 /// Prefix of tidegate's own annotations, without the slash.
-pub const PREFIX: &str = "tidegate.io";
+pub(crate) const PREFIX: &str = "tidegate.io";
 
 /// What an annotation of an Ingress closes.
 const ROUTES: &str = "routes of this Ingress";

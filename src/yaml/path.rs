@@ -4,7 +4,7 @@ use super::{Content, Node};
 use crate::diagnostic::Position;
 
 /// Finds a field inside a node, or the deepest part of its path that exists.
-pub fn locate_in(root: &Node, field_path: &str) -> Position {
+pub(crate) fn locate_in(root: &Node, field_path: &str) -> Position {
     let mut node = root;
     let mut found = root.position;
     let mut rest = field_path;

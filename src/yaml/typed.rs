@@ -9,7 +9,7 @@ use crate::diagnostic::Position;
 /// Why a node is not of a type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct FieldError {
+pub(crate) struct FieldError {
     /// Path of the field from the node: `listeners[0].address`; may be empty.
     pub field: String,
     /// What is wrong.
@@ -24,7 +24,7 @@ pub struct FieldError {
 ///
 /// # Errors
 /// The first field that does not fit.
-pub fn typed<T: DeserializeOwned>(node: &Node, value: Value) -> Result<T, FieldError> {
+pub(crate) fn typed<T: DeserializeOwned>(node: &Node, value: Value) -> Result<T, FieldError> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         explain(node, path.trim_start_matches('.').trim_end_matches(['.', '?']), &error.into_inner().to_string())
@@ -32,7 +32,7 @@ pub fn typed<T: DeserializeOwned>(node: &Node, value: Value) -> Result<T, FieldE
 }
 
 /// The nearest of some names, when it is near enough to be meant.
-pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (name.chars().count() / 3).clamp(1, 3);
     let scored = candidates.into_iter().map(|candidate| (distance(name, candidate), candidate));
     scored.filter(|(distance, _)| *distance <= limit).min().map(|(_, candidate)| candidate)

@@ -13,10 +13,10 @@ use pingora::protocols::l4::stream::Stream;
 use pingora::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, ProxyHttp, Session};
 use serde_json::{Value, json};
-use tidegate::proxy::{Engine, Proxy};
-use tidegate::telemetry::Telemetry;
-use tidegate::telemetry::access_log::{AccessLog, Destination, Format};
-use tidegate::telemetry::metrics::Metrics;
+use tidegate::bench::proxy::{Engine, Proxy};
+use tidegate::bench::telemetry::Metrics;
+use tidegate::bench::telemetry::Telemetry;
+use tidegate::bench::telemetry::{AccessLog, Destination, Format};
 use tokio::runtime::Runtime;
 
 use super::compile;

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tidegate::telemetry::lines::Destination;
-use tidegate::telemetry::process_log::{self, Form, ProcessLog};
+use tidegate::bench::telemetry::Destination;
+use tidegate::bench::telemetry::{Form, ProcessLog, process_log};
 use tidegate::{Running, Settings, Tidegate};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use super::instance::Counters;
 use super::*;
 use http::{HeaderMap, HeaderValue};
 use tidegate_plugin::{BoxFuture, RequestFacts, RouteFacts};

@@ -28,7 +28,7 @@ const MAX_LINE: u64 = 16 * 1024 * 1024;
 
 /// A file for the last good state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cache {
+pub(crate) struct Cache {
     /// The file.
     pub path: PathBuf,
     /// Whether Secrets are kept: private keys, and hashes of passwords.
@@ -46,7 +46,7 @@ pub struct Remembered {
 
 /// Writes states beside whoever has them.
 #[derive(Debug)]
-pub struct CacheWriter {
+pub(crate) struct CacheWriter {
     states: SyncSender<Resources>,
 }
 
@@ -82,7 +82,7 @@ impl Cache {
     ///
     /// # Errors
     /// The file is there and cannot be read.
-    pub fn read(&self) -> io::Result<Option<Remembered>> {
+    pub(crate) fn read(&self) -> io::Result<Option<Remembered>> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -103,7 +103,7 @@ impl Cache {
     ///
     /// # Errors
     /// The file cannot be written; the old one stays.
-    pub fn write(&self, resources: &Resources) -> io::Result<()> {
+    pub(crate) fn write(&self, resources: &Resources) -> io::Result<()> {
         let new = self.path.with_extension("new");
         // A leftover may have been made by somebody else, with other rights.
         match fs::remove_file(&new) {
@@ -134,7 +134,7 @@ impl Cache {
     ///
     /// # Errors
     /// There is no thread.
-    pub fn writer(self) -> io::Result<CacheWriter> {
+    pub(crate) fn writer(self) -> io::Result<CacheWriter> {
         let (states, inbox) = sync_channel::<Resources>(1);
         std::thread::Builder::new().name("cache".into()).spawn(move || {
             for state in inbox {
@@ -152,7 +152,7 @@ impl Cache {
 
 impl CacheWriter {
     /// Hands a state over; false: the one before is still being written.
-    pub fn put(&self, state: Resources) -> bool {
+    pub(crate) fn put(&self, state: Resources) -> bool {
         !matches!(self.states.try_send(state), Err(TrySendError::Full(_)))
     }
 }

@@ -16,12 +16,12 @@ use tower::retry::RetryLayer;
 use tower::util::option_layer;
 use tower::{BoxError, Layer, ServiceExt};
 
-pub use contact::Contact;
+pub(crate) use contact::Contact;
 use contact::ContactLayer;
 
 /// Which API server, and as whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Access {
+pub(crate) struct Access {
     /// A kubeconfig file. Without: the Pod's ServiceAccount in a cluster, else `$KUBECONFIG`, else `~/.kube/config`.
     pub kubeconfig: Option<PathBuf>,
     /// A context of it. Without: its current one.
@@ -64,7 +64,7 @@ impl Access {
     ///
     /// # Errors
     /// See [`AccessError`].
-    pub async fn client(&self) -> Result<(Client, Contact), AccessError> {
+    pub(crate) async fn client(&self) -> Result<(Client, Contact), AccessError> {
         connect(self.config().await?)
     }
 
@@ -72,7 +72,7 @@ impl Access {
     ///
     /// # Errors
     /// See [`AccessError`].
-    pub async fn writer(&self) -> Result<Client, AccessError> {
+    pub(crate) async fn writer(&self) -> Result<Client, AccessError> {
         let mut config = self.config().await?;
         config.default_retry = false;
         Ok(connect(config)?.0)

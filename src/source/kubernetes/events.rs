@@ -37,7 +37,7 @@ pub(super) use notes::Notes;
 
 /// What is told of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Note {
+pub(crate) struct Note {
     /// Kind of the object.
     pub kind: &'static str,
     /// Its namespace; empty for cluster-scoped kinds.
@@ -94,7 +94,7 @@ const CONTROLLER: &str = "tidegate.io/ingress-controller";
 
 impl Note {
     /// What a diagnostic says of its object; nothing, when that is no object of a cluster.
-    pub fn of(diagnostic: &Diagnostic) -> Option<Self> {
+    pub(crate) fn of(diagnostic: &Diagnostic) -> Option<Self> {
         let origin = &diagnostic.origin;
         if origin.place.is_some() || resource(origin.kind).is_none() {
             return None;
@@ -112,7 +112,7 @@ impl Note {
     }
 
     /// Says that an Ingress is served as it is now written.
-    pub fn live(namespace: &Arc<str>, name: &Arc<str>, generation: u64, elapsed: Duration) -> Self {
+    pub(crate) fn live(namespace: &Arc<str>, name: &Arc<str>, generation: u64, elapsed: Duration) -> Self {
         Self {
             kind: "Ingress",
             namespace: Arc::clone(namespace),

@@ -21,12 +21,12 @@ use tracing::{debug, info, warn};
 use super::call::{params, within};
 use candidate::{Candidate, Seen, Step};
 pub(super) use leadership::Held;
-pub use leadership::Leadership;
-pub use timing::Timing;
+pub(crate) use leadership::Leadership;
+pub(crate) use timing::Timing;
 
 /// What an election is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Election {
+pub(crate) struct Election {
     /// Namespace of the Lease.
     pub namespace: String,
     /// Name of the Lease.

@@ -28,16 +28,16 @@ use super::leader::Leadership;
 use super::write::Counts;
 use crate::pace::Pace;
 use crate::resources::ObjectName;
-pub use address::{Address, NodeAddress};
+pub(crate) use address::{Address, NodeAddress};
 use cluster::Cluster;
 use queue::{Attempt, Queue};
 
 /// Ingresses that are served, by name. An address is taken back from one that leaves.
-pub type Served = Arc<BTreeSet<ObjectName>>;
+pub(crate) type Served = Arc<BTreeSet<ObjectName>>;
 
 /// What is told, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StatusConfig {
+pub(crate) struct StatusConfig {
     /// Where the addresses are known from.
     pub from: AddressSource,
     /// The Pods of this controller: which nodes are told, and whether another replica stays when this one stops.
@@ -54,7 +54,7 @@ pub struct StatusConfig {
 
 /// Where the addresses are known from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AddressSource {
+pub(crate) enum AddressSource {
     /// A Service in front of the controller.
     Service(ObjectName),
     /// They are given.
@@ -65,7 +65,7 @@ pub enum AddressSource {
 
 /// The Pods of this controller: those with the labels of this process's own Pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replicas {
+pub(crate) struct Replicas {
     /// Their namespace.
     pub namespace: String,
     /// Name of this process's own Pod.

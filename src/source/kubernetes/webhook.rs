@@ -23,7 +23,7 @@ use crate::resources::ObjectName;
 
 /// Where things are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WebhookConfig {
+pub(crate) struct WebhookConfig {
     /// The Secret of the certificate.
     pub secret: ObjectName,
     /// Name of the ValidatingWebhookConfiguration; `None`: somebody else writes the authority into it.
@@ -32,7 +32,7 @@ pub struct WebhookConfig {
 
 /// What is kept: PEM texts.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Kept {
+pub(crate) struct Kept {
     /// `tls.crt`.
     pub chain: Vec<u8>,
     /// `tls.key`.
@@ -42,7 +42,7 @@ pub struct Kept {
 }
 
 /// Makes and uses what is kept.
-pub trait Maker: Send + Sync + 'static {
+pub(crate) trait Maker: Send + Sync + 'static {
     /// A new one when there is none, or when it is time for that; `None`: the old one is good.
     fn renew(&self, old: Option<&Kept>, now: SystemTime) -> Option<Kept>;
 
@@ -51,7 +51,7 @@ pub trait Maker: Send + Sync + 'static {
 }
 
 /// Keeps the certificate; see [`WebhookKeeper::run`].
-pub struct WebhookKeeper {
+pub(crate) struct WebhookKeeper {
     secrets: Api<Secret>,
     configurations: Api<DynamicObject>,
     config: WebhookConfig,
@@ -70,7 +70,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 impl WebhookKeeper {
     /// Prepares to keep.
-    pub fn new(client: Client, config: WebhookConfig, leadership: Leadership, maker: Arc<dyn Maker>) -> Self {
+    pub(crate) fn new(client: Client, config: WebhookConfig, leadership: Leadership, maker: Arc<dyn Maker>) -> Self {
         let kind = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration");
         let resource = ApiResource::from_gvk_with_plural(&kind, "validatingwebhookconfigurations");
         let secrets = Api::namespaced(client.clone(), &config.secret.namespace);
@@ -79,7 +79,7 @@ impl WebhookKeeper {
     }
 
     /// Keeps until `stop` turns true or its sender is gone.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut told = None;
         loop {
             let failure = self.look().await.err();

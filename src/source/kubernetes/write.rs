@@ -21,7 +21,7 @@ use super::status::{Served, StatusConfig, StatusWriter};
 
 /// What is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WriteConfig {
+pub(crate) struct WriteConfig {
     /// Who writes; `None`: this process, without asking.
     pub election: Option<Election>,
     /// Name of this process: unique, also among its restarts.
@@ -34,7 +34,7 @@ pub struct WriteConfig {
 
 /// What was written, for metrics. Whether this process leads is told by [`Leadership::is_held`].
 #[derive(Debug, Default)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Statuses written.
     pub status_writes: AtomicU64,
     /// Attempts to write a status that failed; they are made again.
@@ -49,7 +49,7 @@ pub struct Counts {
 
 /// Takes what is to be written.
 #[derive(Clone, Debug)]
-pub struct Outlet {
+pub(crate) struct Outlet {
     served: watch::Sender<Served>,
     findings: watch::Sender<Findings>,
     /// `None`: events are not written.
@@ -59,7 +59,7 @@ pub struct Outlet {
 
 /// Writers that run. Dropping it stops them without waiting.
 #[derive(Debug)]
-pub struct Writing {
+pub(crate) struct Writing {
     leadership: Leadership,
     counts: Arc<Counts>,
     stop: watch::Sender<bool>,
@@ -81,17 +81,17 @@ impl Counts {
 
 impl Outlet {
     /// Says which Ingresses are served. Costs nothing: what changed is found out by the writer.
-    pub fn served(&self, served: Served) {
+    pub(crate) fn served(&self, served: Served) {
         self.served.send_replace(served);
     }
 
     /// Says what there is to say about the input.
-    pub fn findings(&self, findings: Arc<Vec<Diagnostic>>) {
+    pub(crate) fn findings(&self, findings: Arc<Vec<Diagnostic>>) {
         self.findings.send_replace(findings);
     }
 
     /// Says something once. It is left out when too much of its namespace waits.
-    pub fn note(&self, note: Note) {
+    pub(crate) fn note(&self, note: Note) {
         if self.notes.as_ref().is_some_and(|notes| !notes.push(note)) {
             Counts::add(&self.counts.events_dropped);
         }
@@ -102,7 +102,7 @@ impl Outlet {
 
 impl Writing {
     /// Starts to write as this process's turn comes.
-    pub fn start(client: Client, config: WriteConfig) -> (Self, Outlet) {
+    pub(crate) fn start(client: Client, config: WriteConfig) -> (Self, Outlet) {
         let counts = Arc::new(Counts::default());
         let (served, served_told) = watch::channel(Served::default());
         let (findings, findings_told) = watch::channel(Findings::default());
@@ -140,17 +140,17 @@ impl Writing {
     }
 
     /// Tells whether this process leads.
-    pub fn leadership(&self) -> Leadership {
+    pub(crate) fn leadership(&self) -> Leadership {
         self.leadership.clone()
     }
 
     /// What was written so far.
-    pub fn counts(&self) -> Arc<Counts> {
+    pub(crate) fn counts(&self) -> Arc<Counts> {
         Arc::clone(&self.counts)
     }
 
     /// Ends writing and gives the Lease back; takes fifteen seconds at most with a Lease of fifteen.
-    pub async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         self.stop.send_replace(true);
         // An error: the task is gone, so it is done.
         let _ = self.done.clone().wait_for(|done| *done).await;

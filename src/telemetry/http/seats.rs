@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 /// How many there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Places {
+pub(crate) struct Places {
     /// Connections at once.
     pub all: usize,
     /// Connections at once from one address; of IPv6, from one network of 64 bits.
@@ -25,7 +25,7 @@ pub struct Places {
 
 /// What is counted of a server, for metrics.
 #[derive(Debug, Default)]
-pub struct SeatCounts {
+pub(crate) struct SeatCounts {
     /// Connections that are open.
     pub open: AtomicUsize,
     /// Closed because all places were taken.

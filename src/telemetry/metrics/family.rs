@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use prometheus::core::Desc;
 use prometheus::proto;
 
-pub use self::memory::*;
-pub use self::own::*;
+pub(crate) use self::memory::*;
+pub(crate) use self::own::*;
 
 /// Name, help text, type and label names of series that belong together.
 #[derive(Debug)]
@@ -75,102 +75,102 @@ pub(super) static RETRIES: Family = Family {
 };
 
 /// Open connections, by listener and state.
-pub static CONNECTIONS: Family = Family {
+pub(crate) static CONNECTIONS: Family = Family {
     name: "tidegate_connections",
     help: "Open client connections, by listener and state.",
     kind: Kind::Gauge,
     labels: &["listener", "state"],
 };
 /// Accepted connections, by listener.
-pub static CONNECTIONS_ACCEPTED: Family = Family {
+pub(crate) static CONNECTIONS_ACCEPTED: Family = Family {
     name: "tidegate_connections_accepted_total",
     help: "Client connections accepted, by listener.",
     kind: Kind::Counter,
     labels: &["listener"],
 };
 /// Connections that ended before a request: refused, timed out, failed handshakes.
-pub static CONNECTION_FAILURES: Family = Family {
+pub(crate) static CONNECTION_FAILURES: Family = Family {
     name: "tidegate_connection_failures_total",
     help: "Client connections ended before they carried a request, by listener and reason.",
     kind: Kind::Counter,
     labels: &["listener", "reason"],
 };
 /// Endpoints of an upstream.
-pub static UPSTREAM_ENDPOINTS: Family = Family {
+pub(crate) static UPSTREAM_ENDPOINTS: Family = Family {
     name: "tidegate_upstream_endpoints",
     help: "Endpoints that an upstream has.",
     kind: Kind::Gauge,
     labels: &["upstream"],
 };
 /// Endpoints of an upstream that get requests.
-pub static UPSTREAM_HEALTHY: Family = Family {
+pub(crate) static UPSTREAM_HEALTHY: Family = Family {
     name: "tidegate_upstream_healthy",
     help: "Endpoints of an upstream that are healthy.",
     kind: Kind::Gauge,
     labels: &["upstream"],
 };
 /// Requests under way at an upstream.
-pub static UPSTREAM_REQUESTS: Family = Family {
+pub(crate) static UPSTREAM_REQUESTS: Family = Family {
     name: "tidegate_upstream_requests",
     help: "Requests under way at an upstream.",
     kind: Kind::Gauge,
     labels: &["upstream"],
 };
 /// What traffic holds of what all requests need.
-pub static CAPACITY_USED: Family = Family {
+pub(crate) static CAPACITY_USED: Family = Family {
     name: "tidegate_capacity_used",
     help: "What traffic holds of the descriptors, client connections and requests under way that there may be.",
     kind: Kind::Gauge,
     labels: &["resource"],
 };
 /// What traffic may hold of it.
-pub static CAPACITY: Family = Family {
+pub(crate) static CAPACITY: Family = Family {
     name: "tidegate_capacity",
     help: "Descriptors, client connections and requests under way that traffic may hold, all upstreams together.",
     kind: Kind::Gauge,
     labels: &["resource"],
 };
 /// Health probes that ended.
-pub static PROBES: Family =
+pub(crate) static PROBES: Family =
     Family::total("tidegate_health_probes_total", "Active health probes that have ended, all upstreams together.");
 /// Health probes that failed.
-pub static PROBE_FAILURES: Family =
+pub(crate) static PROBE_FAILURES: Family =
     Family::total("tidegate_health_probe_failures_total", "Active health probes that failed, all upstreams together.");
 /// Health probes that began late.
-pub static LATE_PROBES: Family = Family::total(
+pub(crate) static LATE_PROBES: Family = Family::total(
     "tidegate_health_probes_late_total",
     "Active health probes that began more than a second late because too many were due.",
 );
 /// DNS resolutions that ended.
-pub static RESOLUTIONS: Family =
+pub(crate) static RESOLUTIONS: Family =
     Family::total("tidegate_dns_resolutions_total", "DNS resolutions of upstream names that have ended.");
 /// DNS resolutions that failed.
-pub static RESOLUTION_FAILURES: Family =
+pub(crate) static RESOLUTION_FAILURES: Family =
     Family::total("tidegate_dns_resolution_failures_total", "DNS resolutions of upstream names that failed.");
 /// DNS resolutions that began late.
-pub static LATE_RESOLUTIONS: Family = Family::total(
+pub(crate) static LATE_RESOLUTIONS: Family = Family::total(
     "tidegate_dns_resolutions_late_total",
     "DNS resolutions of upstream names that began more than a second late because too many were due.",
 );
 /// Picks from upstreams all of whose endpoints were unhealthy.
-pub static PANIC_PICKS: Family = Family::total(
+pub(crate) static PANIC_PICKS: Family = Family::total(
     "tidegate_upstream_panic_picks_total",
     "Endpoints picked although unhealthy, because every endpoint of the upstream was.",
 );
 /// Requests that wait for other endpoints.
-pub static ENDPOINT_WAITING: Family = Family::gauge(
+pub(crate) static ENDPOINT_WAITING: Family = Family::gauge(
     "tidegate_upstream_endpoint_waiting",
     "Requests that wait for other endpoints because none of those known could be connected to.",
 );
 /// Waits for other endpoints that ended.
-pub static ENDPOINT_WAITS: Family = Family {
+pub(crate) static ENDPOINT_WAITS: Family = Family {
     name: "tidegate_upstream_endpoint_waits_total",
     help: "Waits for other endpoints that ended, by result: with an endpoint, or in vain.",
     kind: Kind::Counter,
     labels: &["result"],
 };
 /// What plugins did besides letting requests pass.
-pub static PLUGIN_EVENTS: Family = Family {
+pub(crate) static PLUGIN_EVENTS: Family = Family {
     name: "tidegate_plugin_events_total",
     help: "Answers, withheld answers, panics and forbidden answers of plugins, by instance and event.",
     kind: Kind::Counter,
@@ -183,85 +183,85 @@ pub(super) static PLUGIN_DURATION: Family = Family {
     labels: &["plugin", "phase"],
 };
 /// Work of plugins that waits or is done.
-pub static PLUGIN_WORK_QUEUE: Family = Family {
+pub(crate) static PLUGIN_WORK_QUEUE: Family = Family {
     name: "tidegate_plugin_work_queue_length",
     help: "Work of plugins beside the serving threads, password hashes for instance, that waits or is being done.",
     kind: Kind::Gauge,
     labels: PLUGIN,
 };
 /// Work of plugins that was refused.
-pub static PLUGIN_WORK_REFUSED: Family = Family {
+pub(crate) static PLUGIN_WORK_REFUSED: Family = Family {
     name: "tidegate_plugin_work_refused_total",
     help: "Work of plugins that was refused because it would have waited too long; their requests got 503.",
     kind: Kind::Counter,
     labels: PLUGIN,
 };
 /// Work of plugins that has ended.
-pub static PLUGIN_WORK: Family = Family {
+pub(crate) static PLUGIN_WORK: Family = Family {
     name: "tidegate_plugin_work_total",
     help: "Work of plugins that was done, or left because its client was gone, by instance and result.",
     kind: Kind::Counter,
     labels: &["plugin", "result"],
 };
 /// How long work of plugins waited.
-pub static PLUGIN_WORK_WAIT: Family = Family {
+pub(crate) static PLUGIN_WORK_WAIT: Family = Family {
     name: "tidegate_plugin_work_wait_seconds_total",
     help: "Time that work of plugins waited for its turn, in seconds.",
     kind: Kind::Counter,
     labels: PLUGIN,
 };
 /// How long work of plugins took.
-pub static PLUGIN_WORK_TIME: Family = Family {
+pub(crate) static PLUGIN_WORK_TIME: Family = Family {
     name: "tidegate_plugin_work_seconds_total",
     help: "Time that work of plugins took, in seconds.",
     kind: Kind::Counter,
     labels: PLUGIN,
 };
 /// Whether a source can be reached.
-pub static SOURCE_UP: Family = Family {
+pub(crate) static SOURCE_UP: Family = Family {
     name: "tidegate_source_up",
     help: "Whether the last call to the source was answered; what it said last stays in force while it is not.",
     kind: Kind::Gauge,
     labels: &["source"],
 };
 /// When a source was heard.
-pub static SOURCE_CONTACT: Family = Family {
+pub(crate) static SOURCE_CONTACT: Family = Family {
     name: "tidegate_source_last_contact_timestamp_seconds",
     help: "When the source was heard last, in seconds since 1970; 0 when never.",
     kind: Kind::Gauge,
     labels: &["source"],
 };
 /// Whether this process leads.
-pub static LEADER: Family = Family::gauge(
+pub(crate) static LEADER: Family = Family::gauge(
     "tidegate_leader",
     "Whether this process is the one that writes to the cluster; traffic does not depend on it.",
 );
 /// Statuses written to a cluster.
-pub static STATUS_WRITES: Family = Family {
+pub(crate) static STATUS_WRITES: Family = Family {
     name: "tidegate_status_writes_total",
     help: "Writes of the status of Ingresses, by result; failed ones are tried again.",
     kind: Kind::Counter,
     labels: &["result"],
 };
 /// Statuses to be written.
-pub static STATUS_QUEUE: Family =
+pub(crate) static STATUS_QUEUE: Family =
     Family::gauge("tidegate_status_queue_length", "Ingresses whose status is to be written.");
 /// Events written to a cluster.
-pub static EVENTS: Family = Family::total("tidegate_events_total", "Events written to the cluster.");
+pub(crate) static EVENTS: Family = Family::total("tidegate_events_total", "Events written to the cluster.");
 /// Events that were not written.
-pub static EVENTS_DROPPED: Family = Family::total(
+pub(crate) static EVENTS_DROPPED: Family = Family::total(
     "tidegate_events_dropped_total",
     "Events for the cluster that were left out because too many waited.",
 );
 /// Verdicts of the admission webhook.
-pub static ADMISSION_REVIEWS: Family = Family {
+pub(crate) static ADMISSION_REVIEWS: Family = Family {
     name: "tidegate_admission_reviews_total",
     help: "Verdicts of the admission webhook; failed: requests that got none.",
     kind: Kind::Counter,
     labels: &["result"],
 };
 /// When a certificate expires.
-pub static CERTIFICATE_EXPIRY: Family = Family {
+pub(crate) static CERTIFICATE_EXPIRY: Family = Family {
     name: "tidegate_certificate_expiry_timestamp_seconds",
     help: "When a certificate expires, in seconds since 1970.",
     kind: Kind::Gauge,
@@ -275,14 +275,14 @@ pub(super) static BUILD_INFO: Family = Family {
     labels: &["version", "revision"],
 };
 /// Access log lines lost.
-pub static ACCESS_LOG_DROPPED: Family = Family {
+pub(crate) static ACCESS_LOG_DROPPED: Family = Family {
     name: "tidegate_access_log_dropped_total",
     help: "Access log lines lost because the queue was full or could not be written.",
     kind: Kind::Counter,
     labels: &[],
 };
 /// Access log lines that wait.
-pub static ACCESS_LOG_QUEUE_LENGTH: Family =
+pub(crate) static ACCESS_LOG_QUEUE_LENGTH: Family =
     Family::gauge("tidegate_access_log_queue_length", "Access log lines that wait to be written.");
 pub(super) static PROCESS_CPU: Family = Family {
     name: "process_cpu_seconds_total",

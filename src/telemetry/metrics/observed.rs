@@ -10,7 +10,7 @@ use prometheus::proto;
 use super::family::{self, Family, Sample};
 
 /// Gives the present samples, one call each.
-pub type Source = Box<dyn Fn(&mut dyn FnMut(Sample<'_>)) + Send + Sync>;
+pub(crate) type Source = Box<dyn Fn(&mut dyn FnMut(Sample<'_>)) + Send + Sync>;
 
 /// Who is asked.
 #[derive(Default)]

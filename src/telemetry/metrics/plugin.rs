@@ -35,7 +35,7 @@ pub enum Phase {
 pub struct PluginTimes([OnceLock<Box<Histogram>>; Phase::ALL.len()]);
 
 /// Gives every instance that serves, by name.
-pub type PluginSource = Box<dyn Fn(&mut dyn FnMut(&str, &PluginTimes)) + Send + Sync>;
+pub(crate) type PluginSource = Box<dyn Fn(&mut dyn FnMut(&str, &PluginTimes)) + Send + Sync>;
 
 /// Who is asked at scrape time.
 #[derive(Default)]

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::telemetry::http::{Limits, Places};
+use crate::telemetry::http::{Limits, Places, Server};
 use crate::telemetry::vitals::Pulse;
 
 struct Running {

@@ -15,7 +15,7 @@ pub(super) const REPORT_LIVE: Annotation = Annotation {
 };
 
 /// Whether an Ingress wants to be told when it is live.
-pub fn asks_when_live(annotations: &Annotations) -> bool {
+pub(crate) fn asks_when_live(annotations: &Annotations) -> bool {
     let found = find_under(PREFIX, REPORT_LIVE.name, annotations, Dialect::Own);
     found.is_some_and(|found| parse_bool(found.text).unwrap_or(false))
 }

@@ -5,8 +5,8 @@
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value, json};
 use tidegate::ANNOTATIONS;
-use tidegate::resources::{Event, Object, Resources, Strings};
-use tidegate::translate::Translator;
+use tidegate::bench::resources::{Event, Object, Resources, Strings};
+use tidegate::bench::translate::Translator;
 
 const PREFIXES: [&str; 3] = ["tidegate.io/", "nginx.ingress.kubernetes.io/", ""];
 

@@ -6,9 +6,9 @@ use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use libfuzzer_sys::fuzz_target;
-use tidegate::path::canonical_path;
-use tidegate::proxy::guard::{Changes, Head, Limits, Rules, check};
-use tidegate::snapshot::edge::claims::Claims;
+use tidegate::bench::path::canonical_path;
+use tidegate::bench::proxy::guard::{Changes, Head, Limits, Rules, check};
+use tidegate::bench::snapshot::Claims;
 
 const LIMITS: Limits = Limits { header_bytes: 65_536, header_count: 200, uri_bytes: 16_384 };
 

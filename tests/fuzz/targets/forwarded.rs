@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use tidegate::proxy::forwarded::believed::{client, request_id, scheme};
+use tidegate::bench::proxy::believed::{client, request_id, scheme};
 
 const NAMES: [&str; 4] = ["x-forwarded-for", "x-forwarded-proto", "x-request-id", "forwarded"];
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));

@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tidegate::compile::load_certificate;
-use tidegate::origin::Origin;
+use tidegate::bench::compile::load_certificate;
+use tidegate::bench::origin::Origin;
 
 /// All words that there are for a fault, but for keys of a kind that cannot be used.
 const WORDS: [&str; 15] = [

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// Tells whether this process may write. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Leadership {
+pub(crate) struct Leadership {
     held_until: watch::Receiver<Option<Instant>>,
 }
 
@@ -34,7 +34,7 @@ impl Leadership {
     }
 
     /// Whether this process may write now.
-    pub fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         is_ahead(*self.held_until.borrow())
     }
 
@@ -45,7 +45,7 @@ impl Leadership {
     }
 
     /// Resolves when this process may write; never, when the election has ended without.
-    pub async fn gained(&self) {
+    pub(crate) async fn gained(&self) {
         let mut held_until = self.held_until.clone();
         let is_over = held_until.wait_for(|until| is_ahead(*until)).await.is_err();
         if is_over && !self.is_held() {
@@ -54,7 +54,7 @@ impl Leadership {
     }
 
     /// Works for as long as this process may write; `None`: it may not any more, and the work was cut off.
-    pub async fn while_held<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    pub(crate) async fn while_held<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             // Before each step of the work it is asked whether it may go on.
             biased;

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// A third of the duration goes by between renewals, two thirds until a holder stops believing in itself. The last
 /// third belongs to nobody: what the holder sent before it stopped lands in it, and clocks may run apart in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
+pub(crate) struct Timing {
     duration: Duration,
 }
 
@@ -20,22 +20,22 @@ const MAX_SECONDS: u64 = 3600;
 
 impl Timing {
     /// The spans for a Lease of this duration: whole seconds, between a second and an hour.
-    pub fn new(duration: Duration) -> Self {
+    pub(crate) fn new(duration: Duration) -> Self {
         Self { duration: Duration::from_secs(duration.as_secs().clamp(MIN_SECONDS, MAX_SECONDS)) }
     }
 
     /// How long a Lease that nobody renews keeps others away.
-    pub fn duration(self) -> Duration {
+    pub(crate) fn duration(self) -> Duration {
         self.duration
     }
 
     /// How often the holder renews, and others look.
-    pub fn renew(self) -> Duration {
+    pub(crate) fn renew(self) -> Duration {
         self.duration / 3
     }
 
     /// How long after its last renewal a holder stops believing in itself.
-    pub fn give_up(self) -> Duration {
+    pub(crate) fn give_up(self) -> Duration {
         self.duration * 2 / 3
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// An entry of `status.loadBalancer.ingress`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Address {
+pub(crate) enum Address {
     /// `ip`.
     Ip(IpAddr),
     /// `hostname`.
@@ -19,7 +19,7 @@ pub enum Address {
 
 /// Which address of a node is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NodeAddress {
+pub(crate) enum NodeAddress {
     /// `ExternalIP`; for a node without one its `InternalIP`.
     #[default]
     External,
@@ -40,7 +40,7 @@ const OWN_LABELS: [&str; 5] = [
 
 impl Address {
     /// Reads what is an IP address as one, and everything else as a name.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         match text.parse() {
             Ok(ip) => Some(Self::Ip(ip)),

@@ -3,50 +3,50 @@
 use super::{Family, Kind};
 
 /// Process log lines lost.
-pub static PROCESS_LOG_DROPPED: Family = Family::total(
+pub(crate) static PROCESS_LOG_DROPPED: Family = Family::total(
     "tidegate_process_log_dropped_total",
     "Process log lines lost because the queue was full or could not be written.",
 );
 /// Process log lines that wait.
-pub static PROCESS_LOG_QUEUE_LENGTH: Family =
+pub(crate) static PROCESS_LOG_QUEUE_LENGTH: Family =
     Family::gauge("tidegate_process_log_queue_length", "Process log lines that wait to be written.");
 /// Panics by task.
-pub static PANICS: Family = Family {
+pub(crate) static PANICS: Family = Family {
     name: "tidegate_panics_total",
     help: "Panics since the process started, each of them contained, by the task that panicked.",
     kind: Kind::Counter,
     labels: &["task"],
 };
 /// Whether a task is alive.
-pub static TASK_UP: Family = Family {
+pub(crate) static TASK_UP: Family = Family {
     name: "tidegate_task_up",
     help: "Whether a task of the control plane is alive: 1, or 0 once it is stuck or has ended.",
     kind: Kind::Gauge,
     labels: &["task"],
 };
 /// How long a task has been at one piece of work.
-pub static TASK_BUSY: Family = Family {
+pub(crate) static TASK_BUSY: Family = Family {
     name: "tidegate_task_busy_seconds",
     help: "Time that a task of the control plane has spent on the piece of work that it is at, in seconds.",
     kind: Kind::Gauge,
     labels: &["task"],
 };
 /// Connections of a server that tells.
-pub static SERVER_CONNECTIONS: Family = Family {
+pub(crate) static SERVER_CONNECTIONS: Family = Family {
     name: "tidegate_server_connections",
     help: "Connections open at the servers that tell: telemetry, admin, admission.",
     kind: Kind::Gauge,
     labels: &["server"],
 };
 /// Connections that such a server closed to make room.
-pub static SERVER_CLOSED: Family = Family {
+pub(crate) static SERVER_CLOSED: Family = Family {
     name: "tidegate_server_connections_closed_total",
     help: "Connections that such a server closed for others: all places taken, too many of one source, no descriptors.",
     kind: Kind::Counter,
     labels: &["server", "reason"],
 };
 /// What the configuration asks for.
-pub static CAPACITY_CONFIGURED: Family = Family {
+pub(crate) static CAPACITY_CONFIGURED: Family = Family {
     name: "tidegate_capacity_configured",
     help: "What the configuration asks for; tidegate_capacity is what can be kept.",
     kind: Kind::Gauge,
