@@ -16,7 +16,6 @@ mod table;
 mod upstream;
 mod waiting;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,24 +101,10 @@ pub struct Address {
 // === impl UpstreamConfig ===
 
 impl UpstreamConfig {
-    /// Hashes what connections to an endpoint depend on: the protocol and, with TLS, authorities, verification
-    /// and server name. Equal policies have equal keys, within one process and over restarts.
-    ///
-    /// Connection pools must keep connections of different keys apart: Pingora's own pool key knows neither
-    /// authorities nor ALPN.
-    pub fn group_key(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.protocol.hash(&mut hasher);
-        self.effective_tls().hash(&mut hasher);
-        hasher.finish()
-    }
-
     /// How TLS is made: `None` for protocols in clear; without settings, unverified.
     pub fn effective_tls(&self) -> Option<TlsConfig> {
         self.protocol.is_tls().then(|| self.tls.clone().unwrap_or_default())
     }
-    /// Forgets the upstream of that id; requests that hold it still end.
-    pub fn remove(&self, _id: &str) {}
 }
 
 // === impl Protocol ===
@@ -133,33 +118,5 @@ impl Protocol {
     /// Whether it is HTTP/2.
     pub fn is_h2(self) -> bool {
         matches!(self, Self::H2c | Self::H2)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn group_keys_differ_by_protocol_and_tls_policy_only() {
-        let https = UpstreamConfig { protocol: Protocol::Https, ..UpstreamConfig::default() };
-        let tls = |tls| UpstreamConfig { tls: Some(tls), ..https.clone() };
-        let ca: Arc<[Vec<u8>]> = Arc::from(vec![vec![1]]);
-        let keys = [
-            UpstreamConfig::default().group_key(),
-            UpstreamConfig { protocol: Protocol::H2c, ..UpstreamConfig::default() }.group_key(),
-            UpstreamConfig { protocol: Protocol::H2, ..UpstreamConfig::default() }.group_key(),
-            https.group_key(),
-            tls(TlsConfig { verify: true, ..TlsConfig::default() }).group_key(),
-            tls(TlsConfig { server_name: Some("a.test".into()), ..TlsConfig::default() }).group_key(),
-            tls(TlsConfig { ca: Some(ca), ..TlsConfig::default() }).group_key(),
-        ];
-        for (i, key) in keys.iter().enumerate() {
-            assert!(!keys[..i].contains(key), "key {i} must be new");
-        }
-        let other = UpstreamConfig { balance: Balance::LeastRequest, is_invalid: true, ..https.clone() };
-        assert_eq!(other.group_key(), https.group_key(), "balancing has no part in it");
-        let clear = UpstreamConfig { tls: Some(TlsConfig::default()), ..UpstreamConfig::default() };
-        assert_eq!(clear.group_key(), UpstreamConfig::default().group_key(), "TLS settings of clear text are moot");
     }
 }

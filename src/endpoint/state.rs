@@ -19,10 +19,9 @@ const DRAWS: usize = 4;
 
 /// Settings and endpoints of an upstream at one moment.
 #[derive(Debug)]
-pub struct State {
+pub(crate) struct State {
     core: Arc<Core>,
     config: Arc<UpstreamConfig>,
-    group_key: u64,
     spec: Option<Arc<Spec>>,
     members: Box<[Member]>,
     /// Counts the sets of endpoints, from 1.
@@ -55,7 +54,6 @@ impl State {
         let config = UpstreamConfig::default();
         Self {
             core: Arc::new(Core { turn: AtomicUsize::new(0), waiting: Waiting::default(), shared }),
-            group_key: config.group_key(),
             config: shared_config(config),
             spec: None,
             members: Box::default(),
@@ -75,7 +73,6 @@ impl State {
         let members: Box<[Member]> = self.members.iter().map(member).collect();
         Self {
             core: Arc::clone(&self.core),
-            group_key: config.group_key(),
             config: shared_config(config),
             schedule: schedule(&members),
             members,
@@ -94,7 +91,6 @@ impl State {
         Some(Self {
             core: Arc::clone(&self.core),
             config: Arc::clone(&self.config),
-            group_key: self.group_key,
             spec: self.spec.clone(),
             schedule: schedule(&members),
             members,
@@ -103,13 +99,8 @@ impl State {
     }
 
     /// Its settings.
-    pub fn config(&self) -> &Arc<UpstreamConfig> {
+    pub(crate) fn config(&self) -> &Arc<UpstreamConfig> {
         &self.config
-    }
-
-    /// [`UpstreamConfig::group_key`] of the settings.
-    pub fn group_key(&self) -> u64 {
-        self.group_key
     }
 
     /// Picks an endpoint for one try and marks it as tried.
@@ -120,7 +111,7 @@ impl State {
     ///
     /// # Errors
     /// [`NoPick::Empty`] without endpoints, [`NoPick::Exhausted`] when all were tried.
-    pub fn pick(&self, tried: &mut Tried) -> Result<Pick, NoPick> {
+    pub(crate) fn pick(&self, tried: &mut Tried) -> Result<Pick, NoPick> {
         if self.members.is_empty() {
             return Err(NoPick::Empty);
         }
@@ -139,7 +130,7 @@ impl State {
     /// Where the next request would go, without sending it there. By least request it is the least busy of all,
     /// since which two would be compared is left to chance. When the one whose turn it is is unhealthy, the healthy
     /// one that stands in for it is left to chance too; the first is told.
-    pub fn explain_pick(&self) -> Option<SocketAddr> {
+    pub(crate) fn explain_pick(&self) -> Option<SocketAddr> {
         let is_panic = !self.members.iter().any(Member::is_healthy);
         let accepted = |member: &&Member| is_panic || member.is_healthy();
         let chosen = match self.config.balance {
