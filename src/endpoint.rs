@@ -2,16 +2,19 @@
 //!
 //! Lives outside the snapshot's routes: a route points to an [`Upstream`], whose configuration and endpoints
 //! are swapped under it, so that endpoint churn touches no route. Two tasks work beside the requests:
-//! [`health::run`] probes endpoints, [`resolver::run`] turns DNS names into endpoints.
+//! [`prober::run`] probes endpoints, [`resolver::run`] turns DNS names into endpoints.
 //! It must not know Kubernetes, the model or how requests are sent.
 
 mod balance;
-pub(crate) mod health;
+mod health;
 mod hold;
 mod pick;
 mod probe;
+pub(crate) mod prober;
 pub(crate) mod resolver;
+mod shared;
 mod state;
+mod strain;
 mod table;
 mod upstream;
 mod waiting;

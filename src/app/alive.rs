@@ -16,7 +16,7 @@ const BEAT: Duration = Duration::from_secs(1);
 pub(super) fn start(shared: &Arc<Shared>, stuck_after: Option<Duration>, stop: &watch::Sender<bool>) {
     let (table, vitals) = (&shared.table, &shared.vitals);
     let (health, of, until) = (vitals.pulse("health"), table.clone(), stop.subscribe());
-    tokio::spawn(async move { health.supervise(|| endpoint::health::run(of.clone(), until.clone())).await });
+    tokio::spawn(async move { health.supervise(|| endpoint::prober::run(of.clone(), until.clone())).await });
     let (resolver, of, until) = (vitals.pulse("resolver"), table.clone(), stop.subscribe());
     tokio::spawn(async move {
         let config = endpoint::resolver::Config::default;

@@ -4,16 +4,9 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
-use super::waiting::clock;
 use super::{Protocol, Upstream};
 use crate::capacity::{Limits, Link, Takers};
-
-/// For so long after a refusal an upstream is under strain.
-const STRAINED: Duration = Duration::from_secs(5);
-const TENTH: Duration = Duration::from_millis(100);
 
 /// A request at an upstream. It counts as under way there until dropped, unless it was refused.
 #[derive(Debug)]
@@ -21,13 +14,6 @@ pub(crate) struct Hold {
     upstream: Arc<Upstream>,
     /// `None`: refused.
     link: Option<Link>,
-}
-
-/// When an upstream was last refused a request.
-#[derive(Debug, Default)]
-pub(super) struct Strain {
-    /// In tenths of a second of [`clock`], and one; 0: never.
-    at: AtomicU32,
 }
 
 // === impl Hold ===
@@ -78,24 +64,5 @@ impl Drop for Hold {
 impl Upstream {
     fn takers(&self) -> Takers<'_> {
         Takers { upstream: &self.held, namespace: self.tenant.as_ref().map(|tenant| &tenant.held) }
-    }
-}
-
-/// There is one for each upstream, and the strain lasts seconds.
-fn tenths() -> u32 {
-    u32::try_from(clock() / 100).unwrap_or(u32::MAX).saturating_add(1)
-}
-
-// === impl Strain ===
-
-impl Strain {
-    fn note(&self) {
-        self.at.store(tenths(), Ordering::Relaxed);
-    }
-
-    fn is_recent(&self) -> bool {
-        // The clock is looked at only where there was strain.
-        let at = self.at.load(Ordering::Relaxed);
-        at > 0 && TENTH * tenths().saturating_sub(at) < STRAINED
     }
 }

@@ -20,7 +20,8 @@ use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::table::{Shared, Table};
+use super::shared::Shared;
+use super::table::Table;
 use super::{Address, Upstream};
 use crate::address::{AddressRules, Refused};
 use crate::turns::{Turn, Turns};

@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use super::balance::Schedule;
 use super::health::{Health, Spec};
 use super::pick::EndpointState;
-use super::table::Shared;
+use super::shared::Shared;
 use super::waiting::Waiting;
 use super::{Address, Balance, NoPick, Pick, Tried, UpstreamConfig};
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::hold::Strain;
+use super::shared::{Shared, Tenant};
 use super::state::Member;
-use super::table::Shared;
+use super::strain::Strain;
 use super::{Address, NoPick, Pick, State, Tried, UpstreamConfig};
 use crate::address::Refused;
 use crate::capacity::Held;
@@ -25,13 +25,6 @@ pub struct Upstream {
     pub(super) state: ArcSwap<State>,
     pub(super) shared: Arc<Shared>,
     change: Mutex<Change>,
-}
-
-/// A namespace whose upstreams count together.
-#[derive(Debug)]
-pub(super) struct Tenant {
-    name: Arc<str>,
-    pub(super) held: Held,
 }
 
 /// How many endpoints there are and how busy they are.
@@ -101,7 +94,7 @@ impl Upstream {
 
     /// With whom it has its turn of what is done beside requests: its namespace, or itself.
     pub(super) fn group(&self) -> &Arc<str> {
-        self.tenant.as_ref().map_or(&self.id, |tenant| &tenant.name)
+        self.tenant.as_ref().map_or(&self.id, |tenant| tenant.name())
     }
 
     /// Requests under way at it.
@@ -246,18 +239,6 @@ impl Upstream {
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-// === impl Tenant ===
-
-impl Tenant {
-    pub(super) fn new(name: &str) -> Self {
-        Self { name: name.into(), held: Held::default() }
-    }
-
-    pub(super) fn name(&self) -> &Arc<str> {
-        &self.name
     }
 }
 

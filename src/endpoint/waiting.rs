@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
-use super::table::Stats;
+use super::shared::Stats;
 use super::{NoPick, Pick};
 
 /// Requests that wait at one upstream at once; more of them wait for nothing.

@@ -116,18 +116,18 @@ impl Registry {
     }
 
     /// Makes everything fresh again, for a scheduler that begins.
-    pub(super) fn restart(&self) {
+    pub(in crate::endpoint) fn restart(&self) {
         let mut entries = self.lock();
         entries.fresh = entries.by_target.values().cloned().collect();
     }
 
     /// What nobody began to probe yet.
-    pub(super) fn take_fresh(&self) -> Vec<Weak<Health>> {
+    pub(in crate::endpoint) fn take_fresh(&self) -> Vec<Weak<Health>> {
         std::mem::take(&mut self.lock().fresh)
     }
 
     /// Tells when there is something fresh.
-    pub(super) fn wake(&self) -> &Notify {
+    pub(in crate::endpoint) fn wake(&self) -> &Notify {
         &self.wake
     }
 

@@ -263,7 +263,7 @@ async fn a_refused_address_is_not_probed() {
     let dns = Dns::new(Say::Addresses(vec![[127, 0, 0, 1].into()]));
     let running = Running::start(dns.listen().await);
     let (_stop, stopped) = watch::channel(false);
-    tokio::spawn(crate::endpoint::health::run(Arc::clone(&running.table), stopped));
+    tokio::spawn(crate::endpoint::prober::run(Arc::clone(&running.table), stopped));
     let upstream = running.table.upstream_of("test/probed:80", None);
     let external = Some(("rebound.example.".into(), inside.local_addr().unwrap().port()));
     upstream.set_config(UpstreamConfig { external, health_check: Some(check()), ..UpstreamConfig::default() });

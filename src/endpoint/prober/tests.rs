@@ -1,8 +1,11 @@
-use std::sync::atomic::AtomicU16;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, AtomicU32};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use super::super::health::{Spec, Target};
 use super::*;
 use crate::endpoint::{Address, HealthCheckConfig, Probe, Protocol, TlsConfig, Upstream, UpstreamConfig};
 
