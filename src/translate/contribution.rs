@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::asked::Redirection;
+use super::asked::backend::BackendPatch;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
-use crate::model::{Backend, BackendId, Balance, EndpointSet, HealthCheck, Probe, Protocol, Rank, Route};
+use crate::model::{Backend, BackendId, EndpointSet, Rank, Route};
 use crate::origin::Origin;
-use crate::quantity::Duration;
 use crate::resources::ObjectName;
 
 /// Who contributes. The conf comes first.
@@ -88,15 +89,6 @@ pub(crate) struct Candidate {
     pub redirect: Redirection,
 }
 
-/// When plain HTTP is sent to HTTPS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Redirection {
-    Never,
-    /// When the namespace has a `tls` entry for the host.
-    WithTls,
-    Always,
-}
-
 /// A `tls` entry of an Ingress, as far as one host is concerned.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TlsEntry {
@@ -111,18 +103,8 @@ pub(crate) struct TlsEntry {
 /// How and where a backend is named.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct BackendUse {
-    pub overrides: Arc<Overrides>,
+    pub patch: Arc<BackendPatch>,
     pub origins: Vec<Origin>,
-}
-
-/// What an Ingress asks of its backends.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Overrides {
-    pub protocol: Option<Protocol>,
-    pub balance: Option<Balance>,
-    pub health_check: Option<HealthCheck>,
-    /// Whether requests go to the Service's address, and whoever stands behind that balances.
-    pub service_upstream: bool,
 }
 
 /// Code of the word on an Ingress of an unknown class.
@@ -170,9 +152,9 @@ impl Draft {
     }
 
     /// Notes that a backend is named here, and returns its id.
-    pub(crate) fn backend(&mut self, id: BackendId, overrides: &Arc<Overrides>, origin: Origin) -> BackendId {
+    pub(crate) fn backend(&mut self, id: BackendId, patch: &Arc<BackendPatch>, origin: Origin) -> BackendId {
         let entry = self.backends.entry(id.clone()).or_default();
-        entry.overrides = Arc::clone(overrides);
+        entry.patch = Arc::clone(patch);
         entry.origins.push(origin);
         id
     }
@@ -244,86 +226,5 @@ impl HostPart {
 impl TlsEntry {
     pub(crate) fn namespace(&self) -> &str {
         &self.origin.namespace
-    }
-}
-
-// === impl Overrides ===
-
-impl Overrides {
-    /// The text that tells these settings from others; the same text means the same settings.
-    pub(crate) fn variant(&self) -> String {
-        let mut parts = Vec::new();
-        if let Some(protocol) = self.protocol {
-            parts.push(protocol_name(protocol).to_owned());
-        }
-        if let Some(balance) = self.balance {
-            parts.push(balance_name(balance).to_owned());
-        }
-        if self.service_upstream {
-            parts.push("service-upstream".to_owned());
-        }
-        if let Some(check) = &self.health_check {
-            parts.push(health_check_text(check));
-        }
-        parts.join("+")
-    }
-}
-
-fn protocol_name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Http => "http",
-        Protocol::Https => "https",
-        Protocol::H2c => "h2c",
-        Protocol::H2 => "h2",
-    }
-}
-
-fn balance_name(balance: Balance) -> &'static str {
-    match balance {
-        Balance::RoundRobin => "round-robin",
-        Balance::LeastRequest => "least-request",
-    }
-}
-
-fn health_check_text(check: &HealthCheck) -> String {
-    let probe = match &check.probe {
-        Probe::Tcp => "tcp",
-        Probe::Http { path, .. } => path,
-    };
-    let (interval, timeout) = (Duration(check.interval), Duration(check.timeout));
-    let (healthy, unhealthy) = (check.healthy_threshold, check.unhealthy_threshold);
-    format!("check({probe},{interval},{timeout},{healthy},{unhealthy})")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn different_settings_have_different_variants() {
-        let check = |probe| HealthCheck {
-            probe,
-            interval: std::time::Duration::from_secs(10),
-            timeout: std::time::Duration::from_secs(1),
-            healthy_threshold: 1,
-            unhealthy_threshold: 2,
-        };
-        let http = |path: &str| Probe::Http { path: path.into(), host: None, statuses: Vec::new() };
-        let protocols = [None, Some(Protocol::Http), Some(Protocol::Https), Some(Protocol::H2c), Some(Protocol::H2)];
-        let balances = [None, Some(Balance::RoundRobin), Some(Balance::LeastRequest)];
-        let checks = [None, Some(check(Probe::Tcp)), Some(check(http("/a"))), Some(check(http("/tcp")))];
-        let mut variants = std::collections::BTreeSet::new();
-        for protocol in protocols {
-            for balance in balances {
-                for health_check in checks.clone() {
-                    for service_upstream in [false, true] {
-                        let health_check = health_check.clone();
-                        let overrides = Overrides { protocol, balance, health_check, service_upstream };
-                        assert!(variants.insert(overrides.variant()), "{overrides:?} has the variant of another");
-                    }
-                }
-            }
-        }
-        assert_eq!(Overrides::default().variant(), "");
     }
 }

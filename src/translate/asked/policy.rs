@@ -1,17 +1,28 @@
-//! Timeouts, tries and limits of routes, each with the place that set it.
+//! Timeouts, tries and limits of routes, each with the place that asks for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::diagnostic::Diagnostic;
-use crate::model::{Policy, Setting, Timeouts};
+use crate::model::{Policy, Setting};
 use crate::origin::Origin;
 use crate::quantity;
-use crate::resources::conf::TimeoutsSpec;
 
-/// Connections tried at most, where nobody says otherwise.
-const DEFAULT_TRIES: u32 = 3;
-/// The most that may be asked for.
+/// The most connections that may be asked for.
 pub(crate) const MAX_TRIES: u32 = 10;
+
+/// What of a policy is to be different, and who asks for it where. Of two requests for one setting the later counts.
+#[derive(Debug, Default)]
+pub(crate) struct PolicyPatch(Vec<(Change, Origin)>);
+
+/// One setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Wait(Wait, Duration),
+    /// The largest request body; `None` is unlimited.
+    Body(Option<u64>),
+    /// How many connections are tried.
+    Tries(u32),
+}
 
 /// Which wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,87 +35,64 @@ pub(crate) enum Wait {
     Endpoints,
 }
 
-/// The policy of routes about which nothing is said.
-pub(crate) fn initial() -> Policy {
-    Policy { tries: DEFAULT_TRIES, timeouts: Timeouts::default(), ..Policy::default() }
-}
+// === impl PolicyPatch ===
 
-/// Sets a wait.
-pub(crate) fn set_wait(policy: &mut Policy, wait: Wait, value: Duration, origin: Origin) {
-    let (slot, name) = match wait {
-        Wait::Connect => (&mut policy.timeouts.connect, "timeouts.connect"),
-        Wait::Read => (&mut policy.timeouts.read, "timeouts.read"),
-        Wait::Head => {
-            policy.timeouts.head = Some(value);
-            return record(policy, "timeouts.head", quantity::Duration(value).to_string(), origin);
+impl PolicyPatch {
+    /// Asks for a setting.
+    pub(crate) fn set(&mut self, change: Change, origin: Origin) {
+        self.0.push((change, origin));
+    }
+
+    /// A policy with what is asked for; the same one where nothing is.
+    pub(crate) fn over(self, base: &Arc<Policy>) -> Arc<Policy> {
+        if self.0.is_empty() {
+            return Arc::clone(base);
         }
-        Wait::Send => (&mut policy.timeouts.send, "timeouts.send"),
-        Wait::Idle => (&mut policy.timeouts.idle, "timeouts.idle"),
-        Wait::Endpoints => (&mut policy.timeouts.endpoints, "timeouts.endpoints"),
-    };
-    *slot = value;
-    record(policy, name, quantity::Duration(value).to_string(), origin);
+        let mut policy = (**base).clone();
+        for (change, origin) in self.0 {
+            change.apply(&mut policy, origin);
+        }
+        policy.settings.shrink_to_fit();
+        Arc::new(policy)
+    }
 }
 
-/// Sets the largest request body; `None` is unlimited.
-pub(crate) fn set_body(policy: &mut Policy, bytes: Option<u64>, origin: Origin) {
-    policy.limits.body_bytes = bytes;
-    let value = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| quantity::ByteSize(bytes).to_string());
-    record(policy, "maxBody", value, origin);
-}
+// === impl Change ===
 
-/// Sets how many connections are tried.
-pub(crate) fn set_tries(policy: &mut Policy, tries: u32, origin: Origin) {
-    policy.tries = tries;
-    record(policy, "tries", tries.to_string(), origin);
-}
-
-/// Sets the waits that the conf gives under `origin`'s field; a wait of nothing is refused.
-pub(crate) fn apply_timeouts(
-    policy: &mut Policy,
-    spec: &TimeoutsSpec,
-    origin: &Origin,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
-    let waits = [
-        (Wait::Connect, "connect", spec.connect),
-        (Wait::Read, "read", spec.read),
-        (Wait::Head, "head", spec.head),
-        (Wait::Send, "send", spec.send),
-        (Wait::Idle, "idle", spec.idle),
-        (Wait::Endpoints, "endpoints", spec.endpoints),
-    ];
-    for (wait, name, value) in waits {
-        let origin = origin.at(format!("{}.{name}", origin.field));
-        match value {
-            Some(quantity::Duration(Duration::ZERO)) if !matches!(wait, Wait::Idle | Wait::Endpoints) => {
-                diagnostics.push(invalid_value(&origin, "a timeout of 0 would fail every request"));
+impl Change {
+    fn apply(self, policy: &mut Policy, origin: Origin) {
+        let (name, value) = match self {
+            Self::Wait(wait, value) => (wait.set(policy, value), quantity::Duration(value).to_string()),
+            Self::Body(bytes) => {
+                policy.limits.body_bytes = bytes;
+                ("maxBody", bytes.map_or_else(|| "unlimited".to_owned(), |it| quantity::ByteSize(it).to_string()))
             }
-            Some(value) => set_wait(policy, wait, value.0, origin),
-            None => {}
-        }
+            Self::Tries(tries) => {
+                policy.tries = tries;
+                ("tries", tries.to_string())
+            }
+        };
+        policy.settings.retain(|setting| setting.name != name);
+        policy.settings.push(Setting { name, value: value.into(), origin });
+        policy.settings.sort_by_key(|setting| setting.name);
     }
 }
 
-/// Sets the tries that the conf gives.
-pub(crate) fn apply_tries(policy: &mut Policy, tries: Option<u32>, origin: Origin, diagnostics: &mut Vec<Diagnostic>) {
-    match tries {
-        Some(tries @ 1..=MAX_TRIES) => set_tries(policy, tries, origin),
-        Some(tries) => {
-            let message = format!("`{tries}` is not a number of tries from 1 to {MAX_TRIES}");
-            diagnostics.push(invalid_value(&origin, message));
-        }
-        None => {}
+// === impl Wait ===
+
+impl Wait {
+    /// Sets it, and says its name as users write it.
+    fn set(self, policy: &mut Policy, value: Duration) -> &'static str {
+        let timeouts = &mut policy.timeouts;
+        let (slot, name) = match self {
+            Self::Connect => (&mut timeouts.connect, "timeouts.connect"),
+            Self::Read => (&mut timeouts.read, "timeouts.read"),
+            Self::Head => (timeouts.head.insert(value), "timeouts.head"),
+            Self::Send => (&mut timeouts.send, "timeouts.send"),
+            Self::Idle => (&mut timeouts.idle, "timeouts.idle"),
+            Self::Endpoints => (&mut timeouts.endpoints, "timeouts.endpoints"),
+        };
+        *slot = value;
+        name
     }
-}
-
-/// A value of the conf that is not taken; the default stays.
-pub(crate) fn invalid_value(origin: &Origin, message: impl Into<String>) -> Diagnostic {
-    Diagnostic::error("InvalidValue", origin, message).hint("the default stays in force")
-}
-
-fn record(policy: &mut Policy, name: &'static str, value: String, origin: Origin) {
-    policy.settings.retain(|setting| setting.name != name);
-    policy.settings.push(Setting { name, value: value.into(), origin });
-    policy.settings.sort_by_key(|setting| setting.name);
 }

@@ -9,14 +9,14 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::users::Index;
+use super::users::Users;
 use crate::host::{HostPattern, Labels};
 use crate::translate::contribution::{Contribution, HostPart, TlsEntry};
 
 /// Contributions by host.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    index: Index<HostPattern>,
+    index: Users<HostPattern>,
     strays: BTreeSet<HostPattern>,
     /// Every exact name, so that those under a wildcard are found without a search; nothing before an entry names one.
     exact: Option<BTreeSet<Reversed>>,

@@ -8,24 +8,24 @@ use crate::translate::contribution::Contribution;
 
 /// From a key to contributions. Most keys have one, which takes no list of its own.
 #[derive(Debug)]
-pub(crate) struct Index<K>(BTreeMap<K, Users>);
+pub(crate) struct Users<K>(BTreeMap<K, Named>);
 
 #[derive(Debug)]
 #[expect(clippy::box_collection, reason = "there is one for each key, and hardly any has many users")]
-enum Users {
+enum Named {
     One(Arc<Contribution>),
     Many(Box<Vec<Arc<Contribution>>>),
 }
 
-// === impl Index ===
+// === impl Users ===
 
-impl<K> Default for Index<K> {
+impl<K> Default for Users<K> {
     fn default() -> Self {
         Self(BTreeMap::new())
     }
 }
 
-impl<K: Ord + Clone> Index<K> {
+impl<K: Ord + Clone> Users<K> {
     /// Notes that a contribution has these keys.
     pub(crate) fn link<'a>(&mut self, keys: impl Iterator<Item = &'a K>, user: &Arc<Contribution>)
     where
@@ -34,7 +34,7 @@ impl<K: Ord + Clone> Index<K> {
         for key in keys {
             match self.0.get_mut(key) {
                 Some(users) => users.add(user),
-                None => drop(self.0.insert(key.clone(), Users::One(Arc::clone(user)))),
+                None => drop(self.0.insert(key.clone(), Named::One(Arc::clone(user)))),
             }
         }
     }
@@ -60,7 +60,7 @@ impl<K: Ord + Clone> Index<K> {
 
     /// The contributions that have a key, in no order.
     pub(crate) fn users(&self, key: &K) -> &[Arc<Contribution>] {
-        self.0.get(key).map(Users::as_slice).unwrap_or_default()
+        self.0.get(key).map(Named::as_slice).unwrap_or_default()
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
@@ -73,9 +73,9 @@ impl<K: Ord + Clone> Index<K> {
     }
 }
 
-// === impl Users ===
+// === impl Named ===
 
-impl Users {
+impl Named {
     fn as_slice(&self) -> &[Arc<Contribution>] {
         match self {
             Self::One(one) => std::slice::from_ref(one),

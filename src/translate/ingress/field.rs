@@ -1,12 +1,9 @@
-//! Paths of fields that every Ingress has: made once, shared by all.
+//! Paths of fields: those that every Ingress has are made once, and shared by all.
 
-use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use super::annotations::{ANNOTATIONS, PREFIX};
-
-/// The prefix of foreign annotations, unless the conf says otherwise.
-const FOREIGN_PREFIX: &str = "nginx.ingress.kubernetes.io";
+/// How the field of an annotation begins.
+const ANNOTATION: &str = "metadata.annotations[";
 
 /// Rules of an Ingress whose fields are made beforehand.
 const RULES: usize = 8;
@@ -32,16 +29,12 @@ pub(crate) fn of_path(rule: usize, path: usize) -> PathField {
 
 /// The field of an annotation.
 pub(crate) fn of_annotation(key: &str) -> Arc<str> {
-    static KNOWN: LazyLock<HashMap<String, Arc<str>>> = LazyLock::new(|| {
-        let names = ANNOTATIONS.iter().flat_map(|each| std::iter::once(&each.name).chain(each.aliases));
-        let keys = names.flat_map(|name| [PREFIX, FOREIGN_PREFIX].map(|prefix| format!("{prefix}/{name}")));
-        keys.map(|key| (key.clone(), annotation(&key))).collect()
-    });
-    KNOWN.get(key).cloned().unwrap_or_else(|| annotation(key))
+    format!("{ANNOTATION}{key}]").into()
 }
 
-fn annotation(key: &str) -> Arc<str> {
-    format!("metadata.annotations[{key}]").into()
+/// The annotation of a field.
+pub(crate) fn annotation_of(field: &str) -> Option<&str> {
+    field.strip_prefix(ANNOTATION)?.strip_suffix(']')
 }
 
 /// The field that a field is part of.

@@ -3,12 +3,17 @@
 //! Source: Service v1 `spec.ports`, EndpointSlice v1, Endpoints v1.
 
 mod port;
+pub(crate) mod problem;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use port::Port;
+use problem::{
+    ADDRESS_REFUSED, ALLOW_ADDRESSES, Problem, external_name_disabled, external_name_refused, not_found,
+    protection_on_service,
+};
 
 use crate::address::{self, AddressRules, Refused};
 use crate::diagnostic::Diagnostic;
@@ -16,12 +21,9 @@ use crate::model::{Backend, BackendId, Balance, Endpoint, EndpointSet, ExternalN
 use crate::origin::Origin;
 use crate::resources::object::{EndpointPort, EndpointSlice, Endpoints, Service, Transport};
 use crate::resources::{Kind, ObjectName, ObjectRef, Resources, Sourced};
-use crate::translate::contribution::Overrides;
-use crate::translate::ingress::annotations;
-
-/// Code of the finding that an address is no endpoint, and what to do about it.
-const ADDRESS_REFUSED: &str = "AddressRefused";
-const ALLOW_ADDRESSES: &str = "`defaults.allowAddresses` of the conf lets networks in";
+use crate::translate::asked::Asked;
+use crate::translate::asked::backend::BackendPatch;
+use crate::translate::options::BackendOptions;
 
 /// What a backend of a Service is at present.
 #[derive(Debug)]
@@ -34,25 +36,6 @@ pub(crate) struct Evaluated {
     pub problem: Option<Problem>,
 }
 
-/// Why a backend cannot be used.
-#[derive(Debug)]
-pub(crate) struct Problem {
-    code: &'static str,
-    message: String,
-    hint: String,
-}
-
-/// What holds for every backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct BackendOptions {
-    pub balance: Balance,
-    pub allow_external_name: bool,
-    /// Zone of this process.
-    pub zone: Option<Arc<str>>,
-    /// Which addresses may be endpoints where a cluster or a name says so.
-    pub rules: Arc<AddressRules>,
-}
-
 /// A port of a Service, as an id names it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target<'a> {
@@ -62,9 +45,12 @@ pub(crate) struct Target<'a> {
 }
 
 /// Finds out what a backend is. Costs what its endpoints cost, however many routes name it.
+///
+/// `patch`: what is asked of it where it is named; `said`: what the Service itself asks for.
 pub(crate) fn evaluate(
     target: Target<'_>,
-    overrides: &Overrides,
+    patch: &BackendPatch,
+    said: Asked,
     resources: &Resources,
     options: &BackendOptions,
 ) -> Evaluated {
@@ -79,27 +65,30 @@ pub(crate) fn evaluate(
     }
     let port = match port::find(service, target.port) {
         Ok(port) => port,
-        Err(missing) => return invalid(target.id, origin, missing.problem(target, service)),
+        Err(missing) => return invalid(target.id, origin, missing.problem(target.service, target.port, service)),
     };
+    let patch = &patch.or(said.backend);
     let mut evaluated = match service.external_name.as_deref() {
         Some(name) => match external(name, port, target.port) {
-            Some(external) => evaluate_name(target, external, port, sourced, overrides, options),
-            None => return invalid(target.id, origin, port::Missing::Unknown.problem(target, service)),
+            Some(external) => evaluate_name(target, external, port, sourced, patch, options),
+            None => {
+                let problem = port::Missing::Unknown.problem(target.service, target.port, service);
+                return invalid(target.id, origin, problem);
+            }
         },
-        None if overrides.service_upstream && service.cluster_ip.is_some() => {
+        None if patch.service_upstream && service.cluster_ip.is_some() => {
             let rules = sourced.origin.is_of_cluster().then_some(&*options.rules);
-            evaluate_service(target, port, service, origin.clone(), overrides, rules)
+            evaluate_service(target, port, service, origin.clone(), patch, rules)
         }
-        None => evaluate_port(target, port, resources, origin.clone(), overrides, options),
+        None => evaluate_port(target, port, resources, origin.clone(), patch, options),
     };
-    let told = port.told(&origin, overrides.protocol.is_some());
-    evaluated.diagnostics.extend(told);
-    let said = annotations::read_service(&service.annotations, &origin, &mut evaluated.diagnostics);
-    if said.is_broken {
+    evaluated.diagnostics.extend(port.told(&origin, patch.protocol.is_some()));
+    evaluated.diagnostics.extend(said.diagnostics);
+    if said.closed.is_some() {
         let diagnostics = evaluated.diagnostics;
         return Evaluated { diagnostics, ..invalid(target.id, origin, protection_on_service(target.service)) };
     }
-    evaluated.backend.health_check = overrides.health_check.clone().or(said.health_check).map(Box::new);
+    evaluated.backend.health_check = patch.health_check.clone().map(Box::new);
     evaluated
 }
 
@@ -108,12 +97,12 @@ fn evaluate_port(
     port: Port<'_>,
     resources: &Resources,
     origin: Origin,
-    overrides: &Overrides,
+    patch: &BackendPatch,
     options: &BackendOptions,
 ) -> Evaluated {
     let (endpoints, refused) = endpoints_of(target.service, port.name(), resources, options);
     let mut diagnostics: Vec<Diagnostic> = addresses_refused(&refused, &origin).into_iter().collect();
-    if overrides.service_upstream {
+    if patch.service_upstream {
         let message = "is headless: it has no address for `service-upstream`, so its endpoints are used";
         diagnostics.push(Diagnostic::warning("HeadlessService", &origin, message).hint("leave the annotation out"));
     }
@@ -123,9 +112,9 @@ fn evaluate_port(
         diagnostics.push(Diagnostic::warning("NoEndpoints", &origin, message).hint(hint));
     }
     let mut backend = blank(target.id, origin);
-    backend.protocol = overrides.protocol.unwrap_or_else(|| port.protocol());
+    backend.protocol = patch.protocol.unwrap_or_else(|| port.protocol());
     backend.tls = tls_of(backend.protocol);
-    backend.balance = overrides.balance.unwrap_or(options.balance);
+    backend.balance = patch.balance.unwrap_or(options.balance);
     Evaluated { backend, endpoints, diagnostics, problem: None }
 }
 
@@ -135,7 +124,7 @@ fn evaluate_service(
     port: Port<'_>,
     service: &Service,
     origin: Origin,
-    overrides: &Overrides,
+    patch: &BackendPatch,
     rules: Option<&AddressRules>,
 ) -> Evaluated {
     let number = port.number();
@@ -146,7 +135,7 @@ fn evaluate_service(
     let address = address.filter(|_| refused.is_none());
     let diagnostics = addresses_refused(&refused.into_iter().collect(), &origin).into_iter().collect();
     let mut backend = blank(target.id, origin);
-    backend.protocol = overrides.protocol.unwrap_or_else(|| port.protocol());
+    backend.protocol = patch.protocol.unwrap_or_else(|| port.protocol());
     backend.tls = tls_of(backend.protocol);
     let endpoints = address.map(|address| Endpoint { address, weight: 1, zone: None }).into_iter().collect();
     Evaluated { backend, endpoints: EndpointSet { endpoints }, diagnostics, problem: None }
@@ -159,7 +148,7 @@ fn evaluate_name(
     external: ExternalName,
     port: Port<'_>,
     service: &Sourced<Service>,
-    overrides: &Overrides,
+    patch: &BackendPatch,
     options: &BackendOptions,
 ) -> Evaluated {
     let is_own = !service.origin.is_of_cluster() && address::as_address(&external.name).is_some();
@@ -167,9 +156,9 @@ fn evaluate_name(
     if let Some(refused) = answer.filter(|_| !is_own).and_then(|address| options.rules.refusal(address)) {
         return invalid(target.id, service.origin(), external_name_refused(target.service, &refused));
     }
-    let protocol = overrides.protocol.unwrap_or_else(|| port.protocol());
+    let protocol = patch.protocol.unwrap_or_else(|| port.protocol());
     let mut evaluated =
-        evaluate_external(target, external, service.origin(), protocol, overrides.balance.unwrap_or(options.balance));
+        evaluate_external(target, external, service.origin(), protocol, patch.balance.unwrap_or(options.balance));
     if let Some(address) = answer {
         evaluated.backend.external = None;
         evaluated.endpoints.endpoints = [Endpoint { address, weight: 1, zone: None }].into();
@@ -223,48 +212,6 @@ fn tls_of(protocol: Protocol) -> Option<Box<UpstreamTls>> {
 fn external(name: &str, port: Port<'_>, wanted: &str) -> Option<ExternalName> {
     let port = port.target().or_else(|| wanted.parse().ok()).filter(|port| *port > 0)?;
     (!name.is_empty()).then(|| ExternalName { name: name.trim_end_matches('.').to_ascii_lowercase().into(), port })
-}
-
-// === impl Problem ===
-
-impl Problem {
-    /// What is to be said at a place that names the backend.
-    pub(crate) fn diagnose(&self, origin: &Origin) -> Diagnostic {
-        Diagnostic::error(self.code, origin, self.message.clone()).hint(self.hint.clone())
-    }
-}
-
-/// The hint names no other Service: it would have to change whenever any Service comes or goes.
-fn not_found(service: &ObjectName) -> Problem {
-    Problem {
-        code: "ServiceNotFound",
-        message: format!("there is no Service `{service}`"),
-        hint: "check name and namespace; requests are answered 503 until it exists".to_owned(),
-    }
-}
-
-fn protection_on_service(service: &ObjectName) -> Problem {
-    Problem {
-        code: "UnsupportedSecurityAnnotation",
-        message: format!("Service `{service}` has an annotation that asks for protection, which Services do not have"),
-        hint: "put it on the Ingress; requests are answered 503 until then".to_owned(),
-    }
-}
-
-fn external_name_disabled(service: &ObjectName) -> Problem {
-    Problem {
-        code: "ExternalNameDisabled",
-        message: format!("Service `{service}` is of type ExternalName, which is not served"),
-        hint: "set `ingress.allowExternalName: true` if whoever writes Services may reach any host".to_owned(),
-    }
-}
-
-fn external_name_refused(service: &ObjectName, refused: &Refused) -> Problem {
-    Problem {
-        code: ADDRESS_REFUSED,
-        message: format!("Service `{service}` is an ExternalName of {refused}, where no endpoint may be"),
-        hint: ALLOW_ADDRESSES.to_owned(),
-    }
 }
 
 fn addresses_refused(refused: &BTreeSet<Refused>, origin: &Origin) -> Option<Diagnostic> {

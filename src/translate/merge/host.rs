@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::tls::{Redirects, owner_text};
+use super::owner::owner_text;
+use super::redirects::Redirects;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{HttpsRedirect, Match, PathMatch, Route, VirtualHost};
-use crate::translate::contribution::{Candidate, HostPart, Redirection};
+use crate::translate::asked::Redirection;
+use crate::translate::contribution::{Candidate, HostPart};
 
 /// What became of one host.
 #[derive(Debug, Default)]

@@ -1,26 +1,20 @@
 //! What `tls` entries count for. Naming a host is not owning it.
 //!
 //! An entry counts for a name when the most specific pattern that is served for it has a route of the entry's
-//! namespace. Redirects are those of a route's own namespace; who may say which certificate is presented is listed
-//! here, oldest first, and decided where certificates can be read. It must not know Secrets' contents.
+//! namespace. Who may say which certificate is presented is listed here, oldest first, and decided where certificates
+//! can be read. It must not know Secrets' contents.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::owner::owner_text;
 use crate::diagnostic::Diagnostic;
-use crate::host::{HostPattern, HostSet};
-use crate::model::{Certificate, Claim, HttpsRedirect, Model, Route, VirtualHost};
+use crate::host::HostPattern;
+use crate::model::{Certificate, Claim, Model, Route, VirtualHost};
 use crate::origin::Origin;
-use crate::resources::{Kind, ObjectName};
+use crate::resources::ObjectName;
 use crate::translate::contribution::TlsEntry;
 use crate::translate::index::names::Names;
-
-/// Which plain requests of a host's routes are sent to https, by the namespace of the route.
-pub(crate) struct Redirects<'n> {
-    names: &'n Names,
-    pattern: &'n HostPattern,
-    known: BTreeMap<Arc<str>, HttpsRedirect>,
-}
 
 /// What the `tls` entries for a pattern come to.
 #[derive(Debug, Default)]
@@ -34,33 +28,6 @@ pub(crate) struct Judged {
 struct Serving<'m> {
     host: Option<&'m VirtualHost>,
     namespaces: BTreeSet<&'m str>,
-}
-
-// === impl Redirects ===
-
-impl<'n> Redirects<'n> {
-    pub(crate) fn new(names: &'n Names, pattern: &'n HostPattern) -> Self {
-        Self { names, pattern, known: BTreeMap::new() }
-    }
-
-    /// For routes of a namespace that are redirected where it has a `tls` entry.
-    pub(crate) fn of(&mut self, namespace: &Arc<str>) -> HttpsRedirect {
-        if let Some(known) = self.known.get(namespace) {
-            return known.clone();
-        }
-        let found = self.find(namespace);
-        self.known.insert(Arc::clone(namespace), found.clone());
-        found
-    }
-
-    fn find(&self, namespace: &str) -> HttpsRedirect {
-        let names = |pattern: &HostPattern| self.names.tls(pattern).any(|entry| entry.namespace() == namespace);
-        if names(self.pattern) || self.pattern.wildcard_above().is_some_and(|wildcard| names(&wildcard)) {
-            return HttpsRedirect::On;
-        }
-        let hosts: HostSet = self.names.strays_of(self.pattern).filter(|stray| names(stray)).cloned().collect();
-        if hosts.is_empty() { HttpsRedirect::Off } else { HttpsRedirect::Hosts(Arc::new(hosts)) }
-    }
 }
 
 /// Judges the `tls` entries that name a pattern, itself or by the wildcard above it.
@@ -100,11 +67,6 @@ pub(crate) fn judge(
 fn counts_under(names: &Names, model: &Model, wildcard: &HostPattern, namespace: &str) -> bool {
     let mut hosts = names.under(wildcard).filter_map(|name| model.hosts.get(&name));
     hosts.any(|host| host.all_routes().any(|route| *route.origin.namespace == *namespace))
-}
-
-/// An object as others may see it: where the conf lies is nothing for those who use a cluster.
-pub(crate) fn owner_text(origin: &Origin) -> String {
-    if origin.kind == Kind::Conf.as_str() { "the conf".to_owned() } else { origin.object() }
 }
 
 // === impl Serving ===

@@ -4,10 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-use crate::diagnostic::Diagnostic;
-use crate::origin::Origin;
 use crate::resources::conf::{Defaults, HashCostSpec, PluginSpec};
-use crate::translate::asked::policy;
 
 /// The plugin, and its field.
 const KIND: &str = "basic-auth";
@@ -16,14 +13,12 @@ const FIELD: &str = "maxHashCost";
 /// What may be said of each kind of hash.
 const BOUNDS: [(&str, RangeInclusive<u32>); 2] = [("bcrypt", 4..=15), ("rounds", 1000..=1_000_000)];
 
-/// Says what is wrong with the defaults.
-pub(crate) fn check(defaults: &Defaults, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) {
-    for (name, value, bounds) in values(&defaults.max_hash_cost) {
-        if !bounds.contains(&value) {
-            let message = format!("`{value}` is not from {} to {}", bounds.start(), bounds.end());
-            diagnostics.push(policy::invalid_value(&origin.at(format!("defaults.{FIELD}.{name}")), message));
-        }
-    }
+/// What is wrong with the defaults: field and message.
+pub(crate) fn faults(defaults: &Defaults) -> impl Iterator<Item = (String, String)> {
+    values(&defaults.max_hash_cost).filter(|(_, value, bounds)| !bounds.contains(value)).map(|(name, value, bounds)| {
+        let message = format!("`{value}` is not from {} to {}", bounds.start(), bounds.end());
+        (format!("defaults.{FIELD}.{name}"), message)
+    })
 }
 
 /// The configuration of a plugin with what the defaults add.

@@ -2,88 +2,91 @@
 
 use std::sync::Arc;
 
-use super::{Annotation, Dialect, Reading, Refusal, Support, Value, parse_bool};
+use super::row::{Annotation, Dialect, Support};
+use super::said::{Refusal, Said, Value, boolean};
+use super::security::Security;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Balance, HealthCheck, Probe, Protocol};
 use crate::quantity::Duration;
+use crate::translate::asked::Asked;
 use crate::translate::health::{self, Timing};
 
-pub(crate) const BACKEND_PROTOCOL: Annotation = Annotation {
+pub(crate) const TABLE: &[Annotation] = &[BACKEND_PROTOCOL, LOAD_BALANCE, SERVICE_UPSTREAM, HEALTH_CHECK];
+
+const BACKEND_PROTOCOL: Annotation = Annotation {
     name: "backend-protocol",
     aliases: &[],
     grammar: "`HTTP`, `HTTPS`, `GRPC` or `GRPCS`",
     doc: "The protocol that the endpoints speak. Default: `appProtocol` of the Service's port, else HTTP.",
     support: Support::Both,
     on_service: false,
-    protects: false,
-    read: |value, reading| {
-        reading.overrides.protocol = Some(match value.text.to_ascii_uppercase().as_str() {
-            "HTTP" => Protocol::Http,
-            "HTTPS" => Protocol::Https,
-            "GRPC" => Protocol::H2c,
-            "GRPCS" => Protocol::H2,
-            _ => return Err(Refusal(format!("`{}` is not a supported protocol", value.text))),
-        });
-        Ok(())
-    },
+    security: Security::No,
 };
 
-pub(crate) const LOAD_BALANCE: Annotation = Annotation {
+const LOAD_BALANCE: Annotation = Annotation {
     name: "load-balance",
     aliases: &[],
     grammar: "`round-robin` or `least-request`",
     doc: "How an endpoint is picked. Default: `defaults.loadBalancing`.",
     support: Support::Both,
     on_service: false,
-    protects: false,
-    read: |value, reading| {
-        reading.overrides.balance = Some(match value.text {
-            "round_robin" | "round-robin" => Balance::RoundRobin,
-            "least_request" | "least-request" => Balance::LeastRequest,
-            "ewma" if value.dialect == Dialect::Nginx => {
-                warn_of_ewma(value, reading);
-                Balance::LeastRequest
-            }
-            _ => return Err(Refusal(format!("`{}` is not a way to balance", value.text))),
-        });
-        Ok(())
-    },
+    security: Security::No,
 };
 
-pub(crate) const SERVICE_UPSTREAM: Annotation = Annotation {
+const SERVICE_UPSTREAM: Annotation = Annotation {
     name: "service-upstream",
     aliases: &[],
     grammar: "`true` or `false`",
     doc: "Whether requests go to the Service's address (`spec.clusterIP`) in place of its endpoints, for a mesh or kube-proxy to balance. A headless Service has none. Default false.",
     support: Support::Both,
     on_service: false,
-    protects: false,
-    read: |value, reading| {
-        reading.overrides.service_upstream = parse_bool(value.text)?;
-        Ok(())
-    },
+    security: Security::No,
 };
 
-pub(crate) const HEALTH_CHECK: Annotation = Annotation {
+const HEALTH_CHECK: Annotation = Annotation {
     name: "health-check",
     aliases: &[],
     grammar: "`tcp`, a path (`/healthz`) or `path=/healthz,interval=5s,timeout=1s,healthy=1,unhealthy=2`",
     doc: "Active health checks of the endpoints; that of an Ingress comes before that of the Service. The interval is at least 100ms; the timeout at most the interval, and 30s. Default: none.",
     support: Support::Own,
     on_service: true,
-    protects: false,
-    read: |value, reading| {
-        let (check, told) = health_check(value.text)?;
-        let warn = |message| Diagnostic::warning("BoundedHealthCheck", value.origin, message);
-        reading.diagnostics.extend(told.into_iter().map(warn));
-        reading.overrides.health_check = Some(check);
-        Ok(())
-    },
+    security: Security::No,
 };
 
-fn warn_of_ewma(value: &Value<'_>, reading: &mut Reading) {
-    let message = "`ewma` is read as `least-request`, which also prefers endpoints that answer quickly";
-    reading.diagnostics.push(Diagnostic::warning("DifferentAnnotation", value.origin, message));
+pub(crate) fn finish(said: Said<'_>, asked: &mut Asked) {
+    asked.backend.protocol = said.read(&BACKEND_PROTOCOL, asked, |value, _| protocol(value.text));
+    asked.backend.balance = said.read(&LOAD_BALANCE, asked, balance);
+    asked.backend.service_upstream =
+        said.read(&SERVICE_UPSTREAM, asked, |value, _| boolean(value.text)).unwrap_or(false);
+    asked.backend.health_check = said.read(&HEALTH_CHECK, asked, |value, asked| {
+        let (check, told) = health_check(value.text)?;
+        let warn = |message| Diagnostic::warning("BoundedHealthCheck", value.origin, message);
+        asked.diagnostics.extend(told.into_iter().map(warn));
+        Ok(check)
+    });
+}
+
+fn protocol(text: &str) -> Result<Protocol, Refusal> {
+    match text.to_ascii_uppercase().as_str() {
+        "HTTP" => Ok(Protocol::Http),
+        "HTTPS" => Ok(Protocol::Https),
+        "GRPC" => Ok(Protocol::H2c),
+        "GRPCS" => Ok(Protocol::H2),
+        _ => Err(Refusal(format!("`{text}` is not a supported protocol"))),
+    }
+}
+
+fn balance(value: Value<'_>, asked: &mut Asked) -> Result<Balance, Refusal> {
+    match value.text {
+        "round_robin" | "round-robin" => Ok(Balance::RoundRobin),
+        "least_request" | "least-request" => Ok(Balance::LeastRequest),
+        "ewma" if value.dialect == Dialect::Nginx => {
+            let message = "`ewma` is read as `least-request`, which also prefers endpoints that answer quickly";
+            asked.diagnostics.push(Diagnostic::warning("DifferentAnnotation", value.origin, message));
+            Ok(Balance::LeastRequest)
+        }
+        text => Err(Refusal(format!("`{text}` is not a way to balance"))),
+    }
 }
 
 /// A health check, and what of it is not kept as it is written.

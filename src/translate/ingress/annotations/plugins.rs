@@ -1,23 +1,33 @@
 //! Plugins of the conf on an Ingress.
 
-use super::{Annotation, Refusal, Support};
+use super::row::{Annotation, Support};
+use super::said::{Refusal, Said};
+use super::security::Security;
+use crate::translate::asked::Asked;
+use crate::translate::asked::plugin::{PluginRequest, Wanted};
 
-pub(crate) const PLUGINS: Annotation = Annotation {
+pub(crate) const TABLE: &[Annotation] = &[PLUGINS];
+
+const PLUGINS: Annotation = Annotation {
     name: "plugins",
     aliases: &[],
     grammar: "names of plugin instances of the conf, separated by commas",
     doc: "Plugins for the routes of the Ingress, in order within their stages. A name that the conf does not have closes the routes (503).",
     support: Support::Own,
     on_service: false,
-    protects: true,
-    read: |value, reading| {
+    security: Security::Always,
+};
+
+pub(crate) fn finish(said: Said<'_>, asked: &mut Asked) {
+    said.read(&PLUGINS, asked, |value, asked| {
         let names: Vec<&str> = value.text.split(',').map(str::trim).collect();
         if names.iter().any(|name| name.is_empty()) {
-            // A name may be missing that was to protect the routes.
-            reading.is_broken = true;
-            return Err(Refusal("a name of the list is empty; the routes are closed".to_owned()));
+            // One may be missing that was to protect the routes.
+            return Err(Refusal("a name of the list is empty".to_owned()));
         }
-        reading.plugins = names.into_iter().map(|name| (name.to_owned(), value.origin.clone())).collect();
+        let request =
+            |name: &str| PluginRequest { plugin: Wanted::Named(name.to_owned()), origin: value.origin.clone() };
+        asked.plugins.extend(names.into_iter().map(request));
         Ok(())
-    },
-};
+    });
+}

@@ -3,10 +3,11 @@
 //! Ports are told apart by number and protocol: one of UDP never serves HTTP. Source: Service v1 `spec.ports`,
 //! KEP-3726 (`appProtocol`), RFC 6335 section 5.1 (service names are compared without case).
 
-use super::{Problem, Target};
+use super::problem::Problem;
 use crate::diagnostic::Diagnostic;
 use crate::model::Protocol;
 use crate::origin::Origin;
+use crate::resources::ObjectName;
 use crate::resources::object::{Service, ServicePort, TargetPort, Transport};
 
 /// A port of a Service, or a number that an ExternalName need not list.
@@ -113,8 +114,7 @@ fn known(text: &str) -> Option<Protocol> {
 
 impl Missing {
     /// As it is said where a route names the port.
-    pub(crate) fn problem(self, target: Target<'_>, service: &Service) -> Problem {
-        let (name, wanted) = (target.service, target.port);
+    pub(crate) fn problem(self, name: &ObjectName, wanted: &str, service: &Service) -> Problem {
         match self {
             Self::Unknown => Problem {
                 code: "PortNotFound",
