@@ -103,4 +103,12 @@ mod tests {
         }
         assert_eq!(BackendPatch::default().variant(), "");
     }
+
+    #[test]
+    fn one_patch_comes_before_another_where_it_asks_for_something() {
+        let one = BackendPatch { protocol: Some(Protocol::H2), ..BackendPatch::default() };
+        let other = BackendPatch { protocol: Some(Protocol::Http), service_upstream: true, ..BackendPatch::default() };
+        assert_eq!(one.or(other.clone()), BackendPatch { protocol: Some(Protocol::H2), ..other.clone() });
+        assert_eq!(BackendPatch::default().or(other.clone()), other);
+    }
 }

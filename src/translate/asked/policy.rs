@@ -96,3 +96,26 @@ impl Wait {
         name
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_requests_for_one_setting_the_later_counts() {
+        let mut patch = PolicyPatch::default();
+        patch.set(Change::Tries(2), Origin::default());
+        patch.set(Change::Wait(Wait::Read, Duration::from_secs(5)), Origin::default());
+        patch.set(Change::Tries(4), Origin::default());
+        let policy = patch.over(&Arc::default());
+        assert_eq!((policy.tries, policy.timeouts.read), (4, Duration::from_secs(5)));
+        let settings: Vec<(&str, &str)> = policy.settings.iter().map(|each| (each.name, &*each.value)).collect();
+        assert_eq!(settings, [("timeouts.read", "5s"), ("tries", "4")]);
+    }
+
+    #[test]
+    fn a_policy_of_which_nothing_is_asked_is_shared() {
+        let base = Arc::default();
+        assert!(Arc::ptr_eq(&PolicyPatch::default().over(&base), &base));
+    }
+}

@@ -50,10 +50,11 @@ impl Said<'_> {
         match read(Value { text, dialect: *dialect, origin }, asked) {
             Ok(value) => Some(value),
             Err(Refusal(message)) => {
-                let end = if row.security.asks(text) { "; the routes are closed" } else { "" };
-                if row.security.asks(text) {
+                let protects = row.security.asks(text);
+                if protects {
                     asked.close(Reason::BrokenPolicy);
                 }
+                let end = if protects { "; the routes are closed" } else { "" };
                 let diagnostic = Diagnostic::error("InvalidAnnotation", origin, format!("{message}{end}"));
                 asked.diagnostics.push(diagnostic.hint(format!("write {}", row.grammar)));
                 None
