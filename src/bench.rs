@@ -46,6 +46,27 @@ pub mod telemetry {
     pub use crate::telemetry::{AccessLog, Metrics, Recorder, RequestRecord, Telemetry, Try};
 }
 pub mod translate {
-    pub use crate::translate::annotations::{ANNOTATIONS, Asks, PROTECTIONS, Protection, Support};
+    pub use crate::translate::ingress::annotations::row::{Annotation, Support};
+    pub use crate::translate::ingress::annotations::security::Security;
+    pub use crate::translate::ingress::annotations::table::ANNOTATIONS;
     pub use crate::translate::{Translation, Translator, translate};
+
+    use crate::resources::Object;
+    use crate::translate::ingress::annotations;
+    use crate::translate::ingress::annotations::row::Holder;
+    use crate::translate::ingress::annotations::table::{FAMILIES, Family, Lookup};
+
+    /// Reads annotations of Ingresses as translation does, with further rows in the table that nobody looks at; says
+    /// whether there was nothing to say about them.
+    pub fn annotation_reader(further: &'static [Annotation]) -> impl Fn(&Object) -> bool {
+        let further = Family { table: further, finish: |_, _| {} };
+        let lookup = Lookup::new(FAMILIES.iter().copied().chain([further]).collect());
+        move |object| {
+            let Object::Ingress(ingress) = object else { return false };
+            let (annotations, origin) = (&ingress.object.annotations, ingress.origin());
+            let foreign = "nginx.ingress.kubernetes.io";
+            let asked = annotations::read_with(&lookup, Holder::Ingress, annotations, foreign, &origin);
+            asked.diagnostics.is_empty()
+        }
+    }
 }

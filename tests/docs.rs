@@ -17,7 +17,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::Value;
-use tidegate::bench::translate::{Asks, PROTECTIONS, Protection};
+use tidegate::bench::translate::{ANNOTATIONS, Annotation, Security, Support};
 
 #[test]
 fn the_conf_schema_is_up_to_date() {
@@ -189,10 +189,10 @@ fn collect(schema: &Value, found: &mut BTreeSet<String>) {
 
 fn annotation_reference() -> String {
     let mut text = String::from(
-        "# Annotation reference\n\nGenerated from the table in `src/translate/annotations.rs`.\nEvery annotation is read under `tidegate.io/` and, where the table says so, under `nginx.ingress.kubernetes.io/` (or what `ingress.annotationsPrefix` says); `tidegate.io/` wins.\nNames are told apart without case; one name in two spellings with two values is an error.\n\n| annotation | also as nginx | value | meaning |\n|---|---|---|---|\n",
+        "# Annotation reference\n\nGenerated from the tables in `src/translate/ingress/annotations/`.\nEvery annotation is read under `tidegate.io/` and, where the table says so, under `nginx.ingress.kubernetes.io/` (or what `ingress.annotationsPrefix` says); `tidegate.io/` wins.\nNames are told apart without case; one name in two spellings with two values is an error.\n\n| annotation | also as nginx | value | meaning |\n|---|---|---|---|\n",
     );
-    for annotation in tidegate::ANNOTATIONS {
-        let nginx = if annotation.support == tidegate::bench::translate::Support::Both { "yes" } else { "no" };
+    for annotation in ANNOTATIONS.iter().filter(|row| row.support != Support::Unread) {
+        let nginx = if annotation.support == Support::Both { "yes" } else { "no" };
         let _ = writeln!(text, "| `{}` | {nginx} | {} | {} |", annotation.name, annotation.grammar, annotation.doc);
     }
     protection_reference(&mut text);
@@ -200,27 +200,28 @@ fn annotation_reference() -> String {
 }
 
 fn protection_reference(text: &mut String) {
-    *text += "\n## What closes the routes\n\nGenerated from the table in `src/translate/annotations/protection.rs`.\nThese are not supported, under neither prefix; where somebody asks for protection by one, the routes of the Ingress are closed (503 `broken_policy`) rather than open to everybody.\nUnder `tidegate.io/` an unknown name that resembles one of them, or `plugins` or an `auth-…` of above, closes too, and so does one of them on a Service.\n\n| annotation | what it does in ingress-nginx | closes |\n|---|---|---|\n";
-    let (softer, closing): (Vec<_>, Vec<_>) = PROTECTIONS.iter().partition(|protection| protection.asks == Asks::Never);
-    for Protection { name, asks, doc } in closing {
-        let _ = writeln!(text, "| `{name}` | {doc} | {} |", closes(*asks));
+    *text += "\n## What closes the routes\n\nGenerated from the table in `src/translate/ingress/annotations/unread.rs`.\nThese are not supported, under neither prefix; where somebody asks for protection by one, the routes of the Ingress are closed (503 `broken_policy`) rather than open to everybody.\nUnder `tidegate.io/` an unknown name that resembles one of them, or `plugins` or an `auth-…` of above, closes too, and so does one of them on a Service.\n\n| annotation | what it does in ingress-nginx | closes |\n|---|---|---|\n";
+    let unread = ANNOTATIONS.iter().filter(|row| row.support == Support::Unread);
+    let (softer, closing): (Vec<&Annotation>, Vec<&Annotation>) = unread.partition(|row| row.security == Security::No);
+    for Annotation { name, security, doc, .. } in closing {
+        let _ = writeln!(text, "| `{name}` | {doc} | {} |", closes(*security));
     }
     *text += "\nThese soften something, are parts of one of the former, or protect against load: the routes are served without them, and a finding tells.\n\n| annotation | what it does in ingress-nginx |\n|---|---|\n";
-    for Protection { name, doc, .. } in softer {
+    for Annotation { name, doc, .. } in softer {
         let _ = writeln!(text, "| `{name}` | {doc} |");
     }
 }
 
-fn closes(asks: Asks) -> String {
-    match asks {
-        Asks::Always | Asks::Never => "always".to_owned(),
-        Asks::Unless(none) => {
+fn closes(security: Security) -> String {
+    match security {
+        Security::Always | Security::No => "always".to_owned(),
+        Security::Unless(none) => {
             let values: Vec<String> = none.iter().map(|value| format!("`{value}`")).collect();
             format!("unless it is {}", values.join(", "))
         }
-        Asks::UnlessEverybody => "unless it has both `0.0.0.0/0` and `::/0`".to_owned(),
-        Asks::UnlessBlank => "unless it is empty".to_owned(),
-        Asks::AccessRule => {
+        Security::UnlessEverybody => "unless it has both `0.0.0.0/0` and `::/0`".to_owned(),
+        Security::UnlessBlank => "unless it is empty".to_owned(),
+        Security::AccessRule => {
             "with `deny`, `allow`, `satisfy`, `auth_…`, `return` of 400 and above, `include`, Lua, or what cannot be read".to_owned()
         }
     }

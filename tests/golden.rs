@@ -12,8 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tidegate::bench::model::{Model, SecretBytes};
 use tidegate::bench::resources::{Event, Kind, Object, Resources};
-use tidegate::bench::translate::ANNOTATIONS;
-use tidegate::bench::translate::{Translation, translate};
+use tidegate::bench::translate::{ANNOTATIONS, Support, Translation, translate};
 
 #[test]
 fn every_case_translates_as_recorded() {
@@ -37,7 +36,7 @@ fn every_annotation_has_cases_for_its_effect_and_its_refusal() {
             (read("in.yaml"), read("diagnostics.yaml"))
         })
         .collect();
-    for annotation in ANNOTATIONS {
+    for annotation in ANNOTATIONS.iter().filter(|row| row.support != Support::Unread) {
         let key = format!("/{}:", annotation.name);
         let field = format!("/{}]", annotation.name);
         let uses = || texts.iter().filter(|(input, _)| input.contains(&key));

@@ -25,7 +25,7 @@ use crate::source::kubernetes::write::Outlet;
 use crate::source::kubernetes::{Demand, Note};
 use crate::telemetry::vitals::Pulse;
 use crate::translate::Translator;
-use crate::translate::annotations;
+use crate::translate::ingress::annotations::live;
 
 /// Batches that are taken in at once, so that a flood of changes is compiled a few times and not once each.
 const MAX_BATCHES: usize = 256;
@@ -236,7 +236,7 @@ impl Control {
     fn note_curious(&mut self, changes: &Changes) {
         for object in changes.objects.iter().filter(|object| object.kind == Kind::Ingress) {
             let ingress = self.resources.ingresses.get(&object.name);
-            if ingress.is_some_and(|it| annotations::asks_when_live(&it.object.annotations)) {
+            if ingress.is_some_and(|it| live::asks_when_live(&it.object.annotations)) {
                 self.to_tell.insert(object.name.clone());
             }
         }

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::asked::Redirection;
+use super::asked::backend::BackendPatch;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
-use crate::model::{Backend, BackendId, Balance, EndpointSet, HealthCheck, Probe, Protocol, Rank, Route};
+use crate::model::{Backend, BackendId, EndpointSet, Rank, Route};
 use crate::origin::Origin;
-use crate::quantity::Duration;
 use crate::resources::ObjectName;
 
 /// Who contributes. The conf comes first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Unit {
+pub(crate) enum Unit {
     /// The routes of the conf.
     Conf,
     /// One Ingress.
@@ -21,7 +22,7 @@ pub(super) enum Unit {
 
 /// Everything that one unit adds. There is one for each Ingress, so it is kept in lists of exactly what there is.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Contribution {
+pub(crate) struct Contribution {
     /// What it adds to each host.
     pub hosts: Sorted<HostPattern, HostPart>,
     /// Backends that it names.
@@ -38,7 +39,7 @@ pub(super) struct Contribution {
 
 /// What a unit has to do with plugins.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct PluginPart {
+pub(crate) struct PluginPart {
     /// Whether it names instances of the conf.
     pub names_some: bool,
     /// Secrets that plugins of its own name; those of the conf are among the options.
@@ -47,7 +48,7 @@ pub(super) struct PluginPart {
 
 /// A contribution that is being made.
 #[derive(Debug, Default)]
-pub(super) struct Draft {
+pub(crate) struct Draft {
     pub hosts: BTreeMap<HostPattern, HostPart>,
     pub tls: BTreeMap<HostPattern, Vec<TlsEntry>>,
     pub backends: BTreeMap<BackendId, BackendUse>,
@@ -59,7 +60,7 @@ pub(super) struct Draft {
 
 /// What only the conf adds.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct ConfPart {
+pub(crate) struct ConfPart {
     /// Upstreams that it defines.
     pub upstreams: BTreeMap<BackendId, (Arc<Backend>, Arc<EndpointSet>)>,
     /// The global default route.
@@ -70,11 +71,11 @@ pub(super) struct ConfPart {
 
 /// A map that does not change.
 #[derive(Debug, PartialEq)]
-pub(super) struct Sorted<K, V>(Box<[(K, V)]>);
+pub(crate) struct Sorted<K, V>(Box<[(K, V)]>);
 
 /// What one unit adds to one host.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct HostPart {
+pub(crate) struct HostPart {
     pub routes: Vec<Candidate>,
     pub fallback: Option<Candidate>,
     /// Its `tls` entries that name the host. Naming is not owning: whether they count is found where units meet.
@@ -83,23 +84,14 @@ pub(super) struct HostPart {
 
 /// A route that stands for a host, unless another one has its place.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Candidate {
+pub(crate) struct Candidate {
     pub route: Arc<Route>,
     pub redirect: Redirection,
 }
 
-/// When plain HTTP is sent to HTTPS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Redirection {
-    Never,
-    /// When the namespace has a `tls` entry for the host.
-    WithTls,
-    Always,
-}
-
 /// A `tls` entry of an Ingress, as far as one host is concerned.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct TlsEntry {
+pub(crate) struct TlsEntry {
     /// The entry.
     pub origin: Origin,
     /// Who is heard first.
@@ -110,54 +102,44 @@ pub(super) struct TlsEntry {
 
 /// How and where a backend is named.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct BackendUse {
-    pub overrides: Arc<Overrides>,
+pub(crate) struct BackendUse {
+    pub patch: Arc<BackendPatch>,
     pub origins: Vec<Origin>,
 }
 
-/// What an Ingress asks of its backends.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Overrides {
-    pub protocol: Option<Protocol>,
-    pub balance: Option<Balance>,
-    pub health_check: Option<HealthCheck>,
-    /// Whether requests go to the Service's address, and whoever stands behind that balances.
-    pub service_upstream: bool,
-}
-
 /// Code of the word on an Ingress of an unknown class.
-pub(super) const FOREIGN_CLASS: &str = "ForeignClass";
+pub(crate) const FOREIGN_CLASS: &str = "ForeignClass";
 
 // === impl Contribution ===
 
 impl Contribution {
     /// Nothing but something to say.
-    pub(super) fn only(diagnostic: Diagnostic) -> Self {
+    pub(crate) fn only(diagnostic: Diagnostic) -> Self {
         Self { diagnostics: [diagnostic].into(), ..Self::default() }
     }
 
     /// Whether it only says that it is of a class which nobody knows.
-    pub(super) fn is_foreign(&self) -> bool {
+    pub(crate) fn is_foreign(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.code == FOREIGN_CLASS)
     }
 
     /// Whether it names plugin instances of the conf.
-    pub(super) fn names_plugins(&self) -> bool {
+    pub(crate) fn names_plugins(&self) -> bool {
         self.plugins.as_ref().is_some_and(|plugins| plugins.names_some)
     }
 
     /// Secrets that plugins of its own name.
-    pub(super) fn plugin_secrets(&self) -> &[ObjectName] {
+    pub(crate) fn plugin_secrets(&self) -> &[ObjectName] {
         self.plugins.as_ref().map(|plugins| plugins.secrets.as_slice()).unwrap_or_default()
     }
 
     /// Its `tls` entries that name a host.
-    pub(super) fn tls(&self, pattern: &HostPattern) -> &[TlsEntry] {
+    pub(crate) fn tls(&self, pattern: &HostPattern) -> &[TlsEntry] {
         self.hosts.get(pattern).map(|part| &*part.tls).unwrap_or_default()
     }
 
     /// Ids of the backends that it names, and of those that it defines.
-    pub(super) fn backend_ids(&self) -> impl Iterator<Item = &BackendId> {
+    pub(crate) fn backend_ids(&self) -> impl Iterator<Item = &BackendId> {
         self.backends.keys().chain(self.conf.iter().flat_map(|conf| conf.upstreams.keys()))
     }
 }
@@ -165,25 +147,25 @@ impl Contribution {
 // === impl Draft ===
 
 impl Draft {
-    pub(super) fn host(&mut self, pattern: &HostPattern) -> &mut HostPart {
+    pub(crate) fn host(&mut self, pattern: &HostPattern) -> &mut HostPart {
         self.hosts.entry(pattern.clone()).or_default()
     }
 
     /// Notes that a backend is named here, and returns its id.
-    pub(super) fn backend(&mut self, id: BackendId, overrides: &Arc<Overrides>, origin: Origin) -> BackendId {
+    pub(crate) fn backend(&mut self, id: BackendId, patch: &Arc<BackendPatch>, origin: Origin) -> BackendId {
         let entry = self.backends.entry(id.clone()).or_default();
-        entry.overrides = Arc::clone(overrides);
+        entry.patch = Arc::clone(patch);
         entry.origins.push(origin);
         id
     }
 
     /// What only the conf adds.
-    pub(super) fn conf(&mut self) -> &mut ConfPart {
+    pub(crate) fn conf(&mut self) -> &mut ConfPart {
         self.conf.get_or_insert_default()
     }
 
     /// Brings it into the form in which it is kept.
-    pub(super) fn finish(mut self) -> Contribution {
+    pub(crate) fn finish(mut self) -> Contribution {
         for (pattern, entries) in std::mem::take(&mut self.tls) {
             self.hosts.entry(pattern).or_default().tls = entries.into();
         }
@@ -210,16 +192,16 @@ impl<K, V> Default for Sorted<K, V> {
 }
 
 impl<K: Ord, V> Sorted<K, V> {
-    pub(super) fn get(&self, key: &K) -> Option<&V> {
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
         let index = self.0.binary_search_by(|(known, _)| known.cmp(key)).ok()?;
         self.0.get(index).map(|(_, value)| value)
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
         self.0.iter().map(|(key, _)| key)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &(K, V)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(K, V)> {
         self.0.iter()
     }
 }
@@ -234,7 +216,7 @@ impl<K, V> From<BTreeMap<K, V>> for Sorted<K, V> {
 
 impl HostPart {
     /// Whether it makes the host one that is served.
-    pub(super) fn serves(&self) -> bool {
+    pub(crate) fn serves(&self) -> bool {
         !self.routes.is_empty() || self.fallback.is_some()
     }
 }
@@ -242,88 +224,7 @@ impl HostPart {
 // === impl TlsEntry ===
 
 impl TlsEntry {
-    pub(super) fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         &self.origin.namespace
-    }
-}
-
-// === impl Overrides ===
-
-impl Overrides {
-    /// The text that tells these settings from others; the same text means the same settings.
-    pub(super) fn variant(&self) -> String {
-        let mut parts = Vec::new();
-        if let Some(protocol) = self.protocol {
-            parts.push(protocol_name(protocol).to_owned());
-        }
-        if let Some(balance) = self.balance {
-            parts.push(balance_name(balance).to_owned());
-        }
-        if self.service_upstream {
-            parts.push("service-upstream".to_owned());
-        }
-        if let Some(check) = &self.health_check {
-            parts.push(health_check_text(check));
-        }
-        parts.join("+")
-    }
-}
-
-fn protocol_name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Http => "http",
-        Protocol::Https => "https",
-        Protocol::H2c => "h2c",
-        Protocol::H2 => "h2",
-    }
-}
-
-fn balance_name(balance: Balance) -> &'static str {
-    match balance {
-        Balance::RoundRobin => "round-robin",
-        Balance::LeastRequest => "least-request",
-    }
-}
-
-fn health_check_text(check: &HealthCheck) -> String {
-    let probe = match &check.probe {
-        Probe::Tcp => "tcp",
-        Probe::Http { path, .. } => path,
-    };
-    let (interval, timeout) = (Duration(check.interval), Duration(check.timeout));
-    let (healthy, unhealthy) = (check.healthy_threshold, check.unhealthy_threshold);
-    format!("check({probe},{interval},{timeout},{healthy},{unhealthy})")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn different_settings_have_different_variants() {
-        let check = |probe| HealthCheck {
-            probe,
-            interval: std::time::Duration::from_secs(10),
-            timeout: std::time::Duration::from_secs(1),
-            healthy_threshold: 1,
-            unhealthy_threshold: 2,
-        };
-        let http = |path: &str| Probe::Http { path: path.into(), host: None, statuses: Vec::new() };
-        let protocols = [None, Some(Protocol::Http), Some(Protocol::Https), Some(Protocol::H2c), Some(Protocol::H2)];
-        let balances = [None, Some(Balance::RoundRobin), Some(Balance::LeastRequest)];
-        let checks = [None, Some(check(Probe::Tcp)), Some(check(http("/a"))), Some(check(http("/tcp")))];
-        let mut variants = std::collections::BTreeSet::new();
-        for protocol in protocols {
-            for balance in balances {
-                for health_check in checks.clone() {
-                    for service_upstream in [false, true] {
-                        let health_check = health_check.clone();
-                        let overrides = Overrides { protocol, balance, health_check, service_upstream };
-                        assert!(variants.insert(overrides.variant()), "{overrides:?} has the variant of another");
-                    }
-                }
-            }
-        }
-        assert_eq!(Overrides::default().variant(), "");
     }
 }

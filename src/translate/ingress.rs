@@ -3,20 +3,25 @@
 //! Looks at one Ingress, its class and the options, never at Services, Secrets or other Ingresses: what depends on
 //! those is decided where they meet. Source: Ingress v1 API documentation.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, LazyLock};
+pub(crate) mod annotations;
+mod class;
+pub(crate) mod field;
 
-use super::annotations::{self, Reading};
-use super::class::{self, Ownership};
-use super::conf::{self, Options};
-use super::contribution::{Candidate, Contribution, Draft, FOREIGN_CLASS, Overrides, Redirection, TlsEntry};
-use super::field::{self, PathField};
-use super::policy;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use class::Ownership;
+use field::PathField;
+
+use super::asked::Redirection;
+use super::contribution::{Candidate, Contribution, Draft, FOREIGN_CLASS, TlsEntry};
+use super::options::Options;
+use super::resolve::{Resolved, resolve};
+use super::route::{first_backend, prefix};
 use crate::diagnostic::Diagnostic;
 use crate::host::{HostPattern, Labels};
 use crate::model::{
-    Action, BackendId, BackendName, HttpsRedirect, Match, PathMatch, PluginUse, Policy, Rank, Route, RouteLabels,
-    WeightedBackend,
+    Action, BackendId, BackendName, HttpsRedirect, Match, PathMatch, Rank, Route, RouteLabels, WeightedBackend,
 };
 use crate::origin::Origin;
 use crate::path::canonical_path;
@@ -25,7 +30,7 @@ use crate::resources::object::{Ingress, IngressBackend, IngressPath, IngressRule
 use crate::resources::{ObjectName, Resources, Sourced};
 
 /// Translates one Ingress; nothing when it is not ours.
-pub(super) fn contribute(
+pub(crate) fn translate(
     name: &ObjectName,
     sourced: &Sourced<Ingress>,
     resources: &Resources,
@@ -43,19 +48,14 @@ pub(super) fn contribute(
     }
 }
 
-/// What all routes of the Ingress share, and what was read so far.
 struct Reader<'a> {
     name: &'a ObjectName,
     route_name: Arc<str>,
     origin: Origin,
     created: Option<i64>,
-    reading: Reading,
-    policy: Arc<Policy>,
-    plugins: Vec<PluginUse>,
-    redirect: Redirection,
-    overrides: Arc<Overrides>,
-    /// The text that tells the overrides from others, in the ids of backends.
-    variant: Arc<str>,
+    /// What all its routes share.
+    resolved: Resolved,
+    redirection: Redirection,
     next_index: u32,
     out: Draft,
 }
@@ -64,31 +64,19 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(name: &'a ObjectName, sourced: &Sourced<Ingress>, resources: &Resources, options: &Options) -> Self {
-        let (ingress, origin) = (&*sourced.object, sourced.origin());
-        let mut reading = annotations::read_ingress(&ingress.annotations, &options.ingress.annotations_prefix, &origin);
-        let auth = annotations::auth_plugin(&mut reading);
-        let mut out = Draft { diagnostics: std::mem::take(&mut reading.diagnostics), ..Draft::default() };
-        out.plugins.names_some = !reading.plugins.is_empty();
-        let mut plugins = named_plugins(&mut reading, options, &mut out.diagnostics);
-        if let Some((spec, origin)) = auth {
-            out.plugins.secrets.extend(conf::plugin_secrets(&spec, &origin.namespace, resources));
-            out.diagnostics.extend(conf::forbidden_secrets(&spec, &origin, resources));
-            let instance = Arc::new(conf::instance(&format!("{name}#auth"), &spec, origin.clone(), resources));
-            plugins.push(PluginUse { instance, origin });
-        }
-        // Without a time an object counts as the youngest.
-        let created = ingress.created.unwrap_or(i64::MAX);
+        let (ingress, origin, route_name) = (&*sourced.object, sourced.origin(), name.to_string());
+        let asked = annotations::read_ingress(&ingress.annotations, &options.ingress.annotations_prefix, &origin);
+        let default = if options.ingress.ssl_redirect { Redirection::WithTls } else { Redirection::Never };
+        let redirection = asked.redirection.unwrap_or(default);
+        let mut out = Draft::default();
         Self {
             name,
-            route_name: name.to_string().into(),
+            resolved: resolve(asked, &route_name, options, resources, &mut out),
+            route_name: route_name.into(),
             origin,
-            created: Some(created),
-            policy: effective_policy(&mut reading, &options.policy),
-            plugins,
-            redirect: redirection(&reading, options.ingress.ssl_redirect),
-            variant: reading.overrides.variant().into(),
-            overrides: shared(std::mem::take(&mut reading.overrides)),
-            reading,
+            // Without a time an object counts as the youngest.
+            created: Some(ingress.created.unwrap_or(i64::MAX)),
+            redirection,
             next_index: 0,
             out,
         }
@@ -167,7 +155,7 @@ impl<'a> Reader<'a> {
         let labels = RouteLabels {
             namespace: Arc::clone(&self.name.namespace),
             ingress: Arc::clone(&self.name.name),
-            service: conf::first_backend(&action),
+            service: first_backend(&action),
             path: Arc::clone(path.text()),
         };
         let rank = self.rank(index);
@@ -178,11 +166,11 @@ impl<'a> Reader<'a> {
             rank,
             action,
             https_redirect: HttpsRedirect::Off,
-            plugins: self.plugins.clone(),
-            policy: Arc::clone(&self.policy),
+            plugins: self.resolved.plugins.clone(),
+            policy: Arc::clone(&self.resolved.policy),
             labels,
         };
-        Candidate { route: Arc::new(route), redirect: self.redirect }
+        Candidate { route: Arc::new(route), redirect: self.redirection }
     }
 
     /// `service`: the field of the Service.
@@ -194,11 +182,11 @@ impl<'a> Reader<'a> {
                 return Action::Refuse { reason: Reason::InvalidBackend };
             }
         };
-        if self.reading.is_broken {
-            return Action::Refuse { reason: Reason::BrokenPolicy };
+        if let Some(reason) = self.resolved.closed {
+            return Action::Refuse { reason };
         }
         let origin = self.origin.at(Arc::clone(service));
-        let backend = self.out.backend(id, &self.overrides, origin);
+        let backend = self.out.backend(id, &self.resolved.patch, origin);
         Action::Forward([WeightedBackend { backend, weight: 1 }].into())
     }
 
@@ -225,7 +213,7 @@ impl<'a> Reader<'a> {
             namespace: Arc::clone(&self.name.namespace),
             name: Arc::clone(name),
             port: Arc::clone(port),
-            variant: Arc::clone(&self.variant),
+            variant: Arc::clone(&self.resolved.variant),
         }))
     }
 
@@ -288,54 +276,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn named_plugins(reading: &mut Reading, options: &Options, diagnostics: &mut Vec<Diagnostic>) -> Vec<PluginUse> {
-    let mut plugins = Vec::with_capacity(reading.plugins.len());
-    for (name, origin) in &reading.plugins {
-        match options.plugins.get(name) {
-            Some(instance) => plugins.push(PluginUse { instance: Arc::clone(instance), origin: origin.clone() }),
-            None => {
-                reading.is_broken = true;
-                diagnostics.push(conf::plugin_not_found(name, options, origin));
-            }
-        }
-    }
-    plugins
-}
-
-fn effective_policy(reading: &mut Reading, base: &Arc<Policy>) -> Arc<Policy> {
-    if reading.waits.is_empty() && reading.body.is_none() && reading.tries.is_none() {
-        return Arc::clone(base);
-    }
-    let mut effective = (**base).clone();
-    for (wait, value, origin) in reading.waits.drain(..) {
-        policy::set_wait(&mut effective, wait, value, origin);
-    }
-    if let Some((bytes, origin)) = reading.body.take() {
-        policy::set_body(&mut effective, bytes, origin);
-    }
-    if let Some((tries, origin)) = reading.tries.take() {
-        policy::set_tries(&mut effective, tries, origin);
-    }
-    effective.settings.shrink_to_fit();
-    Arc::new(effective)
-}
-
-/// Most Ingresses ask for nothing, and share that.
-fn shared(overrides: Overrides) -> Arc<Overrides> {
-    static NONE: LazyLock<Arc<Overrides>> = LazyLock::new(Arc::default);
-    if overrides == Overrides::default() { Arc::clone(&NONE) } else { Arc::new(overrides) }
-}
-
-fn redirection(reading: &Reading, default: bool) -> Redirection {
-    if reading.force_ssl_redirect == Some(true) {
-        Redirection::Always
-    } else if reading.ssl_redirect.unwrap_or(default) {
-        Redirection::WithTls
-    } else {
-        Redirection::Never
-    }
-}
-
 /// The match of a path, or the reason code, field and message of what is wrong with it.
 fn path_match(path: &IngressPath) -> Result<PathMatch, (&'static str, &'static str, String)> {
     let is_exact = match &*path.path_type {
@@ -353,10 +293,4 @@ fn path_match(path: &IngressPath) -> Result<PathMatch, (&'static str, &'static s
     }
     let canonical = canonical_path(text).map_err(|error| invalid(error.to_string()))?;
     Ok(if is_exact { PathMatch::Exact(canonical.into()) } else { prefix(&canonical) })
-}
-
-/// A prefix without closing slash; `/` is everything.
-pub(super) fn prefix(canonical: &str) -> PathMatch {
-    let trimmed = canonical.trim_end_matches('/');
-    if trimmed.is_empty() { PathMatch::default() } else { PathMatch::Prefix(trimmed.into()) }
 }

@@ -2,11 +2,14 @@
 
 mod objects;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::resources::{Event, Object, ObjectRef};
+use crate::resources::{Event, Kind, Object, ObjectRef};
 use objects::{events, object};
 
 fn changed<K: Ord + Clone, V: PartialEq>(before: &BTreeMap<K, V>, after: &BTreeMap<K, V>) -> BTreeSet<K> {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Options, first_backend, instance, parse_service, plugin_not_found};
+use super::{policy, reference};
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{
-    Action, BackendId, BackendName, HeaderMatch, HttpsRedirect, Match, PathMatch, PluginUse, Policy, QueryMatch, Rank,
-    Redirect, RedirectPath, Respond, Route, RouteLabels, TextMatch, WeightedBackend,
+    Action, BackendId, BackendName, HeaderMatch, HttpsRedirect, Match, PathMatch, QueryMatch, Rank, Redirect,
+    RedirectPath, Respond, Route, RouteLabels, TextMatch, WeightedBackend,
 };
 use crate::origin::Origin;
 use crate::path::canonical_path;
@@ -16,16 +16,20 @@ use crate::resources::Resources;
 use crate::resources::conf::{
     BackendSpec, ConditionSpec, Conf, PathSpec, PluginRef, RedirectSpec, RespondSpec, RouteSpec,
 };
-use crate::translate::contribution::{Candidate, Draft, Redirection};
-use crate::translate::ingress::prefix;
-use crate::translate::{policy, suggest};
+use crate::translate::asked::plugin::{PluginRequest, Wanted};
+use crate::translate::asked::policy::Change;
+use crate::translate::asked::{Asked, Redirection};
+use crate::translate::contribution::{Candidate, Draft};
+use crate::translate::options::Options;
+use crate::translate::resolve::{Resolved, resolve};
+use crate::translate::route::{first_backend, prefix};
+use crate::translate::suggest;
 
 /// Bytes of a regular expression.
 const MAX_REGEX: usize = 1024;
 
 /// Translates all routes, in order.
-pub(super) fn translate_all(conf: &Conf, resources: &Resources, options: &Options, out: &mut Draft) {
-    let origin = super::origin(resources);
+pub(crate) fn translate_all(conf: &Conf, origin: &Origin, resources: &Resources, options: &Options, out: &mut Draft) {
     let mut next_index = 0;
     for (index, spec) in conf.routes.iter().enumerate() {
         let origin = origin.at(format!("routes[{index}]"));
@@ -50,13 +54,13 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(&mut self, next_index: &mut u32) {
         let Some(conditions) = self.conditions() else { return };
-        let plugins = self.plugins();
+        let Resolved { policy, mut plugins, closed, .. } =
+            resolve(self.asked(), &self.name, self.options, self.resources, self.out);
         let mut action = self.action();
-        if plugins.is_none() {
-            action = Action::Refuse { reason: Reason::BrokenPolicy };
+        if let Some(reason) = closed {
+            action = Action::Refuse { reason };
+            plugins.clear();
         }
-        let plugins = plugins.unwrap_or_default();
-        let policy = self.policy();
         let (hosts, paths) = (self.hosts(), self.paths());
         for host in &hosts {
             for (path, origin) in &paths {
@@ -175,40 +179,22 @@ impl Reader<'_> {
         }
     }
 
-    /// `None`: one is missing, so the route is closed.
-    fn plugins(&mut self) -> Option<Vec<PluginUse>> {
-        let mut plugins = Vec::with_capacity(self.spec.plugins.len());
-        let mut is_complete = true;
-        for (index, plugin) in self.spec.plugins.iter().enumerate() {
-            let origin = self.at(&format!("plugins[{index}]"));
-            let found = match plugin {
-                PluginRef::Named(name) => self.options.plugins.get(name).cloned(),
-                PluginRef::Inline(spec) => {
-                    Some(Arc::new(instance(&format!("{}#{index}", self.name), spec, origin.clone(), self.resources)))
-                }
+    /// Plugins and policy.
+    fn asked(&mut self) -> Asked {
+        let (spec, mut asked) = (self.spec, Asked::default());
+        for (index, plugin) in spec.plugins.iter().enumerate() {
+            let plugin = match plugin {
+                PluginRef::Named(name) => Wanted::Named(name.clone()),
+                PluginRef::Inline(spec) => Wanted::Own { part: index.to_string(), spec: spec.clone() },
             };
-            match (found, plugin) {
-                (Some(instance), _) => plugins.push(PluginUse { instance, origin }),
-                (None, PluginRef::Named(name)) => {
-                    is_complete = false;
-                    self.out.diagnostics.push(plugin_not_found(name, self.options, &origin));
-                }
-                (None, PluginRef::Inline(_)) => {}
-            }
+            asked.plugins.push(PluginRequest { plugin, origin: self.at(&format!("plugins[{index}]")) });
         }
-        is_complete.then_some(plugins)
-    }
-
-    fn policy(&mut self) -> Arc<Policy> {
-        let spec = self.spec;
-        let mut policy = (*self.options.policy).clone();
-        let (timeouts, tries, body) = (self.at("timeouts"), self.at("tries"), self.at("maxBody"));
-        policy::apply_timeouts(&mut policy, &spec.timeouts, &timeouts, &mut self.out.diagnostics);
-        policy::apply_tries(&mut policy, spec.tries, tries, &mut self.out.diagnostics);
+        policy::timeouts(&mut asked.policy, &spec.timeouts, &self.at("timeouts"), &mut asked.diagnostics);
+        policy::tries(&mut asked.policy, spec.tries, || self.at("tries"), &mut asked.diagnostics);
         if let Some(size) = spec.max_body {
-            policy::set_body(&mut policy, Some(size.0), body);
+            asked.policy.set(Change::Body(Some(size.0)), self.at("maxBody"));
         }
-        Arc::new(policy)
+        asked
     }
 
     /// The action; one that cannot be read keeps the route's place and answers 503.
@@ -262,7 +248,7 @@ impl Reader<'_> {
                 None
             }
             (None, Some(text)) => {
-                let id = parse_service(text);
+                let id = reference::service(text);
                 if id.is_none() {
                     let message = format!("`{text}` is not `namespace/name:port`");
                     self.error("InvalidBackend", &format!("{field}.service"), message);

@@ -5,20 +5,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Options;
 use crate::address;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{
-    Backend, BackendId, CaBundle, Endpoint, EndpointSet, ExternalName, HealthCheck, Probe, Protocol, UpstreamTls,
+    Backend, BackendId, Balance, CaBundle, Endpoint, EndpointSet, ExternalName, HealthCheck, Probe, Protocol,
+    UpstreamTls,
 };
 use crate::origin::Origin;
 use crate::pem_text;
-use crate::resources::conf::{HealthCheckSpec, ProtocolSpec, UpstreamSpec, UpstreamTlsSpec};
+use crate::resources::conf::{BalanceSpec, HealthCheckSpec, ProtocolSpec, UpstreamSpec, UpstreamTlsSpec};
 use crate::translate::health::{self, Timing};
+use crate::translate::options::Options;
 
 /// Translates one upstream. A part that cannot be kept without weakening it makes the whole upstream invalid.
-pub(super) fn translate(
+pub(crate) fn translate(
     name: &str,
     spec: &UpstreamSpec,
     options: &Options,
@@ -50,7 +51,7 @@ pub(super) fn translate(
         id: BackendId::upstream(name),
         protocol,
         tls: tls.filter(|_| matches!(protocol, Protocol::Https | Protocol::H2)).map(Box::new),
-        balance: spec.load_balancing.map_or(options.backend.balance, super::balance),
+        balance: spec.load_balancing.map_or(options.backend.balance, balance),
         health_check: spec
             .health_check
             .as_ref()
@@ -61,6 +62,14 @@ pub(super) fn translate(
         origin,
     };
     (backend, endpoints)
+}
+
+/// How an endpoint is picked.
+pub(crate) fn balance(spec: BalanceSpec) -> Balance {
+    match spec {
+        BalanceSpec::RoundRobin => Balance::RoundRobin,
+        BalanceSpec::LeastRequest => Balance::LeastRequest,
+    }
 }
 
 fn protocol(spec: ProtocolSpec) -> Protocol {

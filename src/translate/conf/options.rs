@@ -1,0 +1,57 @@
+//! What the conf says that holds for more than one route.
+
+use std::sync::Arc;
+
+use super::edge::edge;
+use super::invalid::invalid_value;
+use super::policy;
+use super::upstream::balance;
+use crate::address::AddressRules;
+use crate::diagnostic::Diagnostic;
+use crate::model::{Policy, Timeouts};
+use crate::origin::Origin;
+use crate::resources::Resources;
+use crate::resources::conf::{Conf, Defaults};
+use crate::translate::asked::policy::{Change, PolicyPatch};
+use crate::translate::options::{BackendOptions, Options};
+use crate::translate::plugins::{self, hash_cost};
+
+/// Connections tried at most, where nobody says otherwise.
+const DEFAULT_TRIES: u32 = 3;
+
+/// Reads it; what is not taken is told, and the default stays.
+pub(crate) fn read(conf: &Conf, origin: &Origin, resources: &Resources, diagnostics: &mut Vec<Diagnostic>) -> Options {
+    let faults = hash_cost::faults(&conf.defaults);
+    diagnostics.extend(faults.map(|(field, message)| invalid_value(&origin.at(field), message)));
+    let plugins = conf.plugins.iter().map(|(name, spec)| {
+        let origin = origin.at(format!("plugins.{name}"));
+        (name.clone(), Arc::new(plugins::instance(name, spec, origin, resources)))
+    });
+    Options {
+        plugins: plugins.collect(),
+        grants: conf.grants.clone(),
+        max_hash_cost: conf.defaults.max_hash_cost.clone(),
+        policy: default_policy(&conf.defaults, origin, diagnostics),
+        backend: BackendOptions {
+            balance: balance(conf.defaults.load_balancing),
+            allow_external_name: conf.ingress.allow_external_name,
+            zone: conf.ingress.zone.as_deref().map(Into::into),
+            rules: Arc::new(AddressRules {
+                allowed: conf.defaults.allow_addresses.clone(),
+                own: conf.own_sockets.clone(),
+            }),
+        },
+        edge: Arc::new(edge(conf, origin, diagnostics)),
+        ingress: conf.ingress.clone(),
+    }
+}
+
+fn default_policy(defaults: &Defaults, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Arc<Policy> {
+    let mut patch = PolicyPatch::default();
+    policy::timeouts(&mut patch, &defaults.timeouts, &origin.at("defaults.timeouts"), diagnostics);
+    policy::tries(&mut patch, defaults.tries, || origin.at("defaults.tries"), diagnostics);
+    if let Some(body) = defaults.limits.body {
+        patch.set(Change::Body(Some(body.0)), origin.at("defaults.limits.body"));
+    }
+    patch.over(&Arc::new(Policy { tries: DEFAULT_TRIES, timeouts: Timeouts::default(), ..Policy::default() }))
+}

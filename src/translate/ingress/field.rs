@@ -1,0 +1,48 @@
+//! Paths of fields: those that every Ingress has are made once, and shared by all.
+
+use std::sync::{Arc, LazyLock};
+
+/// How the field of an annotation begins.
+const ANNOTATION: &str = "metadata.annotations[";
+
+/// Rules of an Ingress whose fields are made beforehand.
+const RULES: usize = 8;
+/// Paths of a rule, likewise.
+const PATHS: usize = 16;
+
+/// Fields of a path of a rule.
+#[derive(Clone, Debug)]
+pub(crate) struct PathField {
+    /// `spec.rules[…].http.paths[…].path`
+    pub path: Arc<str>,
+    /// `spec.rules[…].http.paths[…].backend.service`
+    pub service: Arc<str>,
+}
+
+/// The fields of one path of one rule.
+pub(crate) fn of_path(rule: usize, path: usize) -> PathField {
+    static KNOWN: LazyLock<Vec<PathField>> =
+        LazyLock::new(|| (0..RULES * PATHS).map(|at| make(at / PATHS, at % PATHS)).collect());
+    let known = (rule < RULES && path < PATHS).then(|| KNOWN.get(rule * PATHS + path)).flatten();
+    known.cloned().unwrap_or_else(|| make(rule, path))
+}
+
+/// The field of an annotation.
+pub(crate) fn of_annotation(key: &str) -> Arc<str> {
+    format!("{ANNOTATION}{key}]").into()
+}
+
+/// The annotation of a field.
+pub(crate) fn annotation_of(field: &str) -> Option<&str> {
+    field.strip_prefix(ANNOTATION)?.strip_suffix(']')
+}
+
+/// The field that a field is part of.
+pub(crate) fn parent(field: &str) -> &str {
+    field.rsplit_once('.').map_or("", |(parent, _)| parent)
+}
+
+fn make(rule: usize, path: usize) -> PathField {
+    let field = format!("spec.rules[{rule}].http.paths[{path}]");
+    PathField { path: format!("{field}.path").into(), service: format!("{field}.backend.service").into() }
+}

@@ -1,0 +1,228 @@
+//! Backends of Services: the port, its endpoints by port name, protocol, health check, ExternalName.
+//!
+//! Source: Service v1 `spec.ports`, EndpointSlice v1, Endpoints v1.
+
+mod endpoints;
+mod port;
+pub(crate) mod problem;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use endpoints::endpoints_of;
+use port::Port;
+use problem::{
+    ADDRESS_REFUSED, ALLOW_ADDRESSES, Problem, external_name_disabled, external_name_refused, not_found,
+    protection_on_service,
+};
+
+use crate::address::{self, AddressRules, Refused};
+use crate::diagnostic::Diagnostic;
+use crate::model::{Backend, BackendId, Balance, Endpoint, EndpointSet, ExternalName, Protocol, UpstreamTls};
+use crate::origin::Origin;
+use crate::resources::object::Service;
+use crate::resources::{Kind, ObjectName, ObjectRef, Resources, Sourced};
+use crate::translate::asked::Asked;
+use crate::translate::asked::backend::BackendPatch;
+use crate::translate::options::BackendOptions;
+
+/// What a backend of a Service is at present.
+#[derive(Debug)]
+pub(crate) struct Evaluated {
+    pub backend: Backend,
+    pub endpoints: EndpointSet,
+    /// About the Service itself.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Why it cannot be used, to be said at every place that names it.
+    pub problem: Option<Problem>,
+}
+
+/// A port of a Service, as an id names it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    pub id: &'a BackendId,
+    pub service: &'a ObjectName,
+    pub port: &'a str,
+}
+
+/// Finds out what a backend is. Costs what its endpoints cost, however many routes name it.
+///
+/// `patch`: what is asked of it where it is named; `said`: what the Service itself asks for.
+pub(crate) fn evaluate(
+    target: Target<'_>,
+    patch: &BackendPatch,
+    said: Asked,
+    resources: &Resources,
+    options: &BackendOptions,
+) -> Evaluated {
+    let Some(sourced) = resources.services.get(target.service) else {
+        let origin = ObjectRef { kind: Kind::Service, name: target.service.clone() }.origin(None);
+        return invalid(target.id, origin, not_found(target.service));
+    };
+    let origin = sourced.origin();
+    let service = &*sourced.object;
+    if service.external_name.is_some() && !options.allow_external_name {
+        return invalid(target.id, origin, external_name_disabled(target.service));
+    }
+    let port = match port::find(service, target.port) {
+        Ok(port) => port,
+        Err(missing) => return invalid(target.id, origin, missing.problem(target.service, target.port, service)),
+    };
+    let patch = &patch.or(said.backend);
+    let mut evaluated = match service.external_name.as_deref() {
+        Some(name) => match external(name, port, target.port) {
+            Some(external) => evaluate_name(target, external, port, sourced, patch, options),
+            None => {
+                let problem = port::Missing::Unknown.problem(target.service, target.port, service);
+                return invalid(target.id, origin, problem);
+            }
+        },
+        None if patch.service_upstream && service.cluster_ip.is_some() => {
+            let rules = sourced.origin.is_of_cluster().then_some(&*options.rules);
+            evaluate_service(target, port, service, origin.clone(), patch, rules)
+        }
+        None => evaluate_port(target, port, resources, origin.clone(), patch, options),
+    };
+    evaluated.diagnostics.extend(port.told(&origin, patch.protocol.is_some()));
+    evaluated.diagnostics.extend(said.diagnostics);
+    if said.closed.is_some() {
+        let diagnostics = evaluated.diagnostics;
+        return Evaluated { diagnostics, ..invalid(target.id, origin, protection_on_service(target.service)) };
+    }
+    evaluated.backend.health_check = patch.health_check.clone().map(Box::new);
+    evaluated
+}
+
+fn evaluate_port(
+    target: Target<'_>,
+    port: Port<'_>,
+    resources: &Resources,
+    origin: Origin,
+    patch: &BackendPatch,
+    options: &BackendOptions,
+) -> Evaluated {
+    let (endpoints, refused) = endpoints_of(target.service, port.name(), resources, options);
+    let mut diagnostics: Vec<Diagnostic> = addresses_refused(&refused, &origin).into_iter().collect();
+    if patch.service_upstream {
+        let message = "is headless: it has no address for `service-upstream`, so its endpoints are used";
+        diagnostics.push(Diagnostic::warning("HeadlessService", &origin, message).hint("leave the annotation out"));
+    }
+    if endpoints.endpoints.is_empty() {
+        let message = format!("port `{}` has no ready endpoint", target.port);
+        let hint = "requests are answered 503 until a pod is ready";
+        diagnostics.push(Diagnostic::warning("NoEndpoints", &origin, message).hint(hint));
+    }
+    let mut backend = blank(target.id, origin);
+    backend.protocol = patch.protocol.unwrap_or_else(|| port.protocol());
+    backend.tls = tls_of(backend.protocol);
+    backend.balance = patch.balance.unwrap_or(options.balance);
+    Evaluated { backend, endpoints, diagnostics, problem: None }
+}
+
+/// The Service's own address, and whoever stands behind it balances.
+fn evaluate_service(
+    target: Target<'_>,
+    port: Port<'_>,
+    service: &Service,
+    origin: Origin,
+    patch: &BackendPatch,
+    rules: Option<&AddressRules>,
+) -> Evaluated {
+    let number = port.number();
+    let address = service.cluster_ip.zip(number).map(|(ip, port)| SocketAddr::new(ip, port));
+    // Where kube-proxy keeps every Service's address on the node, one may look like a socket of ours: not asked.
+    let why = |address: SocketAddr| rules?.kind_refusal(address.ip()).map(|why| Refused { address, why });
+    let refused = address.and_then(why);
+    let address = address.filter(|_| refused.is_none());
+    let diagnostics = addresses_refused(&refused.into_iter().collect(), &origin).into_iter().collect();
+    let mut backend = blank(target.id, origin);
+    backend.protocol = patch.protocol.unwrap_or_else(|| port.protocol());
+    backend.tls = tls_of(backend.protocol);
+    let endpoints = address.map(|address| Endpoint { address, weight: 1, zone: None }).into_iter().collect();
+    Evaluated { backend, endpoints: EndpointSet { endpoints }, diagnostics, problem: None }
+}
+
+/// An ExternalName. One that needs no DNS is an answer already: an address of a file is the operator's own word, that
+/// of a cluster and `localhost` are not.
+fn evaluate_name(
+    target: Target<'_>,
+    external: ExternalName,
+    port: Port<'_>,
+    service: &Sourced<Service>,
+    patch: &BackendPatch,
+    options: &BackendOptions,
+) -> Evaluated {
+    let is_own = !service.origin.is_of_cluster() && address::as_address(&external.name).is_some();
+    let answer = address::literal(&external.name).map(|ip| SocketAddr::new(ip, external.port));
+    if let Some(refused) = answer.filter(|_| !is_own).and_then(|address| options.rules.refusal(address)) {
+        return invalid(target.id, service.origin(), external_name_refused(target.service, &refused));
+    }
+    let protocol = patch.protocol.unwrap_or_else(|| port.protocol());
+    let mut evaluated =
+        evaluate_external(target, external, service.origin(), protocol, patch.balance.unwrap_or(options.balance));
+    if let Some(address) = answer {
+        evaluated.backend.external = None;
+        evaluated.endpoints.endpoints = [Endpoint { address, weight: 1, zone: None }].into();
+    }
+    evaluated
+}
+
+fn evaluate_external(
+    target: Target<'_>,
+    external: ExternalName,
+    origin: Origin,
+    protocol: Protocol,
+    balance: Balance,
+) -> Evaluated {
+    let mut backend = blank(target.id, origin);
+    backend.protocol = protocol;
+    backend.tls = tls_of(backend.protocol);
+    backend.balance = balance;
+    backend.external = Some(external);
+    Evaluated { backend, endpoints: EndpointSet::default(), diagnostics: Vec::new(), problem: None }
+}
+
+fn invalid(id: &BackendId, origin: Origin, problem: Problem) -> Evaluated {
+    Evaluated {
+        backend: Backend { is_invalid: true, ..blank(id, origin) },
+        endpoints: EndpointSet::default(),
+        diagnostics: Vec::new(),
+        problem: Some(problem),
+    }
+}
+
+fn blank(id: &BackendId, origin: Origin) -> Backend {
+    Backend {
+        id: id.clone(),
+        origin,
+        protocol: Protocol::default(),
+        tls: None,
+        balance: Balance::default(),
+        health_check: None,
+        external: None,
+        is_invalid: false,
+    }
+}
+
+/// Pods have certificates of their own making, if any: as ingress-nginx does, they are not verified unless told to.
+fn tls_of(protocol: Protocol) -> Option<Box<UpstreamTls>> {
+    matches!(protocol, Protocol::Https | Protocol::H2).then(Box::<UpstreamTls>::default)
+}
+
+/// An ExternalName Service need not list ports: a number stands for itself.
+fn external(name: &str, port: Port<'_>, wanted: &str) -> Option<ExternalName> {
+    let port = port.target().or_else(|| wanted.parse().ok()).filter(|port| *port > 0)?;
+    (!name.is_empty()).then(|| ExternalName { name: name.trim_end_matches('.').to_ascii_lowercase().into(), port })
+}
+
+fn addresses_refused(refused: &BTreeSet<Refused>, origin: &Origin) -> Option<Diagnostic> {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = refused.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = match refused.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!("refused as endpoints: {}{more}", shown.join(", "));
+    let diagnostic = || Diagnostic::error(ADDRESS_REFUSED, origin, message).hint(ALLOW_ADDRESSES);
+    (!refused.is_empty()).then(diagnostic)
+}
