@@ -14,7 +14,7 @@ use crate::address::AddressRules;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
     Action, BackendId, Balance, Edge, HttpsRedirect, IdentityHeaders, Match, PluginInputs, PluginInstance, Policy,
-    Rank, Route, RouteLabels, SecretBytes, WeightedBackend,
+    Rank, Route, SecretBytes, WeightedBackend,
 };
 use crate::origin::Origin;
 use crate::quantity;
@@ -97,15 +97,6 @@ pub(super) fn plugin_not_found(name: &str, options: &Options, origin: &Origin) -
     let hint = suggest::did_you_mean(name, options.plugins.keys().map(String::as_str));
     Diagnostic::error("PluginNotFound", origin, message)
         .hint(hint.unwrap_or_else(|| "define it under `plugins`".to_owned()))
-}
-
-/// The name of the first backend of an action: a metric label.
-pub(super) fn first_backend(action: &Action) -> Arc<str> {
-    match action {
-        Action::Forward(backends) => backends.first().map(|first| Arc::clone(first.backend.name())),
-        _ => None,
-    }
-    .unwrap_or_default()
 }
 
 fn origin(resources: &Resources) -> Origin {
@@ -343,7 +334,6 @@ fn default_backend(conf: &Conf, options: &Options, origin: &Origin, out: &mut Dr
     };
     let backend = out.backend(id, &Arc::default(), origin.clone());
     let action = Action::Forward([WeightedBackend { backend, weight: 1 }].into());
-    let labels = RouteLabels { service: first_backend(&action), path: "/".into(), ..RouteLabels::default() };
     out.conf().default = Some(Arc::new(Route {
         name: "default-backend".into(),
         origin,
@@ -353,7 +343,6 @@ fn default_backend(conf: &Conf, options: &Options, origin: &Origin, out: &mut Dr
         https_redirect: HttpsRedirect::Off,
         plugins: Vec::new(),
         policy: Arc::clone(&options.policy),
-        labels,
     }));
 }
 

@@ -15,8 +15,7 @@ use super::policy;
 use crate::diagnostic::Diagnostic;
 use crate::host::{HostPattern, Labels};
 use crate::model::{
-    Action, BackendId, BackendName, HttpsRedirect, Match, PathMatch, PluginUse, Policy, Rank, Route, RouteLabels,
-    WeightedBackend,
+    Action, BackendId, BackendName, HttpsRedirect, Match, PathMatch, PluginUse, Policy, Rank, Route, WeightedBackend,
 };
 use crate::origin::Origin;
 use crate::path::canonical_path;
@@ -46,7 +45,6 @@ pub(super) fn contribute(
 /// What all routes of the Ingress share, and what was read so far.
 struct Reader<'a> {
     name: &'a ObjectName,
-    route_name: Arc<str>,
     origin: Origin,
     created: Option<i64>,
     reading: Reading,
@@ -80,7 +78,6 @@ impl<'a> Reader<'a> {
         let created = ingress.created.unwrap_or(i64::MAX);
         Self {
             name,
-            route_name: name.to_string().into(),
             origin,
             created: Some(created),
             policy: effective_policy(&mut reading, &options.policy),
@@ -164,15 +161,9 @@ impl<'a> Reader<'a> {
     fn candidate(&mut self, path: PathMatch, action: Action, origin: Origin) -> Candidate {
         let index = self.next_index;
         self.next_index += 1;
-        let labels = RouteLabels {
-            namespace: Arc::clone(&self.name.namespace),
-            ingress: Arc::clone(&self.name.name),
-            service: conf::first_backend(&action),
-            path: Arc::clone(path.text()),
-        };
         let rank = self.rank(index);
         let route = Route {
-            name: Arc::clone(&self.route_name),
+            name: Arc::clone(&self.name.name),
             origin,
             matcher: Match { path, ..Match::default() },
             rank,
@@ -180,7 +171,6 @@ impl<'a> Reader<'a> {
             https_redirect: HttpsRedirect::Off,
             plugins: self.plugins.clone(),
             policy: Arc::clone(&self.policy),
-            labels,
         };
         Candidate { route: Arc::new(route), redirect: self.redirect }
     }

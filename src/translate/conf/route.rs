@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Options, first_backend, instance, parse_service, plugin_not_found};
+use super::{Options, instance, parse_service, plugin_not_found};
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{
     Action, BackendId, BackendName, HeaderMatch, HttpsRedirect, Match, PathMatch, PluginUse, Policy, QueryMatch, Rank,
-    Redirect, RedirectPath, Respond, Route, RouteLabels, TextMatch, WeightedBackend,
+    Redirect, RedirectPath, Respond, Route, TextMatch, WeightedBackend,
 };
 use crate::origin::Origin;
 use crate::path::canonical_path;
@@ -69,12 +69,6 @@ impl Reader<'_> {
                     https_redirect: HttpsRedirect::Off,
                     plugins: plugins.clone(),
                     policy: Arc::clone(&policy),
-                    labels: RouteLabels {
-                        namespace: "".into(),
-                        ingress: self.name.as_str().into(),
-                        service: first_backend(&action),
-                        path: Arc::clone(path.text()),
-                    },
                 };
                 *next_index += 1;
                 let redirect = if self.spec.https_redirect { Redirection::Always } else { Redirection::Never };
