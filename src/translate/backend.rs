@@ -255,7 +255,7 @@ fn external_name_disabled(service: &ObjectName) -> Problem {
     Problem {
         code: "ExternalNameDisabled",
         message: format!("Service `{service}` is of type ExternalName, which is not served"),
-        hint: "set `ingress.allowExternalName: true` if whoever writes Services may reach any host".to_owned(),
+        hint: "set `defaults.allowExternalName: true` if whoever writes Services may reach any host".to_owned(),
     }
 }
 

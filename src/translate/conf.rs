@@ -63,8 +63,8 @@ pub(super) fn read_options(resources: &Resources) -> Options {
         policy: Arc::new(default_policy(&conf.defaults, &origin, &mut diagnostics)),
         backend: BackendOptions {
             balance: balance(conf.defaults.load_balancing),
-            allow_external_name: conf.ingress.allow_external_name,
-            zone: conf.ingress.zone.as_deref().map(Into::into),
+            allow_external_name: conf.defaults.allow_external_name,
+            zone: conf.zone.as_deref().map(Into::into),
             rules: Arc::new(AddressRules {
                 allowed: conf.defaults.allow_addresses.clone(),
                 own: conf.own_sockets.clone(),
@@ -324,8 +324,8 @@ fn parse_object(text: &str) -> Option<ObjectName> {
 }
 
 fn default_backend(conf: &Conf, options: &Options, origin: &Origin, out: &mut Draft) {
-    let Some(text) = &conf.ingress.default_backend else { return };
-    let origin = origin.at("ingress.defaultBackend");
+    let Some(text) = &conf.defaults.backend else { return };
+    let origin = origin.at("defaults.backend");
     let Some(id) = parse_service(text) else {
         let message = format!("`{text}` is not a Service");
         let diagnostic = Diagnostic::error("InvalidBackend", &origin, message);
@@ -347,8 +347,8 @@ fn default_backend(conf: &Conf, options: &Options, origin: &Origin, out: &mut Dr
 }
 
 fn default_certificate(conf: &Conf, origin: &Origin, out: &mut Draft) {
-    let Some(text) = &conf.ingress.default_certificate else { return };
-    let origin = origin.at("ingress.defaultCertificate");
+    let Some(text) = &conf.defaults.certificate else { return };
+    let origin = origin.at("defaults.certificate");
     match parse_object(text) {
         Some(name) => {
             out.secrets.entry(name.clone()).or_default().push(origin);

@@ -247,8 +247,7 @@ impl<'a> Reader<'a> {
     fn has_names(&mut self, hosts: &BTreeSet<HostPattern>, origin: &Origin) -> bool {
         if hosts.contains(&HostPattern::Any) {
             let message = "a certificate is for named hosts, and a rule of this Ingress has none";
-            let hint =
-                "list the hosts under `hosts`; the default certificate is `ingress.defaultCertificate` of the conf";
+            let hint = "list the hosts under `hosts`; the default certificate is `defaults.certificate` of the conf";
             let diagnostic = Diagnostic::warning("CertificateWithoutHost", origin, message).hint(hint);
             self.out.diagnostics.push(diagnostic);
         }
