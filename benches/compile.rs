@@ -11,7 +11,7 @@ use tidegate::bench::compile::{Compiler, CompilerParts};
 use tidegate::bench::host::HostPattern;
 use tidegate::bench::model::{
     Action, Backend, BackendId, Balance, Certificate, Claim, Endpoint, EndpointSet, HttpsRedirect, Match, Model,
-    Protocol, Rank, Route, RouteLabels, SecretBytes, Touched, VirtualHost, WeightedBackend,
+    Protocol, Rank, Route, SecretBytes, Touched, VirtualHost, WeightedBackend,
 };
 use tidegate::bench::origin::Origin;
 
@@ -73,7 +73,7 @@ fn model() -> Model {
 
 fn host(n: usize) -> VirtualHost {
     let route = Route {
-        name: format!("shop/ingress-{n}").into(),
+        name: format!("ingress-{n}").into(),
         origin: Origin::new("Ingress", "shop", &format!("ingress-{n}"), None),
         matcher: Match::default(),
         rank: Rank::default(),
@@ -81,7 +81,6 @@ fn host(n: usize) -> VirtualHost {
         https_redirect: HttpsRedirect::Off,
         plugins: Vec::new(),
         policy: Arc::default(),
-        labels: RouteLabels::default(),
     };
     VirtualHost { pattern: pattern(n), routes: vec![Arc::new(route)], fallback: None }
 }

@@ -10,8 +10,7 @@ use http::{HeaderMap, Method};
 use tidegate::bench::compile::{Compiler, CompilerParts};
 use tidegate::bench::host::HostPattern;
 use tidegate::bench::model::{
-    Action, BackendId, HttpsRedirect, Match, Model, PathMatch, Rank, Route, RouteLabels, Touched, VirtualHost,
-    WeightedBackend,
+    Action, BackendId, HttpsRedirect, Match, Model, PathMatch, Rank, Route, Touched, VirtualHost, WeightedBackend,
 };
 use tidegate::bench::origin::Origin;
 use tidegate::bench::snapshot::RequestView;
@@ -78,7 +77,6 @@ fn route(path: PathMatch) -> Route {
         https_redirect: HttpsRedirect::Off,
         plugins: Vec::new(),
         policy: Arc::default(),
-        labels: RouteLabels::default(),
     }
 }
 

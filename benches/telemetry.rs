@@ -17,9 +17,9 @@ use tidegate_plugin::RouteFacts;
 
 fn facts(path: &str) -> RouteFacts {
     RouteFacts {
-        name: "shop/web".into(),
+        kind: "Ingress",
         namespace: "shop".into(),
-        ingress: "web".into(),
+        name: "web".into(),
         service: path.trim_start_matches('/').into(),
         path: path.into(),
     }

@@ -13,7 +13,7 @@ use tidegate_plugin::RequestFacts;
 
 pub(crate) use listener::ListenerFacts;
 pub(crate) use question::{Question, QuestionError};
-pub(crate) use rows::{CertificateRow, RouteRow, UpstreamRow, certificates, routes, upstreams};
+pub(crate) use rows::{CertificateRow, RouteName, RouteRow, UpstreamRow, certificates, routes, upstreams};
 
 use crate::origin::Origin;
 use crate::proxy::canonical::{Canonical, canonicalize};
@@ -61,8 +61,8 @@ pub(crate) struct Explanation {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Candidate {
-    /// Name of the route.
-    pub name: String,
+    /// Which route.
+    pub route: RouteName,
     /// `exact`, `prefix`, `regex` or `fallback`.
     pub kind: String,
     /// The rule's path.
@@ -81,8 +81,9 @@ pub(crate) struct Candidate {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct RouteView {
-    /// Name.
-    pub name: String,
+    /// Which route.
+    #[serde(flatten)]
+    pub route: RouteName,
     /// Object and field.
     pub origin: String,
     /// Effective values that somebody set, and who.
@@ -128,6 +129,8 @@ pub(crate) struct SettingView {
 pub(crate) struct UpstreamView {
     /// Id.
     pub id: String,
+    /// What metrics and log call it.
+    pub service: String,
     /// Its share of the route's requests.
     pub weight: u32,
     /// What its endpoints speak: `http`, `https`, `h2c` or `h2`.
@@ -219,7 +222,7 @@ impl Explanation {
             }
             Action::Forward(forward) => {
                 self.upstreams =
-                    forward.shares().map(|(upstream, weight)| rows::upstream_view(upstream, weight)).collect();
+                    forward.shares().map(|(upstream, weight)| rows::upstream_view(route, upstream, weight)).collect();
                 self.forwarded();
             }
         }

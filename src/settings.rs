@@ -3,6 +3,7 @@
 //! Takes text, gives [`Settings`] or every fault with field and position. Unknown fields are errors.
 //! It must not know what routes mean, open sockets, or read the files that the conf names.
 
+mod elsewhere;
 mod process;
 mod schema;
 #[cfg(test)]
@@ -134,7 +135,8 @@ fn split(root: &Node, origin: &Origin) -> Result<(Node, Node), Vec<Diagnostic>> 
             let names = process_keys.iter().chain(conf_keys).map(String::as_str);
             let hint = match yaml::nearest(&entry.key, names.clone()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("sections are {}", names.collect::<Vec<_>>().join(", ")),
+                None => elsewhere::hint(&entry.key)
+                    .unwrap_or_else(|| format!("sections are {}", names.collect::<Vec<_>>().join(", "))),
             };
             let message = format!("unknown field `{}`", entry.key);
             Diagnostic::error("InvalidConf", &origin.at(entry.key.as_str()), message).hint(hint).at(entry.position)
@@ -164,6 +166,7 @@ fn section<T: serde::de::DeserializeOwned>(half: &Node, origin: &Origin) -> Resu
 }
 
 fn invalid(fault: FieldError, origin: &Origin) -> Diagnostic {
+    let elsewhere = fault.stray.and_then(|name| elsewhere::hint(&name));
     let diagnostic = Diagnostic::error("InvalidConf", &origin.at(fault.field), fault.message).at(fault.position);
-    Diagnostic { hint: fault.hint, ..diagnostic }
+    Diagnostic { hint: elsewhere.or(fault.hint), ..diagnostic }
 }

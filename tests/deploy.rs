@@ -38,8 +38,63 @@ fn everything_names_the_version_of_the_crate() {
 #[test]
 fn the_chart_takes_every_section_of_the_conf_and_no_other() {
     let values: Value = serde_json::from_str(&read("deploy/helm/tidegate/values.schema.json")).unwrap();
-    let config = &values["properties"]["controller"]["properties"]["config"]["properties"];
-    assert_eq!(keys(config), keys(&tidegate::conf_schema()["properties"]), "config in values.schema.json");
+    let conf = &values["properties"]["conf"]["properties"];
+    let sections = keys(&tidegate::conf_schema()["properties"]);
+    assert_eq!(keys(conf), sections, "conf in values.schema.json");
+    let told: BTreeSet<String> = strings(&advice()["sections"]).into_iter().map(str::to_owned).collect();
+    assert_eq!(told, sections, "sections in ingress-nginx.yaml");
+}
+
+/// What the chart says of keys and flags of ingress-nginx leads to fields that there are.
+#[test]
+fn the_advice_on_nginx_keys_names_fields_that_exist() {
+    let values: Value = serde_json::from_str(&read("deploy/helm/tidegate/values.schema.json")).unwrap();
+    let (conf, advice) = (tidegate::conf_schema(), advice());
+    let mut count = 0;
+    for (key, text) in ["config", "args"].iter().flat_map(|table| advice[*table].as_object().unwrap()) {
+        let text = text.as_str().unwrap();
+        let start =
+            ["give ", "name ", "leave ", "set ", "remove ", "annotate "].iter().any(|verb| text.starts_with(verb));
+        assert!(start, "{key}: `{text}` does not say what to do");
+        for field in text.split('`').skip(1).step_by(2).map(|field| field.split(':').next().unwrap()) {
+            let is_there = match field.split_once('.') {
+                Some(("conf", path)) => has_field(&conf, &conf, path),
+                Some(("controller", _)) => has_field(&values, &values, field),
+                // The values of the conf, a word of ALPN, and names of annotations.
+                _ => {
+                    ["conf", "h2"].contains(&field)
+                        || tidegate::ANNOTATIONS.iter().any(|annotation| annotation.name == field)
+                }
+            };
+            assert!(is_there, "{key}: there is no `{field}`");
+            count += 1;
+        }
+    }
+    assert!(count > 60, "{count} fields");
+    for refused in
+        ["proxy-body-size", "use-forwarded-headers", "ssl-redirect", "log-format-upstream", "worker-processes"]
+    {
+        assert!(advice["config"][refused].as_str().unwrap().contains("`conf."), "{refused}");
+    }
+}
+
+fn advice() -> Value {
+    yaml("deploy/helm/tidegate/ingress-nginx.yaml")
+}
+
+/// Whether a schema has that field; `[]` is any item, and a variant of an enum is a field too.
+fn has_field(root: &Value, schema: &Value, path: &str) -> bool {
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let name = first.trim_end_matches("[]");
+    let target = schema["$ref"].as_str().and_then(|name| root.pointer(name.trim_start_matches('#')));
+    let variants = ["anyOf", "oneOf", "allOf"].iter().filter_map(|kind| schema[*kind].as_array()).flatten();
+    if target.into_iter().chain(variants).any(|inner| has_field(root, inner, path)) {
+        return true;
+    }
+    let Some(property) = schema["properties"].get(name) else { return false };
+    let property = if first == name { property } else { &property["items"] };
+    property.is_object() && rest.is_none_or(|rest| has_field(root, property, rest))
+        || rest.is_none() && *property == true
 }
 
 #[test]
@@ -53,7 +108,7 @@ fn every_value_of_the_chart_is_set_in_a_case() {
     collect_leaves(&schema, "", &mut leaves);
     assert!(leaves.len() > 100, "{} values", leaves.len());
     // Helm's own, and the conf's sections: tidegate reads those.
-    leaves.retain(|path| path != "/global" && !path.starts_with("/controller/config/"));
+    leaves.retain(|path| path != "/global" && !path.starts_with("/conf/"));
     leaves.retain(|path| cases.iter().all(|values| values.pointer(path).is_none()));
     assert_eq!(leaves, [""; 0], "values that no case in tests/deploy/helm sets");
 }
@@ -73,7 +128,7 @@ fn the_schema_has_every_default_and_nothing_else() {
     let values = yaml("deploy/helm/tidegate/values.yaml");
     let mut leaves = Vec::new();
     collect_leaves(&schema, "", &mut leaves);
-    leaves.retain(|path| path != "/global" && !path.starts_with("/controller/config/"));
+    leaves.retain(|path| path != "/global" && !path.starts_with("/conf/"));
     leaves.retain(|path| values.pointer(path).is_none());
     assert_eq!(leaves, [""; 0], "in values.schema.json and not in values.yaml");
 }
@@ -81,16 +136,24 @@ fn the_schema_has_every_default_and_nothing_else() {
 #[test]
 fn alerts_ask_for_metrics_that_exist() {
     let alerts = read("deploy/helm/tidegate/alerts.yaml");
-    let sources =
-        ["family.rs", "family/own.rs", "../metrics.rs"].map(|file| read(&format!("src/telemetry/metrics/{file}")));
-    let sources = sources.concat();
+    let families = tidegate::bench::telemetry::Metrics::new().unwrap().families();
+    let is_known = |word: &str| {
+        let histogram = ["_bucket", "_count", "_sum"].iter().find_map(|suffix| word.strip_suffix(suffix));
+        families.iter().any(|family| family.fq_name == word || Some(&*family.fq_name) == histogram)
+    };
     let names: BTreeSet<&str> = alerts
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
         .filter(|word| word.starts_with("tidegate_"))
         .collect();
     assert!(names.len() > 4, "{names:?}");
     for name in names {
-        assert!(sources.contains(&format!("\"{name}\"")), "{name} is not a metric");
+        assert!(is_known(name), "{name} is not a metric");
+    }
+    // Labels that the scrape gives, and those of metrics.
+    let mut labels = BTreeSet::from(["namespace", "exported_namespace"]);
+    labels.extend(families.iter().flat_map(|family| family.variable_labels.iter().map(String::as_str)));
+    for by in alerts.split(" by (").skip(1).filter_map(|rest| rest.split(')').next()) {
+        by.split(", ").for_each(|label| assert!(labels.contains(label), "`{label}` is no label of a metric"));
     }
 }
 

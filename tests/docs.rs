@@ -15,9 +15,13 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
+use tidegate::Reason;
+use tidegate::bench::telemetry::{AccessLog, Destination, Format, Metrics, NginxFormat, Recorder, RequestRecord, Try};
 use tidegate::bench::translate::{ANNOTATIONS, Annotation, Security, Support};
+use tidegate_plugin::RouteFacts;
 
 #[test]
 fn the_conf_schema_is_up_to_date() {
@@ -39,6 +43,11 @@ fn the_answer_reference_is_up_to_date() {
     compare("docs/answers.md", &answer_reference());
 }
 
+#[test]
+fn the_metric_reference_is_up_to_date() {
+    compare("docs/metrics.md", &metric_reference());
+}
+
 /// What a client can run into must be found on one page.
 #[test]
 fn every_limit_of_the_conf_has_a_row_with_its_default() {
@@ -49,7 +58,7 @@ fn every_limit_of_the_conf_has_a_row_with_its_default() {
         .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
         .collect();
     let schema = tidegate::conf_schema();
-    let reasons: Vec<&str> = tidegate::Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
     let mut known = BTreeSet::new();
     for (prefix, spec) in [("limits", "LimitsSpec"), ("timeouts", "TimeoutsSpec")] {
         for (name, property) in schema["$defs"][spec]["properties"].as_object().unwrap() {
@@ -231,8 +240,108 @@ fn answer_reference() -> String {
     let mut text = String::from(
         "# Answers of tidegate's own\n\nEvery request ends with one reason code; it stands in the access log (`reason`) and in `tidegate_requests_total{reason}`.\nAnswers carry `Content-Type`, `Content-Length`, `Date`, `Server` and `X-Request-ID`.\nThe body is short text; clients that accept JSON get `application/problem+json` (RFC 9457); gRPC requests get `grpc-status`.\n\n| reason | status |\n|---|---|\n",
     );
-    for reason in tidegate::Reason::ALL {
+    for reason in Reason::ALL {
         let _ = writeln!(text, "| `{reason}` | {} |", reason.status());
     }
     text
+}
+
+// === metrics and log ===
+
+const METRICS_AND_LOG: &str = "# Metrics and access log
+
+`/metrics` of the telemetry listener is Prometheus' text format.
+Labels come from the configuration, never from requests: whatever clients send, the number of series stays bounded.
+
+## What a route is called
+
+| label | field of the JSON log | nginx variable | value |
+|---|---|---|---|
+| `namespace` | `namespace` | `$namespace` | namespace of the object; empty for a route of the conf |
+| `kind` | `route.kind` | `$route_kind` | `Ingress`, or `Conf` for a route of the conf; empty: no route |
+| `route` | `route.name` | `$route_name`, `$ingress_name` | name of the object, or of the conf route; `unmatched` in metrics: no route |
+| `service` | `service` | `$service_name` | the backend that was asked: a Service, or an upstream of the conf |
+| `path` | `http.route` | `$location_path` | path of the rule |
+| `method` | `http.request.method` | `$request_method` | method; in metrics `OTHER` for those outside RFC 9110 and RFC 5789 |
+| `code` | `http.response.status_code` | `$status` | status of the response |
+| `reason` | `reason` | `$reason` | who answered, or why it ended: [answers.md](answers.md) |
+| `upstream` | `upstream` | `$proxy_upstream_name` | the upstream that was asked: Service and port, or `upstream/` and its name |
+
+- Of several weighted backends `service` is the one that the request went to; what ends before one is chosen has none. A route with one backend names it always.
+- A Service of another namespace than the route's is written `namespace/name`.
+- In `explain`, `routes` and the admin API the same names stand under `route`.
+- Series of a route disappear when the last snapshot that has it is gone, and begin at zero when it comes back.
+- Prometheus renames `namespace` and `service` to `exported_namespace` and `exported_service` where the scrape has labels of these names; `honorLabels: true` undoes that.
+
+The share of errors of each backend: `sum by (namespace, kind, route, service) (rate(tidegate_requests_total{code=~\"5..\"}[5m])) / sum by (namespace, kind, route, service) (rate(tidegate_requests_total[5m]))`.
+
+## The access log
+`accessLog.format` is `json` (the default, one object a line), `combined`, or `nginx` with a `log_format`.
+A line of JSON, with names of OpenTelemetry where it has one; what has no value is left out:
+
+```json
+";
+
+fn metric_reference() -> String {
+    let mut text = format!("{METRICS_AND_LOG}{}\n```\n\nVariables of `nginx` formats: ", sample_line());
+    let variables: Vec<String> = NginxFormat::variables().map(|name| format!("`${name}`")).collect();
+    let _ =
+        write!(text, "{}.\n\n## Every metric\n\n| metric | labels | meaning |\n|---|---|---|\n", variables.join(", "));
+    for family in Metrics::new().unwrap().families() {
+        let labels: Vec<String> = family.variable_labels.iter().map(|label| format!("`{label}`")).collect();
+        let _ = writeln!(text, "| `{}` | {} | {} |", family.fq_name, labels.join(", "), family.help);
+    }
+    text
+}
+
+/// A line of the access log as the program writes it.
+fn sample_line() -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.log");
+    let log = AccessLog::open(Format::Json, Destination::File(file.clone())).unwrap();
+    let route = RouteFacts {
+        kind: "Ingress",
+        namespace: "shop".into(),
+        name: "web".into(),
+        service: "api".into(),
+        path: "/cart".into(),
+    };
+    let tried = Try {
+        address: "10.1.0.7:8080".parse().unwrap(),
+        connect: Some(Duration::from_micros(312)),
+        header: Some(Duration::from_micros(11_204)),
+        response: Some(Duration::from_micros(11_530)),
+        is_reused: false,
+        outcome: Reason::Upstream,
+    };
+    log.record(&RequestRecord {
+        time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_239_042_123),
+        duration: Duration::from_micros(12_345),
+        method: "GET",
+        scheme: "https",
+        host: "shop.example",
+        path: "/cart/7",
+        query: Some("page=2"),
+        protocol: "HTTP/1.1",
+        status: 200,
+        reason: Reason::Upstream,
+        route: Some(&route),
+        metrics: None,
+        client: [192, 0, 2, 1].into(),
+        peer: ([10, 0, 0, 9], 4711).into(),
+        listener: "https",
+        request_id: "0123456789abcdef0123456789abcdef",
+        user_agent: Some(b"curl/8"),
+        referer: None,
+        request_bytes: 120,
+        response_bytes: 345,
+        tries: &[tried],
+        upstream: Some("shop/api:80"),
+        tls: None,
+        error: None,
+        identity: None,
+        plugins: &[],
+    });
+    log.close();
+    std::fs::read_to_string(&file).unwrap().trim_end().to_owned()
 }

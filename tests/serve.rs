@@ -41,6 +41,8 @@ mod http_truth;
 mod limits;
 #[path = "serve/memory.rs"]
 mod memory;
+#[path = "serve/names.rs"]
+mod names;
 #[path = "serve/options.rs"]
 mod options;
 #[path = "serve/plugins.rs"]

@@ -78,7 +78,7 @@ fn host_text(it: &Explanation) -> String {
 }
 
 fn route_text(out: &mut Lines, route: &RouteView) {
-    out.add("route", &format!("{} ({})", route.name, route.origin));
+    out.add("route", &format!("{} ({})", route.route, route.origin));
     let settings: Vec<String> =
         route.settings.iter().map(|it| format!("{} = {} from {}", it.name, it.value, it.origin)).collect();
     out.list("settings", &settings);

@@ -7,10 +7,10 @@ use tidegate_plugin::RouteFacts;
 
 use super::host::HostCompiler;
 use crate::diagnostic::Diagnostic;
-use crate::model::{self, PathMatch};
+use crate::model::{self, BackendId, PathMatch};
 use crate::reason::Reason;
 use crate::snapshot::route::{
-    Action, Forward, HttpsRedirect, Policy, Redirect, RedirectPath, Respond, Route, Setting, Timeouts,
+    Action, Forward, HttpsRedirect, Named, Policy, Redirect, RedirectPath, Respond, Route, Setting, Share, Timeouts,
 };
 
 /// Policies that were compiled: neighbours mostly have the same one.
@@ -26,7 +26,7 @@ pub(super) fn compile(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Arc<Route> {
     let facts = Arc::new(facts(route));
-    let mut action = action(cx, route, diagnostics);
+    let mut action = action(cx, route, &facts, diagnostics);
     let pipeline = match cx.instances.build(&route.plugins) {
         Ok(pipeline) => {
             diagnostics.extend(pipeline.instances().iter().flat_map(|instance| instance.findings.iter().cloned()));
@@ -79,11 +79,27 @@ fn https_redirect(redirect: &model::HttpsRedirect) -> HttpsRedirect {
 
 fn facts(route: &model::Route) -> RouteFacts {
     RouteFacts {
+        kind: route.origin.kind,
+        namespace: Arc::clone(&route.origin.namespace),
         name: Arc::clone(&route.name),
-        namespace: Arc::clone(&route.labels.namespace),
-        ingress: Arc::clone(&route.labels.ingress),
-        service: Arc::clone(&route.labels.service),
-        path: Arc::clone(&route.labels.path),
+        service: only_service(route).unwrap_or_default(),
+        path: Arc::clone(route.matcher.path.text()),
+    }
+}
+
+/// The name of the route's backend, if all of them that get requests have one name.
+fn only_service(route: &model::Route) -> Option<Arc<str>> {
+    let model::Action::Forward(backends) = &route.action else { return None };
+    let mut names = backends.iter().filter(|it| it.weight > 0).map(|it| service(route, &it.backend));
+    let first = names.next()?;
+    names.all(|name| name == first).then_some(first)
+}
+
+/// The name of a backend as metrics and logs have it: that of the Service or upstream.
+fn service(route: &model::Route, backend: &BackendId) -> Arc<str> {
+    match backend.namespace() {
+        Some(namespace) if *namespace != *route.origin.namespace => format!("{namespace}/{}", backend.name()).into(),
+        _ => Arc::clone(backend.name()),
     }
 }
 
@@ -96,11 +112,16 @@ fn settings(settings: &[model::Setting]) -> Box<[Setting]> {
     settings.collect()
 }
 
-fn action(cx: &mut HostCompiler<'_>, route: &model::Route, diagnostics: &mut Vec<Diagnostic>) -> Action {
+fn action(
+    cx: &mut HostCompiler<'_>,
+    route: &model::Route,
+    facts: &RouteFacts,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Action {
     let compiled = match &route.action {
         model::Action::Forward(backends) => {
-            let weighted = backends.iter().map(|it| (cx.upstreams.upstream(&it.backend), it.weight));
-            Ok(Action::Forward(Forward::new(weighted)))
+            let shares: Vec<Share> = backends.iter().map(|it| share(cx, route, facts, it)).collect();
+            Ok(Action::Forward(Forward::new(shares)))
         }
         model::Action::Redirect(redirect) => self::redirect(redirect, &route.matcher.path),
         model::Action::Respond(respond) => self::respond(respond),
@@ -110,6 +131,19 @@ fn action(cx: &mut HostCompiler<'_>, route: &model::Route, diagnostics: &mut Vec
         diagnostics.push(Diagnostic::error("InvalidAction", &route.origin, message));
         Action::Refuse(Reason::InvalidBackend)
     })
+}
+
+fn share(
+    cx: &mut HostCompiler<'_>,
+    route: &model::Route,
+    facts: &RouteFacts,
+    backend: &model::WeightedBackend,
+) -> Share {
+    let named = (backend.weight > 0 && facts.service.is_empty()).then(|| {
+        let facts = RouteFacts { service: service(route, &backend.backend), ..facts.clone() };
+        Box::new(Named { metrics: (cx.route_metrics)(&facts), facts })
+    });
+    Share { upstream: cx.upstreams.upstream(&backend.backend), weight: backend.weight, named }
 }
 
 fn redirect(redirect: &model::Redirect, path: &PathMatch) -> Result<Action, String> {

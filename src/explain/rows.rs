@@ -1,8 +1,10 @@
 //! Routes, upstreams and certificates as rows: what tables and the admin API show.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tidegate_plugin::RouteFacts;
 
 use super::{Candidate, PluginView, RouteView, SettingView, UpstreamView};
 use crate::endpoint::{Balance, Protocol, Upstream};
@@ -11,6 +13,18 @@ use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Description;
 use crate::snapshot::route::{Action, Route};
 use crate::snapshot::router::{Considered, HostRoutes, Verdict};
+
+/// A route as metrics and log name it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct RouteName {
+    /// Kind of the object: `Ingress`, or `Conf`.
+    pub kind: String,
+    /// Namespace of the object; empty for conf routes.
+    pub namespace: String,
+    /// Name of the object, or of the conf route.
+    pub name: String,
+}
 
 /// One row of the routing table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,8 +38,8 @@ pub(crate) struct RouteRow {
     pub kind: String,
     /// Conditions besides the path.
     pub conditions: String,
-    /// Name of the route.
-    pub name: String,
+    /// Which route.
+    pub route: RouteName,
     /// Backends with their weights, or what is answered.
     pub target: String,
     /// Ready endpoints and all endpoints of its backends; `None`: it has no backends.
@@ -88,6 +102,25 @@ pub(crate) struct CertificateRow {
     pub owner: String,
 }
 
+// === impl RouteName ===
+
+impl RouteName {
+    fn of(facts: &RouteFacts) -> Self {
+        let RouteFacts { kind, namespace, name, .. } = facts;
+        Self { kind: (*kind).to_owned(), namespace: namespace.to_string(), name: name.to_string() }
+    }
+}
+
+impl fmt::Display for RouteName {
+    /// `namespace/name`, or the conf route's name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.namespace {
+            "" => f.write_str(&self.name),
+            namespace => write!(f, "{namespace}/{}", self.name),
+        }
+    }
+}
+
 /// The routing table: hosts in order of precedence, each with its routes in order of precedence.
 pub(crate) fn routes(snapshot: &Snapshot) -> Vec<RouteRow> {
     let mut rows = Vec::new();
@@ -111,7 +144,7 @@ fn row(host: &str, kind: &str, path: &str, conditions: String, route: &Route) ->
         path: path.to_owned(),
         kind: kind.to_owned(),
         conditions,
-        name: route.facts.name.to_string(),
+        route: RouteName::of(&route.facts),
         target: target(&route.action),
         ready: ready(&route.action),
         plugins: plugins(route).into_iter().map(|plugin| plugin.name).collect(),
@@ -209,7 +242,7 @@ pub(crate) fn certificates(snapshot: &Snapshot) -> Vec<CertificateRow> {
 pub(super) fn candidate(considered: &Considered<'_>) -> Candidate {
     let route = considered.entry.route();
     Candidate {
-        name: route.facts.name.to_string(),
+        route: RouteName::of(&route.facts),
         kind: considered.entry.kind().to_owned(),
         path: considered.entry.path().to_owned(),
         conditions: considered.entry.conditions(),
@@ -238,7 +271,7 @@ pub(super) fn global(route: &Route, is_taken: bool) -> Candidate {
 
 fn last_resort(route: &Route, won: bool, verdict: String) -> Candidate {
     Candidate {
-        name: route.facts.name.to_string(),
+        route: RouteName::of(&route.facts),
         kind: "fallback".to_owned(),
         path: "/".to_owned(),
         conditions: String::new(),
@@ -272,7 +305,7 @@ pub(super) fn route_view(route: &Route) -> RouteView {
         origin: setting.origin.to_string(),
     });
     RouteView {
-        name: route.facts.name.to_string(),
+        route: RouteName::of(&route.facts),
         origin: route.origin.to_string(),
         settings: settings.collect(),
         plugins: plugins(route),
@@ -280,7 +313,7 @@ pub(super) fn route_view(route: &Route) -> RouteView {
 }
 
 /// An upstream that a request can go to, with the endpoint that is next.
-pub(super) fn upstream_view(upstream: &Upstream, weight: u32) -> UpstreamView {
+pub(super) fn upstream_view(route: &Route, upstream: &Arc<Upstream>, weight: u32) -> UpstreamView {
     let config = upstream.config();
     let endpoint = |view: crate::endpoint::EndpointView| {
         let state = if view.healthy { "ready" } else { "unhealthy" };
@@ -289,6 +322,7 @@ pub(super) fn upstream_view(upstream: &Upstream, weight: u32) -> UpstreamView {
     };
     UpstreamView {
         id: upstream.id().to_string(),
+        service: route.facts_of(Some(upstream)).service.to_string(),
         weight,
         protocol: protocol(config.protocol).to_owned(),
         balance: balance(config.balance).to_owned(),

@@ -26,7 +26,7 @@ pub struct VirtualHost {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Route {
-    /// Name for people and metrics: `namespace/ingress` or the conf route's name.
+    /// Name of the object, or of the conf route; kind and namespace stand in the origin.
     pub name: Arc<str>,
     /// Object and field of the path or rule.
     pub origin: Origin,
@@ -44,8 +44,6 @@ pub struct Route {
     pub plugins: Vec<PluginUse>,
     /// Timeouts, tries and limits.
     pub policy: Arc<Policy>,
-    /// Labels of its metrics.
-    pub labels: Labels,
 }
 
 /// Which requests a route fits: all conditions hold.
@@ -249,19 +247,6 @@ pub struct Timeouts {
 pub struct Limits {
     /// Bytes of body; `None`: unlimited.
     pub body_bytes: Option<u64>,
-}
-
-/// Labels of a route's metrics. From configuration, never from requests.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-pub struct Labels {
-    /// Namespace; empty for conf routes.
-    pub namespace: Arc<str>,
-    /// Ingress or conf route.
-    pub ingress: Arc<str>,
-    /// Service or upstream; the first one of several.
-    pub service: Arc<str>,
-    /// The rule's path.
-    pub path: Arc<str>,
 }
 
 // === impl VirtualHost ===

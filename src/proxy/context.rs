@@ -12,7 +12,7 @@ use super::request_id::RequestId;
 use super::timed_session::TimedSession;
 use super::valve::Held;
 use crate::connection::ConnectionInfo;
-use crate::endpoint::{Hold, Pick, Tried};
+use crate::endpoint::{Hold, Pick, Tried, Upstream};
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Passage;
@@ -207,6 +207,11 @@ impl Tries {
 // === impl Target ===
 
 impl Target {
+    /// The upstream that was chosen.
+    pub(super) fn asked(&self) -> Option<&Arc<Upstream>> {
+        self.upstream.as_ref().map(Hold::upstream)
+    }
+
     /// Notes a new try at the picked endpoint.
     pub(super) fn begin_try(&mut self, address: SocketAddr) {
         self.connecting = Some(Instant::now());

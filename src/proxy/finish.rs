@@ -116,6 +116,8 @@ fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: &End<'_>
     let End { status, reason, detail, duration } = *end;
     let logged = recorder.is_logging().then_some(request);
     let field = |name| logged.and_then(|request| request.headers.get(name)).map(http::HeaderValue::as_bytes);
+    let route = cx.route.as_deref();
+    let asked = cx.upstream.asked();
     let mut room = None;
     let plugins = match (logged, &cx.route) {
         (Some(_), Some(route)) => plugin_times(route, &cx.passage, room.insert([PluginTime::default(); Passage::KEPT])),
@@ -132,8 +134,8 @@ fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: &End<'_>
         protocol: protocol(request.version),
         status,
         reason,
-        route: cx.route.as_ref().map(|route| &*route.facts),
-        metrics: cx.route.as_ref().map(|route| &*route.metrics),
+        route: route.map(|route| route.facts_of(asked)),
+        metrics: route.map(|route| route.metrics_of(asked)),
         client: cx.known.client,
         peer: cx.known.peer,
         listener: cx.known.connection.as_ref().map_or("", |connection| &connection.listener),
@@ -171,7 +173,7 @@ fn tell_plugins(session: &Session, cx: &Context, end: &End<'_>) {
     if let Some(route) = cx.route_with(Hooks::LOG) {
         let record = LogRecord {
             facts: cx.known.facts(session.req_header()),
-            route: &route.facts,
+            route: route.facts_of(cx.upstream.asked()),
             shared: &cx.shared,
             status: end.status,
             reason: end.reason.as_str(),

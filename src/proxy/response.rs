@@ -184,7 +184,8 @@ fn finish_head(session: &Session, fields: &mut dyn Headers, status: StatusCode, 
     // A plugin that has failed once is not given the answer that says so.
     if let Some(route) = cx.route_with(Hooks::RESPONSE).filter(|_| !cx.shared.has_failed()) {
         let facts = cx.known.facts(session.req_header());
-        let mut plugin_cx = ResponseContext::new(facts, &route.facts, &cx.shared, status, fields);
+        let named = route.facts_of(cx.upstream.asked());
+        let mut plugin_cx = ResponseContext::new(facts, named, &cx.shared, status, fields);
         route.pipeline.on_response(&mut plugin_cx, &cx.passage);
         return plugin_cx.status;
     }

@@ -321,7 +321,7 @@ fn edit(session: &Session, fields: &mut dyn Headers, cx: &Context) {
     forwarded::write(fields, &told(headers.get(header::HOST), cx), Which::of(&cx.snapshot.edge));
     if let Some(route) = cx.route_with(Hooks::UPSTREAM_REQUEST) {
         let facts = cx.known.facts(session.req_header());
-        let mut head = UpstreamRequest::new(facts, &route.facts, fields);
+        let mut head = UpstreamRequest::new(facts, route.facts_of(cx.upstream.asked()), fields);
         route.pipeline.on_upstream_request(&mut head, &cx.shared, &cx.passage);
     }
     forwarded::write_loop(fields, headers, &cx.snapshot.edge.loop_id);

@@ -28,6 +28,10 @@ pub(crate) use status::{NodeAddressSpec, StatusSpec};
 pub struct Conf {
     /// How Ingress objects are read.
     pub ingress: IngressOptions,
+    /// Zone of this process (`topology.kubernetes.io/zone` of its node). With it, hints of EndpointSlices are heeded:
+    /// when every ready endpoint of a Service has one, only those for this zone get requests. Default: the environment
+    /// variable `TIDEGATE_ZONE`, else none.
+    pub zone: Option<String>,
     /// Values that hold where nothing more specific is said.
     pub defaults: Defaults,
     /// Named plugin instances: each has `type` and the plugin's own fields.
@@ -66,18 +70,8 @@ pub struct IngressOptions {
     pub watch_without_class: bool,
     /// Whether plain HTTP is answered 308 to https for hosts with a `tls` entry of the route's namespace.
     pub ssl_redirect: bool,
-    /// Service `namespace/name:port` for requests that nothing else wants.
-    pub default_backend: Option<String>,
-    /// Secret `namespace/name` with the certificate for clients that name no known host.
-    pub default_certificate: Option<String>,
     /// Prefix of the foreign annotations that are read besides `tidegate.io`.
     pub annotations_prefix: String,
-    /// Whether Services of type ExternalName are resolved and served. Off: they let whoever writes a Service reach any host.
-    pub allow_external_name: bool,
-    /// Zone of this process (`topology.kubernetes.io/zone` of its node). With it, hints of EndpointSlices are heeded:
-    /// when every ready endpoint of a Service has one, only those for this zone get requests. Default: the environment
-    /// variable `TIDEGATE_ZONE`, else none.
-    pub zone: Option<String>,
     /// What is written to `status.loadBalancer` of Ingresses that are served from a cluster; without: nothing. A
     /// change needs a restart.
     pub status: Option<StatusSpec>,
@@ -96,6 +90,10 @@ pub enum Profile {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Defaults {
+    /// Service `namespace/name:port` for requests that nothing else wants.
+    pub backend: Option<String>,
+    /// Secret `namespace/name` with the certificate for clients that name no known host.
+    pub certificate: Option<String>,
     /// Waits for upstreams.
     pub timeouts: TimeoutsSpec,
     /// Limits on clients.
@@ -118,6 +116,8 @@ pub struct Defaults {
     pub preserve_header_case: Option<bool>,
     /// The dearest password hashes that `basic-auth` verifies where it does not say so itself, for annotations too.
     pub max_hash_cost: HashCostSpec,
+    /// Whether Services of type ExternalName are resolved and served. Off: they let whoever writes a Service reach any host.
+    pub allow_external_name: bool,
     /// Networks, in CIDR form, whose addresses may be endpoints of a cluster's Services and answers of DNS although
     /// they are loopback, unspecified, link-local, multicast or broadcast. A socket of this process is let in only by
     /// a network of its one address (`10.0.0.7/32`). What files name is not asked. Default none.
@@ -440,11 +440,7 @@ impl Default for IngressOptions {
             class_name: "tidegate".to_owned(),
             watch_without_class: false,
             ssl_redirect: true,
-            default_backend: None,
-            default_certificate: None,
             annotations_prefix: "nginx.ingress.kubernetes.io".to_owned(),
-            allow_external_name: false,
-            zone: None,
             status: None,
         }
     }

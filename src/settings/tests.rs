@@ -151,6 +151,29 @@ fn unknown_fields_are_told_at_every_depth_with_the_nearest_name() {
 }
 
 #[test]
+fn a_field_of_another_section_is_told_with_its_place() {
+    let hints = |text: &str| -> Vec<String> { faults(text).into_iter().map(|fault| fault.2).collect() };
+    for (text, place) in [
+        ("ingress: { zone: a }\n", "`zone` at the top level"),
+        ("ingress: { defaultBackend: a/b:80 }\n", "`defaults.backend`"),
+        ("ingress: { defaultCertificate: a/b }\n", "`defaults.certificate`"),
+        ("ingress: { allowExternalName: true }\n", "`defaults.allowExternalName`"),
+        ("allowAddresses: []\n", "`defaults.allowAddresses`"),
+        ("defaults: { trustedProxies: [] }\n", "`trustedProxies` at the top level"),
+        ("routes: [ { minVersion: '1.3' } ]\n", "`listeners[].tls.minVersion`"),
+        ("serverName: a\n", "`upstreams.NAME.tls.serverName`"),
+        ("timeouts: { connect: 1s }\n", "`defaults.timeouts` or `routes[].timeouts`"),
+    ] {
+        assert_eq!(hints(text), [format!("did you mean {place}?")], "{text}");
+    }
+    // A name near by comes first; one that is everywhere, or nowhere, says nothing.
+    assert_eq!(hints("ingress: { profil: native }\n"), ["did you mean `profile`?"]);
+    assert!(hints("shutdown: { name: a }\n")[0].starts_with("known here: "));
+    assert!(hints("shutdown: { nonsense: a }\n")[0].starts_with("known here: "));
+    assert!(hints("nonsense: a\n")[0].starts_with("sections are "));
+}
+
+#[test]
 fn each_section_tells_its_own_fault() {
     let told = faults("threads: many\nshutdown: { delay: soon }\ndefaults: { tries: no }\n");
     let places: Vec<_> = told.iter().map(|it| (it.0.as_str(), it.3, it.4)).collect();

@@ -42,6 +42,8 @@ fn entry(entry: &Entry) -> Value {
 
 fn route(route: &Route) -> Value {
     json!({
+        "kind": route.facts.kind,
+        "namespace": route.facts.namespace,
         "name": route.facts.name,
         "service": route.facts.service,
         "origin": route.origin,

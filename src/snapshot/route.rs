@@ -16,7 +16,7 @@ use crate::telemetry::metrics::RouteMetrics;
 /// What happens to a request of one route.
 #[derive(Debug)]
 pub struct Route {
-    /// Names for plugins, logs and metrics.
+    /// Names for plugins, logs and metrics, as long as no backend was chosen among several.
     pub facts: Arc<RouteFacts>,
     /// Object and field.
     pub origin: Origin,
@@ -28,8 +28,28 @@ pub struct Route {
     pub pipeline: Arc<Pipeline>,
     /// Waits and limits; routes for which nobody set any share them.
     pub policy: Arc<Policy>,
-    /// Its counters.
+    /// Its counters, as long as no backend was chosen among several.
     pub metrics: Arc<RouteMetrics>,
+}
+
+/// Names and counters of the requests of a route that go to one of its several backends.
+#[derive(Debug)]
+pub struct Named {
+    /// Names for plugins, logs and metrics.
+    pub facts: RouteFacts,
+    /// Counters.
+    pub metrics: Arc<RouteMetrics>,
+}
+
+/// One of the backends of a route.
+#[derive(Debug)]
+pub struct Share {
+    /// Where its requests go.
+    pub upstream: Arc<Upstream>,
+    /// Its share of the sum of weights; 0: none.
+    pub weight: u32,
+    /// What its requests are told under; `None`: what those of the route are.
+    pub named: Option<Box<Named>>,
 }
 
 /// Which plain requests of a route are sent to https.
@@ -81,6 +101,7 @@ pub struct Forward {
 struct Choice {
     upstream: Arc<Upstream>,
     until: u32,
+    named: Option<Box<Named>>,
 }
 
 /// A redirect; what is `None` stays as the client sent it.
@@ -137,6 +158,25 @@ pub struct Setting {
     pub origin: Origin,
 }
 
+// === impl Route ===
+
+impl Route {
+    /// Names of a request that goes to this upstream, or to none yet.
+    pub fn facts_of(&self, asked: Option<&Arc<Upstream>>) -> &RouteFacts {
+        self.named(asked).map_or(&self.facts, |named| &named.facts)
+    }
+
+    /// Counters of a request that goes to this upstream, or to none.
+    pub fn metrics_of(&self, asked: Option<&Arc<Upstream>>) -> &RouteMetrics {
+        self.named(asked).map_or(&self.metrics, |named| &named.metrics)
+    }
+
+    fn named(&self, asked: Option<&Arc<Upstream>>) -> Option<&Named> {
+        let Action::Forward(forward) = &self.action else { return None };
+        forward.named(asked?)
+    }
+}
+
 // === impl HttpsRedirect ===
 
 impl HttpsRedirect {
@@ -154,14 +194,14 @@ impl HttpsRedirect {
 
 impl Forward {
     /// Makes the choice among upstreams with their weights. Weights of 0 get nothing; all 0: nobody gets anything.
-    pub fn new(weighted: impl IntoIterator<Item = (Arc<Upstream>, u32)>) -> Self {
+    pub fn new(shares: impl IntoIterator<Item = Share>) -> Self {
         let mut total = 0u32;
-        let choices = weighted
+        let choices = shares
             .into_iter()
-            .filter(|(_, weight)| *weight > 0)
-            .map(|(upstream, weight)| {
+            .filter(|share| share.weight > 0)
+            .map(|Share { upstream, weight, named }| {
                 total = total.saturating_add(weight);
-                Choice { upstream, until: total }
+                Choice { upstream, until: total, named }
             })
             .collect();
         Self { choices, total }
@@ -177,6 +217,12 @@ impl Forward {
                 choices.iter().find(|choice| point < choice.until).map(|choice| &choice.upstream)
             }
         }
+    }
+
+    fn named(&self, asked: &Arc<Upstream>) -> Option<&Named> {
+        // Of one there is nothing to be told apart.
+        let [_, _, ..] = &*self.choices else { return None };
+        self.choices.iter().find(|choice| Arc::ptr_eq(&choice.upstream, asked))?.named.as_deref()
     }
 
     /// All upstreams with the shares that they get.

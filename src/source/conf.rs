@@ -62,7 +62,7 @@ impl ConfFile {
         Self { path: path.into(), zone: None, good: None, told: Vec::new(), stamps: Vec::new(), pulse: None }
     }
 
-    /// Puts that zone where the file gives no `ingress.zone`.
+    /// Puts that zone where the file gives no `zone`.
     #[must_use]
     pub(crate) fn in_zone(mut self, zone: Option<String>) -> Self {
         self.zone = zone;
@@ -174,7 +174,7 @@ impl ConfFile {
 
     fn read(&self) -> Result<(Settings, Vec<Diagnostic>), Vec<Diagnostic>> {
         let (mut settings, diagnostics) = read(&self.path, self.good.as_ref())?;
-        let zone = &mut settings.conf.ingress.zone;
+        let zone = &mut settings.conf.zone;
         *zone = zone.take().or_else(|| self.zone.clone());
         Ok((settings, diagnostics))
     }

@@ -85,6 +85,11 @@ impl NginxFormat {
     pub fn parse(text: &str) -> Result<Self, FormatError> {
         Template::parse(text).map(Self)
     }
+
+    /// Names of the variables that a `log_format` may have.
+    pub fn variables() -> impl Iterator<Item = &'static str> {
+        nginx::variables()
+    }
 }
 
 // === impl AccessLog ===

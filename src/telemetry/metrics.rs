@@ -20,6 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use prometheus::core::{Collector, Desc};
 use prometheus::{Gauge, Histogram, HistogramOpts, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use tidegate_plugin::RouteFacts;
 
@@ -67,7 +68,7 @@ struct ConfigMetrics {
 /// Seconds; compiling and propagation take from half a millisecond to some seconds.
 const CONFIG_BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// Value of the label `ingress` for requests without a route.
+/// Value of the label `route` for requests without a route; they have no `kind`.
 const UNMATCHED: &str = "unmatched";
 
 // === impl Metrics ===
@@ -80,7 +81,7 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let routes = Arc::new(Routes::default());
-        let unmatched = routes.handle(&RouteFacts { ingress: UNMATCHED.into(), ..RouteFacts::default() });
+        let unmatched = routes.handle(&RouteFacts { name: UNMATCHED.into(), ..RouteFacts::default() });
         let observed = Arc::new(Observed::default());
         registry.register(Box::new(RouteCollector::new(Arc::clone(&routes))?))?;
         registry.register(Box::new(observed::ObservedCollector::new(Arc::clone(&observed))?))?;
@@ -92,7 +93,7 @@ impl Metrics {
         Ok(Self { registry, routes, unmatched, observed, plugins, config })
     }
 
-    /// The handle of a route: the same one for equal labels (namespace, ingress, service, path).
+    /// The handle of a route: the same one for equal labels (namespace, kind, route, service, path).
     ///
     /// The series live as long as any handle does. When the last snapshot that names the route is gone, they
     /// disappear; when the route comes back, they begin at zero, which Prometheus reads as a counter reset.
@@ -133,6 +134,15 @@ impl Metrics {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.config.diagnostics.with_label_values(&[severity.as_str()]).set(count);
         }
+    }
+
+    /// Every family that there can be: name, help text and names of the labels, sorted by name.
+    pub fn families(&self) -> Vec<Desc> {
+        let own = family::OBSERVED.iter().chain(family::ROUTES).copied().chain([&family::PLUGIN_DURATION]);
+        let mut all: Vec<Desc> = own.filter_map(|family| family.desc().ok()).collect();
+        all.extend(self.config.collectors().into_iter().flat_map(Collector::desc).cloned());
+        all.sort_by(|a, b| a.fq_name.cmp(&b.fq_name));
+        all
     }
 
     /// Everything in the text format 0.0.4.
@@ -187,6 +197,10 @@ impl ConfigMetrics {
         registry.register(Box::new(config.diagnostics.clone()))?;
         registry.register(Box::new(config.last_success.clone()))?;
         Ok(config)
+    }
+
+    fn collectors(&self) -> [&dyn Collector; 5] {
+        [&self.generation, &self.compile, &self.propagation, &self.diagnostics, &self.last_success]
     }
 }
 

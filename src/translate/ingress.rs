@@ -17,12 +17,10 @@ use super::asked::Redirection;
 use super::contribution::{Candidate, Contribution, Draft, FOREIGN_CLASS, TlsEntry};
 use super::options::Options;
 use super::resolve::{Resolved, resolve};
-use super::route::{first_backend, prefix};
+use super::route::prefix;
 use crate::diagnostic::Diagnostic;
 use crate::host::{HostPattern, Labels};
-use crate::model::{
-    Action, BackendId, BackendName, HttpsRedirect, Match, PathMatch, Rank, Route, RouteLabels, WeightedBackend,
-};
+use crate::model::{Action, BackendId, BackendName, HttpsRedirect, Match, PathMatch, Rank, Route, WeightedBackend};
 use crate::origin::Origin;
 use crate::path::canonical_path;
 use crate::reason::Reason;
@@ -50,7 +48,6 @@ pub(crate) fn translate(
 
 struct Reader<'a> {
     name: &'a ObjectName,
-    route_name: Arc<str>,
     origin: Origin,
     created: Option<i64>,
     /// What all its routes share.
@@ -64,15 +61,14 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(name: &'a ObjectName, sourced: &Sourced<Ingress>, resources: &Resources, options: &Options) -> Self {
-        let (ingress, origin, route_name) = (&*sourced.object, sourced.origin(), name.to_string());
+        let (ingress, origin) = (&*sourced.object, sourced.origin());
         let asked = annotations::read_ingress(&ingress.annotations, &options.ingress.annotations_prefix, &origin);
         let default = if options.ingress.ssl_redirect { Redirection::WithTls } else { Redirection::Never };
         let redirection = asked.redirection.unwrap_or(default);
         let mut out = Draft::default();
         Self {
             name,
-            resolved: resolve(asked, &route_name, options, resources, &mut out),
-            route_name: route_name.into(),
+            resolved: resolve(asked, &name.to_string(), options, resources, &mut out),
             origin,
             // Without a time an object counts as the youngest.
             created: Some(ingress.created.unwrap_or(i64::MAX)),
@@ -152,15 +148,9 @@ impl<'a> Reader<'a> {
     fn candidate(&mut self, path: PathMatch, action: Action, origin: Origin) -> Candidate {
         let index = self.next_index;
         self.next_index += 1;
-        let labels = RouteLabels {
-            namespace: Arc::clone(&self.name.namespace),
-            ingress: Arc::clone(&self.name.name),
-            service: first_backend(&action),
-            path: Arc::clone(path.text()),
-        };
         let rank = self.rank(index);
         let route = Route {
-            name: Arc::clone(&self.route_name),
+            name: Arc::clone(&self.name.name),
             origin,
             matcher: Match { path, ..Match::default() },
             rank,
@@ -168,7 +158,6 @@ impl<'a> Reader<'a> {
             https_redirect: HttpsRedirect::Off,
             plugins: self.resolved.plugins.clone(),
             policy: Arc::clone(&self.resolved.policy),
-            labels,
         };
         Candidate { route: Arc::new(route), redirect: self.redirection }
     }
@@ -245,8 +234,7 @@ impl<'a> Reader<'a> {
     fn has_names(&mut self, hosts: &BTreeSet<HostPattern>, origin: &Origin) -> bool {
         if hosts.contains(&HostPattern::Any) {
             let message = "a certificate is for named hosts, and a rule of this Ingress has none";
-            let hint =
-                "list the hosts under `hosts`; the default certificate is `ingress.defaultCertificate` of the conf";
+            let hint = "list the hosts under `hosts`; the default certificate is `defaults.certificate` of the conf";
             let diagnostic = Diagnostic::warning("CertificateWithoutHost", origin, message).hint(hint);
             self.out.diagnostics.push(diagnostic);
         }

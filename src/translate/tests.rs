@@ -199,7 +199,7 @@ fn of_file(object: Object) -> Object {
 fn an_external_name_that_is_an_address_of_a_file_is_the_operators_own() {
     let (mut resources, mut translator) = (Resources::default(), Translator::new());
     apply(&mut resources, &mut translator, simple_ingress("a"));
-    apply(&mut resources, &mut translator, object(Kind::Conf, json!({"ingress": {"allowExternalName": true}})));
+    apply(&mut resources, &mut translator, object(Kind::Conf, json!({"defaults": {"allowExternalName": true}})));
     for (name, of_cluster, of_files) in [
         ("127.0.0.1", None, Some("127.0.0.1:80")),
         ("::1", None, Some("[::1]:80")),

@@ -18,6 +18,8 @@ pub(crate) struct FieldError {
     pub position: Position,
     /// What to do about it.
     pub hint: Option<String>,
+    /// The name of a field that is not known here and resembles none that is.
+    pub stray: Option<String>,
 }
 
 /// Reads a value of a type out of a node; `value` is the node as JSON, perhaps altered.
@@ -46,8 +48,15 @@ fn explain(node: &Node, path: &str, message: &str) -> FieldError {
         Some((name, _)) => key_position(node, path, name).unwrap_or_else(|| locate_in(node, path)),
         None => locate_in(node, path),
     };
+    let stray = unknown.filter(|(name, rest)| nearest(name, candidates(rest)).is_none());
     let hint = unknown.or(variant).and_then(|(name, rest)| suggestion(name, rest)).or_else(|| address_hint(message));
-    FieldError { field: path.to_owned(), message: short(message).to_owned(), position, hint }
+    FieldError {
+        field: path.to_owned(),
+        message: short(message).to_owned(),
+        position,
+        hint,
+        stray: stray.map(|(name, _)| name.to_owned()),
+    }
 }
 
 fn key_position(node: &Node, path: &str, name: &str) -> Option<Position> {
@@ -63,12 +72,15 @@ fn find<'n>(node: &'n Node, path: &str) -> Option<&'n Node> {
 }
 
 /// Serde's message names the candidates: ``expected one of `a`, `b` ``.
+fn candidates(rest: &str) -> impl Iterator<Item = &str> {
+    rest.split('`').skip(1).step_by(2)
+}
+
 fn suggestion(name: &str, rest: &str) -> Option<String> {
-    let candidates: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
-    if let Some(near) = nearest(name, candidates.iter().copied()) {
+    if let Some(near) = nearest(name, candidates(rest)) {
         return Some(format!("did you mean `{near}`?"));
     }
-    let names = candidates.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let names = candidates(rest).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     (!names.is_empty()).then(|| format!("known here: {names}"))
 }
 

@@ -27,7 +27,7 @@ fn explained(args: &[&str]) -> (i32, Value) {
 /// The verdict about a candidate.
 fn verdict<'v>(explanation: &'v Value, name: &str) -> &'v str {
     let all = explanation["candidates"].as_array().unwrap();
-    let candidate = all.iter().find(|candidate| candidate["name"] == name);
+    let candidate = all.iter().find(|candidate| candidate["route"]["name"] == name);
     candidate.unwrap_or_else(|| panic!("no {name} in {explanation:#}"))["verdict"].as_str().unwrap()
 }
 
@@ -41,7 +41,8 @@ fn the_routing_table_comes_in_three_forms() {
     let rows = json.as_array().unwrap();
     assert_eq!(rows.len(), 4);
     assert_eq!(table.out.lines().count(), rows.len() + 1);
-    let home = rows.iter().find(|row| row["name"] == "home").unwrap();
+    let home = rows.iter().find(|row| row["route"]["name"] == "home").unwrap();
+    assert_eq!(home["route"], serde_json::json!({ "kind": "Conf", "namespace": "", "name": "home" }));
     assert_eq!(
         (&home["host"], &home["path"], &home["kind"], &home["target"], &home["ready"], &home["plugins"]),
         (

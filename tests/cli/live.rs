@@ -177,9 +177,9 @@ fn real_world_input_is_served_and_explained_route_by_route() {
         let candidates = it_says["candidates"].as_array().unwrap();
         let this = candidates.iter().find(|it| it["origin"] == row["origin"] && it["path"] == row["path"]);
         let this = this.unwrap_or_else(|| panic!("{url}: {row} is no candidate of {it_says:#}"));
-        let winner = it_says["route"]["name"].as_str().unwrap_or_else(|| panic!("{url}: {it_says:#}"));
+        let winner = named(&it_says["route"]).unwrap_or_else(|| panic!("{url}: {it_says:#}"));
         let verdict = this["verdict"].as_str().unwrap();
-        let is_told = this["won"] == true && winner == text("name")
+        let is_told = this["won"] == true && Some(&winner) == named(&row["route"]).as_ref()
             || verdict.contains(&format!("`{winner}`")) && verdict.contains("comes before it")
             || text("kind") == "fallback" && this["won"] == false;
         assert!(is_told, "{url}: `{verdict}`");
@@ -189,6 +189,12 @@ fn real_world_input_is_served_and_explained_route_by_route() {
         }
     }
     assert_eq!(serving.stop().0, Some(0));
+}
+
+/// `namespace/name`, or the name of a conf route.
+fn named(route: &Value) -> Option<String> {
+    let (namespace, name) = (route["namespace"].as_str()?, route["name"].as_str()?);
+    Some(if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") })
 }
 
 #[test]

@@ -121,7 +121,7 @@ async fn external_names_are_served_only_when_allowed() {
     let proxy = Proxy::start("", &[("e.yaml", route.clone() + &port)]).await;
     assert_eq!(get(proxy.http(), "e.test", "/").await.status, 503);
     assert!(proxy.running.diagnostics().iter().any(|found| found.code == "ExternalNameDisabled"));
-    let allowed = "ingress: { allowExternalName: true }\ndefaults: { allowAddresses: [127.0.0.0/8] }\n";
+    let allowed = "defaults: { allowExternalName: true, allowAddresses: [127.0.0.0/8] }\n";
     let proxy = Proxy::start(allowed, &[("e.yaml", route + &port)]).await;
     proxy.until("e.test", "/", |response| response.server() == "a").await;
 }
@@ -175,7 +175,7 @@ async fn readiness_goes_before_service_does() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_of_its_own_stands_for_unknown_names() {
     let (secret, der) = tls_secret("fallback", &["fallback.test"]);
-    let conf = "ingress: { defaultCertificate: default/fallback }\n";
+    let conf = "defaults: { certificate: default/fallback }\n";
     let proxy = Proxy::start(conf, &[("s.yaml", secret)]).await;
     assert_eq!(presented(proxy.https(), "unknown.test").await, der);
 }

@@ -101,9 +101,7 @@ async fn an_external_name_that_leads_to_the_machine_is_refused_until_it_is_allow
             "---\napiVersion: v1\nkind: Service\nmetadata: {{ name: ext, namespace: default }}\nspec: {{ type: ExternalName, externalName: \"{name}\" }}\n"
         )
     };
-    let conf = |allowed: &str| {
-        format!("ingress: {{ allowExternalName: true }}\ndefaults: {{ allowAddresses: [{allowed}] }}\n")
-    };
+    let conf = |allowed: &str| format!("defaults: {{ allowExternalName: true, allowAddresses: [{allowed}] }}\n");
     for literal in ["localhost", "a.LOCALHOST."] {
         let proxy = Proxy::start(&conf("10.0.0.0/8"), &[("e.yaml", route.clone() + &name(literal))]).await;
         assert_eq!(get(proxy.http(), "e.test", "/").await.status, 503, "{literal}");

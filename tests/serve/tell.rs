@@ -20,7 +20,7 @@ async fn metrics_name_configuration_and_never_requests() {
     let requests: Vec<_> = metrics.iter().filter(|(name, _)| name.starts_with("tidegate_requests_total")).collect();
     let of =
         |label: &str| requests.iter().filter(|(name, _)| name.contains(label)).map(|(_, value)| **value).sum::<f64>();
-    assert_eq!(of("ingress=\"shop\""), 1.0, "{requests:?}");
+    assert_eq!(of("kind=\"Ingress\",route=\"shop\",service=\"a\""), 1.0, "{requests:?}");
     assert_eq!(of("reason=\"no_route\""), 200.0, "{requests:?}");
     assert!(requests.len() < 10, "series do not grow with hosts: {requests:?}");
     for name in [

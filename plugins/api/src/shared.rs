@@ -1,6 +1,7 @@
 //! What is known of a request through its whole life.
 
 use std::any::{Any, TypeId};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,16 +59,29 @@ pub struct TlsFacts {
 /// The matched route. From configuration, so it is the same for each request of the route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteFacts {
-    /// `namespace/ingress`, or the conf route's name.
-    pub name: Arc<str>,
-    /// Namespace; empty for conf routes.
+    /// Kind of the object that it is part of: `Ingress`, or `Conf` for a route of the conf.
+    pub kind: &'static str,
+    /// Namespace of the object; empty for conf routes.
     pub namespace: Arc<str>,
-    /// Ingress or conf route.
-    pub ingress: Arc<str>,
-    /// Service or upstream.
+    /// Name of the object, or of the conf route. It tells routes apart together with kind and namespace only.
+    pub name: Arc<str>,
+    /// The backend that the request goes to: a Service, with its namespace in front when that is another one than the
+    /// route's, or an upstream of the conf. Before one of several is chosen, and where there is none, it is empty.
     pub service: Arc<str>,
     /// The rule's path.
     pub path: Arc<str>,
+}
+
+// === impl RouteFacts ===
+
+impl fmt::Display for RouteFacts {
+    /// `namespace/name`, or the conf route's name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.namespace {
+            "" => f.write_str(&self.name),
+            namespace => write!(f, "{namespace}/{}", self.name),
+        }
+    }
 }
 
 // === impl Shared ===

@@ -75,6 +75,7 @@ const VARIABLES: &[(&str, Variable)] = &[
     ("request.method", |s| s.facts.method.as_str().into()),
     ("request.path", |s| s.facts.path.into()),
     ("request.scheme", |s| s.facts.scheme.into()),
+    ("route.kind", |s| s.route.kind.into()),
     ("route.name", |s| (&*s.route.name).into()),
     ("route.namespace", |s| (&*s.route.namespace).into()),
     ("route.service", |s| (&*s.route.service).into()),

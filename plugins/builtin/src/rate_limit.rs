@@ -138,7 +138,7 @@ impl RateLimit {
         }
         match (&self.by, cx.identity()) {
             (By::Identity, Some(identity)) => identity.name.hash(&mut hasher),
-            (By::Route, _) => cx.route().name.hash(&mut hasher),
+            (By::Route, _) => (cx.route().kind, &cx.route().namespace, &cx.route().name).hash(&mut hasher),
             (By::Header(name), _) if let Some(value) = cx.headers().get(name) => value.as_bytes().hash(&mut hasher),
             _ => network(cx.client_addr()).hash(&mut hasher),
         }
@@ -224,6 +224,13 @@ mod tests {
                 assert_eq!(passes("b"), other, "{key} {scope:?}");
             }
         }
+    }
+
+    #[test]
+    fn routes_of_one_name_in_two_namespaces_are_limited_apart() {
+        let limit = build(json!({"rate": "1/h", "key": "route", "scope": "instance"})).unwrap();
+        let passes = |namespace| matches!(Request::get("/").namespace(namespace).run(&limit), Outcome::Continue);
+        assert!(passes("a") && !passes("a") && passes("b"));
     }
 
     #[test]

@@ -42,7 +42,6 @@ pub(super) fn route(name: &str, path: PathMatch) -> Route {
         https_redirect: HttpsRedirect::Off,
         plugins: Vec::new(),
         policy: Arc::default(),
-        labels: RouteLabels::default(),
     }
 }
 

@@ -178,7 +178,7 @@ fn check(snapshot: &Snapshot, reference: &Reference<'_>) -> Result<(), TestCaseE
             let headers = HeaderMap::new();
             let view = RequestView { host: name, path, query: None, method: &Method::GET, headers: &headers };
             let found = snapshot.router.find(&view).map(|found| found.route);
-            let seen = found.map(|route| (route.facts.name.to_string(), route.https_redirect.is_due(name)));
+            let seen = found.map(|route| (route.facts.to_string(), route.https_redirect.is_due(name)));
             let want = reference.route(name, path).map(|route| {
                 let (_, namespace, ingress, _) = route.rank;
                 let owner = if namespace.is_empty() { "operator".to_owned() } else { format!("{namespace}/{ingress}") };

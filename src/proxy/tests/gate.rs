@@ -20,7 +20,7 @@ use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::snapshot::certificates::{Certificates, ServedCertificate};
 use crate::snapshot::edge::Edge;
-use crate::snapshot::route::{Action, Forward, Policy, Route, Timeouts};
+use crate::snapshot::route::{Action, Forward, Policy, Route, Share, Timeouts};
 use crate::telemetry::record::{Recorder, RequestRecord};
 
 /// Longer than any test takes on the busiest machine.
@@ -158,7 +158,7 @@ pub(super) fn route(upstream: Arc<Upstream>) -> Route {
     Route {
         facts: Arc::default(),
         origin: crate::origin::Origin::default(),
-        action: Action::Forward(Forward::new([(upstream, 1)])),
+        action: Action::Forward(Forward::new([Share { upstream, weight: 1, named: None }])),
         https_redirect: crate::snapshot::route::HttpsRedirect::Never,
         pipeline: Arc::default(),
         policy: Arc::new(Policy {

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tidegate_plugin::RouteFacts;
+
 use super::{Entry, Found, HostRoutes, Miss, RequestView};
 use crate::host::HostPattern;
 use crate::snapshot::host_map::HostMap;
@@ -38,7 +40,7 @@ pub enum Loss<'s> {
     /// Another route comes before it: its name, and its path.
     Outranked {
         /// Name of the winner.
-        by: &'s str,
+        by: &'s RouteFacts,
         /// Path of the winner; empty for the fallback.
         path: &'s str,
     },
@@ -112,7 +114,7 @@ impl<'s> Seen<'s> {
         }
         let winner = self.0.iter().find(|(_, verdict)| *verdict == Verdict::Won);
         match winner.filter(|_| entry.path.fits(path)) {
-            Some((winner, _)) => Verdict::Lost(Loss::Outranked { by: &winner.route.facts.name, path: winner.path() }),
+            Some((winner, _)) => Verdict::Lost(Loss::Outranked { by: &winner.route.facts, path: winner.path() }),
             None => Verdict::Lost(Loss::PathDiffers),
         }
     }

@@ -153,9 +153,9 @@ fn a_plugin_s_file_that_breaks_keeps_its_last_good_content() {
 fn the_zone_is_that_of_the_file_or_else_of_the_place() {
     let (folder, file) = conf_file(ROUTE);
     let mut file = file.in_zone(Some("here".to_owned()));
-    let zone = |settings: &Settings| settings.conf.ingress.zone.clone();
+    let zone = |settings: &Settings| settings.conf.zone.clone();
     assert_eq!(zone(&file.load().unwrap().0).as_deref(), Some("here"));
-    fs::write(folder.path().join("tidegate.yaml"), format!("ingress: {{ zone: there }}\n{ROUTE}")).unwrap();
+    fs::write(folder.path().join("tidegate.yaml"), format!("zone: there\n{ROUTE}")).unwrap();
     assert_eq!(zone(&file.reread(Instant::now()).settings.unwrap()).as_deref(), Some("there"));
     fs::write(folder.path().join("tidegate.yaml"), ROUTE).unwrap();
     assert_eq!(zone(&file.reread(Instant::now()).settings.unwrap()).as_deref(), Some("here"));

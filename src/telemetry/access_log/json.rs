@@ -50,10 +50,10 @@ fn answer(line: &mut Vec<u8>, record: &RequestRecord<'_>) {
     seconds(line, "duration", Some(record.duration));
     text(line, "reason", record.reason.as_str());
     if let Some(route) = record.route {
-        text(line, "route", &route.name);
-        text(line, "http.route", &route.path);
         text(line, "namespace", &route.namespace);
-        text(line, "ingress", &route.ingress);
+        text(line, "route.kind", route.kind);
+        text(line, "route.name", &route.name);
+        text(line, "http.route", &route.path);
         text(line, "service", &route.service);
     }
     optional(line, "upstream", record.upstream.map(str::as_bytes));

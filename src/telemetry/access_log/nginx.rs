@@ -51,7 +51,7 @@ const COMBINED: &str = concat!(
     "$status $body_bytes_sent \"$http_referer\" \"$http_user_agent\""
 );
 
-/// Every variable and how it is written. `reason` and `route` are tidegate's own.
+/// Every variable and how it is written. `reason`, `route_kind` and `route_name` are tidegate's own.
 const VARIABLES: &[(&str, Write)] = &[
     ("args", |line, r| field(line, r.query.map(str::as_bytes))),
     ("body_bytes_sent", |line, r| number(line, r.response_bytes)),
@@ -60,7 +60,7 @@ const VARIABLES: &[(&str, Write)] = &[
     ("http_host", |line, r| text(line, r.host)),
     ("http_referer", |line, r| field(line, r.referer)),
     ("http_user_agent", |line, r| field(line, r.user_agent)),
-    ("ingress_name", |line, r| text(line, r.route.map_or("", |route| &route.ingress))),
+    ("ingress_name", |line, r| text(line, r.route.map_or("", |route| &route.name))),
     ("location_path", |line, r| text(line, r.route.map_or("", |route| &route.path))),
     ("msec", |line, r| unix_millis(line, r.time + r.duration)),
     ("namespace", |line, r| text(line, r.route.map_or("", |route| &route.namespace))),
@@ -80,7 +80,8 @@ const VARIABLES: &[(&str, Write)] = &[
     ("request_method", |line, r| text(line, r.method)),
     ("request_time", |line, r| seconds_millis(line, r.duration)),
     ("request_uri", uri),
-    ("route", |line, r| text(line, r.route.map_or("", |route| &route.name))),
+    ("route_kind", |line, r| text(line, r.route.map_or("", |route| route.kind))),
+    ("route_name", |line, r| text(line, r.route.map_or("", |route| &route.name))),
     ("scheme", |line, r| text(line, r.scheme)),
     ("server_name", |line, r| text(line, r.host)),
     ("server_protocol", |line, r| text(line, r.protocol)),
@@ -160,8 +161,13 @@ fn find(name: &str) -> Result<Write, FormatError> {
     found.map(|(_, write)| *write).ok_or_else(|| FormatError::UnknownVariable { name: name.to_owned() })
 }
 
+/// Names of the variables.
+pub(super) fn variables() -> impl Iterator<Item = &'static str> {
+    VARIABLES.iter().map(|(name, _)| *name)
+}
+
 fn known() -> String {
-    VARIABLES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    variables().collect::<Vec<_>>().join(", ")
 }
 
 fn text(line: &mut Vec<u8>, value: &str) {

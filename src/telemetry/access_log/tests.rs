@@ -22,9 +22,9 @@ fn nginx(format: &str, record: &RequestRecord<'_>) -> String {
 
 fn route() -> RouteFacts {
     RouteFacts {
-        name: "shop/web".into(),
+        kind: "Ingress",
         namespace: "shop".into(),
-        ingress: "web".into(),
+        name: "web".into(),
         service: "api".into(),
         path: "/a".into(),
     }
@@ -73,7 +73,7 @@ fn json_has_open_telemetry_names() {
         "url.path": "/a", "url.query": "b=c", "http.request.size": 120,
         "user_agent.original": "curl/8", "http.request.header.referer": ["http://r/"], "user.name": "alice",
         "http.response.status_code": 200, "http.response.size": 345, "duration": 0.012_345, "reason": "upstream",
-        "route": "shop/web", "http.route": "/a", "namespace": "shop", "ingress": "web", "service": "api",
+        "namespace": "shop", "route.kind": "Ingress", "route.name": "web", "http.route": "/a", "service": "api",
         "upstream": "shop-api-80", "listener": "http",
         "client.address": "192.0.2.1", "network.peer.address": "10.0.0.9", "network.peer.port": 4711,
         "network.protocol.version": "2",
@@ -87,7 +87,10 @@ fn json_has_open_telemetry_names() {
     assert_eq!(serde_json::from_str::<Value>(&line(Format::Json, &full)).unwrap(), expected);
     let bare: Value = serde_json::from_str(&line(Format::Json, &record())).unwrap();
     assert_eq!(bare["network.protocol.version"], "1.1");
-    assert!(bare.get("tries").is_none() && bare.get("route").is_none() && bare.get("tls.cipher").is_none(), "{bare}");
+    assert!(
+        bare.get("tries").is_none() && bare.get("route.name").is_none() && bare.get("tls.cipher").is_none(),
+        "{bare}"
+    );
 }
 
 /// Log injection: whatever one byte a client sends, there is one line, and it is one JSON object.

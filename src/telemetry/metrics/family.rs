@@ -38,14 +38,14 @@ enum Kind {
     Histogram,
 }
 
-const SERVICE: &[&str] = &["namespace", "ingress", "service"];
+const SERVICE: &[&str] = &["namespace", "kind", "route", "service"];
 const PLUGIN: &[&str] = &["plugin"];
 
 pub(super) static REQUESTS: Family = Family {
     name: "tidegate_requests_total",
     help: "Requests that have ended, by route, method, status and reason code.",
     kind: Kind::Counter,
-    labels: &["namespace", "ingress", "service", "path", "method", "code", "reason"],
+    labels: &["namespace", "kind", "route", "service", "path", "method", "code", "reason"],
 };
 pub(super) static REQUEST_DURATION: Family = Family::histogram(
     "tidegate_request_duration_seconds",

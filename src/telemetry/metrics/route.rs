@@ -23,14 +23,21 @@ pub struct RouteMetrics {
     service: Arc<ServiceMetrics>,
 }
 
-/// Histograms that routes with the same namespace, ingress and service share.
+/// Histograms that the routes of an object share which go to the same backend.
 #[derive(Debug, Default)]
 struct ServiceMetrics {
-    namespace: Arc<str>,
-    ingress: Arc<str>,
+    object: Object,
     service: Arc<str>,
     /// Made by the first request: a route that never gets one stays small.
     series: OnceLock<Box<Series>>,
+}
+
+/// The object that routes are part of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Object {
+    kind: &'static str,
+    namespace: Arc<str>,
+    name: Arc<str>,
 }
 
 #[derive(Debug)]
@@ -52,9 +59,14 @@ pub(super) struct Routes {
 
 #[derive(Debug, Default)]
 struct Tables {
-    routes: WeakTable<[Arc<str>; 4], RouteMetrics>,
-    services: WeakTable<[Arc<str>; 3], ServiceMetrics>,
+    routes: WeakTable<RouteKey, RouteMetrics>,
+    services: WeakTable<ServiceKey, ServiceMetrics>,
 }
+
+/// Address of the [`ServiceMetrics`], and path. A route holds its service, so that as long as an entry can be upgraded
+/// no other service has the address.
+type RouteKey = (usize, Arc<str>);
+type ServiceKey = (Object, Arc<str>);
 
 #[derive(Debug)]
 struct WeakTable<K, V> {
@@ -81,10 +93,10 @@ impl RouteMetrics {
     }
 
     fn collect(&self, into: &mut Vec<proto::Metric>) {
-        let ServiceMetrics { namespace, ingress, service, .. } = &*self.service;
+        let [namespace, kind, route, service] = self.service.labels();
         for entry in self.requests.entries() {
             let code = entry.status.map_or_else(|| "other".to_owned(), |status| status.to_string());
-            let labels = [namespace, ingress, service, &self.path, entry.method, &code, entry.reason];
+            let labels = [namespace, kind, route, service, &self.path, entry.method, &code, entry.reason];
             into.push(family::REQUESTS.number(&labels, entry.count as f64));
         }
     }
@@ -133,14 +145,20 @@ impl Series {
 impl Routes {
     /// The handle of these labels.
     pub(super) fn handle(&self, facts: &RouteFacts) -> Arc<RouteMetrics> {
-        let RouteFacts { namespace, ingress, service, path, .. } = facts;
-        let [namespace, ingress, service, path] = [namespace, ingress, service, path].map(Arc::clone);
+        let [namespace, name, service, path] =
+            [&facts.namespace, &facts.name, &facts.service, &facts.path].map(Arc::clone);
+        let object = Object { kind: facts.kind, namespace, name };
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let Tables { routes, services } = &mut *tables;
-        routes.get_or_make([&namespace, &ingress, &service, &path].map(Arc::clone), || {
-            let key = [&namespace, &ingress, &service].map(Arc::clone);
-            let make = || ServiceMetrics { namespace, ingress, service, series: OnceLock::new() };
-            RouteMetrics { path, requests: StatusTable::default(), service: services.get_or_make(key, make) }
+        let service = services.get_or_make((object.clone(), Arc::clone(&service)), || ServiceMetrics {
+            object,
+            service,
+            series: OnceLock::new(),
+        });
+        routes.get_or_make((Arc::as_ptr(&service).addr(), Arc::clone(&path)), || RouteMetrics {
+            path,
+            requests: StatusTable::default(),
+            service,
         })
     }
 
@@ -238,8 +256,9 @@ fn retries(services: &[Arc<ServiceMetrics>]) -> proto::MetricFamily {
 }
 
 impl ServiceMetrics {
-    fn labels(&self) -> [&str; 3] {
-        [&self.namespace, &self.ingress, &self.service]
+    /// In the order of the families' labels.
+    fn labels(&self) -> [&str; 4] {
+        [&self.object.namespace, self.object.kind, &self.object.name, &self.service]
     }
 }
 
@@ -248,13 +267,7 @@ mod tests {
     use super::*;
 
     fn facts(path: &str) -> RouteFacts {
-        RouteFacts {
-            name: "a/b".into(),
-            namespace: "a".into(),
-            ingress: "b".into(),
-            service: "c".into(),
-            path: path.into(),
-        }
+        RouteFacts { kind: "Ingress", namespace: "a".into(), name: "b".into(), service: "c".into(), path: path.into() }
     }
 
     #[test]
@@ -284,7 +297,7 @@ mod tests {
     fn a_route_without_requests_takes_less_than_a_kibibyte() {
         let arcs = size_of::<RouteMetrics>() + size_of::<ServiceMetrics>() + 4 * size_of::<usize>();
         // A hash table is at most 7/8 and at least 7/16 full.
-        let entries = (size_of::<([Arc<str>; 4], Weak<()>)>() + size_of::<([Arc<str>; 3], Weak<()>)>() + 2) * 16 / 7;
+        let entries = (size_of::<(RouteKey, Weak<()>)>() + size_of::<(ServiceKey, Weak<()>)>() + 2) * 16 / 7;
         assert!(arcs + entries < 1024, "{arcs} + {entries}");
     }
 }

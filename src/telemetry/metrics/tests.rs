@@ -6,9 +6,9 @@ use crate::telemetry::record::testing::record;
 
 fn facts() -> RouteFacts {
     RouteFacts {
-        name: "shop/web".into(),
+        kind: "Ingress",
         namespace: "shop".into(),
-        ingress: "web".into(),
+        name: "web".into(),
         service: "api".into(),
         path: "/v1\"\\".into(),
     }
@@ -69,7 +69,7 @@ fn random_hosts_add_no_series() {
     assert_eq!(
         lines(&metrics.render().unwrap(), "tidegate_requests_total"),
         [concat!(
-            "tidegate_requests_total{namespace=\"\",ingress=\"unmatched\",service=\"\",path=\"\",",
+            "tidegate_requests_total{namespace=\"\",kind=\"\",route=\"unmatched\",service=\"\",path=\"\",",
             "method=\"GET\",code=\"404\",reason=\"no_route\"} 10001"
         )]
     );

@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use super::reference;
 use crate::diagnostic::Diagnostic;
-use crate::model::{Action, HttpsRedirect, Match, Rank, Route, RouteLabels, WeightedBackend};
+use crate::model::{Action, HttpsRedirect, Match, Rank, Route, WeightedBackend};
 use crate::origin::Origin;
 use crate::resources::conf::Conf;
 use crate::translate::contribution::Draft;
 use crate::translate::options::Options;
-use crate::translate::route::first_backend;
 
 /// The route that takes what nobody else wants.
 pub(crate) fn backend(conf: &Conf, options: &Options, origin: &Origin, out: &mut Draft) {
-    let Some(text) = &conf.ingress.default_backend else { return };
-    let origin = origin.at("ingress.defaultBackend");
+    let Some(text) = &conf.defaults.backend else { return };
+    let origin = origin.at("defaults.backend");
     let Some(id) = reference::service(text) else {
         let message = format!("`{text}` is not a Service");
         let diagnostic = Diagnostic::error("InvalidBackend", &origin, message);
@@ -23,7 +22,6 @@ pub(crate) fn backend(conf: &Conf, options: &Options, origin: &Origin, out: &mut
     };
     let backend = out.backend(id, &Arc::default(), origin.clone());
     let action = Action::Forward([WeightedBackend { backend, weight: 1 }].into());
-    let labels = RouteLabels { service: first_backend(&action), path: "/".into(), ..RouteLabels::default() };
     out.conf().default = Some(Arc::new(Route {
         name: "default-backend".into(),
         origin,
@@ -33,14 +31,13 @@ pub(crate) fn backend(conf: &Conf, options: &Options, origin: &Origin, out: &mut
         https_redirect: HttpsRedirect::Off,
         plugins: Vec::new(),
         policy: Arc::clone(&options.policy),
-        labels,
     }));
 }
 
 /// The Secret of the certificate for clients that name no known host.
 pub(crate) fn certificate(conf: &Conf, origin: &Origin, out: &mut Draft) {
-    let Some(text) = &conf.ingress.default_certificate else { return };
-    let origin = origin.at("ingress.defaultCertificate");
+    let Some(text) = &conf.defaults.certificate else { return };
+    let origin = origin.at("defaults.certificate");
     match reference::object(text) {
         Some(name) => {
             out.secrets.entry(name.clone()).or_default().push(origin);

@@ -34,8 +34,8 @@ pub(crate) fn read(conf: &Conf, origin: &Origin, resources: &Resources, diagnost
         policy: default_policy(&conf.defaults, origin, diagnostics),
         backend: BackendOptions {
             balance: balance(conf.defaults.load_balancing),
-            allow_external_name: conf.ingress.allow_external_name,
-            zone: conf.ingress.zone.as_deref().map(Into::into),
+            allow_external_name: conf.defaults.allow_external_name,
+            zone: conf.zone.as_deref().map(Into::into),
             rules: Arc::new(AddressRules {
                 allowed: conf.defaults.allow_addresses.clone(),
                 own: conf.own_sockets.clone(),

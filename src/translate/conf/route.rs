@@ -7,7 +7,7 @@ use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{
     Action, BackendId, BackendName, HeaderMatch, HttpsRedirect, Match, PathMatch, QueryMatch, Rank, Redirect,
-    RedirectPath, Respond, Route, RouteLabels, TextMatch, WeightedBackend,
+    RedirectPath, Respond, Route, TextMatch, WeightedBackend,
 };
 use crate::origin::Origin;
 use crate::path::canonical_path;
@@ -22,7 +22,7 @@ use crate::translate::asked::{Asked, Redirection};
 use crate::translate::contribution::{Candidate, Draft};
 use crate::translate::options::Options;
 use crate::translate::resolve::{Resolved, resolve};
-use crate::translate::route::{first_backend, prefix};
+use crate::translate::route::prefix;
 use crate::translate::suggest;
 
 /// Bytes of a regular expression.
@@ -73,12 +73,6 @@ impl Reader<'_> {
                     https_redirect: HttpsRedirect::Off,
                     plugins: plugins.clone(),
                     policy: Arc::clone(&policy),
-                    labels: RouteLabels {
-                        namespace: "".into(),
-                        ingress: self.name.as_str().into(),
-                        service: first_backend(&action),
-                        path: Arc::clone(path.text()),
-                    },
                 };
                 *next_index += 1;
                 let redirect = if self.spec.https_redirect { Redirection::Always } else { Redirection::Never };

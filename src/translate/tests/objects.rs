@@ -148,12 +148,12 @@ fn class() -> impl Strategy<Value = Event> {
 fn conf() -> impl Strategy<Value = Event> {
     let part = pick(&[
         json!({}),
-        json!({"ingress": {"sslRedirect": false, "allowExternalName": true, "watchWithoutClass": true}}),
-        json!({"ingress": {"defaultBackend": "ns/web:80", "defaultCertificate": "ns/cert"}}),
+        json!({"ingress": {"sslRedirect": false, "watchWithoutClass": true}, "defaults": {"allowExternalName": true}}),
+        json!({"defaults": {"backend": "ns/web:80", "certificate": "ns/cert"}}),
         json!({"defaults": {"tries": 2, "loadBalancing": "least-request", "serverHeader": "off"}}),
         json!({"plugins": {"limit": {"type": "rate-limit"}}}),
         json!({"defaults": {"maxHashCost": {"bcrypt": 14}}}),
-        json!({"defaults": {"allowAddresses": ["127.0.0.0/8"]}, "ingress": {"allowExternalName": true}}),
+        json!({"defaults": {"allowAddresses": ["127.0.0.0/8"], "allowExternalName": true}}),
         json!({"grants": [{"namespace": "away", "from": [{"kind": "Ingress", "namespace": "ns"}], "to": [{"kind": "Secret"}]}]}),
         json!({"plugins": {"limit": {"type": "basic-auth", "users": {"secretName": "other", "namespace": "ns"}}}}),
         json!({"routes": [{"respond": {}, "plugins": [{"type": "basic-auth", "users": {"secretName": "other", "namespace": "ns"}}]}]}),

@@ -1,4 +1,23 @@
-{{/* The conf file: what the values say, with controller.config merged over it. */}}
+{{/* The conf file: what the values say, with `conf` merged over it. */}}
+
+{{/* Fails by name for every ConfigMap key and flag of ingress-nginx that is not read, with what to do about it. */}}
+{{- define "tidegate.refuseForeign" -}}
+{{- $known := .Files.Get "ingress-nginx.yaml" | fromYaml -}}
+{{- $told := list -}}
+{{- range $key, $value := .Values.controller.config -}}
+{{- if has $key $known.sections -}}
+{{- $told = append $told (printf "controller.config.%s: a section of tidegate's conf belongs under `conf.%s`" $key $key) -}}
+{{- else if not (kindIs "invalid" $value) -}}
+{{- $told = append $told (printf "controller.config.%s: %s" $key (default "it is not read; leave it out" (get $known.config $key))) -}}
+{{- end -}}
+{{- end -}}
+{{- range $key, $value := omit .Values.controller.extraArgs "default-ssl-certificate" "annotations-prefix" -}}
+{{- $told = append $told (printf "controller.extraArgs.%s: %s" $key (default "there is no such flag; leave it out" (get $known.args $key))) -}}
+{{- end -}}
+{{- if $told -}}
+{{- fail (printf "what these values say must be said otherwise, or not at all (docs/deploy.md):\n%s" (join "\n" $told)) -}}
+{{- end -}}
+{{- end -}}
 
 {{- define "tidegate.address" -}}
 {{- if contains ":" .address }}[{{ .address }}]:{{ .port }}{{ else }}{{ .address }}:{{ .port }}{{ end -}}
@@ -25,6 +44,7 @@
 {{- end -}}
 
 {{- define "tidegate.conf" -}}
+{{- include "tidegate.refuseForeign" . -}}
 {{- $c := .Values.controller -}}
 {{- if and $c.scope.enabled $c.scope.namespaceSelector -}}
 {{- fail "controller.scope: `enabled` names one namespace and `namespaceSelector` picks several; give one of them" -}}
@@ -42,21 +62,27 @@
 {{- with .Values.rbac.secretNamespaces -}}{{- $_ := set $kubernetes "secretNamespaces" . -}}{{- end -}}
 {{- $ingress := dict "className" $c.ingressClass "controllers" (list $c.ingressClassResource.controllerValue) -}}
 {{- if $c.watchIngressWithoutClass -}}{{- $_ := set $ingress "watchWithoutClass" true -}}{{- end -}}
-{{- with get $c.extraArgs "default-ssl-certificate" -}}{{- $_ := set $ingress "defaultCertificate" . -}}{{- end -}}
+{{- $defaults := dict -}}
+{{- with get $c.extraArgs "default-ssl-certificate" -}}{{- $_ := set $defaults "certificate" . -}}{{- end -}}
 {{- with get $c.extraArgs "annotations-prefix" -}}{{- $_ := set $ingress "annotationsPrefix" . -}}{{- end -}}
 {{- if .Values.defaultBackend.enabled -}}
-{{- $_ := set $ingress "defaultBackend" (printf "%s/%s:%v" .Release.Namespace (include "tidegate.defaultBackend" .) .Values.defaultBackend.service.servicePort) -}}
+{{- $_ := set $defaults "backend" (printf "%s/%s:%v" .Release.Namespace (include "tidegate.defaultBackend" .) .Values.defaultBackend.service.servicePort) -}}
 {{- end -}}
 {{- $status := dict -}}
+{{- /* The conf may say itself where the addresses come from: there is one source of them. */ -}}
+{{- $given := get (get .Values.conf "ingress" | default dict) "status" | default dict -}}
+{{- if not (or (hasKey $given "publishService") (hasKey $given "addresses") (hasKey $given "nodeAddresses")) -}}
 {{- with include "tidegate.publishService" . -}}
 {{- $_ := set $status "publishService" . -}}
 {{- else -}}
 {{- $_ := set $status "nodeAddresses" (ternary "internal" "external" $c.reportNodeInternalIp) -}}
 {{- end -}}
+{{- end -}}
 {{- $_ := set $ingress "status" $status -}}
 {{- $timeout := sub (int $c.terminationGracePeriodSeconds) 15 -}}
 {{- $shutdown := dict "delay" "10s" "timeout" (printf "%ds" (max 1 $timeout)) -}}
 {{- $conf := dict "listeners" (list $http $https) "telemetry" $telemetry "admin" $admin "sources" (dict "kubernetes" $kubernetes) "ingress" $ingress "shutdown" $shutdown -}}
+{{- if $defaults -}}{{- $_ := set $conf "defaults" $defaults -}}{{- end -}}
 {{- if $c.admissionWebhooks.enabled -}}
 {{- $admission := dict "address" (include "tidegate.address" (dict "address" $c.listenAddress "port" $c.admissionWebhooks.port)) -}}
 {{- $_ := set $admission "service" (printf "%s/%s-admission" .Release.Namespace (include "tidegate.controller" .)) -}}
@@ -64,7 +90,7 @@
 {{- $_ := set $admission "webhookConfiguration" (include "tidegate.clusterName" .) -}}
 {{- $_ := set $conf "admission" $admission -}}
 {{- end -}}
-{{- toYaml (mustMergeOverwrite $conf (deepCopy $c.config)) -}}
+{{- toYaml (mustMergeOverwrite $conf (deepCopy .Values.conf)) -}}
 {{- end -}}
 
 {{/* Whether a port of the container needs a capability; empty: no. */}}

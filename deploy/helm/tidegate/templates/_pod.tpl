@@ -50,9 +50,6 @@ spec:
       args:
         - run
         - --conf=/etc/tidegate/tidegate.yaml
-        {{- range $name, $value := omit $c.extraArgs "default-ssl-certificate" "annotations-prefix" }}
-        - {{ if kindIs "invalid" $value }}{{ printf "--%s" $name | quote }}{{ else }}{{ printf "--%s=%v" $name $value | quote }}{{ end }}
-        {{- end }}
       env:
         - name: POD_NAME
           valueFrom: { fieldRef: { fieldPath: metadata.name } }

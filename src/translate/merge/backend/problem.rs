@@ -48,7 +48,7 @@ pub(crate) fn external_name_disabled(service: &ObjectName) -> Problem {
     Problem {
         code: "ExternalNameDisabled",
         message: format!("Service `{service}` is of type ExternalName, which is not served"),
-        hint: "set `ingress.allowExternalName: true` if whoever writes Services may reach any host".to_owned(),
+        hint: "set `defaults.allowExternalName: true` if whoever writes Services may reach any host".to_owned(),
     }
 }
 
