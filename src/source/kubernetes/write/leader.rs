@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use super::call::{params, within};
-use candidate::{Candidate, Seen, Step};
+use candidate::{Candidate, LeaseState, Step};
 pub(super) use leadership::Held;
 pub(crate) use leadership::Leadership;
 pub(crate) use timing::Timing;
@@ -190,10 +190,10 @@ impl Elector {
     }
 }
 
-fn seen(lease: &Lease) -> Seen {
+fn seen(lease: &Lease) -> LeaseState {
     let spec = lease.spec.as_ref();
     let seconds = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
-    Seen {
+    LeaseState {
         holder: spec.and_then(|spec| spec.holder_identity.clone()).unwrap_or_default(),
         version: lease.metadata.resource_version.clone().unwrap_or_default(),
         duration: seconds.map(Duration::from_secs),

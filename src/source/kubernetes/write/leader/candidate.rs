@@ -15,7 +15,7 @@ use super::timing::Timing;
 
 /// What the Lease says, as far as the election goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct LeaseState {
     /// Who holds it; empty: nobody.
     pub(super) holder: String,
     /// Changes with every write; empty: it was deleted.
@@ -43,7 +43,7 @@ pub(super) struct Candidate {
     identity: String,
     timing: Timing,
     /// What was seen last, and since when it stands so.
-    seen: Option<(Seen, Instant)>,
+    seen: Option<(LeaseState, Instant)>,
     held_until: Option<Instant>,
 }
 
@@ -56,7 +56,7 @@ impl Candidate {
     }
 
     /// What to write after the Lease was read; `None`: there is no Lease.
-    pub(super) fn decide(&mut self, lease: Option<Seen>, now: Instant) -> Step {
+    pub(super) fn decide(&mut self, lease: Option<LeaseState>, now: Instant) -> Step {
         let Some(lease) = lease else { return self.decide_without(now) };
         let is_own = lease.holder == self.identity;
         let is_free = lease.holder.is_empty();
@@ -72,12 +72,12 @@ impl Candidate {
     fn decide_without(&mut self, now: Instant) -> Step {
         let is_held = self.held_until.is_some_and(|until| now < until);
         let Some((seen, _)) = &self.seen else { return Step::Create };
-        let gone = Seen { version: String::new(), ..seen.clone() };
+        let gone = LeaseState { version: String::new(), ..seen.clone() };
         if self.has_run_out(gone, now) || is_held { Step::Create } else { Step::Wait }
     }
 
     /// Whether the Lease has stood so for as long as it keeps others away.
-    fn has_run_out(&mut self, lease: Seen, now: Instant) -> bool {
+    fn has_run_out(&mut self, lease: LeaseState, now: Instant) -> bool {
         let since = match &self.seen {
             Some((seen, since)) if *seen == lease => *since,
             _ => now,
@@ -116,7 +116,7 @@ mod tests {
     /// The API server's part: one Lease, and writes only upon the version that they were made for.
     #[derive(Default)]
     struct Server {
-        lease: Option<Seen>,
+        lease: Option<LeaseState>,
         writes: u64,
         was_deleted: bool,
     }
@@ -157,7 +157,7 @@ mod tests {
             }
             self.writes += 1;
             let version = self.writes.to_string();
-            self.lease = Some(Seen { holder: holder.to_owned(), version, duration: Some(timing.duration()) });
+            self.lease = Some(LeaseState { holder: holder.to_owned(), version, duration: Some(timing.duration()) });
             true
         }
     }
@@ -275,8 +275,12 @@ mod tests {
         }
     }
 
-    fn foreign(version: &str) -> Option<Seen> {
-        Some(Seen { holder: "other".to_owned(), version: version.to_owned(), duration: Some(timing().duration()) })
+    fn foreign(version: &str) -> Option<LeaseState> {
+        Some(LeaseState {
+            holder: "other".to_owned(),
+            version: version.to_owned(),
+            duration: Some(timing().duration()),
+        })
     }
 
     #[test]
@@ -293,7 +297,7 @@ mod tests {
     #[test]
     fn takes_over_at_once_what_was_given_back() {
         let mut candidate = Candidate::new("me".to_owned(), timing());
-        assert_eq!(candidate.decide(Some(Seen::default()), Instant::now()), Step::Take);
+        assert_eq!(candidate.decide(Some(LeaseState::default()), Instant::now()), Step::Take);
     }
 
     #[test]
