@@ -1,15 +1,19 @@
 //! Kubernetes objects of an API server.
 //!
 //! Takes a client and a scope, gives batches of typed objects: first everything, at once, then what changes. A
-//! server that fails, is away or speaks nonsense keeps the last good state. What follows from a word of the server
+//! server that fails, is away or speaks nonsense keeps the last good state. What follows from what the server says
 //! is decided in [`state`] and [`secrets`], with values only; here is what is *done*: hearing, fetching, delivering.
 
 pub(crate) mod cache;
+mod decode;
 mod demand;
+mod fault;
 mod feeds;
+mod presence;
+mod scoped;
 mod secrets;
 mod state;
-mod words;
+mod watch_event;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -24,20 +28,19 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::client::Contact;
+use super::client::{Contact, chain};
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::{Batch, Event, Object, ObjectName, Strings};
 use crate::telemetry::vitals::Pulse;
 use cache::Remembered;
 pub use demand::Demand;
-use feeds::{Feeds, Said};
+pub(crate) use fault::NAME;
+use feeds::{Feeds, Heard};
 pub use feeds::{Reads, Scope};
 use secrets::Fetched;
-use state::{Seen, State};
-
-/// Name of this source in batches, logs and metrics.
-pub(crate) const NAME: &str = "kubernetes";
+use state::State;
+use watch_event::WatchEvent;
 
 /// How long a burst of changes is gathered into one batch, counted from its first.
 const GATHER: Duration = Duration::from_millis(3);
@@ -68,7 +71,7 @@ pub struct Kubernetes {
 
 /// What woke the source up.
 enum Wake {
-    Said(Said),
+    Heard(Heard),
     Demand(demand::Pending),
     Fetched(ObjectName, Fetched),
     Contact(bool),
@@ -169,7 +172,7 @@ impl Kubernetes {
         let patience = self.asked.map(|(_, until)| until);
         let tick = self.next_tick;
         tokio::select! {
-            Some(said) = self.feeds.next() => Wake::Said(said),
+            Some(heard) = self.feeds.next() => Wake::Heard(heard),
             Some((name, fetched)) = self.fetches.next() => Wake::Fetched(name, fetched),
             pending = demand.next() => Wake::Demand(pending),
             Ok(()) = contact.changed() => Wake::Contact(*contact.borrow_and_update()),
@@ -184,14 +187,14 @@ impl Kubernetes {
     async fn gather(&mut self, noticed: Instant) {
         let until = noticed + GATHER;
         for _ in 1..MAX_GATHERED {
-            let Ok(Some(said)) = timeout_at(until, self.feeds.next()).await else { return };
-            self.hear(said);
+            let Ok(Some(heard)) = timeout_at(until, self.feeds.next()).await else { return };
+            self.hear(heard);
         }
     }
 
     fn take(&mut self, wake: Wake) {
         match wake {
-            Wake::Said(said) => self.hear(said),
+            Wake::Heard(heard) => self.hear(heard),
             Wake::Fetched(name, fetched) => {
                 let event = self.state.secrets.fetched(&name, fetched);
                 self.state.extend(event);
@@ -209,19 +212,20 @@ impl Kubernetes {
         }
     }
 
-    fn hear(&mut self, said: Said) {
-        match said {
-            Said::Object(feed, seen) => {
-                if !matches!(seen, Seen::Failed(_)) {
+    fn hear(&mut self, heard: Heard) {
+        match heard {
+            Heard::Object(feed, event) => {
+                if !matches!(event, WatchEvent::Failed(_)) {
                     self.contact.note_heard();
                 }
-                self.state.take(feed, seen);
+                self.state.take(feed, event);
             }
-            Said::Secret(feed, version) => {
-                let events = self.state.secrets.take(feed, version);
+            Heard::Secret(feed, event) => {
+                let events = self.state.secrets.take(feed, event);
                 self.state.extend(events);
             }
-            Said::Namespace(word) => self.feeds.choose(word, &mut self.state),
+            Heard::Namespace(event) => self.feeds.take_namespace(event, &mut self.state),
+            Heard::Presence(kind, answer) => self.feeds.take_answer(kind, &answer, &mut self.state),
         }
     }
 
@@ -262,11 +266,11 @@ async fn fetch(api: &Api<Secret>, name: &str, failures: u32) -> Fetched {
     }
     match timeout(FETCH_PATIENCE, api.get_opt(name)).await {
         Ok(Ok(Some(secret))) => {
-            let version = words::version_of(&secret.metadata);
-            Fetched::There(Box::new(Object::secret(secret, None, &mut Strings::default())), version)
+            let version = decode::version_of(&secret.metadata);
+            Fetched::There(Box::new(Object::of(secret, None, &mut Strings::default())), version)
         }
         Ok(Ok(None)) => Fetched::Missing,
-        Ok(Err(error)) => Fetched::Failed(super::client::chain(&error)),
+        Ok(Err(error)) => Fetched::Failed(chain(&error)),
         Err(_) => Fetched::Failed(format!("no answer in {} s", FETCH_PATIENCE.as_secs())),
     }
 }

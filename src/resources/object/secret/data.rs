@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::ByteString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::SharedBytes;
+use crate::resources::object::parts::SharedBytes;
 
 type Data = Box<[(Arc<str>, SharedBytes)]>;
 

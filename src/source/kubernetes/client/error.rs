@@ -4,10 +4,10 @@
 ///
 /// What serde says quotes the answer, which may be a Secret; only where it stumbled is told.
 pub(in crate::source::kubernetes) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = words(error);
+    let mut text = text_of(error);
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_text = words(cause);
+        let cause_text = text_of(cause);
         // Some errors repeat the text of their source.
         if !text.contains(&cause_text) {
             text.push_str(": ");
@@ -18,7 +18,7 @@ pub(in crate::source::kubernetes) fn chain(error: &(dyn std::error::Error + 'sta
     text
 }
 
-fn words(error: &(dyn std::error::Error + 'static)) -> String {
+fn text_of(error: &(dyn std::error::Error + 'static)) -> String {
     let serde = match error.downcast_ref::<kube::Error>() {
         Some(kube::Error::SerdeError(inner)) => Some(inner),
         _ => error.downcast_ref::<serde_json::Error>(),

@@ -3,23 +3,23 @@
 //! One JSON object a line: first what the file is, then the objects as they are kept. The file is for this program
 //! only, readable by its account only, and replaced by rename. A file of another format is as good as none.
 
+mod kept;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
-use crate::origin::ObjectOrigin;
-use crate::resources::object::{EndpointSlice, Ingress, IngressClass, Secret, Service};
-use crate::resources::{Kind, Object, Resources, Sourced};
+use crate::resources::{Caching, Kind, Object, Resources, Sourced, Tabled, Visit};
+use kept::Kept;
 
 /// Changes when older or newer programs could misread the file.
 const FORMAT: u32 = 1;
@@ -58,21 +58,18 @@ struct Head {
     written: u64,
 }
 
-/// Every other line.
-#[derive(Debug, Serialize, Deserialize)]
-struct Line {
-    namespace: Arc<str>,
-    name: Arc<str>,
-    object: Kept,
+/// Every other line: an object under the name of its kind.
+#[derive(Serialize)]
+struct Line<'o, T> {
+    namespace: &'o str,
+    name: &'o str,
+    object: BTreeMap<&'static str, &'o T>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-enum Kept {
-    Ingress(Arc<Ingress>),
-    IngressClass(Arc<IngressClass>),
-    Service(Arc<Service>),
-    EndpointSlice(Arc<EndpointSlice>),
-    Secret(Arc<Secret>),
+/// Writes the objects of a kind.
+struct PutKind<'w, W> {
+    writer: &'w mut W,
+    resources: &'w Resources,
 }
 
 // === impl Cache ===
@@ -93,8 +90,8 @@ impl Cache {
             return Ok(None);
         };
         let mut objects = Vec::new();
-        while let Some(line) = next::<Line>(&mut reader)? {
-            objects.extend(line.map(object));
+        while let Some(line) = next::<Kept>(&mut reader)? {
+            objects.extend(line.map(|Kept(object)| object));
         }
         Ok(Some(Remembered { objects, written: UNIX_EPOCH + Duration::from_secs(head.written) }))
     }
@@ -120,12 +117,15 @@ impl Cache {
     }
 
     fn put_all(&self, writer: &mut impl Write, resources: &Resources) -> io::Result<()> {
-        put_kind(writer, resources.ingress_classes.values(), Kept::IngressClass)?;
-        put_kind(writer, resources.services.values(), Kept::Service)?;
-        put_kind(writer, resources.endpoint_slices.values(), Kept::EndpointSlice)?;
-        put_kind(writer, resources.ingresses.values(), Kept::Ingress)?;
-        if self.keeps_secrets {
-            put_kind(writer, resources.secrets.values(), Kept::Secret)?;
+        for (kind, row) in Kind::rows() {
+            let is_kept = match row.cache {
+                Caching::Always => true,
+                Caching::WithSecrets => self.keeps_secrets,
+                Caching::Never => false,
+            };
+            if is_kept {
+                kind.visit(PutKind { writer, resources }).transpose()?;
+            }
         }
         Ok(())
     }
@@ -157,6 +157,21 @@ impl CacheWriter {
     }
 }
 
+// === impl PutKind ===
+
+impl<W: Write> Visit for PutKind<'_, W> {
+    type Output = io::Result<()>;
+
+    fn visit<K: Tabled>(self) -> Self::Output {
+        // Objects of files have a place, and are read again anyway.
+        for Sourced { object, origin } in K::all(self.resources).values().filter(|it| it.origin.place.is_none()) {
+            let object = BTreeMap::from([(K::ROW.name, &**object)]);
+            put(self.writer, &Line { namespace: &origin.namespace, name: &origin.name, object })?;
+        }
+        Ok(())
+    }
+}
+
 /// The next line: `None` at the end, an inner `None` for one that cannot be read.
 fn next<T: for<'de> Deserialize<'de>>(reader: &mut impl BufRead) -> io::Result<Option<Option<T>>> {
     let mut line = Vec::new();
@@ -170,30 +185,4 @@ fn next<T: for<'de> Deserialize<'de>>(reader: &mut impl BufRead) -> io::Result<O
 fn put(writer: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *writer, line)?;
     writer.write_all(b"\n")
-}
-
-/// Objects of files have a place, and are read again anyway.
-fn put_kind<'a, T: 'a>(
-    writer: &mut impl Write,
-    objects: impl Iterator<Item = &'a Sourced<T>>,
-    keep: fn(Arc<T>) -> Kept,
-) -> io::Result<()> {
-    for sourced in objects.filter(|sourced| sourced.origin.place.is_none()) {
-        let (namespace, name) = (Arc::clone(&sourced.origin.namespace), Arc::clone(&sourced.origin.name));
-        put(writer, &Line { namespace, name, object: keep(Arc::clone(&sourced.object)) })?;
-    }
-    Ok(())
-}
-
-fn object(line: Line) -> Object {
-    let origin = |kind: Kind| {
-        Arc::new(ObjectOrigin { kind: kind.as_str(), namespace: line.namespace, name: line.name, place: None })
-    };
-    match line.object {
-        Kept::Ingress(object) => Object::Ingress(Sourced { object, origin: origin(Kind::Ingress) }),
-        Kept::IngressClass(object) => Object::IngressClass(Sourced { object, origin: origin(Kind::IngressClass) }),
-        Kept::Service(object) => Object::Service(Sourced { object, origin: origin(Kind::Service) }),
-        Kept::EndpointSlice(object) => Object::EndpointSlice(Sourced { object, origin: origin(Kind::EndpointSlice) }),
-        Kept::Secret(object) => Object::Secret(Sourced { object, origin: origin(Kind::Secret) }),
-    }
 }

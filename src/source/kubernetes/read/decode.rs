@@ -1,127 +1,69 @@
-//! From what the API server says to the words of [`super::state`] and [`super::secrets`].
+//! From what the API server sends to [`WatchEvent`]s.
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::future::ready;
 use futures::stream::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use super::super::client::chain;
-use super::secrets::Version;
-use super::state::{Failure, Seen, Word};
-use crate::resources::{Kind, Object, ObjectName, ObjectRef, Strings};
+use super::fault::{Cause, Failure};
+use super::scoped::Scoped;
+use super::watch_event::{Decoded, NamespaceEvent, ObjectEvent, SecretEvent, SecretVersion, WatchEvent};
+use crate::resources::{Kind, Object, ObjectName, ObjectRef, Strings, Tabled};
+use crate::source::kubernetes::client::chain;
 
-/// A kind that is watched.
-pub(super) trait Watched: Resource {
-    /// Its kind.
-    const KIND: Kind;
-
-    /// Keeps what is read of it.
-    fn into_object(self, strings: &mut Strings) -> Object;
-}
-
-/// A word about the namespaces that a selector chooses.
-#[derive(Debug)]
-pub(super) enum Chosen {
-    /// A list begins.
-    Begin,
-    /// It names this.
-    Listed(String),
-    /// It has ended.
-    End,
-    /// This is chosen now.
-    Entered(String),
-    /// This is not chosen any more, or is gone.
-    Left(String),
-    /// A list or a watch was refused or broke off; it is tried again.
-    Failed(Failure),
-}
+/// What kube's watcher says of a type.
+type Watched<K> = watcher::Result<watcher::Event<K>>;
+/// Objects of a kind, those that cannot be read too.
+pub(super) type Guarded<K> = DeserializeGuard<Scoped<K>>;
 
 /// Follows a kind: a first list in one stream where the server can do that, in pages where not.
-pub(super) fn follow<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = watcher::Result<watcher::Event<K>>>
+pub(super) fn follow<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Watched<K>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let streamed = watcher(api.clone(), config.clone().streaming_lists()).default_backoff();
     let listed = watcher(api, config).default_backoff();
-    streamed.take_while(|word| ready(!refuses_streams(word))).chain(listed)
+    streamed.take_while(|event| ready(!refuses_streams(event))).chain(listed)
 }
 
 /// Whether the server knows no lists in one stream.
-fn refuses_streams<T>(word: &watcher::Result<T>) -> bool {
-    let Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) = word else { return false };
+fn refuses_streams<T>(event: &watcher::Result<T>) -> bool {
+    let Err(watcher::Error::WatchStartFailed(kube::Error::Api(status))) = event else { return false };
     matches!(status.code, 400 | 422)
 }
 
-/// Takes the words of a watch; texts are shared by the objects of one list.
-pub(super) fn seen<K>() -> impl FnMut(watcher::Result<watcher::Event<DeserializeGuard<K>>>) -> Seen
-where
-    K: Watched + Resource<DynamicType = ()>,
-{
+/// Decodes objects; texts are shared by the objects of one list.
+pub(super) fn objects<K: Tabled>() -> impl FnMut(Watched<Guarded<K>>) -> ObjectEvent {
     let mut strings = Strings::default();
-    move |word| match word {
-        Ok(watcher::Event::Init) => Seen::Begin,
-        Ok(watcher::Event::InitApply(object)) => Seen::Listed(read(object, &mut strings)),
-        Ok(watcher::Event::InitDone) => {
+    move |event| {
+        let is_listed = matches!(event, Ok(watcher::Event::Init | watcher::Event::InitApply(_)));
+        let event = decode(event, |object| keep(object, &mut strings), |object| reference(object.meta(), K::KIND));
+        if !is_listed {
             strings = Strings::default();
-            Seen::End
         }
-        Ok(watcher::Event::Apply(object)) => Seen::Applied(read(object, &mut Strings::default())),
-        Ok(watcher::Event::Delete(object)) => Seen::Deleted(reference(object.meta(), K::KIND)),
-        Err(error) => Seen::Failed(failure(&error)),
+        event
     }
 }
 
-/// Takes a word about the versions of Secrets.
-pub(super) fn version(word: watcher::Result<watcher::Event<PartialObjectMeta<Secret>>>) -> Version {
-    let version = |object: PartialObjectMeta<Secret>| {
-        let version = object.metadata.resource_version.as_deref().unwrap_or_default().into();
-        (name(&object.metadata), version)
+/// Decodes the versions of Secrets.
+pub(super) fn secret(event: Watched<PartialObjectMeta<Secret>>) -> SecretEvent {
+    let version = |it: PartialObjectMeta<Secret>| SecretVersion {
+        name: name_of(&it.metadata),
+        version: version_of(&it.metadata),
     };
-    match word {
-        Ok(watcher::Event::Init) => Version::Begin,
-        Ok(watcher::Event::InitApply(object)) => {
-            let (name, version) = version(object);
-            Version::Listed(name, version)
-        }
-        Ok(watcher::Event::InitDone) => Version::End,
-        Ok(watcher::Event::Apply(object)) => {
-            let (name, version) = version(object);
-            Version::Applied(name, version)
-        }
-        Ok(watcher::Event::Delete(object)) => Version::Deleted(name(&object.metadata)),
-        Err(error) => Version::Failed(failure(&error)),
-    }
+    decode(event, version, |it| name_of(&it.metadata))
 }
 
-/// Takes a word about chosen namespaces.
-pub(super) fn chosen(word: watcher::Result<watcher::Event<PartialObjectMeta<Namespace>>>) -> Chosen {
-    match word {
-        Ok(watcher::Event::Init) => Chosen::Begin,
-        Ok(watcher::Event::InitApply(namespace)) => Chosen::Listed(namespace.name_any()),
-        Ok(watcher::Event::InitDone) => Chosen::End,
-        Ok(watcher::Event::Apply(namespace)) => Chosen::Entered(namespace.name_any()),
-        Ok(watcher::Event::Delete(namespace)) => Chosen::Left(namespace.name_any()),
-        Err(error) => Chosen::Failed(failure(&error)),
-    }
-}
-
-/// What went wrong with a watch.
-pub(super) fn failure(error: &watcher::Error) -> Failure {
-    let cause = match error {
-        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => Some(error),
-        _ => None,
-    };
-    let is_forbidden = matches!(cause, Some(kube::Error::Api(status)) if status.code == 403);
-    Failure { error: chain(error), is_forbidden }
+/// Decodes the namespaces that are chosen.
+pub(super) fn namespace(event: Watched<PartialObjectMeta<Namespace>>) -> NamespaceEvent {
+    decode(event, |it| it.name_any(), |it| it.name_any())
 }
 
 /// The version of an object.
@@ -129,52 +71,47 @@ pub(super) fn version_of(metadata: &ObjectMeta) -> Arc<str> {
     metadata.resource_version.as_deref().unwrap_or_default().into()
 }
 
-fn read<K: Watched + Resource<DynamicType = ()>>(object: DeserializeGuard<K>, strings: &mut Strings) -> Word {
+/// What a failed call comes of.
+pub(super) fn cause(error: &kube::Error) -> Cause {
+    match error {
+        kube::Error::Api(status) if status.code == 403 => Cause::Forbidden,
+        kube::Error::Api(status) if status.code == 404 => Cause::Missing,
+        _ => Cause::Other,
+    }
+}
+
+fn decode<K, T, N>(event: Watched<K>, mut keep: impl FnMut(K) -> T, name: impl FnOnce(&K) -> N) -> WatchEvent<T, N> {
+    match event {
+        Ok(watcher::Event::Init) => WatchEvent::Init,
+        Ok(watcher::Event::InitApply(it)) => WatchEvent::InitApply(keep(it)),
+        Ok(watcher::Event::InitDone) => WatchEvent::InitDone,
+        Ok(watcher::Event::Apply(it)) => WatchEvent::Apply(keep(it)),
+        Ok(watcher::Event::Delete(it)) => WatchEvent::Delete(name(&it)),
+        Err(error) => WatchEvent::Failed(failure(&error)),
+    }
+}
+
+/// What went wrong with a list or a watch.
+fn failure(error: &watcher::Error) -> Failure {
+    let cause = match error {
+        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => cause(error),
+        _ => Cause::Other,
+    };
+    Failure { error: chain(error), cause }
+}
+
+fn keep<K: Tabled>(object: Guarded<K>, strings: &mut Strings) -> Decoded {
     match object.0 {
-        Ok(object) => Word::Object(object.into_object(strings)),
-        Err(invalid) => Word::Broken(reference(&invalid.metadata, K::KIND), invalid.error),
+        Ok(Scoped(object)) => Decoded::Object(Object::of(object, None, strings)),
+        Err(invalid) => Decoded::Broken(reference(&invalid.metadata, K::KIND), invalid.error),
     }
 }
 
 fn reference(metadata: &ObjectMeta, kind: Kind) -> ObjectRef {
-    ObjectRef { kind, name: name(metadata) }
+    ObjectRef { kind, name: name_of(metadata) }
 }
 
-fn name(metadata: &ObjectMeta) -> ObjectName {
+fn name_of(metadata: &ObjectMeta) -> ObjectName {
     let text = |field: &Option<String>| field.as_deref().unwrap_or_default().into();
     ObjectName { namespace: text(&metadata.namespace), name: text(&metadata.name) }
-}
-
-// === impl Watched ===
-
-impl Watched for Ingress {
-    const KIND: Kind = Kind::Ingress;
-
-    fn into_object(self, strings: &mut Strings) -> Object {
-        Object::ingress(self, None, strings)
-    }
-}
-
-impl Watched for IngressClass {
-    const KIND: Kind = Kind::IngressClass;
-
-    fn into_object(self, strings: &mut Strings) -> Object {
-        Object::ingress_class(self, None, strings)
-    }
-}
-
-impl Watched for Service {
-    const KIND: Kind = Kind::Service;
-
-    fn into_object(self, strings: &mut Strings) -> Object {
-        Object::service(self, None, strings)
-    }
-}
-
-impl Watched for EndpointSlice {
-    const KIND: Kind = Kind::EndpointSlice;
-
-    fn into_object(self, strings: &mut Strings) -> Object {
-        Object::endpoint_slice(self, None, strings)
-    }
 }

@@ -1,4 +1,4 @@
-//! Which Secrets are wanted: the one word that goes against the flow, and it is names only.
+//! Which Secrets are wanted: the one thing that goes against the flow, and it is names only.
 //!
 //! Only translation knows which Secrets routes refer to, and only those may be fetched. Whoever translates tells a
 //! [`Demand`]; the source fetches what is wanted and answers in its batches with the number of the last demand that
@@ -21,12 +21,12 @@ struct Inner {
     told: Notify,
 }
 
-/// Words that were not heeded yet.
+/// Demands that were not heeded yet.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     /// Whether each of these is wanted now.
     pub(super) changes: BTreeMap<ObjectName, bool>,
-    /// The number of the last word.
+    /// The number of the last demand.
     pub(super) number: u64,
 }
 
@@ -42,7 +42,7 @@ impl Demand {
         pending.number
     }
 
-    /// Waits for words. Nothing is lost when it is dropped.
+    /// Waits for demands. Nothing is lost when it is dropped.
     pub(super) async fn next(&self) -> Pending {
         loop {
             let told = self.0.told.notified();

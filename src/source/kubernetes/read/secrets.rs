@@ -9,30 +9,13 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::NAME;
-use super::state::{Failure, FeedId, fault};
+use super::fault::{Cause, Failure, NAME, fault};
+use super::watch_event::{FeedId, SecretEvent, SecretVersion, WatchEvent};
 use crate::diagnostic::Diagnostic;
 use crate::resources::{Event, Kind, Object, ObjectName, ObjectRef};
 
 /// Fetches under way at once: an API server has others to serve.
 const MAX_FETCHES: usize = 16;
-
-/// A word about the versions of Secrets.
-#[derive(Debug)]
-pub(super) enum Version {
-    /// A list begins.
-    Begin,
-    /// It names this.
-    Listed(ObjectName, Arc<str>),
-    /// It has ended.
-    End,
-    /// Something was added or changed.
-    Applied(ObjectName, Arc<str>),
-    /// Something is gone.
-    Deleted(ObjectName),
-    /// A list or a watch was refused or broke off; it is tried again.
-    Failed(Failure),
-}
 
 /// The answer to a fetch.
 #[derive(Debug)]
@@ -135,22 +118,24 @@ impl Secrets {
         events
     }
 
-    /// Takes a word about versions in.
-    pub(super) fn take(&mut self, feed: FeedId, word: Version) -> Vec<Event> {
+    /// Takes in what a feed says about versions.
+    pub(super) fn take(&mut self, feed: FeedId, event: SecretEvent) -> Vec<Event> {
         let Some(known) = self.feeds.get_mut(&feed) else { return Vec::new() };
-        match word {
-            Version::Begin => known.list = Some(BTreeMap::new()),
-            Version::Listed(name, version) => drop(known.list.get_or_insert_default().insert(name, version)),
-            Version::End => return self.end(feed),
-            Version::Applied(name, version) => {
+        match event {
+            WatchEvent::Init => known.list = Some(BTreeMap::new()),
+            WatchEvent::InitApply(SecretVersion { name, version }) => {
+                known.list.get_or_insert_default().insert(name, version);
+            }
+            WatchEvent::InitDone => return self.end(feed),
+            WatchEvent::Apply(SecretVersion { name, version }) => {
                 known.versions.insert(name.clone(), version);
                 self.look(&name);
             }
-            Version::Deleted(name) => {
+            WatchEvent::Delete(name) => {
                 known.versions.remove(&name);
                 return self.lose(&name).into_iter().collect();
             }
-            Version::Failed(failure) => return self.fail(feed, &failure),
+            WatchEvent::Failed(failure) => return self.fail(feed, &failure),
         }
         Vec::new()
     }
@@ -221,7 +206,7 @@ impl Secrets {
             return Vec::new();
         }
         known.fault = Some(fault(Kind::Secret, &failure.error));
-        known.is_settled |= failure.is_forbidden;
+        known.is_settled |= failure.cause == Cause::Forbidden;
         Vec::new()
     }
 

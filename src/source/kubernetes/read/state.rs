@@ -1,4 +1,4 @@
-//! What follows from the words of the API server. Pure: no client, no clock.
+//! What follows from what the API server says. Pure: no client, no clock.
 //!
 //! A feed is one kind in one namespace, or in all. A list of a feed is taken in as one: what it does not name is
 //! gone, and nothing goes before the list has ended. Nothing is delivered before every feed has ended its first.
@@ -9,46 +9,12 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::NAME;
+use super::fault::{Cause, Failure, NAME, fault};
 use super::secrets::Secrets;
+use super::watch_event::{Decoded, FeedId, ObjectEvent, WatchEvent};
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
-use crate::resources::{Batch, Event, Kind, Object, ObjectRef};
-
-/// Numbers feeds, of all kinds.
-pub(super) type FeedId = usize;
-
-/// A word of a feed.
-#[derive(Debug)]
-pub(super) enum Seen {
-    /// A list begins.
-    Begin,
-    /// It names this.
-    Listed(Word),
-    /// It has ended.
-    End,
-    /// Something was added or changed.
-    Applied(Word),
-    /// Something is gone.
-    Deleted(ObjectRef),
-    /// A list or a watch was refused or broke off; it is tried again.
-    Failed(Failure),
-}
-
-/// Why a list or a watch did not go on.
-#[derive(Clone, Debug)]
-pub(super) struct Failure {
-    pub(super) error: String,
-    /// The server will not do it: trying again helps when somebody changes its mind.
-    pub(super) is_forbidden: bool,
-}
-
-/// An object, or what is known of one that cannot be read.
-#[derive(Debug)]
-pub(super) enum Word {
-    Object(Object),
-    Broken(ObjectRef, String),
-}
+use crate::resources::{Batch, Event, Kind, ObjectRef};
 
 /// What the source knows.
 #[derive(Debug, Default)]
@@ -61,8 +27,10 @@ pub(super) struct State {
     pub(super) answered: u64,
     /// Whether the server does not answer.
     pub(super) is_lost: bool,
-    /// Why the selected namespaces are not known.
-    scope_fault: Option<Diagnostic>,
+    /// Optional kinds of which is not known yet whether the server has them.
+    awaited: BTreeSet<Kind>,
+    /// Why the selected namespaces, or whether a kind is there, are not known.
+    kind_faults: BTreeMap<Kind, Diagnostic>,
     /// What is served from memory and was not heard of yet, and what is said of that.
     remembered: BTreeSet<ObjectRef>,
     stale: Option<Diagnostic>,
@@ -84,7 +52,9 @@ struct Feed {
     fault: Option<Diagnostic>,
     is_complete: bool,
     /// Whether its first list was refused; others are not held up for it.
-    is_forbidden: bool,
+    is_refused: bool,
+    /// Whether the server may not have the kind.
+    is_optional: bool,
 }
 
 #[derive(Debug, Default)]
@@ -98,8 +68,8 @@ struct List {
 
 impl State {
     /// Adds a feed.
-    pub(super) fn add_feed(&mut self, id: FeedId, kind: Kind) {
-        self.feeds.insert(id, Feed::new(kind));
+    pub(super) fn add_feed(&mut self, id: FeedId, kind: Kind, is_optional: bool) {
+        self.feeds.insert(id, Feed::new(kind, is_optional));
     }
 
     /// Ends a feed: what came from it is gone.
@@ -107,12 +77,14 @@ impl State {
         if let Some(feed) = self.feeds.remove(&id) {
             self.events.extend(feed.present.into_iter().map(Event::Delete));
         }
+        let lost = self.secrets.remove_feed(id);
+        self.events.extend(lost);
     }
 
-    /// Takes a word in.
-    pub(super) fn take(&mut self, id: FeedId, seen: Seen) {
+    /// Takes in what a feed says.
+    pub(super) fn take(&mut self, id: FeedId, event: ObjectEvent) {
         if let Some(feed) = self.feeds.get_mut(&id) {
-            self.events.extend(feed.take(seen));
+            self.events.extend(feed.take(event));
         }
     }
 
@@ -146,21 +118,40 @@ impl State {
         self.events.extend(gone.into_iter().map(Event::Delete));
     }
 
-    /// Notes whether the selected namespaces are known.
-    pub(super) fn set_scope_fault(&mut self, error: Option<&str>) {
-        self.scope_fault = error.map(|error| fault(Kind::Namespace, error));
+    /// Waits until it is known whether the server has a kind.
+    pub(super) fn await_kind(&mut self, kind: Kind) {
+        self.awaited.insert(kind);
+    }
+
+    /// Waits no longer.
+    pub(super) fn settle_kind(&mut self, kind: Kind) {
+        self.awaited.remove(&kind);
+    }
+
+    /// Notes why it is not known what there is of a kind.
+    pub(super) fn set_kind_fault(&mut self, kind: Kind, error: Option<&str>) {
+        match error {
+            Some(error) => drop(self.kind_faults.insert(kind, fault(kind, error))),
+            None => drop(self.kind_faults.remove(&kind)),
+        }
     }
 
     /// Whether every feed has said all that it had at start.
     pub(super) fn is_complete(&self) -> bool {
-        let settled = |feed: &Feed| feed.is_complete || feed.is_forbidden;
+        let settled = |feed: &Feed| feed.is_complete || feed.is_refused;
         // Where a kind is refused altogether there is nothing to serve, and nothing to be ready for.
         let is_known = |kind| self.feeds.values().any(|feed| feed.kind == kind && feed.is_complete);
         let feeds = self.feeds.values();
         !self.awaits_feeds
+            && self.awaited.is_empty()
             && self.secrets.is_settled()
             && feeds.clone().all(settled)
-            && feeds.map(|feed| feed.kind).collect::<BTreeSet<_>>().into_iter().all(is_known)
+            && feeds
+                .filter(|feed| !feed.is_optional)
+                .map(|feed| feed.kind)
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .all(is_known)
     }
 
     /// What is to be delivered now, if anything.
@@ -196,7 +187,7 @@ impl State {
         let feeds = self.feeds.values().flat_map(Feed::diagnostics);
         lost.into_iter()
             .chain(self.stale.clone())
-            .chain(self.scope_fault.clone())
+            .chain(self.kind_faults.values().cloned())
             .chain(feeds)
             .chain(self.secrets.diagnostics())
             .collect()
@@ -206,7 +197,7 @@ impl State {
 // === impl Feed ===
 
 impl Feed {
-    fn new(kind: Kind) -> Self {
+    fn new(kind: Kind, is_optional: bool) -> Self {
         Self {
             kind,
             present: BTreeSet::new(),
@@ -214,42 +205,48 @@ impl Feed {
             broken: BTreeMap::new(),
             fault: None,
             is_complete: false,
-            is_forbidden: false,
+            is_refused: false,
+            is_optional,
         }
     }
 
-    fn take(&mut self, seen: Seen) -> Vec<Event> {
-        match seen {
-            Seen::Begin => self.list = Some(List::default()),
-            Seen::Listed(word) => self.list.get_or_insert_default().add(word),
-            Seen::End => return self.end(),
-            Seen::Applied(Word::Object(object)) => {
+    fn take(&mut self, event: ObjectEvent) -> Vec<Event> {
+        match event {
+            WatchEvent::Init => self.list = Some(List::default()),
+            WatchEvent::InitApply(decoded) => self.list.get_or_insert_default().add(decoded),
+            WatchEvent::InitDone => return self.end(),
+            WatchEvent::Apply(Decoded::Object(object)) => {
                 let name = object.to_ref();
                 self.broken.remove(&name);
                 self.present.insert(name);
                 return vec![Event::Apply(object)];
             }
-            Seen::Applied(Word::Broken(name, error)) => {
+            WatchEvent::Apply(Decoded::Broken(name, error)) => {
                 let diagnostic = broken(&name, &error);
                 self.broken.insert(name, diagnostic);
             }
-            Seen::Deleted(name) => {
+            WatchEvent::Delete(name) => {
                 self.broken.remove(&name);
                 return self.present.take(&name).map(Event::Delete).into_iter().collect();
             }
-            Seen::Failed(failure) => self.fail(&failure),
+            WatchEvent::Failed(failure) => self.fail(&failure),
         }
         Vec::new()
     }
 
     fn fail(&mut self, failure: &Failure) {
+        if self.is_optional && failure.cause == Cause::Missing {
+            // The kind went, or is not told of to everybody: nothing that anybody could mend.
+            (self.is_refused, self.fault) = (true, None);
+            return;
+        }
         if self.is_complete && self.list.is_none() {
-            // The watch goes on from where it was: nothing is lost, and no word would tell that it is well again.
+            // The watch goes on from where it was: nothing is lost, and no event would tell that it is well again.
             tracing::warn!(source = NAME, kind = self.kind.as_str(), error = failure.error, "watch interrupted");
             return;
         }
         self.fault = Some(fault(self.kind, &failure.error));
-        self.is_forbidden |= failure.is_forbidden;
+        self.is_refused |= failure.cause == Cause::Forbidden;
     }
 
     /// Puts the list in the place of what was known, all at once.
@@ -273,13 +270,13 @@ impl Feed {
 // === impl List ===
 
 impl List {
-    fn add(&mut self, word: Word) {
-        match word {
-            Word::Object(object) => {
+    fn add(&mut self, decoded: Decoded) {
+        match decoded {
+            Decoded::Object(object) => {
                 self.named.insert(object.to_ref());
                 self.events.push(Event::Apply(object));
             }
-            Word::Broken(name, error) => {
+            Decoded::Broken(name, error) => {
                 let diagnostic = broken(&name, &error);
                 self.broken.insert(name, diagnostic);
             }
@@ -289,11 +286,4 @@ impl List {
 
 fn broken(name: &ObjectRef, error: &str) -> Diagnostic {
     Diagnostic::error("InvalidObject", &name.origin(None), error).hint("its last good content stays in force")
-}
-
-/// What is said of a kind that cannot be listed.
-pub(super) fn fault(kind: Kind, error: &str) -> Diagnostic {
-    let message = format!("cannot be listed: {error}");
-    Diagnostic::error("SourceUnavailable", &Origin::new(kind.as_str(), "", "", None), message)
-        .hint("the last good state stays in force; see that the ServiceAccount may list and watch them")
 }

@@ -1,8 +1,10 @@
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
 use serde_json::json;
 
 use super::*;
+use crate::origin::ObjectOrigin;
 use crate::resources::Event;
 
 fn state() -> Resources {

@@ -8,10 +8,14 @@ fn name(name: &str) -> ObjectName {
     ObjectName::new("a", name)
 }
 
+fn at(text: &str, version: &str) -> SecretVersion {
+    SecretVersion { name: name(text), version: version.into() }
+}
+
 fn there(text: &str, version: &str) -> Fetched {
     let metadata = ObjectMeta { namespace: Some("a".into()), name: Some(text.into()), ..ObjectMeta::default() };
     let secret = Secret { metadata, ..Secret::default() };
-    Fetched::There(Box::new(Object::secret(secret, None, &mut Strings::default())), version.into())
+    Fetched::There(Box::new(Object::of(secret, None, &mut Strings::default())), version.into())
 }
 
 fn want(secrets: &mut Secrets, text: &str, is_wanted: bool) -> usize {
@@ -19,11 +23,11 @@ fn want(secrets: &mut Secrets, text: &str, is_wanted: bool) -> usize {
 }
 
 fn listed(secrets: &mut Secrets, versions: &[(&str, &str)]) -> usize {
-    secrets.take(0, Version::Begin);
+    secrets.take(0, WatchEvent::Init);
     for (text, version) in versions {
-        secrets.take(0, Version::Listed(name(text), (*version).into()));
+        secrets.take(0, WatchEvent::InitApply(at(text, version)));
     }
-    secrets.take(0, Version::End).len()
+    secrets.take(0, WatchEvent::InitDone).len()
 }
 
 fn one_feed(versions: &[(&str, &str)]) -> Secrets {
@@ -46,10 +50,10 @@ fn nothing_is_fetched_that_is_not_wanted_and_nothing_twice() {
     assert_eq!(fetches(&mut secrets), ["x"]);
     assert!(secrets.fetched(&name("x"), there("x", "1")).is_some());
     assert!(secrets.is_answered());
-    secrets.take(0, Version::Applied(name("x"), "1".into()));
+    secrets.take(0, WatchEvent::Apply(at("x", "1")));
     listed(&mut secrets, &[("x", "1"), ("y", "1")]);
     assert_eq!(fetches(&mut secrets), [""; 0]);
-    secrets.take(0, Version::Applied(name("x"), "2".into()));
+    secrets.take(0, WatchEvent::Apply(at("x", "2")));
     assert_eq!(fetches(&mut secrets), ["x"]);
 }
 
@@ -58,11 +62,11 @@ fn what_changes_while_it_is_fetched_is_fetched_again() {
     let mut secrets = one_feed(&[("x", "1")]);
     want(&mut secrets, "x", true);
     assert_eq!(fetches(&mut secrets), ["x"]);
-    secrets.take(0, Version::Applied(name("x"), "2".into()));
+    secrets.take(0, WatchEvent::Apply(at("x", "2")));
     assert_eq!(fetches(&mut secrets), [""; 0], "one fetch at a time");
     secrets.fetched(&name("x"), there("x", "1"));
     assert_eq!(fetches(&mut secrets), ["x"]);
-    secrets.take(0, Version::Applied(name("x"), "3".into()));
+    secrets.take(0, WatchEvent::Apply(at("x", "3")));
     secrets.fetched(&name("x"), there("x", "3"));
     assert_eq!(fetches(&mut secrets), [""; 0], "the answer was the newer one already");
 }
@@ -77,7 +81,7 @@ fn what_no_list_has_named_is_asked_for_once() {
     assert!(secrets.is_answered());
     listed(&mut secrets, &[]);
     assert_eq!(fetches(&mut secrets), [""; 0]);
-    secrets.take(0, Version::Applied(name("x"), "1".into()));
+    secrets.take(0, WatchEvent::Apply(at("x", "1")));
     assert_eq!(fetches(&mut secrets), ["x"]);
 }
 
@@ -99,8 +103,8 @@ fn what_is_gone_or_no_longer_wanted_is_told_once() {
         fetches(&mut secrets);
         secrets.fetched(&name(text), there(text, "1"));
     }
-    assert_eq!(secrets.take(0, Version::Deleted(name("x"))).len(), 1);
-    assert_eq!(secrets.take(0, Version::Deleted(name("x"))).len(), 0);
+    assert_eq!(secrets.take(0, WatchEvent::Delete(name("x"))).len(), 1);
+    assert_eq!(secrets.take(0, WatchEvent::Delete(name("x"))).len(), 0);
     assert_eq!(listed(&mut secrets, &[("z", "1")]), 1, "a list without `y`");
     assert_eq!(want(&mut secrets, "z", false), 1);
     assert_eq!(want(&mut secrets, "z", false), 0);
