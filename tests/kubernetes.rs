@@ -15,6 +15,8 @@
 mod conformance;
 #[path = "kubernetes/edge.rs"]
 mod edge;
+#[path = "kubernetes/optional.rs"]
+mod optional;
 #[path = "kubernetes/real.rs"]
 mod real;
 #[path = "kubernetes/rights.rs"]
