@@ -26,7 +26,7 @@ pub mod proxy {
 }
 pub mod resources {
     pub use crate::resources::conf::Conf;
-    pub use crate::resources::{Batch, Event, Kind, Object, ObjectName, Resources, Strings};
+    pub use crate::resources::{Batch, Event, Kind, Object, ObjectName, Resources};
 }
 pub mod snapshot {
     pub use crate::snapshot::Snapshot;

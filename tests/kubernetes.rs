@@ -15,6 +15,8 @@
 mod conformance;
 #[path = "kubernetes/edge.rs"]
 mod edge;
+#[path = "kubernetes/optional.rs"]
+mod optional;
 #[path = "kubernetes/real.rs"]
 mod real;
 #[path = "kubernetes/rights.rs"]
@@ -306,7 +308,7 @@ async fn secrets_are_read_in_their_own_namespaces_only() {
     let server = ApiServer::start().await;
     server.apply(ingress("b", "x"));
     ["a", "b"].iter().for_each(|namespace| server.apply(secret(namespace, "x", "b25l")));
-    let mut follower = Follower::read(&server, &Reads { scope: Scope::All, secrets: vec!["a".into()], tick: None });
+    let mut follower = Follower::read(&server, &Reads { secrets: vec!["a".into()], ..Reads::default() });
     follower.until(|it| it.is_complete).await;
     let number =
         follower.demand.tell([("a", true), ("b", true)].map(|(it, wanted)| (ObjectName::new(it, "x"), wanted)));

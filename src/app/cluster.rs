@@ -85,8 +85,8 @@ impl Cluster {
             (None, names) => Scope::Namespaces(names.to_vec()),
         };
         let cache = cache(spec, settings);
-        let reads =
-            Reads { scope, secrets: spec.secret_namespaces.clone(), tick: cache.as_ref().map(|_| CACHE_INTERVAL) };
+        let tick = cache.as_ref().map(|_| CACHE_INTERVAL);
+        let reads = Reads { scope, secrets: spec.secret_namespaces.clone(), tick, ..Reads::default() };
         let mut source = Kubernetes::new(client, contact.clone(), &reads);
         if let Some(remembered) = remembered(cache).await {
             source = source.remembering(&remembered);

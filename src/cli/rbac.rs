@@ -7,6 +7,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::print;
+use crate::resources::{Feed, Kind, Row, Use};
 use crate::settings::{KubernetesSpec, Settings};
 
 /// Who gets the rights.
@@ -66,25 +67,25 @@ fn rules(settings: &Settings, spec: &KubernetesSpec, account: &Account) -> Vec<(
     let (own, status) = (account.namespace.clone(), settings.conf.ingress.status.as_ref());
     let writes = status.is_some() || spec.events || settings.process.admission.is_some();
     let scope: Vec<Place> = in_places(&spec.namespaces);
-    let get = |is_needed| if is_needed { &["get", "list", "watch"][..] } else { &["list", "watch"][..] };
-    add(None, rule("networking.k8s.io", "ingressclasses", get(spec.events)));
-    if spec.namespace_selector.is_some() {
-        add(None, rule("", "namespaces", &["list", "watch"]));
-    }
-    for place in &scope {
-        add(place.clone(), rule("networking.k8s.io", "ingresses", get(spec.events || status.is_some())));
-        if status.is_some() {
-            add(place.clone(), rule("networking.k8s.io", "ingresses/status", &["patch"]));
-        }
-        add(place.clone(), rule("", "services", get(spec.events || publishes(settings, place))));
-        add(place.clone(), rule("discovery.k8s.io", "endpointslices", &["list", "watch"]));
-        if spec.events {
-            add(place.clone(), rule("events.k8s.io", "events", &["create"]));
-        }
-    }
     let secrets = if spec.secret_namespaces.is_empty() { scope.clone() } else { in_places(&spec.secret_namespaces) };
-    for place in secrets {
-        add(place, rule("", "secrets", &["get", "list", "watch"]));
+    let (cluster, namespaced): (Vec<_>, Vec<_>) = Kind::rows().partition(|(_, row)| !row.is_namespaced());
+    for (_, row) in cluster.into_iter().chain(namespaced) {
+        let places: &[Place] = match row.feed {
+            Feed::Objects if row.is_namespaced() => &scope,
+            Feed::Objects => &[None],
+            Feed::OnDemand => &secrets,
+            Feed::Selector if spec.namespace_selector.is_some() => &[None],
+            Feed::Selector | Feed::Files => &[],
+        };
+        for place in places {
+            add(place.clone(), rule(row.group, row.plural, verbs(row, settings, spec, place)));
+            if row.uses.contains(&Use::Status) && status.is_some() {
+                add(place.clone(), rule(row.group, &format!("{}/status", row.plural), &["patch"]));
+            }
+        }
+    }
+    if spec.events {
+        scope.iter().for_each(|place| add(place.clone(), rule("events.k8s.io", "events", &["create"])));
     }
     if let Some(election) = spec.leader_election.on().filter(|_| writes) {
         let (place, lease) = election.lease.split_once('/').map_or((own.as_str(), &*election.lease), |it| it);
@@ -104,6 +105,17 @@ fn rules(settings: &Settings, spec: &KubernetesSpec, account: &Account) -> Vec<(
     }
     webhook(settings, &mut add);
     places
+}
+
+/// What is done with objects of a kind: they are followed, and where something needs it got one by one.
+fn verbs(row: &Row, settings: &Settings, spec: &KubernetesSpec, place: &Place) -> &'static [&'static str] {
+    let is_got = row.uses.iter().any(|it| match it {
+        Use::Events => spec.events,
+        Use::Status => settings.conf.ingress.status.is_some(),
+        Use::Published => publishes(settings, place),
+        Use::Contents => true,
+    });
+    if is_got { &["get", "list", "watch"] } else { &["list", "watch"] }
 }
 
 fn webhook(settings: &Settings, add: &mut impl FnMut(Place, Value)) {

@@ -1,284 +1,209 @@
-//! Objects as they are kept: of each kind only what translation reads.
+//! The table of kinds, and objects as they are kept: of each kind only what translation reads.
+//!
+//! A kind is a row here and a file beside it, which says how the kind is read and followed ([`Row`]), what is kept of
+//! it and how that is got from the type of the API. Whoever has something to do for every kind walks
+//! [`Kind::TABLE`]; whoever needs the types for it brings a [`Visit`].
 //!
 //! A cluster's objects are read by the tens of thousands and kept for good, and most of what they say matters to
-//! others. Whoever delivers objects reads them in their API's types, which know every field, and brings them into
-//! these with [`Object`]'s constructors. It must not know what is right: what is written is kept, unless it cannot
-//! mean anything.
+//! others. It must not know what is right: what is written is kept, unless it cannot mean anything.
 
-mod convert;
-mod secret_data;
+mod config_map;
+pub(super) mod endpoint_slice;
+mod endpoints;
+mod ingress;
+mod ingress_class;
+mod namespace;
+mod parts;
+mod secret;
+mod service;
+#[cfg(test)]
+mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::networking::v1 as networking;
+use serde_json::Value;
 
-/// `networking.k8s.io/v1` Ingress.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ingress {
-    /// Seconds since 1970.
-    pub created: Option<i64>,
-    /// `metadata.annotations`.
-    pub annotations: Annotations,
-    /// `spec.ingressClassName`.
-    pub class: Option<Arc<str>>,
-    /// `spec.defaultBackend`.
-    pub default_backend: Option<Box<IngressBackend>>,
-    /// `spec.rules`.
-    pub rules: Box<[IngressRule]>,
-    /// `spec.tls`.
-    pub tls: Box<[IngressTls]>,
+use crate::dense;
+use crate::origin::{ObjectOrigin, Origin, Place};
+use crate::resources::conf::Conf;
+use crate::resources::name::ObjectName;
+use crate::resources::row::{ApiKind, Row, Version};
+use crate::resources::slices::SlicesByService;
+use crate::resources::sourced::Sourced;
+use crate::resources::strings::Strings;
+use crate::resources::table::kinds;
+
+pub(crate) use config_map::ConfigMap;
+pub(crate) use endpoint_slice::EndpointSlice;
+pub(crate) use endpoints::Endpoints;
+pub(crate) use ingress::{Ingress, IngressBackend, IngressPath, IngressRule, IngressTls};
+pub(crate) use ingress_class::IngressClass;
+pub(crate) use namespace::Namespace;
+pub(crate) use parts::SharedBytes;
+pub(crate) use parts::{Annotations, EndpointPort, Transport};
+pub(crate) use secret::Secret;
+pub(crate) use service::{Service, ServicePort, TargetPort};
+
+kinds! {
+    /// `networking.k8s.io/v1` Ingress.
+    Ingress in ingresses: networking::Ingress,
+    /// `networking.k8s.io/v1` IngressClass; cluster-scoped.
+    IngressClass in ingress_classes: networking::IngressClass,
+    /// `v1` Service.
+    Service in services: core::Service,
+    /// `discovery.k8s.io/v1` EndpointSlice.
+    EndpointSlice in endpoint_slices: discovery::EndpointSlice,
+    /// `v1` Endpoints.
+    Endpoints in endpoints: core::Endpoints,
+    /// `v1` Secret.
+    Secret in secrets: core::Secret,
+    /// `v1` ConfigMap.
+    ConfigMap in config_maps: core::ConfigMap,
+    /// `v1` Namespace; cluster-scoped.
+    Namespace in namespaces: core::Namespace,
 }
 
-/// `spec.rules[]` of an Ingress.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IngressRule {
-    /// The host; empty: every one.
-    pub host: Arc<str>,
-    /// `http.paths`.
-    pub paths: Box<[IngressPath]>,
+/// Names one object of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectRef {
+    /// Kind.
+    pub kind: Kind,
+    /// Namespace and name.
+    pub name: ObjectName,
 }
 
-/// `http.paths[]` of a rule.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IngressPath {
-    /// The path; may be empty.
-    pub path: Arc<str>,
-    /// `pathType`, as it is written.
-    pub path_type: Arc<str>,
-    /// Where requests go.
-    pub backend: IngressBackend,
+/// A type of the API that has a row.
+pub(crate) trait Tabled: ApiKind {
+    /// Its kind.
+    const KIND: Kind;
+
+    /// What is kept of it, as an object of any kind.
+    fn wrap(object: Sourced<Self::Kept>) -> Object;
+
+    /// All objects of the kind.
+    fn all(resources: &Resources) -> &BTreeMap<ObjectName, Sourced<Self::Kept>>;
 }
 
-/// Where requests of an Ingress go.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum IngressBackend {
-    /// A Service, and its port by number or name; `None`: neither is given, or both are.
-    Service {
-        /// Name of the Service.
-        name: Arc<str>,
-        /// Number or name of the port.
-        port: Option<Arc<str>>,
-    },
-    /// An object of another kind.
-    Resource {
-        /// Its kind.
-        kind: Arc<str>,
-        /// Its name.
-        name: Arc<str>,
-    },
-    /// Neither is given, or both are.
-    Unclear,
+/// What is to be done with a type of the API, whichever that is.
+pub(crate) trait Visit {
+    /// What comes of it.
+    type Output;
+
+    /// Does it.
+    fn visit<K: Tabled>(self) -> Self::Output;
 }
 
-/// `spec.tls[]` of an Ingress.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IngressTls {
-    /// The hosts.
-    pub hosts: Box<[Arc<str>]>,
-    /// Name of the Secret; may be empty.
-    pub secret: Arc<str>,
-}
+/// Reads a kind as the API writes it.
+struct FromJson(Value);
 
-/// `networking.k8s.io/v1` IngressClass.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IngressClass {
-    /// `spec.controller`.
-    pub controller: Option<Arc<str>>,
-    /// Whether Ingresses without a class are of this one.
-    pub is_default: bool,
-}
+// === impl Kind ===
 
-/// `v1` Service.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Service {
-    /// `metadata.annotations`.
-    pub annotations: Annotations,
-    /// `spec.externalName`, for type ExternalName; may be empty.
-    pub external_name: Option<Arc<str>>,
-    /// `spec.clusterIP`, unless it is headless.
-    pub cluster_ip: Option<IpAddr>,
-    /// `spec.ports`.
-    pub ports: Box<[ServicePort]>,
-}
-
-/// `spec.ports[]` of a Service.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServicePort {
-    /// Name; may be empty.
-    pub name: Arc<str>,
-    /// Number.
-    pub port: i32,
-    /// `protocol`.
-    #[serde(default)]
-    pub transport: Transport,
-    /// `appProtocol`.
-    pub app_protocol: Option<Arc<str>>,
-    /// `targetPort` of type ExternalName: elsewhere it is told by the endpoints.
-    #[serde(default)]
-    pub target: Option<TargetPort>,
-}
-
-/// `targetPort` of a Service's port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TargetPort {
-    /// A number.
-    Number(u16),
-    /// A name, or a number that is no port's.
-    Name,
-}
-
-/// What carries a port's bytes. Ports are told apart by number and by this.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Transport {
-    /// TCP, also where nothing is said.
-    #[default]
-    Tcp,
-    /// UDP.
-    Udp,
-    /// SCTP.
-    Sctp,
-    /// A word that the API does not know.
-    Unknown,
-}
-
-/// `discovery.k8s.io/v1` EndpointSlice.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndpointSlice {
-    /// Name of the Service that it belongs to, from its label.
-    pub service: Option<Arc<str>>,
-    /// Ports.
-    pub ports: Box<[EndpointPort]>,
-    /// Endpoints with an address; none of a slice of names.
-    pub endpoints: Box<[SliceEndpoint]>,
-}
-
-/// A port of endpoints.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndpointPort {
-    /// Name; may be empty.
-    pub name: Arc<str>,
-    /// Number.
-    pub port: u16,
-    /// `protocol`.
-    #[serde(default)]
-    pub transport: Transport,
-}
-
-/// `endpoints[]` of an EndpointSlice.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SliceEndpoint {
-    /// The first address, which alone has a meaning.
-    pub address: IpAddr,
-    /// `conditions.ready`; it counts as true where nothing is said.
-    pub is_ready: bool,
-    /// Whether it ends, but still serves.
-    pub is_draining: bool,
-    /// Zone.
-    pub zone: Option<Arc<str>>,
-    /// `hints.forZones`: names, separated by commas.
-    pub for_zones: Option<Arc<str>>,
-}
-
-/// `v1` Endpoints.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Endpoints {
-    /// `subsets`.
-    pub subsets: Box<[EndpointSubset]>,
-}
-
-/// `subsets[]` of Endpoints.
-#[derive(Debug, PartialEq, Eq)]
-pub struct EndpointSubset {
-    /// Ports.
-    pub ports: Box<[EndpointPort]>,
-    /// Addresses that are ready.
-    pub addresses: Box<[IpAddr]>,
-}
-
-/// `v1` Secret. Its contents are never shown.
-#[derive(Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Secret {
-    /// `type`.
-    pub kind: Option<Arc<str>>,
-    /// `data`, decoded, with what `stringData` puts over it, in the order of the keys.
-    #[serde(with = "secret_data")]
-    pub data: Box<[(Arc<str>, SharedBytes)]>,
-}
-
-/// The value of a Secret's key: who uses it shares it.
-pub(crate) type SharedBytes = Arc<[u8]>;
-
-/// `v1` ConfigMap, of which nothing is read yet.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct ConfigMap;
-
-/// `v1` Namespace, of which nothing is read yet.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Namespace;
-
-/// Annotations in the order of their keys.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Annotations(Box<[(Arc<str>, Box<str>)]>);
-
-// === impl Secret ===
-
-impl Secret {
-    /// The value of a key.
-    pub fn get(&self, key: &str) -> Option<&SharedBytes> {
-        self.data.iter().find(|(known, _)| **known == *key).map(|(_, value)| value)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secret").field("kind", &self.kind).finish_non_exhaustive()
-    }
-}
-
-// === impl Transport ===
-
-impl Transport {
-    /// Reads `protocol`; files may have it in any case.
-    pub fn of(text: Option<&str>) -> Self {
-        let known = [("", Self::Tcp), ("TCP", Self::Tcp), ("UDP", Self::Udp), ("SCTP", Self::Sctp)];
-        let text = text.unwrap_or_default();
-        let found = known.into_iter().find(|(name, _)| text.eq_ignore_ascii_case(name));
-        found.map_or(Self::Unknown, |(_, transport)| transport)
-    }
-
-    /// As the API writes it.
+impl Kind {
+    /// The name as Kubernetes writes it.
     pub fn as_str(self) -> &'static str {
+        self.row().map_or("Conf", |row| row.name)
+    }
+
+    /// All kinds of Kubernetes with what the table says of them.
+    pub(crate) fn rows() -> impl Iterator<Item = (Self, &'static Row)> {
+        Self::TABLE.iter().filter_map(|kind| Some((*kind, kind.row()?)))
+    }
+
+    /// The kind that an object in a file is of, and the version of it.
+    pub(crate) fn find(api_version: &str, name: &str) -> Option<(Self, &'static Row, &'static Version)> {
+        let (kind, row) = Self::rows().find(|(_, row)| row.name == name)?;
+        let version = row.versions.iter().find(|version| version.api_version == api_version)?;
+        Some((kind, row, version))
+    }
+}
+
+// === impl Object ===
+
+impl Object {
+    /// Keeps what is read of an object of the API; `place` is where it was read, `strings` what it may share.
+    pub(crate) fn of<K: Tabled>(api: K, place: Option<Place>, strings: &mut Strings) -> Self {
+        let metadata = api.meta();
+        let namespace = metadata.namespace.as_deref().unwrap_or("default");
+        let namespace = if K::ROW.is_namespaced() { strings.share(namespace) } else { Arc::default() };
+        let name = strings.share(metadata.name.as_deref().unwrap_or_default());
+        let origin = ObjectOrigin { kind: K::ROW.name, namespace, name, place };
+        K::wrap(Sourced { object: Arc::new(api.keep(strings)), origin: Arc::new(origin) })
+    }
+
+    /// The conf, which is named by its file.
+    pub fn conf(conf: Conf, place: Option<Place>) -> Self {
+        let name = place.as_ref().map(|place| Arc::clone(&place.file)).unwrap_or_default();
+        let origin = ObjectOrigin { kind: Kind::Conf.as_str(), namespace: Arc::default(), name, place };
+        Self::Conf(Sourced { object: Arc::new(conf), origin: Arc::new(origin) })
+    }
+
+    /// Reads an Ingress as the API writes it, out of a larger text.
+    ///
+    /// # Errors
+    /// A field that does not fit.
+    pub fn read_ingress<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::of(ingress::reviewed(deserializer)?, None, &mut Strings::default()))
+    }
+
+    /// Reads an object of a kind as the API writes it.
+    ///
+    /// # Errors
+    /// A field that does not fit.
+    pub fn from_json(kind: Kind, value: Value) -> Result<Self, serde_json::Error> {
+        if kind == Kind::Conf {
+            return Ok(Self::conf(serde_json::from_value(value)?, None));
+        }
+        kind.visit(FromJson(value)).unwrap_or_else(|| Err(serde::de::Error::custom("no kind of the API")))
+    }
+
+    /// Its namespace and name, both empty for the conf.
+    pub fn name(&self) -> ObjectName {
         match self {
-            Self::Tcp => "TCP",
-            Self::Udp => "UDP",
-            Self::Sctp => "SCTP",
-            Self::Unknown => "of an unknown protocol",
+            Self::Conf(_) => ObjectName::default(),
+            _ => ObjectName { namespace: Arc::clone(&self.origin().namespace), name: Arc::clone(&self.origin().name) },
         }
     }
+
+    /// Its kind and name.
+    pub fn to_ref(&self) -> ObjectRef {
+        ObjectRef { kind: self.kind(), name: self.name() }
+    }
+
+    /// Where it was read from.
+    pub fn place(&self) -> Option<&Place> {
+        self.origin().place.as_ref()
+    }
 }
 
-// === impl Annotations ===
+impl Visit for FromJson {
+    type Output = Result<Object, serde_json::Error>;
 
-impl Annotations {
-    /// Keys and values.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (&**key, &**value))
+    fn visit<K: Tabled>(self) -> Self::Output {
+        Ok(Object::of(serde_json::from_value::<K>(self.0)?, None, &mut Strings::default()))
+    }
+}
+
+// === impl ObjectRef ===
+
+impl ObjectRef {
+    /// Makes a reference.
+    pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
+        Self { kind, name: ObjectName::new(namespace, name) }
     }
 
-    /// Keys.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.iter().map(|(key, _)| key)
+    /// The origin of the whole object.
+    pub fn origin(&self, place: Option<Place>) -> Origin {
+        Origin::new(self.kind.as_str(), &self.name.namespace, &self.name.name, place)
     }
+}
 
-    /// The value of a key.
-    pub fn get(&self, key: &str) -> Option<&str> {
-        self.iter().find(|(known, _)| *known == key).map(|(_, value)| value)
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.as_str(), self.name)
     }
 }

@@ -7,7 +7,7 @@ use ahash::RandomState;
 
 /// Texts that were met while objects were read. It is dropped after that: what shares a text keeps it.
 #[derive(Debug, Default)]
-pub struct Strings {
+pub(crate) struct Strings {
     known: HashSet<Arc<str>, RandomState>,
 }
 
@@ -15,7 +15,7 @@ pub struct Strings {
 
 impl Strings {
     /// The one text that is equal to this one.
-    pub fn share(&mut self, text: &str) -> Arc<str> {
+    pub(crate) fn share(&mut self, text: &str) -> Arc<str> {
         if text.is_empty() {
             return Arc::default();
         }

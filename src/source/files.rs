@@ -4,6 +4,7 @@
 //! breaks keeps its last good content, a path that vanishes as a whole too. Here is what is *done*: reading and
 //! watching; what follows from it is decided in [`state`], with values only.
 
+mod found;
 mod read;
 mod scan;
 mod state;

@@ -1,7 +1,6 @@
 //! Kubernetes objects out of positioned YAML documents. Pure: text in, objects and diagnostics out.
 
 mod fields;
-mod legacy;
 #[cfg(test)]
 mod tests;
 
@@ -9,13 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret;
 use serde_json::Value;
 
 use crate::diagnostic::Diagnostic;
 use crate::origin::{Origin, Place};
-use crate::resources::{Kind, Object, ObjectRef, Strings};
-use crate::yaml::{self, Node, Piece, YamlError};
+use crate::resources::{Kind, Object, ObjectRef, Row, Strings, Tabled, Version, Visit};
+use crate::yaml::{self, FieldError, Node, Piece, YamlError};
 
 /// What one file holds.
 #[derive(Clone, Debug, Default)]
@@ -145,21 +143,26 @@ impl Reader<'_> {
                 Diagnostic::error("InvalidObject", &origin, "the document has no `kind`").at(node.position);
             return taken.push(Taken::Told(diagnostic.hint("every object begins with `apiVersion` and `kind`")));
         };
-        match Form::of(api_version, kind) {
-            Some(form) => self.take_known(given, &form, api_version, taken),
+        match Kind::find(api_version, kind) {
+            Some(known) => self.take_known(given, known, taken),
             None => taken.push(Taken::Unknown(format!("{api_version} {kind}").trim().to_owned(), place.clone())),
         }
     }
 
-    fn take_known(&mut self, given: &Given<'_>, form: &Form, api_version: &str, taken: &mut Vec<Taken>) {
+    fn take_known(
+        &mut self,
+        given: &Given<'_>,
+        (kind, row, version): (Kind, &'static Row, &'static Version),
+        taken: &mut Vec<Taken>,
+    ) {
         let Given { node, place, faults } = given;
-        let name = name_of(node, form.kind);
+        let name = name_of(node, kind, row);
         let origin = name.origin(Some(place.clone()));
-        if form.is_deprecated {
-            let message = format!("{api_version} is served no more by Kubernetes; it is read as {}", form.api_version);
-            let hint = format!("write `apiVersion: {}`", form.api_version);
+        if version.api_version != row.api_version() {
+            let (old, new) = (version.api_version, row.api_version());
+            let message = format!("{old} is served no more by Kubernetes; it is read as {new}");
             let diagnostic = Diagnostic::warning("DeprecatedApiVersion", &origin.at("apiVersion"), message);
-            taken.push(Taken::Told(diagnostic.hint(hint)));
+            taken.push(Taken::Told(diagnostic.hint(format!("write `apiVersion: {new}`"))));
         }
         if name.name.name.is_empty() {
             let message = "the object has no `metadata.name`";
@@ -171,12 +174,12 @@ impl Reader<'_> {
             taken.push(Taken::Told(told(&origin, fault)));
             return taken.push(Taken::Broken(name));
         }
-        if let Some(known) = fields::of_kind(form.kind, form.is_deprecated) {
-            taken.extend(fields::check(node, known, &origin).into_iter().map(Taken::Told));
-        }
-        match form.read(node, place.clone(), &mut self.strings) {
-            Ok(object) => taken.push(Taken::Object(name, Box::new(object))),
-            Err(fault) => {
+        taken.extend(fields::check(node, version, &origin).into_iter().map(Taken::Told));
+        let reading = ReadNode { node, place: place.clone(), version, strings: &mut self.strings };
+        match kind.visit(reading) {
+            None => {}
+            Some(Ok(object)) => taken.push(Taken::Object(name, Box::new(object))),
+            Some(Err(fault)) => {
                 let diagnostic = Diagnostic::error("InvalidObject", &origin.at(fault.field), fault.message);
                 taken.push(Taken::Told(Diagnostic { hint: fault.hint, ..diagnostic.at(fault.position) }));
                 taken.push(Taken::Broken(name));
@@ -224,88 +227,43 @@ pub(super) fn duplicate(origin: &Origin, first: &Object) -> Diagnostic {
     Diagnostic::error("DuplicateObject", origin, message).hint("delete one of them")
 }
 
-// === Form: which kinds are read, and how ===
+// === ReadNode ===
 
-/// How one kind in one API version is read.
-struct Form {
-    kind: Kind,
-    /// The version that it is read as.
-    api_version: &'static str,
-    is_deprecated: bool,
+/// Reads an object of a known kind.
+struct ReadNode<'n> {
+    node: &'n Node,
+    place: Place,
+    version: &'static Version,
+    strings: &'n mut Strings,
 }
 
-impl Form {
-    fn of(api_version: &str, kind: &str) -> Option<Self> {
-        const NETWORKING: &str = "networking.k8s.io/v1";
-        let (kind, target, is_deprecated) = match (api_version, kind) {
-            (NETWORKING, "Ingress") => (Kind::Ingress, NETWORKING, false),
-            ("networking.k8s.io/v1beta1" | "extensions/v1beta1", "Ingress") => (Kind::Ingress, NETWORKING, true),
-            (NETWORKING, "IngressClass") => (Kind::IngressClass, NETWORKING, false),
-            ("networking.k8s.io/v1beta1", "IngressClass") => (Kind::IngressClass, NETWORKING, true),
-            ("discovery.k8s.io/v1", "EndpointSlice") => (Kind::EndpointSlice, "discovery.k8s.io/v1", false),
-            ("discovery.k8s.io/v1beta1", "EndpointSlice") => (Kind::EndpointSlice, "discovery.k8s.io/v1", true),
-            ("v1", "Service") => (Kind::Service, "v1", false),
-            ("v1", "Endpoints") => (Kind::Endpoints, "v1", false),
-            ("v1", "Secret") => (Kind::Secret, "v1", false),
-            ("v1", "ConfigMap") => (Kind::ConfigMap, "v1", false),
-            ("v1", "Namespace") => (Kind::Namespace, "v1", false),
-            _ => return None,
-        };
-        Some(Self { kind, api_version: target, is_deprecated })
-    }
+impl Visit for ReadNode<'_> {
+    type Output = Result<Object, FieldError>;
 
-    fn read(&self, node: &Node, place: Place, strings: &mut Strings) -> Result<Object, yaml::FieldError> {
-        let mut value = node.to_json();
+    fn visit<K: Tabled>(self) -> Self::Output {
+        let mut value = self.node.to_json();
         trim(&mut value);
-        if self.is_deprecated && self.kind == Kind::Ingress {
-            legacy::convert(&mut value);
+        if let Some(prepare) = self.version.prepare {
+            prepare(&mut value);
         }
         if let Value::Object(fields) = &mut value {
-            fields.insert("apiVersion".to_owned(), self.api_version.into());
-            fields.insert("kind".to_owned(), self.kind.as_str().into());
+            fields.insert("apiVersion".to_owned(), K::ROW.api_version().into());
+            fields.insert("kind".to_owned(), K::ROW.name.into());
         }
-        let place = Some(place);
-        Ok(match self.kind {
-            Kind::Ingress => Object::ingress(yaml::typed(node, value)?, place, strings),
-            Kind::IngressClass => Object::ingress_class(yaml::typed(node, value)?, place, strings),
-            Kind::Service => Object::service(yaml::typed(node, value)?, place, strings),
-            Kind::EndpointSlice => Object::endpoint_slice(yaml::typed(node, value)?, place, strings),
-            Kind::Endpoints => Object::endpoints(yaml::typed(node, value)?, place, strings),
-            Kind::ConfigMap => Object::config_map(&yaml::typed(node, value)?, place, strings),
-            Kind::Namespace => Object::namespace(&yaml::typed(node, value)?, place, strings),
-            Kind::Secret | Kind::Conf => Object::secret(without_release(secret(node, value)?), place, strings),
-        })
+        let read = yaml::typed::<K>(self.node, value);
+        let api = read.map_err(|fault| if K::ROW.is_confidential { concealed(fault) } else { fault })?;
+        Ok(Object::of(api, Some(self.place), self.strings))
     }
 }
 
-fn secret(node: &Node, mut value: Value) -> Result<Secret, yaml::FieldError> {
-    // `base64` and kustomize wrap lines; the API server's decoder passes line ends over.
-    if let Some(Value::Object(data)) = value.get_mut("data") {
-        for text in data.values_mut() {
-            if let Value::String(text) = text {
-                text.retain(|c| !matches!(c, '\r' | '\n'));
-            }
-        }
-    }
-    yaml::typed(node, value).map_err(|fault: yaml::FieldError| {
-        // Serde quotes the value that does not fit, wherever it stands, and nobody may read it here.
-        let (message, hint) = match fault.field.split('.').next() {
-            Some("data") => ("the value is no base64 text", None),
-            Some("stringData") => ("the value is no string", Some("put it in quotes".to_owned())),
-            _ => ("the value is not of the type that this field has", None),
-        };
-        yaml::FieldError { message: message.to_owned(), hint, ..fault }
-    })
-}
-
-/// Helm keeps whole releases in Secrets, up to a megabyte each, that nothing here ever reads.
-fn without_release(mut secret: Secret) -> Secret {
-    if secret.type_.as_deref().is_some_and(|type_| type_.starts_with("helm.sh/"))
-        && let Some(data) = &mut secret.data
-    {
-        data.remove("release");
-    }
-    secret
+/// Serde quotes the value that does not fit, wherever it stands, and nobody may read it here.
+fn concealed(fault: FieldError) -> FieldError {
+    let (message, hint) = match fault.field.split('.').next() {
+        Some("data") => ("the value is no base64 text", None),
+        Some("stringData") => ("the value is no string", Some("put it in quotes".to_owned())),
+        _ => ("the value is not of the type that this field has", None),
+    };
+    FieldError { message: message.to_owned(), hint, ..fault }
 }
 
 fn trim(value: &mut Value) {
@@ -322,11 +280,8 @@ fn api_version(node: &Node) -> &str {
     node.get("apiVersion").and_then(Node::as_str).unwrap_or_default()
 }
 
-fn name_of(node: &Node, kind: Kind) -> ObjectRef {
+fn name_of(node: &Node, kind: Kind, row: &Row) -> ObjectRef {
     let metadata = |field: &str| node.get("metadata")?.get(field)?.as_str();
-    let namespace = match kind {
-        Kind::IngressClass | Kind::Namespace | Kind::Conf => "",
-        _ => metadata("namespace").unwrap_or("default"),
-    };
+    let namespace = if row.is_namespaced() { metadata("namespace").unwrap_or("default") } else { "" };
     ObjectRef::new(kind, namespace, metadata("name").unwrap_or_default())
 }

@@ -38,7 +38,8 @@ fn kept(address: &str) -> TcpStream {
 #[test]
 fn connections_that_wait_cost_little() {
     let _raised = rlimit::increase_nofile_limit(8192);
-    let kinds: [(fn(&str) -> TcpStream, bool); 2] = [(silent, false), (kept, true)];
+    type Open = fn(&str) -> TcpStream;
+    let kinds: [(Open, bool); 2] = [(silent, false), (kept, true)];
     for (open, comes_back) in kinds {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("tidegate.yaml"), CONF).unwrap();

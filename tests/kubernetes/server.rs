@@ -63,9 +63,13 @@ const KINDS: [(&str, &str); 5] = [
     ("validatingwebhookconfigurations", "ValidatingWebhookConfiguration"),
 ];
 
+/// Kinds that may be asked for by name; one whose calls are answered 404 is not there.
+const SERVED: [&str; 5] = ["ingresses", "ingressclasses", "services", "endpointslices", "secrets"];
+
 /// What is asked for.
 #[derive(Clone)]
 struct Call {
+    /// Empty: which kinds there are.
     plural: String,
     namespace: Option<String>,
     name: Option<String>,
@@ -266,6 +270,9 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bo
         shared.changed.send_replace(());
         return if status.is_success() { whole(status, &object) } else { whole(status, &failure(status)) };
     }
+    if call.plural.is_empty() {
+        return whole(StatusCode::OK, &state.kinds());
+    }
     if call.name.is_some() {
         let found = state.objects.values().find(|object| call.is_for(object));
         return found.map_or_else(
@@ -404,6 +411,15 @@ impl State {
         self.history.push((self.version, "DELETED", object));
     }
 
+    /// The kinds that there are, whatever the group.
+    fn kinds(&self) -> Value {
+        let is_there = |plural: &&&str| self.refused.get(**plural) != Some(&StatusCode::NOT_FOUND);
+        let one =
+            |plural: &&str| json!({ "name": plural, "singularName": "", "namespaced": true, "kind": "", "verbs": [] });
+        let resources: Vec<Value> = SERVED.iter().filter(is_there).map(one).collect();
+        json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "v1", "resources": resources })
+    }
+
     /// The next word of a watch after a version.
     fn next(&self, from: u64, call: &Call) -> Option<(u64, Value)> {
         let (version, word, object) =
@@ -453,7 +469,7 @@ impl Call {
         let pairs = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
         let accept = request.headers().get("accept").and_then(|value| value.to_str().ok()).unwrap_or_default();
         Self {
-            plural: segments[0].to_owned(),
+            plural: segments.front().copied().unwrap_or_default().to_owned(),
             namespace,
             name: segments.get(1).map(|&name| name.to_owned()),
             is_partial: accept.contains("PartialObjectMetadata"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::scan::{Text, reason};
+use super::found::Text;
 use super::state::State;
 use crate::source::object;
 use crate::yaml::MAX_OBJECT_BYTES;
@@ -80,4 +80,12 @@ fn too_large(bytes: &str) -> io::Error {
         "it has {bytes} bytes and {limit} MiB are read at most; split it, or leave out Secrets that no Ingress names \
          (`--field-selector type=kubernetes.io/tls`)"
     ))
+}
+
+/// Why something cannot be read, as it is told.
+pub(super) fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "it is not there".to_owned(),
+        _ => error.to_string(),
+    }
 }

@@ -1,53 +1,16 @@
 //! Looks at the file system: which files there are, and what is in those that may have changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
-use super::read;
+use super::found::{Scan, SeenFile, Text};
+use super::read::{self, reason};
 use super::state::State;
-use crate::source::object::Content;
 use crate::source::stamp::Stamp;
-use crate::yaml::YamlError;
-
-/// What the file system looks like now.
-#[derive(Debug, Default)]
-pub(super) struct Scan {
-    /// Every file that counts, in path order.
-    pub(super) files: BTreeMap<PathBuf, Seen>,
-    /// Configured paths that are not there, and folders that cannot be read, with the reason.
-    pub(super) gone: BTreeMap<PathBuf, String>,
-    /// Folders to watch.
-    pub(super) folders: Vec<PathBuf>,
-}
-
-/// A file that was seen.
-#[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) stamp: Stamp,
-    pub(super) text: Text,
-}
-
-/// What is known of the content of a file that was seen.
-#[derive(Debug)]
-pub(super) enum Text {
-    /// The stamp says that it is what it was.
-    Same,
-    /// Read anew, and the bytes are what they were.
-    Known,
-    /// Read anew.
-    Read {
-        /// Of the bytes.
-        hash: u64,
-        is_empty: bool,
-        content: Result<Content, YamlError>,
-    },
-    /// Cannot be read, for this reason.
-    Unreadable(String),
-}
 
 const MAX_FOLDER_DEPTH: usize = 32;
 
@@ -120,7 +83,7 @@ impl Walk<'_> {
         let stamp = Stamp::of(metadata, self.now);
         let is_same = self.state.stamp(path).is_some_and(|known| known.is_same(&stamp));
         if is_same {
-            self.scan.files.insert(path.to_owned(), Seen { stamp, text: Text::Same });
+            self.scan.files.insert(path.to_owned(), SeenFile { stamp, text: Text::Same });
         } else {
             self.unread.push((path.to_owned(), stamp));
         }
@@ -129,7 +92,7 @@ impl Walk<'_> {
     fn finish(mut self) -> Scan {
         let (paths, stamps): (Vec<PathBuf>, Vec<Stamp>) = self.unread.into_iter().unzip();
         let texts = read::all(&paths, self.state);
-        let read = stamps.into_iter().zip(texts).map(|(stamp, text)| Seen { stamp, text });
+        let read = stamps.into_iter().zip(texts).map(|(stamp, text)| SeenFile { stamp, text });
         self.scan.files.extend(paths.into_iter().zip(read));
         self.scan.folders.sort();
         self.scan.folders.dedup();
@@ -140,12 +103,4 @@ impl Walk<'_> {
 fn is_manifest(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|it| ["yaml", "yml", "json"].iter().any(|known| it.eq_ignore_ascii_case(known)))
-}
-
-/// Why something cannot be read, as it is told.
-pub(super) fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "it is not there".to_owned(),
-        _ => error.to_string(),
-    }
 }

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::scan::{Scan, Seen, Text};
+use super::found::{Scan, SeenFile, Text};
 use crate::dense;
 use crate::diagnostic::{Diagnostic, Position};
 use crate::origin::{Origin, Place};
@@ -107,7 +107,7 @@ impl State {
         diagnostics
     }
 
-    fn take(&mut self, path: &Path, seen: Seen, touched: &mut Touched) {
+    fn take(&mut self, path: &Path, seen: SeenFile, touched: &mut Touched) {
         let file: Arc<str> = path.to_string_lossy().into();
         let (hash, is_empty, content) = match seen.text {
             Text::Same => return,

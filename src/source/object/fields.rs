@@ -1,22 +1,15 @@
 //! Fields of objects in files that do not exist, or stand in the wrong place.
 //!
 //! An API server drops or refuses such fields; a file has nobody who says so, and what was meant is not done. Names
-//! are those of the API (a test holds them against its types), without what nothing reads.
+//! are those of the table of kinds.
 
 #[cfg(test)]
 mod tests;
 
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
-use crate::resources::Kind;
+use crate::resources::{Field, TOP, Version};
 use crate::yaml::{Content, Entry, Node, nearest};
-
-/// A field and what may stand in it; of a list, in its items.
-pub(super) struct Field {
-    name: &'static str,
-    /// Empty: whatever it is.
-    under: &'static [Field],
-}
 
 /// Findings of one object: more help nobody.
 const MAX_FOUND: usize = 8;
@@ -27,154 +20,10 @@ const MAX_PLACES: usize = 2;
 /// Fields that are listed where no name is near.
 const MAX_LISTED: usize = 8;
 
-const fn any(name: &'static str) -> Field {
-    Field { name, under: &[] }
-}
-
-const fn of(name: &'static str, under: &'static [Field]) -> Field {
-    Field { name, under }
-}
-
-const METADATA: &[Field] = &[
-    any("annotations"),
-    any("creationTimestamp"),
-    any("deletionGracePeriodSeconds"),
-    any("deletionTimestamp"),
-    any("finalizers"),
-    any("generateName"),
-    any("generation"),
-    any("labels"),
-    any("managedFields"),
-    any("name"),
-    any("namespace"),
-    any("ownerReferences"),
-    any("resourceVersion"),
-    any("selfLink"),
-    any("uid"),
-    any("clusterName"),
-];
-const SERVICE_BACKEND: &[Field] = &[any("name"), of("port", &[any("name"), any("number")])];
-const RESOURCE: &[Field] = &[any("apiGroup"), any("kind"), any("name")];
-const BACKEND: &[Field] = &[of("service", SERVICE_BACKEND), of("resource", RESOURCE)];
-const OLD_BACKEND: &[Field] = &[any("serviceName"), any("servicePort"), of("resource", RESOURCE)];
-const TLS: &[Field] = &[any("hosts"), any("secretName")];
-const PATHS: &[Field] = &[any("path"), any("pathType"), of("backend", BACKEND)];
-const OLD_PATHS: &[Field] = &[any("path"), any("pathType"), of("backend", OLD_BACKEND)];
-const INGRESS: &[Field] = &[
-    of("metadata", METADATA),
-    of(
-        "spec",
-        &[
-            any("ingressClassName"),
-            of("defaultBackend", BACKEND),
-            of("rules", &[any("host"), of("http", &[of("paths", PATHS)])]),
-            of("tls", TLS),
-        ],
-    ),
-];
-const OLD_INGRESS: &[Field] = &[
-    of("metadata", METADATA),
-    of(
-        "spec",
-        &[
-            any("ingressClassName"),
-            of("backend", OLD_BACKEND),
-            of("rules", &[any("host"), of("http", &[of("paths", OLD_PATHS)])]),
-            of("tls", TLS),
-        ],
-    ),
-];
-const INGRESS_CLASS: &[Field] = &[
-    of("metadata", METADATA),
-    of(
-        "spec",
-        &[
-            any("controller"),
-            of("parameters", &[any("apiGroup"), any("kind"), any("name"), any("namespace"), any("scope")]),
-        ],
-    ),
-];
-const SERVICE_PORT: &[Field] =
-    &[any("appProtocol"), any("name"), any("nodePort"), any("port"), any("protocol"), any("targetPort")];
-const SERVICE: &[Field] = &[
-    of("metadata", METADATA),
-    of(
-        "spec",
-        &[
-            any("allocateLoadBalancerNodePorts"),
-            any("clusterIP"),
-            any("clusterIPs"),
-            any("externalIPs"),
-            any("externalName"),
-            any("externalTrafficPolicy"),
-            any("healthCheckNodePort"),
-            any("internalTrafficPolicy"),
-            any("ipFamilies"),
-            any("ipFamily"),
-            any("ipFamilyPolicy"),
-            any("loadBalancerClass"),
-            any("loadBalancerIP"),
-            any("loadBalancerSourceRanges"),
-            of("ports", SERVICE_PORT),
-            any("publishNotReadyAddresses"),
-            any("selector"),
-            any("sessionAffinity"),
-            any("sessionAffinityConfig"),
-            any("topologyKeys"),
-            any("trafficDistribution"),
-            any("type"),
-        ],
-    ),
-];
-const ENDPOINT_PORT: &[Field] = &[any("appProtocol"), any("name"), any("port"), any("protocol")];
-const ENDPOINT_SLICE: &[Field] = &[
-    of("metadata", METADATA),
-    any("addressType"),
-    of(
-        "endpoints",
-        &[
-            any("addresses"),
-            of("conditions", &[any("ready"), any("serving"), any("terminating")]),
-            any("deprecatedTopology"),
-            of("hints", &[any("forNodes"), any("forZones")]),
-            any("hostname"),
-            any("nodeName"),
-            any("targetRef"),
-            any("zone"),
-        ],
-    ),
-    of("ports", ENDPOINT_PORT),
-];
-const ENDPOINT_ADDRESS: &[Field] = &[any("hostname"), any("ip"), any("nodeName"), any("targetRef")];
-const ENDPOINTS: &[Field] = &[
-    of("metadata", METADATA),
-    of(
-        "subsets",
-        &[of("addresses", ENDPOINT_ADDRESS), of("notReadyAddresses", ENDPOINT_ADDRESS), of("ports", ENDPOINT_PORT)],
-    ),
-];
-const SECRET: &[Field] = &[of("metadata", METADATA), any("data"), any("immutable"), any("stringData"), any("type")];
-
-/// Fields that every object may have at its top.
-const TOP: [&str; 3] = ["apiVersion", "kind", "status"];
-
-/// The fields of a kind, in the form of today or in an older one; `None`: they are not looked at.
-pub(super) fn of_kind(kind: Kind, is_old: bool) -> Option<&'static [Field]> {
-    Some(match (kind, is_old) {
-        (Kind::Ingress, false) => INGRESS,
-        (Kind::Ingress, true) => OLD_INGRESS,
-        (Kind::IngressClass, _) => INGRESS_CLASS,
-        (Kind::Service, _) => SERVICE,
-        (Kind::EndpointSlice, false) => ENDPOINT_SLICE,
-        (Kind::Endpoints, _) => ENDPOINTS,
-        (Kind::Secret, _) => SECRET,
-        (Kind::EndpointSlice, true) | (Kind::ConfigMap | Kind::Namespace | Kind::Conf, _) => return None,
-    })
-}
-
 /// Says which fields of an object mean nothing where they stand.
-pub(super) fn check(node: &Node, fields: &'static [Field], origin: &Origin) -> Vec<Diagnostic> {
-    let mut check = Check { fields, origin, path: Vec::new(), found: Vec::new(), more: 0 };
+pub(super) fn check(node: &Node, version: &Version, origin: &Origin) -> Vec<Diagnostic> {
+    let Some(fields) = version.fields else { return Vec::new() };
+    let mut check = Check { fields, renamed: version.renamed, origin, path: Vec::new(), found: Vec::new(), more: 0 };
     check.mapping(node, fields);
     let Check { mut found, more, .. } = check;
     if let Some(last) = found.last_mut().filter(|_| more > 0) {
@@ -185,6 +34,7 @@ pub(super) fn check(node: &Node, fields: &'static [Field], origin: &Origin) -> V
 
 struct Check<'n> {
     fields: &'static [Field],
+    renamed: &'static [(&'static str, &'static str)],
     origin: &'n Origin,
     /// Where it is: written out only when there is something to say.
     path: Vec<Step>,
@@ -258,11 +108,8 @@ impl Check<'_> {
     }
 
     fn hint(&self, key: &str, siblings: &[Field]) -> Option<String> {
-        if matches!(key, "serviceName" | "servicePort" | "backend") && std::ptr::eq(self.fields, INGRESS) {
-            return Some(match key {
-                "backend" => "in `networking.k8s.io/v1` it is called `defaultBackend`".to_owned(),
-                _ => "in `networking.k8s.io/v1` it is `service: { name: …, port: { number: … } }`".to_owned(),
-            });
+        if let Some((_, hint)) = self.renamed.iter().find(|(old, _)| *old == key) {
+            return Some((*hint).to_owned());
         }
         let mut places = Vec::new();
         collect_places(key, self.fields, "", &mut places);

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value, json};
 use tidegate::ANNOTATIONS;
-use tidegate::bench::resources::{Event, Object, Resources, Strings};
+use tidegate::bench::resources::{Event, Kind, Object, Resources};
 use tidegate::bench::translate::Translator;
 
 const PREFIXES: [&str; 3] = ["tidegate.io/", "nginx.ingress.kubernetes.io/", ""];
@@ -30,24 +30,21 @@ fuzz_target!(|data: &[u8]| {
 
 /// The model as text, and what is told.
 fn translated(annotations: &Map<String, Value>) -> (String, Vec<String>) {
-    let ingress: k8s_openapi::api::networking::v1::Ingress = serde_json::from_value(json!({
+    let ingress = json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
         "metadata": { "name": "a", "namespace": "a", "annotations": annotations },
         "spec": { "ingressClassName": "tidegate", "rules": [{ "host": "a.test", "http": { "paths": [
             { "path": "/", "pathType": "Prefix", "backend": { "service": { "name": "a", "port": { "number": 80 } } } },
         ] } }] },
-    }))
-    .expect("an Ingress");
-    let service: k8s_openapi::api::core::v1::Service = serde_json::from_value(json!({
+    });
+    let service = json!({
         "apiVersion": "v1", "kind": "Service", "metadata": { "name": "a", "namespace": "a", "annotations": annotations },
         "spec": { "ports": [{ "port": 80 }] },
-    }))
-    .expect("a Service");
-    let mut strings = Strings::default();
+    });
     let (mut resources, mut translator) = (Resources::default(), Translator::new());
     let changes = resources.apply([
-        Event::Apply(Object::ingress(ingress, None, &mut strings)),
-        Event::Apply(Object::service(service, None, &mut strings)),
+        Event::Apply(Object::from_json(Kind::Ingress, ingress).expect("an Ingress")),
+        Event::Apply(Object::from_json(Kind::Service, service).expect("a Service")),
     ]);
     translator.apply(&resources, &changes);
     let told = translator.diagnostics().iter().map(ToString::to_string).collect();

@@ -1,87 +1,15 @@
-use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery, networking::v1 as networking};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
-
 use super::*;
+use crate::resources::Kind;
 use crate::yaml;
 
-/// Learns which fields a type of the API reads.
-struct Names<'n>(&'n mut Vec<&'static str>);
-
-impl<'de> Deserializer<'de> for Names<'_> {
-    type Error = serde::de::value::Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
-        Err(Error::custom("only structs have fields"))
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        fields: &'static [&'static str],
-        _: V,
-    ) -> Result<V::Value, Self::Error> {
-        self.0.extend(fields);
-        Err(Error::custom("that is all"))
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
-        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
-    }
-}
-
-fn api<T: for<'de> Deserialize<'de>>() -> Vec<&'static str> {
-    let mut names = Vec::new();
-    let _ = T::deserialize(Names(&mut names));
-    names
-}
-
-fn under(fields: &'static [Field], path: &str) -> &'static [Field] {
-    path.split('.').filter(|part| !part.is_empty()).fold(fields, |fields, name| {
-        fields.iter().find(|field| field.name == name).unwrap_or_else(|| panic!("{path}: no {name}")).under
-    })
-}
-
-#[test]
-fn every_field_of_the_api_is_known() {
-    let cases: [(&[Field], &str, Vec<&str>); 22] = [
-        (INGRESS, "", api::<networking::Ingress>()),
-        (INGRESS, "metadata", api::<ObjectMeta>()),
-        (INGRESS, "spec", api::<networking::IngressSpec>()),
-        (INGRESS, "spec.tls", api::<networking::IngressTLS>()),
-        (INGRESS, "spec.rules", api::<networking::IngressRule>()),
-        (INGRESS, "spec.rules.http", api::<networking::HTTPIngressRuleValue>()),
-        (INGRESS, "spec.rules.http.paths", api::<networking::HTTPIngressPath>()),
-        (INGRESS, "spec.defaultBackend", api::<networking::IngressBackend>()),
-        (INGRESS, "spec.defaultBackend.service", api::<networking::IngressServiceBackend>()),
-        (INGRESS, "spec.defaultBackend.service.port", api::<networking::ServiceBackendPort>()),
-        (INGRESS_CLASS, "spec", api::<networking::IngressClassSpec>()),
-        (INGRESS_CLASS, "spec.parameters", api::<networking::IngressClassParametersReference>()),
-        (SERVICE, "", api::<core::Service>()),
-        (SERVICE, "spec", api::<core::ServiceSpec>()),
-        (SERVICE, "spec.ports", api::<core::ServicePort>()),
-        (ENDPOINT_SLICE, "", api::<discovery::EndpointSlice>()),
-        (ENDPOINT_SLICE, "endpoints", api::<discovery::Endpoint>()),
-        (ENDPOINT_SLICE, "endpoints.conditions", api::<discovery::EndpointConditions>()),
-        (ENDPOINT_SLICE, "endpoints.hints", api::<discovery::EndpointHints>()),
-        (ENDPOINT_SLICE, "ports", api::<discovery::EndpointPort>()),
-        (ENDPOINTS, "subsets", api::<core::EndpointSubset>()),
-        (SECRET, "", api::<core::Secret>()),
-    ];
-    for (fields, path, names) in cases {
-        assert!(!names.is_empty(), "{path}");
-        let known = under(fields, path);
-        let is_known = |name: &str| known.iter().any(|field| field.name == name) || TOP.contains(&name);
-        let missing: Vec<_> = names.iter().filter(|name| !is_known(name)).collect();
-        assert!(missing.is_empty(), "{path}: {missing:?}");
-    }
+fn version(kind: Kind) -> &'static Version {
+    &kind.row().unwrap().versions[0]
 }
 
 fn told(kind: Kind, text: &str) -> Vec<String> {
     let node = yaml::documents(text.as_bytes()).unwrap().remove(0);
     let origin = Origin::new("Kind", "ns", "name", None);
-    let found = check(&node, of_kind(kind, false).unwrap(), &origin);
+    let found = check(&node, version(kind), &origin);
     let one = |it: &Diagnostic| {
         let position = it.position.unwrap();
         format!("{}:{} {}", position.line, position.column, it.hint.as_deref().unwrap_or_default())
@@ -154,10 +82,10 @@ fn findings_are_few_and_repeat_nothing_long() {
     let long = "x".repeat(100);
     let node = yaml::documents(format!("{long}: 1\n").as_bytes()).unwrap().remove(0);
     let origin = Origin::new("Kind", "ns", "name", None);
-    assert!(!check(&node, SECRET, &origin)[0].to_string().contains(&long));
+    assert!(!check(&node, version(Kind::Secret), &origin)[0].to_string().contains(&long));
     let many: String = (0..20).map(|at| format!("f{at}: 1\n")).collect();
     let node = yaml::documents(many.as_bytes()).unwrap().remove(0);
-    let found = check(&node, SECRET, &origin);
+    let found = check(&node, version(Kind::Secret), &origin);
     assert_eq!(found.len(), MAX_FOUND);
     assert!(found[MAX_FOUND - 1].message.ends_with("(and 12 more fields like this)"));
 }
