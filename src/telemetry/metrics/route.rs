@@ -1,5 +1,7 @@
 //! Handles of routes: counters by route, histograms by service, and the register of both.
 
+mod count;
+
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,7 +15,6 @@ use tidegate_plugin::RouteFacts;
 use super::family::{self, Family};
 use super::histogram::{BYTES, Histogram, SECONDS};
 use super::status_table::StatusTable;
-use crate::telemetry::record::{RequestRecord, Try};
 
 /// Counters of one route. Recording takes no lock and, once a combination was seen, allocates nothing.
 #[derive(Debug, Default)]
@@ -86,12 +87,6 @@ const FIRST_SWEEP: usize = 1024;
 // === impl RouteMetrics ===
 
 impl RouteMetrics {
-    /// Counts a request.
-    pub(super) fn record(&self, record: &RequestRecord<'_>) {
-        self.requests.count(record.method, record.status, record.reason);
-        self.service.series.get_or_init(Box::default).record(record);
-    }
-
     fn collect(&self, into: &mut Vec<proto::Metric>) {
         let [namespace, kind, route, service] = self.service.labels();
         for entry in self.requests.entries() {
@@ -114,28 +109,6 @@ impl Default for Series {
             request_size: Histogram::new(&BYTES),
             response_size: Histogram::new(&BYTES),
             retries: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Series {
-    fn record(&self, record: &RequestRecord<'_>) {
-        self.request_duration.observe_duration(record.duration);
-        self.request_size.observe(record.request_bytes);
-        self.response_size.observe(record.response_bytes);
-        record.tries.iter().for_each(|attempt| self.record_try(attempt));
-        if record.tries.len() > 1 {
-            self.retries.fetch_add(record.tries.len() as u64 - 1, Relaxed);
-        }
-    }
-
-    fn record_try(&self, attempt: &Try) {
-        let times =
-            [(&self.connect, attempt.connect), (&self.header, attempt.header), (&self.response, attempt.response)];
-        for (histogram, time) in times {
-            if let Some(time) = time {
-                histogram.observe_duration(time);
-            }
         }
     }
 }

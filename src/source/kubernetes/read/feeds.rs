@@ -166,27 +166,27 @@ impl Feeds {
         let Some(presence) = self.optional.get_mut(&kind) else { return };
         let change = presence.take(answer);
         let error = if let Answer::Unknown(failure) = answer { Some(&*failure.error) } else { None };
-        let (source, name) = (NAME, kind.as_str());
-        match change {
-            Some(Change::Appeared) => {
-                info!(source, kind = name, "kind is there, it is followed");
-                self.absent.remove(&kind);
-                self.open_everywhere(kind, state);
-            }
-            Some(Change::Gone) => {
-                info!(source, kind = name, "kind is gone, its objects too");
-                self.absent.insert(kind);
-                self.close(state, |open| open.kind == kind);
-            }
-            Some(Change::Settled) if error.is_some() => warn!(source, kind = name, error, "kind not known to be there"),
-            Some(Change::Settled) => info!(source, kind = name, "kind is not there, it is followed once it is"),
-            None => {}
-        }
-        if change.is_some() {
+        if let Some(change) = change {
+            log_presence(kind, &change, error);
+            self.follow_presence(kind, &change, state);
             state.settle_kind(kind);
         }
         // What is followed says by itself what is wrong.
         state.set_kind_fault(kind, error.filter(|_| self.absent.contains(&kind)));
+    }
+
+    fn follow_presence(&mut self, kind: Kind, change: &Change, state: &mut State) {
+        match change {
+            Change::Appeared => {
+                self.absent.remove(&kind);
+                self.open_everywhere(kind, state);
+            }
+            Change::Gone => {
+                self.absent.insert(kind);
+                self.close(state, |open| open.kind == kind);
+            }
+            Change::Settled => {}
+        }
     }
 
     /// Asks whether the server has a kind, again and again.
@@ -250,10 +250,14 @@ impl Feeds {
 
     /// Ends feeds: what came from them is gone.
     fn close(&mut self, state: &mut State, is_meant: impl Fn(&Open) -> bool) {
-        for (id, open) in self.open.extract_if(.., |_, open| is_meant(open)) {
+        self.open.retain(|id, open| {
+            if !is_meant(open) {
+                return true;
+            }
             open.end.abort();
-            state.remove_feed(id);
-        }
+            state.remove_feed(*id);
+            false
+        });
     }
 
     fn follow_namespaces(&mut self, labels: &str, state: &mut State) {
@@ -261,6 +265,16 @@ impl Feeds {
         let api = Api::<PartialObjectMeta<Namespace>>::all(self.client.clone());
         let events = decode::follow(api, Config::default().labels(labels));
         self.heard.push(events.map(|event| Heard::Namespace(decode::namespace(event))).boxed());
+    }
+}
+
+fn log_presence(kind: Kind, change: &Change, error: Option<&str>) {
+    let (source, name) = (NAME, kind.as_str());
+    match (change, error) {
+        (Change::Appeared, _) => info!(source, kind = name, "kind is there, it is followed"),
+        (Change::Gone, _) => info!(source, kind = name, "kind is gone, its objects too"),
+        (Change::Settled, Some(error)) => warn!(source, kind = name, error, "kind not known to be there"),
+        (Change::Settled, None) => info!(source, kind = name, "kind is not there, it is followed once it is"),
     }
 }
 

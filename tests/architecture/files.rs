@@ -1,4 +1,4 @@
-//! No circle of files: what one file takes from another, that one never takes from it, by whatever way around.
+//! No circle of files, and rooms that stay apart: what one file takes from another, that one never takes from it, by whatever way around.
 //!
 //! An import is drawn to the file that defines the name, through every `pub use` on the way. A module and what stands
 //! inside it are one room: between those nothing is drawn.
@@ -26,6 +26,32 @@ fn no_circle_of_files() {
     let arrows = arrows(&house);
     let circles: Vec<String> = circles(&arrows).into_iter().map(|circle| describe(&house, &arrows, &circle)).collect();
     assert!(circles.is_empty(), "{} circles of files:\n{}", circles.len(), circles.join("\n"));
+}
+
+/// Rooms that never see each other, whatever else they may import.
+const APART: [(&[&str], &[&str]); 6] = [
+    (&["translate", "conf"], &["translate", "ingress"]),
+    (&["translate", "ingress"], &["translate", "conf"]),
+    (&["translate", "merge"], &["translate", "conf"]),
+    (&["translate", "merge"], &["translate", "ingress"]),
+    (&["source", "kubernetes", "read"], &["source", "kubernetes", "write"]),
+    (&["source", "kubernetes", "write"], &["source", "kubernetes", "read"]),
+];
+
+#[test]
+fn rooms_apart_never_see_each_other() {
+    let house = house();
+    let arrows = arrows(&house);
+    let is_in = |path: &[String], room: &[&str]| path.len() >= room.len() && path.iter().zip(room).all(|(a, b)| a == b);
+    let mut faults = Vec::new();
+    for (from, targets) in &arrows {
+        for (to, names) in targets {
+            if APART.iter().any(|(one, other)| is_in(from, one) && is_in(to, other)) {
+                faults.push(format!("{} -> {}: {names:?}", from.join("/"), to.join("/")));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "rooms that must not see each other:\n{}", faults.join("\n"));
 }
 
 fn house() -> House {
