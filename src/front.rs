@@ -39,12 +39,13 @@ use pingora::server::ShutdownWatch;
 use tidegate_plugin::TlsFacts;
 
 pub(crate) use drain::Drain;
-pub(crate) use listeners::{ListenerProtocol, ListenerSpec, Listeners};
+pub(crate) use listeners::{ListenerSpec, Listeners};
 pub(crate) use metrics::{FrontMetrics, ListenerCounts, ListenerMetrics};
-pub(crate) use tls::{TlsPolicy, TlsVersion};
+pub(crate) use tls::TlsPolicy;
 
 use crate::capacity::Capacity;
 use crate::connection::{ConnectionInfo, Protocol};
+use crate::listener::ListenerProtocol;
 use crate::pressure::{LetIn, Memory};
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::Recorder;

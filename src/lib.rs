@@ -27,6 +27,7 @@ mod endpoint;
 mod explain;
 mod front;
 mod host;
+mod listener;
 mod model;
 mod origin;
 mod pace;

@@ -33,6 +33,7 @@ const LEAVES: &[&str] = &[
     "dense",
     "diagnostic",
     "host",
+    "listener",
     "origin",
     "pace",
     "path",
