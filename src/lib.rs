@@ -33,6 +33,7 @@ mod origin;
 mod pace;
 mod path;
 mod pem_text;
+mod policy;
 mod pressure;
 mod proxy;
 mod quantity;

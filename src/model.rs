@@ -23,8 +23,8 @@ pub use certificate::{Certificate, Claim, SecretBytes};
 pub use edge::{Edge, ForwardedHeader, IdentityHeaders};
 pub use plugin::{PluginInputs, PluginInstance, PluginUse, SecretKeys};
 pub use route::{
-    Action, HeaderMatch, HttpsRedirect, Labels as RouteLabels, Limits, Match, PathMatch, Policy, QueryMatch, Rank,
-    Redirect, RedirectPath, Respond, Route, Setting, TextMatch, Timeouts, VirtualHost, WeightedBackend,
+    Action, HeaderMatch, HttpsRedirect, Labels as RouteLabels, Match, PathMatch, QueryMatch, Rank, Route, TextMatch,
+    VirtualHost, WeightedBackend,
 };
 
 use crate::address::AddressRules;

@@ -38,6 +38,7 @@ const LEAVES: &[&str] = &[
     "pace",
     "path",
     "pem_text",
+    "policy",
     "pressure",
     "quantity",
     "reason",

@@ -8,16 +8,9 @@ use tidegate_plugin::RouteFacts;
 use super::host::HostCompiler;
 use crate::diagnostic::Diagnostic;
 use crate::model::{self, PathMatch};
+use crate::policy;
 use crate::reason::Reason;
-use crate::snapshot::route::{
-    Action, Forward, HttpsRedirect, Policy, Redirect, RedirectPath, Respond, Route, Setting, Timeouts,
-};
-
-/// Policies that were compiled: neighbours mostly have the same one.
-#[derive(Debug, Default)]
-pub(super) struct Policies {
-    last: Option<(Arc<model::Policy>, Arc<Policy>)>,
-}
+use crate::snapshot::route::{Action, Forward, HttpsRedirect, Redirect, RedirectPath, Respond, Route};
 
 /// Compiles a route; what cannot be built closes it.
 pub(super) fn compile(
@@ -45,28 +38,8 @@ pub(super) fn compile(
         action,
         https_redirect: https_redirect(&route.https_redirect),
         pipeline,
-        policy: cx.policies.compile(&route.policy),
+        policy: Arc::clone(&route.policy),
     })
-}
-
-// === impl Policies ===
-
-impl Policies {
-    fn compile(&mut self, policy: &Arc<model::Policy>) -> Arc<Policy> {
-        if let Some((_, compiled)) = self.last.as_ref().filter(|(known, _)| Arc::ptr_eq(known, policy)) {
-            return Arc::clone(compiled);
-        }
-        let model::Timeouts { connect, read, head, send, idle, endpoints } = policy.timeouts;
-        let head = head.unwrap_or(read.saturating_mul(2)).max(read);
-        let compiled = Arc::new(Policy {
-            timeouts: Timeouts { connect, read, head, send, idle, endpoints },
-            max_body: policy.limits.body_bytes,
-            tries: policy.tries.max(1),
-            settings: settings(&policy.settings),
-        });
-        self.last = Some((Arc::clone(policy), Arc::clone(&compiled)));
-        compiled
-    }
 }
 
 fn https_redirect(redirect: &model::HttpsRedirect) -> HttpsRedirect {
@@ -87,15 +60,6 @@ fn facts(route: &model::Route) -> RouteFacts {
     }
 }
 
-fn settings(settings: &[model::Setting]) -> Box<[Setting]> {
-    let settings = settings.iter().map(|setting| Setting {
-        name: setting.name,
-        value: Arc::clone(&setting.value),
-        origin: setting.origin.clone(),
-    });
-    settings.collect()
-}
-
 fn action(cx: &mut HostCompiler<'_>, route: &model::Route, diagnostics: &mut Vec<Diagnostic>) -> Action {
     let compiled = match &route.action {
         model::Action::Forward(backends) => {
@@ -112,19 +76,16 @@ fn action(cx: &mut HostCompiler<'_>, route: &model::Route, diagnostics: &mut Vec
     })
 }
 
-fn redirect(redirect: &model::Redirect, path: &PathMatch) -> Result<Action, String> {
-    let path = redirect.path.as_ref().map(|change| match change {
-        model::RedirectPath::Full(path) => RedirectPath::Full(Arc::clone(path)),
-        model::RedirectPath::Prefix(replacement) => {
-            RedirectPath::Prefix { replacement: Arc::clone(replacement), matched: matched_len(path) }
-        }
-    });
+fn redirect(redirect: &policy::Redirect, path: &PathMatch) -> Result<Action, String> {
+    let full = redirect.path.clone().map(RedirectPath::Full);
+    let prefix = redirect.prefix.clone();
+    let prefix = prefix.map(|replacement| RedirectPath::Prefix { replacement, matched: matched_len(path) });
     Ok(Action::Redirect(Box::new(Redirect {
         status: read_status(redirect.status)?,
         scheme: redirect.scheme.clone(),
         host: redirect.host.clone(),
         port: redirect.port,
-        path,
+        path: full.or(prefix),
     })))
 }
 
@@ -138,7 +99,7 @@ fn matched_len(path: &PathMatch) -> usize {
     }
 }
 
-fn respond(respond: &model::Respond) -> Result<Action, String> {
+fn respond(respond: &policy::Respond) -> Result<Action, String> {
     let content_type = HeaderValue::from_str(&respond.content_type);
     Ok(Action::Respond(Box::new(Respond {
         status: read_status(respond.status)?,

@@ -9,8 +9,8 @@ use pingora::upstreams::peer::HttpPeer;
 
 use super::authorities::Authorities;
 use crate::endpoint::{Protocol, TlsConfig, UpstreamConfig};
+use crate::policy::Timeouts;
 use crate::reason::Reason;
-use crate::snapshot::route::Timeouts;
 
 /// An endpoint without TLS.
 pub(super) fn plain(
@@ -82,9 +82,7 @@ mod tests {
 
     fn peer_of(config: UpstreamConfig, host: &str) -> Result<HttpPeer, Reason> {
         let address = ([127, 0, 0, 1], 1).into();
-        let second = Duration::from_secs(1);
-        let timeouts =
-            Timeouts { connect: second, read: second, head: second, send: second, idle: second, endpoints: second };
+        let timeouts = Timeouts::default();
         let mut peer = plain(address, &config, &timeouts, true);
         if matches!(config.protocol, Protocol::Https | Protocol::H2) {
             set_tls(&mut peer, &config, host, &Authorities::default())?;
@@ -132,7 +130,7 @@ mod tests {
         let mut peer = HttpPeer::new(("127.0.0.1", 1), false, String::new());
         let seconds = Duration::from_secs;
         let (connect, read, send, idle) = (seconds(1), seconds(2), seconds(3), seconds(4));
-        let timeouts = Timeouts { connect, read, head: read, send, idle, endpoints: seconds(5) };
+        let timeouts = Timeouts { connect, read, send, idle, ..Timeouts::default() };
         set_timeouts(&mut peer, &timeouts, true);
         let options = &peer.options;
         assert_eq!(options.connection_timeout, Some(seconds(1)));

@@ -258,7 +258,7 @@ fn heed(outcome: Outcome, headers: &HeaderMap, known: &Known) -> Decision {
 
 fn act(session: &Session, cx: &mut Context, route: &Route) -> Decision {
     let request = session.req_header();
-    if route.policy.max_body.is_some_and(|max| content_length(&request.headers) > max) {
+    if route.policy.limits.body_bytes.is_some_and(|max| content_length(&request.headers) > max) {
         return refuse(Reason::BodyTooLarge, &request.headers, &cx.known);
     }
     match &route.action {

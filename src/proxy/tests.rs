@@ -154,7 +154,7 @@ async fn a_silent_upstream_is_a_timeout() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_over_the_limit_are_refused_announced_or_not() {
     let mut route = route(target(&[echo().await]));
-    std::sync::Arc::make_mut(&mut route.policy).max_body = Some(4);
+    std::sync::Arc::make_mut(&mut route.policy).limits.body_bytes = Some(4);
     let gate = Gate::start(route).await;
     for request in [
         "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello",

@@ -16,10 +16,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::OwnSockets;
+use crate::policy::{Change, Redirect, Respond, TimeoutsSpec};
 use crate::quantity::{ByteSize, Duration};
 pub(crate) use grant::GrantSpec;
 pub(crate) use identity::IdentityHeadersSpec;
-pub(crate) use limits::{LimitsSpec, TimeoutsSpec};
+pub(crate) use limits::LimitsSpec;
 pub(crate) use status::{NodeAddressSpec, StatusSpec};
 
 /// What the conf file says about traffic.
@@ -182,6 +183,25 @@ impl Conf {
         });
         self.plugins.values().chain(inline)
     }
+}
+
+impl Defaults {
+    /// What routes have where nobody asks for something else.
+    pub fn policy(&self) -> impl Iterator<Item = Change> + use<> {
+        policy(&self.timeouts, self.tries, self.limits.body)
+    }
+}
+
+impl RouteSpec {
+    /// What it asks of its policy.
+    pub fn policy(&self) -> impl Iterator<Item = Change> + use<> {
+        policy(&self.timeouts, self.tries, self.max_body)
+    }
+}
+
+fn policy(timeouts: &TimeoutsSpec, tries: Option<u32>, body: Option<ByteSize>) -> impl Iterator<Item = Change> + use<> {
+    let body = body.map(|size| Change::Body(Some(size.0)));
+    timeouts.changes().chain(tries.map(Change::Tries)).chain(body)
 }
 
 impl PluginSpec {
@@ -348,9 +368,9 @@ pub struct RouteSpec {
     /// Where requests go, by weight.
     pub backends: Vec<BackendSpec>,
     /// Answers with a redirect.
-    pub redirect: Option<RedirectSpec>,
+    pub redirect: Option<Redirect>,
     /// Answers with a fixed response.
-    pub respond: Option<RespondSpec>,
+    pub respond: Option<Respond>,
     /// Plugins, in order within their stages.
     pub plugins: Vec<PluginRef>,
     /// Answers plain HTTP with 308 to https. Default false.
@@ -398,36 +418,6 @@ pub struct BackendSpec {
     /// Its share of the sum of weights. Default 1.
     #[serde(default = "one_u32")]
     pub weight: u32,
-}
-
-/// A redirect; what is not given stays as the client sent it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct RedirectSpec {
-    /// 301, 302, 303, 307 or 308. Default 302.
-    pub status: Option<u16>,
-    /// `http` or `https`.
-    pub scheme: Option<String>,
-    /// Host name.
-    pub host: Option<String>,
-    /// Port.
-    pub port: Option<u16>,
-    /// Replaces the whole path; the query stays.
-    pub path: Option<String>,
-    /// Replaces the matched prefix.
-    pub prefix: Option<String>,
-}
-
-/// A fixed response.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct RespondSpec {
-    /// Status, 200 to 599. Default 200.
-    pub status: Option<u16>,
-    /// Body. Default empty.
-    pub body: String,
-    /// Media type. Default `text/plain; charset=utf-8`.
-    pub content_type: Option<String>,
 }
 
 // === impl IngressOptions ===

@@ -1,12 +1,13 @@
 //! The snapshot as JSON, for the admin API and for tests: same content, same text.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::certificates::{Presented, ServedCertificate};
 use super::route::{Action, HttpsRedirect, RedirectPath, Route};
 use super::router::{Entry, HostRoutes};
 use super::{Snapshot, edge::Edge};
 use crate::host::HostPattern;
+use crate::policy::{Timeouts, Wait};
 
 impl Snapshot {
     /// Describes everything but the generation: hosts and routes in order of precedence, certificates, edge.
@@ -51,20 +52,16 @@ fn route(route: &Route) -> Value {
             HttpsRedirect::Always => json!(true),
             HttpsRedirect::Hosts(hosts) => json!(hosts),
         },
-        "timeouts": {
-            "connect": seconds(route.policy.timeouts.connect),
-            "read": seconds(route.policy.timeouts.read),
-            "head": seconds(route.policy.timeouts.head),
-            "send": seconds(route.policy.timeouts.send),
-            "idle": seconds(route.policy.timeouts.idle),
-            "endpoints": seconds(route.policy.timeouts.endpoints),
-        },
-        "maxBody": route.policy.max_body,
+        "timeouts": timeouts(&route.policy.timeouts),
+        "maxBody": route.policy.limits.body_bytes,
         "tries": route.policy.tries,
-        "settings": route.policy.settings.iter()
-            .map(|setting| json!({ "name": setting.name, "value": setting.value, "origin": setting.origin }))
-            .collect::<Vec<_>>(),
+        "settings": route.policy.settings,
     })
+}
+
+fn timeouts(timeouts: &Timeouts) -> Map<String, Value> {
+    let name = |wait: Wait| wait.name().trim_start_matches("timeouts.").to_owned();
+    timeouts.all().into_iter().map(|(wait, value)| (name(wait), seconds(value).into())).collect()
 }
 
 fn action(action: &Action) -> Value {

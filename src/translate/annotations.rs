@@ -14,10 +14,10 @@ mod tell;
 
 use super::contribution::Overrides;
 use super::field;
-use super::policy::Wait;
 use crate::diagnostic::Diagnostic;
 use crate::model::HealthCheck;
 use crate::origin::Origin;
+use crate::policy::Wait;
 use crate::resources::object::Annotations;
 use protection::Scope;
 

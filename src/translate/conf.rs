@@ -13,10 +13,11 @@ use super::{policy, suggest};
 use crate::address::AddressRules;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    Action, BackendId, Balance, Edge, HttpsRedirect, IdentityHeaders, Match, PluginInputs, PluginInstance, Policy,
-    Rank, Route, RouteLabels, SecretBytes, WeightedBackend,
+    Action, BackendId, Balance, Edge, HttpsRedirect, IdentityHeaders, Match, PluginInputs, PluginInstance, Rank, Route,
+    RouteLabels, SecretBytes, WeightedBackend,
 };
 use crate::origin::Origin;
+use crate::policy::{Change, Policy};
 use crate::quantity;
 use crate::resources::conf::{
     BalanceSpec, Conf, Defaults, GrantSpec, HashCostSpec, IdentityHeadersSpec, IngressOptions, LimitsSpec, PluginSpec,
@@ -179,12 +180,12 @@ fn balance(spec: BalanceSpec) -> Balance {
 }
 
 fn default_policy(defaults: &Defaults, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Policy {
-    let mut policy = policy::initial();
-    policy::apply_timeouts(&mut policy, &defaults.timeouts, &origin.at("defaults.timeouts"), diagnostics);
-    policy::apply_tries(&mut policy, defaults.tries, origin.at("defaults.tries"), diagnostics);
-    if let Some(body) = defaults.limits.body {
-        policy::set_body(&mut policy, Some(body.0), origin.at("defaults.limits.body"));
-    }
+    let mut policy = Policy::default();
+    let field = |change: &Change| match change {
+        Change::Body(_) => origin.at("defaults.limits.body"),
+        change => origin.at(format!("defaults.{}", change.name())),
+    };
+    policy::apply(&mut policy, defaults.policy(), field, diagnostics);
     policy
 }
 

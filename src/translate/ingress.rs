@@ -11,15 +11,15 @@ use super::class::{self, Ownership};
 use super::conf::{self, Options};
 use super::contribution::{Candidate, Contribution, Draft, FOREIGN_CLASS, Overrides, Redirection, TlsEntry};
 use super::field::{self, PathField};
-use super::policy;
 use crate::diagnostic::Diagnostic;
 use crate::host::{HostPattern, Labels};
 use crate::model::{
-    Action, BackendId, BackendName, HttpsRedirect, Match, PathMatch, PluginUse, Policy, Rank, Route, RouteLabels,
+    Action, BackendId, BackendName, HttpsRedirect, Match, PathMatch, PluginUse, Rank, Route, RouteLabels,
     WeightedBackend,
 };
 use crate::origin::Origin;
 use crate::path::canonical_path;
+use crate::policy::{Change, Policy};
 use crate::reason::Reason;
 use crate::resources::object::{Ingress, IngressBackend, IngressPath, IngressRule, IngressTls};
 use crate::resources::{ObjectName, Resources, Sourced};
@@ -308,13 +308,13 @@ fn effective_policy(reading: &mut Reading, base: &Arc<Policy>) -> Arc<Policy> {
     }
     let mut effective = (**base).clone();
     for (wait, value, origin) in reading.waits.drain(..) {
-        policy::set_wait(&mut effective, wait, value, origin);
+        effective.set(Change::Wait(wait, value), origin);
     }
     if let Some((bytes, origin)) = reading.body.take() {
-        policy::set_body(&mut effective, bytes, origin);
+        effective.set(Change::Body(bytes), origin);
     }
     if let Some((tries, origin)) = reading.tries.take() {
-        policy::set_tries(&mut effective, tries, origin);
+        effective.set(Change::Tries(tries), origin);
     }
     effective.settings.shrink_to_fit();
     Arc::new(effective)

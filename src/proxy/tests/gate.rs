@@ -15,12 +15,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use crate::endpoint::{Address, Table, Upstream};
+use crate::policy::{Policy, Timeouts};
 use crate::proxy::{Engine, Proxy};
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::snapshot::certificates::{Certificates, ServedCertificate};
 use crate::snapshot::edge::Edge;
-use crate::snapshot::route::{Action, Forward, Policy, Route, Timeouts};
+use crate::snapshot::route::{Action, Forward, Route};
 use crate::telemetry::record::{Recorder, RequestRecord};
 
 /// Longer than any test takes on the busiest machine.
@@ -169,10 +170,9 @@ pub(super) fn route(upstream: Arc<Upstream>) -> Route {
                 send: long,
                 idle: long,
                 endpoints: Duration::ZERO,
+                ..Timeouts::default()
             },
-            max_body: None,
-            tries: 3,
-            settings: Box::default(),
+            ..Policy::default()
         }),
         metrics: Arc::default(),
     }

@@ -1,30 +1,9 @@
-//! Waits for upstreams, and limits on clients.
+//! Limits on clients.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::{ByteSize, Duration};
-
-/// Waits for upstreams; each is per step, not a total.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct TimeoutsSpec {
-    /// TCP and TLS handshake. Default 5s.
-    pub connect: Option<Duration>,
-    /// Longest silence of the upstream while it owes its answer, or more of it. A client that still sends its body is
-    /// held to `limits.bodyTimeout` instead. Default 60s.
-    pub read: Option<Duration>,
-    /// Longest time from the end of the request until the whole head of the answer is there, interim answers (1xx)
-    /// included, however it drips. Never shorter than `read`. Default twice `read`.
-    pub head: Option<Duration>,
-    /// Longest time in which the upstream takes nothing of what it is sent. Default 60s.
-    pub send: Option<Duration>,
-    /// How long idle upstream connections are kept. Default 60s.
-    pub idle: Option<Duration>,
-    /// How long a request waits for other endpoints when none of those known can be connected to, as in a rollout
-    /// whose Pods close before their end is known; `0s`: not at all. Default 1s.
-    pub endpoints: Option<Duration>,
-}
 
 /// Limits on clients.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

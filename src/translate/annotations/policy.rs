@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{Annotation, Dialect, Reading, Refusal, Support, Value};
+use crate::policy::{MAX_TRIES, Wait};
 use crate::quantity;
-use crate::translate::policy::{MAX_TRIES, Wait};
 
 /// Who asked for a limit has one: that of ingress-nginx where nothing is said.
 const UNREADABLE_BODY: u64 = 1 << 20;

@@ -6,16 +6,15 @@ use super::{Options, first_backend, instance, parse_service, plugin_not_found};
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{
-    Action, BackendId, BackendName, HeaderMatch, HttpsRedirect, Match, PathMatch, PluginUse, Policy, QueryMatch, Rank,
-    Redirect, RedirectPath, Respond, Route, RouteLabels, TextMatch, WeightedBackend,
+    Action, BackendId, BackendName, HeaderMatch, HttpsRedirect, Match, PathMatch, PluginUse, QueryMatch, Rank, Route,
+    RouteLabels, TextMatch, WeightedBackend,
 };
 use crate::origin::Origin;
 use crate::path::canonical_path;
+use crate::policy::{Change, Policy, Redirect, Respond};
 use crate::reason::Reason;
 use crate::resources::Resources;
-use crate::resources::conf::{
-    BackendSpec, ConditionSpec, Conf, PathSpec, PluginRef, RedirectSpec, RespondSpec, RouteSpec,
-};
+use crate::resources::conf::{BackendSpec, ConditionSpec, Conf, PathSpec, PluginRef, RouteSpec};
 use crate::translate::contribution::{Candidate, Draft, Redirection};
 use crate::translate::ingress::prefix;
 use crate::translate::{policy, suggest};
@@ -200,14 +199,9 @@ impl Reader<'_> {
     }
 
     fn policy(&mut self) -> Arc<Policy> {
-        let spec = self.spec;
         let mut policy = (*self.options.policy).clone();
-        let (timeouts, tries, body) = (self.at("timeouts"), self.at("tries"), self.at("maxBody"));
-        policy::apply_timeouts(&mut policy, &spec.timeouts, &timeouts, &mut self.out.diagnostics);
-        policy::apply_tries(&mut policy, spec.tries, tries, &mut self.out.diagnostics);
-        if let Some(size) = spec.max_body {
-            policy::set_body(&mut policy, Some(size.0), body);
-        }
+        let origin = |change: &Change| self.origin.at(format!("{}.{}", self.origin.field, change.name()));
+        policy::apply(&mut policy, self.spec.policy(), origin, &mut self.out.diagnostics);
         Arc::new(policy)
     }
 
@@ -276,10 +270,9 @@ impl Reader<'_> {
         }
     }
 
-    fn redirect(&mut self, spec: &RedirectSpec) -> Option<Action> {
-        let status = spec.status.unwrap_or(302);
+    fn redirect(&mut self, spec: &Redirect) -> Option<Action> {
         let has_regex = self.spec.paths.iter().any(|path| matches!(path, PathSpec::Regex(_)));
-        let problem = if !matches!(status, 301 | 302 | 303 | 307 | 308) {
+        let problem = if !matches!(spec.status, 301 | 302 | 303 | 307 | 308) {
             Some("`status` must be 301, 302, 303, 307 or 308")
         } else if spec.scheme.as_deref().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
             Some("`scheme` must be `http` or `https`")
@@ -304,21 +297,13 @@ impl Reader<'_> {
             self.error("InvalidRedirect", "redirect", message);
             return None;
         }
-        let full = spec.path.as_deref().map(|path| RedirectPath::Full(path.into()));
-        let prefix = spec.prefix.as_deref().map(|path| RedirectPath::Prefix(path.into()));
-        Some(Action::Redirect(Box::new(Redirect {
-            status,
-            scheme: spec.scheme.as_deref().map(Arc::from),
-            host: spec.host.as_deref().map(|host| host.to_ascii_lowercase().into()),
-            port: spec.port,
-            path: full.or(prefix),
-        })))
+        let host = spec.host.as_deref().map(|host| host.to_ascii_lowercase().into());
+        Some(Action::Redirect(Box::new(Redirect { host, ..spec.clone() })))
     }
 
-    fn respond(&mut self, spec: &RespondSpec) -> Option<Action> {
-        let status = spec.status.unwrap_or(200);
-        let content_type = spec.content_type.as_deref().unwrap_or("text/plain; charset=utf-8");
-        if !(200..=599).contains(&status) {
+    fn respond(&mut self, spec: &Respond) -> Option<Action> {
+        let Respond { status, content_type, .. } = spec;
+        if !(200..=599).contains(status) {
             self.error("InvalidRespond", "respond.status", format!("`{status}` is not a status from 200 to 599"));
             return None;
         }
@@ -326,8 +311,7 @@ impl Reader<'_> {
             self.error("InvalidRespond", "respond.contentType", "is not a media type");
             return None;
         }
-        let (body, content_type) = (spec.body.as_str().into(), content_type.into());
-        Some(Action::Respond(Box::new(Respond { status, body, content_type })))
+        Some(Action::Respond(Box::new(spec.clone())))
     }
 }
 
