@@ -45,6 +45,7 @@ mod source;
 mod telemetry;
 mod translate;
 mod turns;
+mod upstream;
 mod x509;
 mod yaml;
 

@@ -15,10 +15,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-pub use backend::{
-    Backend, BackendId, BackendName, Balance, CaBundle, Endpoint, EndpointSet, ExternalName, HealthCheck, Probe,
-    Protocol, UpstreamTls,
-};
+pub use backend::{Backend, BackendId, BackendName, Endpoint, EndpointSet};
 pub use certificate::{Certificate, Claim, SecretBytes};
 pub use edge::{Edge, ForwardedHeader, IdentityHeaders};
 pub use plugin::{PluginInputs, PluginInstance, PluginUse, SecretKeys};

@@ -12,7 +12,6 @@ mod class;
 mod conf;
 mod contribution;
 mod field;
-mod health;
 mod host;
 mod index;
 mod ingress;

@@ -43,6 +43,7 @@ const LEAVES: &[&str] = &[
     "quantity",
     "reason",
     "turns",
+    "upstream",
     "x509",
 ];
 

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::Upstream;
 use super::waiting::clock;
-use super::{Protocol, Upstream};
 use crate::capacity::{Limits, Link, Takers};
+use crate::upstream::Protocol;
 
 /// For so long after a refusal an upstream is under strain.
 const STRAINED: Duration = Duration::from_secs(5);

@@ -4,15 +4,16 @@
 //! It must not know where endpoints come from or how their health is found out.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
 
 use super::balance::Schedule;
 use super::health::{Health, Spec};
 use super::pick::EndpointState;
 use super::table::Shared;
 use super::waiting::Waiting;
-use super::{Address, Balance, NoPick, Pick, Tried, UpstreamConfig};
+use super::{Address, NoPick, Pick, Tried};
+use crate::upstream::{Balance, UpstreamConfig};
 
 /// How often a member is drawn by chance before all are looked at in turn.
 const DRAWS: usize = 4;
@@ -22,7 +23,6 @@ const DRAWS: usize = 4;
 pub struct State {
     core: Arc<Core>,
     config: Arc<UpstreamConfig>,
-    group_key: u64,
     spec: Option<Arc<Spec>>,
     members: Box<[Member]>,
     /// Counts the sets of endpoints, from 1.
@@ -52,11 +52,9 @@ pub(super) struct Member {
 
 impl State {
     pub(super) fn empty(shared: Arc<Shared>) -> Self {
-        let config = UpstreamConfig::default();
         Self {
             core: Arc::new(Core { turn: AtomicUsize::new(0), waiting: Waiting::default(), shared }),
-            group_key: config.group_key(),
-            config: shared_config(config),
+            config: UpstreamConfig::default().shared(),
             spec: None,
             members: Box::default(),
             set: 1,
@@ -65,7 +63,7 @@ impl State {
     }
 
     /// The same endpoints under other settings; their probes have the turns of a group.
-    pub(super) fn with_config(&self, config: UpstreamConfig, group: &Arc<str>) -> Self {
+    pub(super) fn with_config(&self, config: Arc<UpstreamConfig>, group: &Arc<str>) -> Self {
         let spec = Spec::new(&config).map(Arc::new);
         let member = |old: &Member| Member {
             endpoint: Arc::clone(&old.endpoint),
@@ -73,15 +71,7 @@ impl State {
             weight: old.weight,
         };
         let members: Box<[Member]> = self.members.iter().map(member).collect();
-        Self {
-            core: Arc::clone(&self.core),
-            group_key: config.group_key(),
-            config: shared_config(config),
-            schedule: schedule(&members),
-            members,
-            set: self.set,
-            spec,
-        }
+        Self { core: Arc::clone(&self.core), config, schedule: schedule(&members), members, set: self.set, spec }
     }
 
     /// The same settings with other endpoints, which are sorted by address and each there once.
@@ -94,7 +84,6 @@ impl State {
         Some(Self {
             core: Arc::clone(&self.core),
             config: Arc::clone(&self.config),
-            group_key: self.group_key,
             spec: self.spec.clone(),
             schedule: schedule(&members),
             members,
@@ -105,11 +94,6 @@ impl State {
     /// Its settings.
     pub fn config(&self) -> &Arc<UpstreamConfig> {
         &self.config
-    }
-
-    /// [`UpstreamConfig::group_key`] of the settings.
-    pub fn group_key(&self) -> u64 {
-        self.group_key
     }
 
     /// Picks an endpoint for one try and marks it as tried.
@@ -226,12 +210,6 @@ impl State {
         let (before, after) = self.members.split_at_checked(index())?;
         after.iter().chain(before).find(|member| accepts(member))
     }
-}
-
-/// Most upstreams have the default settings, and share them.
-fn shared_config(config: UpstreamConfig) -> Arc<UpstreamConfig> {
-    static DEFAULT: LazyLock<Arc<UpstreamConfig>> = LazyLock::new(Arc::default);
-    if config == **DEFAULT { Arc::clone(&DEFAULT) } else { Arc::new(config) }
 }
 
 fn schedule(members: &[Member]) -> Schedule {

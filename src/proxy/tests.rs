@@ -3,10 +3,10 @@ mod gate;
 use http::StatusCode;
 
 use self::gate::{Gate, echo, route, scripted, target};
-use crate::endpoint::{Protocol, UpstreamConfig};
 use crate::reason::Reason;
 use crate::snapshot::route::HttpsRedirect;
 use crate::snapshot::route::{Action, Redirect, Respond, Route};
+use crate::upstream::{Protocol, UpstreamConfig};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n";
 

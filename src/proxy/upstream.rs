@@ -22,7 +22,7 @@ use super::request::content_length;
 use super::{clock, peer, pipes, tunnel, windows};
 use crate::capacity::Limits;
 use crate::connection::address_field;
-use crate::endpoint::{Hold, NoPick, Protocol, Upstream};
+use crate::endpoint::{Hold, NoPick, Upstream};
 use crate::reason::Reason;
 
 /// Tries that do not count, at most: those lost on kept connections whose other end had not processed the request.
@@ -125,7 +125,7 @@ pub(super) fn peer(
     let Some(address) = cx.upstream.pick.as_ref().map(crate::endpoint::Pick::address) else {
         return fail(cx, Reason::NoEndpoints);
     };
-    cx.upstream.is_h2 = matches!(config.protocol, Protocol::H2c | Protocol::H2);
+    cx.upstream.is_h2 = config.protocol.is_h2();
     cx.upstream.begin_try(address);
     let mut peer = peer::plain(address, &config, &route.policy.timeouts, cx.known.may_fill_socket);
     if cx.upstream.is_h2 {
@@ -144,7 +144,7 @@ pub(super) fn peer(
         cx.upstream.has_clock = watch.has_clock || session.req_header().headers.contains_key(header::EXPECT);
         peer.options.read_timeout = watch.read_timeout;
     }
-    if matches!(config.protocol, Protocol::Https | Protocol::H2) {
+    if config.protocol.is_tls() {
         let host = cx.known.host(&session.req_header().headers);
         if let Err(reason) = peer::set_tls(&mut peer, &config, host, &means.authorities) {
             return fail(cx, reason);

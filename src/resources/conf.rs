@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::OwnSockets;
 use crate::policy::{Change, Redirect, Respond, TimeoutsSpec};
-use crate::quantity::{ByteSize, Duration};
+use crate::quantity::ByteSize;
+use crate::upstream::{Balance, HealthCheck, Protocol};
 pub(crate) use grant::GrantSpec;
 pub(crate) use identity::IdentityHeadersSpec;
 pub(crate) use limits::LimitsSpec;
@@ -102,7 +103,7 @@ pub struct Defaults {
     /// Limits on clients.
     pub limits: LimitsSpec,
     /// How an endpoint is picked.
-    pub load_balancing: BalanceSpec,
+    pub load_balancing: Balance,
     /// Connections tried at most for one request, the first included; 1 to 10. A kept HTTP/2 connection that turns
     /// out to be at its end (GOAWAY) before the request was processed is not counted, up to three times. Default 3.
     pub tries: Option<u32>,
@@ -140,17 +141,6 @@ pub struct HashCostSpec {
     pub bcrypt: Option<u32>,
     /// Rounds of SHA-crypt, 1000 to 1000000; a million takes seconds. Default 100000.
     pub rounds: Option<u32>,
-}
-
-/// How an endpoint is picked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum BalanceSpec {
-    /// Smooth weighted round robin.
-    #[default]
-    RoundRobin,
-    /// The less busy of two random ones.
-    LeastRequest,
 }
 
 /// A plugin: `type` and the plugin's own fields.
@@ -262,13 +252,13 @@ pub struct UpstreamSpec {
     /// A server inside the process in place of endpoints, for trying things out.
     pub builtin: Option<BuiltinSpec>,
     /// The protocol that its endpoints speak. Default `http`.
-    pub protocol: ProtocolSpec,
+    pub protocol: Protocol,
     /// TLS to it, for `https` and `h2`.
     pub tls: UpstreamTlsSpec,
     /// How an endpoint is picked; else the default.
-    pub load_balancing: Option<BalanceSpec>,
+    pub load_balancing: Option<Balance>,
     /// Active health checks.
-    pub health_check: Option<HealthCheckSpec>,
+    pub health_check: Option<HealthCheck>,
 }
 
 /// A server inside the process.
@@ -290,21 +280,6 @@ pub struct EndpointSpec {
     pub weight: u16,
 }
 
-/// Protocol of endpoints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ProtocolSpec {
-    /// HTTP/1.1 in clear.
-    #[default]
-    Http,
-    /// HTTP/1.1 over TLS.
-    Https,
-    /// HTTP/2 in clear with prior knowledge; gRPC.
-    H2c,
-    /// HTTP/2 over TLS.
-    H2,
-}
-
 /// TLS to an upstream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
@@ -317,36 +292,6 @@ pub struct UpstreamTlsSpec {
     pub ca_file: Option<String>,
     /// The same authorities in place, PEM.
     pub ca: Option<String>,
-}
-
-/// Active health checks.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct HealthCheckSpec {
-    /// A GET; without it a TCP connection is tried.
-    pub http: Option<HttpProbeSpec>,
-    /// Time between two probes of an endpoint; at least 100ms. Default 10s.
-    pub interval: Option<Duration>,
-    /// How long one probe may take; at most the interval, and 30s. Default 1s.
-    pub timeout: Option<Duration>,
-    /// Successes in a row that make it healthy. Default 1.
-    pub healthy_threshold: Option<u32>,
-    /// Failures in a row that make it unhealthy. Default 2.
-    pub unhealthy_threshold: Option<u32>,
-}
-
-/// An HTTP probe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct HttpProbeSpec {
-    /// Path and query.
-    pub path: String,
-    /// Host header. Default: the endpoint's address.
-    #[serde(default)]
-    pub host: Option<String>,
-    /// Accepted statuses. Default: 200 to 399.
-    #[serde(default)]
-    pub statuses: Vec<u16>,
 }
 
 /// A route. Exactly one of `backends`, `redirect` and `respond` says what happens.

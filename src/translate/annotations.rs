@@ -15,10 +15,10 @@ mod tell;
 use super::contribution::Overrides;
 use super::field;
 use crate::diagnostic::Diagnostic;
-use crate::model::HealthCheck;
 use crate::origin::Origin;
 use crate::policy::Wait;
 use crate::resources::object::Annotations;
+use crate::upstream::HealthCheck;
 use protection::Scope;
 
 pub(super) use auth::plugin as auth_plugin;

@@ -13,14 +13,14 @@ use super::{policy, suggest};
 use crate::address::AddressRules;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
-    Action, BackendId, Balance, Edge, HttpsRedirect, IdentityHeaders, Match, PluginInputs, PluginInstance, Rank, Route,
+    Action, BackendId, Edge, HttpsRedirect, IdentityHeaders, Match, PluginInputs, PluginInstance, Rank, Route,
     RouteLabels, SecretBytes, WeightedBackend,
 };
 use crate::origin::Origin;
 use crate::policy::{Change, Policy};
 use crate::quantity;
 use crate::resources::conf::{
-    BalanceSpec, Conf, Defaults, GrantSpec, HashCostSpec, IdentityHeadersSpec, IngressOptions, LimitsSpec, PluginSpec,
+    Conf, Defaults, GrantSpec, HashCostSpec, IdentityHeadersSpec, IngressOptions, LimitsSpec, PluginSpec,
 };
 use crate::resources::{Kind, ObjectName, Resources, Sourced};
 
@@ -63,7 +63,7 @@ pub(super) fn read_options(resources: &Resources) -> Options {
         max_hash_cost: conf.defaults.max_hash_cost.clone(),
         policy: Arc::new(default_policy(&conf.defaults, &origin, &mut diagnostics)),
         backend: BackendOptions {
-            balance: balance(conf.defaults.load_balancing),
+            balance: conf.defaults.load_balancing,
             allow_external_name: conf.ingress.allow_external_name,
             zone: conf.ingress.zone.as_deref().map(Into::into),
             rules: Arc::new(AddressRules {
@@ -170,13 +170,6 @@ fn may_read(namespace: &str, secret: (&str, &str), resources: &Resources) -> boo
 
 fn secret_name((namespace, name): (&str, &str)) -> ObjectName {
     ObjectName { namespace: namespace.into(), name: name.into() }
-}
-
-fn balance(spec: BalanceSpec) -> Balance {
-    match spec {
-        BalanceSpec::RoundRobin => Balance::RoundRobin,
-        BalanceSpec::LeastRequest => Balance::LeastRequest,
-    }
 }
 
 fn default_policy(defaults: &Defaults, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Policy {

@@ -66,7 +66,11 @@ fn apply(model: &mut Model, change: &Change) -> Touched {
             put(
                 &mut model.backends,
                 backend_id(*name),
-                to.map(|is_invalid| Arc::new(Backend { is_invalid, ..backend(&format!("u{name}")) })),
+                to.map(|is_invalid| {
+                    let mut backend = backend(&format!("u{name}"));
+                    backend.is_invalid = is_invalid;
+                    Arc::new(backend)
+                }),
             );
             touched.backends.insert(backend_id(*name));
         }
