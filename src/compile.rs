@@ -107,7 +107,7 @@ impl Compiler {
             router: Router::default(),
             default: None,
             certificates: Certificates { hosts: HostMap::default(), default: Arc::clone(&self.self_signed) },
-            edge: Arc::new(edge::compile(&crate::model::Edge::default()).0),
+            edge: Arc::new(edge::compile(&crate::edge::Edge::default()).0),
         }
     }
 

@@ -129,15 +129,15 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
             local: canonical(local.unwrap_or(self.address)),
             accepted_at,
             waits: Waits {
-                header: edge.header_timeout,
-                idle: edge.keep_alive_timeout,
-                body: edge.body_timeout,
-                write: edge.send_timeout,
-                head_bytes: HeadBytes::of(edge.max_uri_bytes, edge.max_header_bytes),
-                h2_streams: edge.h2_max_streams,
+                header: edge.limits.header_timeout.0,
+                idle: edge.limits.keep_alive_timeout.0,
+                body: edge.limits.body_timeout.0,
+                write: edge.limits.send_timeout.0,
+                head_bytes: HeadBytes::of(edge.limits.uri.as_usize(), edge.limits.headers.as_usize()),
+                h2_streams: edge.limits.h2_streams,
             },
             server: edge.server_header.clone(),
-            max_requests: edge.keep_alive_requests,
+            max_requests: edge.limits.keep_alive_requests,
         }
     }
 
@@ -145,7 +145,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
     fn let_in(&self, arrival: &Arrival, snapshot: &Snapshot) -> Option<(sources::Counted, LetIn)> {
         let (address, edge) = (arrival.peer.ip(), &snapshot.edge);
         // A trusted proxy stands for many clients.
-        let max = edge.max_source_connections.filter(|_| !edge.trusts(address));
+        let max = edge.limits.source_connections().filter(|_| !edge.trusts(address));
         let Some(counted) = self.sources.enter(address, max) else {
             add_one(&self.metrics.refused_source);
             return None;

@@ -23,6 +23,7 @@ mod compile;
 mod connection;
 mod dense;
 mod diagnostic;
+mod edge;
 mod endpoint;
 mod explain;
 mod front;

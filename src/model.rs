@@ -6,7 +6,6 @@
 
 mod backend;
 mod certificate;
-mod edge;
 mod plugin;
 mod route;
 
@@ -17,7 +16,6 @@ use serde::Serialize;
 
 pub use backend::{Backend, BackendId, BackendName, Endpoint, EndpointSet};
 pub use certificate::{Certificate, Claim, SecretBytes};
-pub use edge::{Edge, ForwardedHeader, IdentityHeaders};
 pub use plugin::{PluginInputs, PluginInstance, PluginUse, SecretKeys};
 pub use route::{
     Action, HeaderMatch, HttpsRedirect, Labels as RouteLabels, Match, PathMatch, QueryMatch, Rank, Route, TextMatch,
@@ -25,6 +23,7 @@ pub use route::{
 };
 
 use crate::address::AddressRules;
+use crate::edge::Edge;
 use crate::host::HostPattern;
 
 /// Everything that is to be served.

@@ -32,6 +32,7 @@ const LEAVES: &[&str] = &[
     "capacity",
     "dense",
     "diagnostic",
+    "edge",
     "host",
     "listener",
     "origin",

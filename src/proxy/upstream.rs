@@ -138,7 +138,7 @@ pub(super) fn peer(
     }
     if cx.known.has_body {
         // A client that pauses is none of the endpoint's business.
-        let body_timeout = cx.snapshot.edge.body_timeout;
+        let body_timeout = cx.snapshot.edge.limits.body_timeout.0;
         let watch = clock::watch(&route.policy.timeouts, body_timeout, session.is_http2(), cx.upstream.is_h2);
         // A client that waits for 100 is watched for what it is told.
         cx.upstream.has_clock = watch.has_clock || session.req_header().headers.contains_key(header::EXPECT);
@@ -216,7 +216,7 @@ fn fail<T>(cx: &mut Context, reason: Reason) -> Result<T> {
 /// Notes a connection's making.
 pub(super) fn connected(is_reused: bool, digest: Option<&Digest>, cx: &mut Context) {
     if let (Some(valve), Some(client)) = (digest.and_then(pipes::valve), &cx.known.connection) {
-        cx.valve = Some(valve.hold(Arc::clone(client), cx.snapshot.edge.h2_stalled));
+        cx.valve = Some(valve.hold(Arc::clone(client), cx.snapshot.edge.limits.h2_stalled.0));
     }
     if is_reused {
         return cx.upstream.reused();
@@ -308,7 +308,7 @@ pub(super) fn request(session: &Session, request: &mut RequestHeader, cx: &mut C
     if !cx.known.has_body && !cx.upstream.is_h2 && expects_body(&request.method) {
         tell_empty(request)?;
     }
-    edit_request(request, cx.snapshot.edge.preserve_header_case, |fields| edit(session, fields, cx));
+    edit_request(request, cx.snapshot.edge.headers.preserve_case, |fields| edit(session, fields, cx));
     match cx.shared.has_failed() {
         true => fail(cx, Reason::Internal),
         false => Ok(()),

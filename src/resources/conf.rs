@@ -4,8 +4,6 @@
 //! Unknown fields are errors. camelCase keys; durations `30s`, sizes `64KiB`.
 
 mod grant;
-mod identity;
-mod limits;
 mod status;
 
 use std::collections::BTreeMap;
@@ -16,12 +14,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::OwnSockets;
+use crate::edge::{IdentityHeaders, Limits};
 use crate::policy::{Change, Redirect, Respond, TimeoutsSpec};
 use crate::quantity::ByteSize;
 use crate::upstream::{Balance, HealthCheck, Protocol};
 pub(crate) use grant::GrantSpec;
-pub(crate) use identity::IdentityHeadersSpec;
-pub(crate) use limits::LimitsSpec;
 pub(crate) use status::{NodeAddressSpec, StatusSpec};
 
 /// What the conf file says about traffic.
@@ -101,7 +98,7 @@ pub struct Defaults {
     /// Waits for upstreams.
     pub timeouts: TimeoutsSpec,
     /// Limits on clients.
-    pub limits: LimitsSpec,
+    pub limits: Limits,
     /// How an endpoint is picked.
     pub load_balancing: Balance,
     /// Connections tried at most for one request, the first included; 1 to 10. A kept HTTP/2 connection that turns
@@ -126,7 +123,7 @@ pub struct Defaults {
     #[schemars(with = "Vec<String>")]
     pub allow_addresses: Vec<ipnet::IpNet>,
     /// Fields that only trusted proxies may send.
-    pub identity_headers: IdentityHeadersSpec,
+    pub identity_headers: IdentityHeaders,
     /// The name that stands for this proxy and its replicas in `CDN-Loop` (RFC 8586), which every request to an
     /// upstream carries: a token, or a host name with or without a port. Proxies in a row that are meant to pass a
     /// request more than `limits.hops` times have names of their own. Default `tidegate`.
