@@ -4,18 +4,22 @@
 //! snapshot share one [`Policy`]. A field of it is told apart nowhere else.
 
 mod answer;
-mod change;
 mod timeouts;
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
 pub use answer::{Redirect, Respond};
-pub use change::{Change, MAX_TRIES};
 pub use timeouts::{Timeouts, TimeoutsSpec, Wait};
 
 use crate::origin::Origin;
+use crate::quantity;
+
+/// The most connections that may be asked for.
+pub const MAX_TRIES: u32 = 10;
 
 /// Timeouts, tries and limits of a route.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -51,6 +55,17 @@ pub struct Setting {
     pub origin: Origin,
 }
 
+/// One setting, as somebody asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// How long is waited.
+    Wait(Wait, Duration),
+    /// The largest request body; `None` is unlimited.
+    Body(Option<u64>),
+    /// How many connections are tried.
+    Tries(u32),
+}
+
 // === impl Policy ===
 
 impl Default for Policy {
@@ -70,10 +85,57 @@ impl Policy {
     }
 }
 
+// === impl Change ===
+
+impl Change {
+    /// What users call the setting.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Wait(wait, _) => wait.name(),
+            Self::Body(_) => "maxBody",
+            Self::Tries(_) => "tries",
+        }
+    }
+
+    /// Whether its value may be asked for.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Wait(wait, Duration::ZERO) if !wait.may_be_zero() => {
+                Err("a timeout of 0 would fail every request".to_owned())
+            }
+            Self::Tries(tries) if !(1..=MAX_TRIES).contains(tries) => {
+                Err(format!("`{tries}` is not a number of tries from 1 to {MAX_TRIES}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn apply(&self, policy: &mut Policy) {
+        match *self {
+            Self::Wait(wait, value) => policy.timeouts.set(wait, value),
+            Self::Body(bytes) => policy.limits.body_bytes = bytes,
+            Self::Tries(tries) => policy.tries = tries,
+        }
+    }
+}
+
+/// The value, as users write it.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Wait(_, value) => quantity::Duration(value).fmt(f),
+            Self::Body(None) => f.write_str("unlimited"),
+            Self::Body(Some(bytes)) => quantity::ByteSize(bytes).fmt(f),
+            Self::Tries(tries) => tries.fmt(f),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn seconds(wait: Wait, seconds: u64) -> Change {
