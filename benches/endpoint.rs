@@ -10,7 +10,7 @@ fn pick(criterion: &mut Criterion) {
     for balance in [Balance::RoundRobin, Balance::LeastRequest] {
         for endpoints in [3, 100] {
             let table = Table::default();
-            let upstream = table.upstream("bench/web:80");
+            let upstream = table.upstream_of("bench/web:80", None);
             upstream.set_config(UpstreamConfig { balance, ..UpstreamConfig::default() });
             let address = |port| Address { address: ([127, 0, 0, 1], port).into(), weight: 1 + port % 3 };
             upstream.set_endpoints(&(1..=endpoints).map(address).collect::<Vec<_>>());

@@ -33,7 +33,7 @@ fn lookups(c: &mut Criterion) {
                 b.iter(|| {
                     let host = turn.next().unwrap();
                     let request = RequestView { host, path, query: None, method: &Method::GET, headers: &headers };
-                    black_box(snapshot.router.find(black_box(&request)).map(|found| found.matched_prefix_len))
+                    black_box(snapshot.router.find(black_box(&request)).map(|found| found.via))
                 });
             });
         };

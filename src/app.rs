@@ -6,6 +6,7 @@
 mod alive;
 mod cluster;
 mod control;
+mod counts;
 mod echo;
 mod inspect;
 mod live;

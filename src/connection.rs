@@ -29,8 +29,6 @@ const MIN_BODY_RATE: u64 = 100;
 pub(crate) struct ConnectionInfo {
     /// Who connected; IPv4 addresses never in their IPv6 form.
     pub peer: SocketAddr,
-    /// The address of tidegate that was connected to.
-    pub local: SocketAddr,
     /// Name of the listener.
     pub listener: Arc<str>,
     /// What the handshake agreed on; `None`: plain HTTP.
@@ -106,14 +104,12 @@ impl ConnectionInfo {
     pub(crate) fn new(
         listener: Arc<str>,
         peer: SocketAddr,
-        local: SocketAddr,
         accepted_at: Instant,
         tls: Option<TlsFacts>,
         protocol: Protocol,
     ) -> Self {
         Self {
             peer,
-            local,
             listener,
             tls,
             accepted_at,
@@ -149,11 +145,6 @@ impl ConnectionInfo {
     /// Whether the connection is encrypted.
     pub(crate) fn is_tls(&self) -> bool {
         self.tls.is_some()
-    }
-
-    /// The server name of the TLS handshake: lower case, without trailing dot.
-    pub(crate) fn server_name(&self) -> Option<&str> {
-        self.tls.as_ref()?.server_name.as_deref()
     }
 
     /// What is spoken on the connection. On a plain one that is HTTP/1 until its first bytes say otherwise.
@@ -358,7 +349,7 @@ mod tests {
 
     fn info(protocol: Protocol) -> ConnectionInfo {
         let address = SocketAddr::from(([127, 0, 0, 1], 80));
-        ConnectionInfo::new("http".into(), address, address, Instant::now(), None, protocol)
+        ConnectionInfo::new("http".into(), address, Instant::now(), None, protocol)
     }
 
     #[test]

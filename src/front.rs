@@ -62,7 +62,6 @@ use tls::TlsListener;
 pub(crate) struct Front<A> {
     app: Arc<A>,
     listener: Arc<str>,
-    address: SocketAddr,
     /// What is spoken; over TLS the handshake says it.
     protocol: ListenerProtocol,
     tls: Option<TlsListener>,
@@ -78,7 +77,6 @@ pub(crate) struct Front<A> {
 /// What is known of a connection before a byte of it is read.
 struct Arrival {
     peer: SocketAddr,
-    local: SocketAddr,
     accepted_at: Instant,
     waits: Waits,
     server: Option<HeaderValue>,
@@ -120,13 +118,10 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Front<A> {
 
 impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
     fn arrival(&self, stream: &TcpStream, snapshot: &Snapshot, accepted_at: Instant) -> Arrival {
-        let digest = stream.get_socket_digest();
-        let peer = digest.as_ref().and_then(|digest| digest.peer_addr()?.as_inet().copied());
-        let local = digest.as_ref().and_then(|digest| digest.local_addr()?.as_inet().copied());
+        let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied());
         let edge = &snapshot.edge;
         Arrival {
             peer: canonical(peer.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))),
-            local: canonical(local.unwrap_or(self.address)),
             accepted_at,
             waits: Waits {
                 header: edge.limits.header_timeout.0,
@@ -191,8 +186,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
             (ListenerProtocol::H2c, _) | (_, Some(ALPN::H2)) => Protocol::Http2,
             _ => Protocol::Http1,
         };
-        let Arrival { peer, local, accepted_at, waits, server, max_requests } = arrival;
-        let mut info = ConnectionInfo::new(self.listener.clone(), peer, local, accepted_at, tls, protocol);
+        let Arrival { peer, accepted_at, waits, server, max_requests } = arrival;
+        let mut info = ConnectionInfo::new(self.listener.clone(), peer, accepted_at, tls, protocol);
         if let Some(limit) = max_requests {
             info = info.with_max_requests(limit);
         }

@@ -3,6 +3,9 @@
 use std::process::ExitCode;
 
 #[cfg(feature = "mimalloc")]
+mod allocator;
+
+#[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -11,5 +14,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "mimalloc")]
+    allocator::set_options();
     tidegate::Tidegate::builder().plugins(tidegate_plugins::ALL).run()
 }

@@ -35,6 +35,7 @@ mod reply;
 mod request;
 mod request_id;
 mod response;
+mod timed_session;
 mod tunnel;
 mod upstream;
 mod valve;

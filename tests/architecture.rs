@@ -13,6 +13,9 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[path = "architecture/circles.rs"]
+mod circles;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -34,7 +34,7 @@ impl Inspect for Inspector {
             "generation": snapshot.generation,
             "revision": self.shared.revision(),
             "ready": self.shared.readiness.is_ready(),
-            "summary": super::summary::counts(&snapshot),
+            "summary": super::counts::of_snapshot(&snapshot),
             "diagnostics": self.shared.report.load().diagnostics.len(),
         })
     }

@@ -116,6 +116,6 @@ impl Offline {
 
     /// What was read, in one line.
     pub(crate) fn summary(&self) -> String {
-        format!("{}: {}", self.file.display(), super::summary::counts(&self.shared.snapshot.load()))
+        format!("{}: {}", self.file.display(), super::counts::of_snapshot(&self.shared.snapshot.load()))
     }
 }

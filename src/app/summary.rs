@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use super::Running;
+use super::counts::{self, counted};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::host::HostPattern;
 use crate::snapshot::Snapshot;
@@ -17,7 +18,7 @@ const MAX_TO_TRY: usize = 3;
 pub(crate) fn text(running: &Running) -> String {
     let snapshot = running.snapshot();
     let conf = running.conf();
-    let mut text = format!("tidegate {} is ready: {}\n", env!("CARGO_PKG_VERSION"), counts(&snapshot));
+    let mut text = format!("tidegate {} is ready: {}\n", env!("CARGO_PKG_VERSION"), counts::of_snapshot(&snapshot));
     let mut line = |label: &str, value: &str| {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {label:<9}  {value}");
@@ -40,23 +41,11 @@ pub(crate) fn text(running: &Running) -> String {
 fn findings(found: &[Diagnostic], conf: &Path) -> String {
     let count = |severity| found.iter().filter(|diagnostic| diagnostic.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    let counted = format!("{}, {}", counted_text(errors, "error"), counted_text(warnings, "warning"));
+    let total = format!("{}, {}", counted(errors, "error"), counted(warnings, "warning"));
     match errors + warnings {
-        0 => counted,
-        _ => format!("{counted}; `tidegate check --conf {}` shows them", quoted(&conf.display().to_string())),
+        0 => total,
+        _ => format!("{total}; `tidegate check --conf {}` shows them", quoted(&conf.display().to_string())),
     }
-}
-
-/// What a snapshot has, in words.
-pub(crate) fn counts(snapshot: &Snapshot) -> String {
-    let routes: usize = snapshot.router.hosts().map(|(_, routes)| routes.routes().count()).sum();
-    let certificates = snapshot.certificates.iter().count();
-    let counted = [(snapshot.router.len(), "host"), (routes, "route"), (certificates, "certificate")];
-    counted.map(|(count, what)| counted_text(count, what)).join(", ")
-}
-
-fn counted_text(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Commands that show something: one a host, of routes that forward before others; https where http only redirects.

@@ -260,7 +260,6 @@ fn report(shared: &Shared, health: &Health, outcome: Result<(), String>) {
         None => info!(%endpoint, status = "healthy", "endpoint health changed"),
         Some(error) => info!(%endpoint, status = "unhealthy", error, "endpoint health changed"),
     }
-    shared.health.tell_change();
 }
 
 #[cfg(test)]

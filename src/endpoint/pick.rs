@@ -43,8 +43,6 @@ pub(super) struct EndpointState {
     id: u64,
     address: SocketAddr,
     in_flight: AtomicU32,
-    succeeded: AtomicU64,
-    failed: AtomicU64,
 }
 
 // === impl Tried ===
@@ -53,11 +51,6 @@ impl Tried {
     /// Whether nothing was tried yet.
     pub fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    /// How many different endpoints were tried.
-    pub fn len(&self) -> usize {
-        self.len
     }
 
     pub(super) fn contains(&self, endpoint: &EndpointState) -> bool {
@@ -88,16 +81,6 @@ impl Pick {
     pub fn address(&self) -> SocketAddr {
         self.endpoint.address
     }
-
-    /// Counts the try as answered by the endpoint.
-    pub fn succeeded(&self) {
-        self.endpoint.succeeded.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts the try as failed by the endpoint: not connected, cut, too slow.
-    pub fn failed(&self) {
-        self.endpoint.failed.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 impl Drop for Pick {
@@ -111,13 +94,7 @@ impl Drop for Pick {
 impl EndpointState {
     pub(super) fn new(address: SocketAddr) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
-            address,
-            in_flight: AtomicU32::new(0),
-            succeeded: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-        }
+        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), address, in_flight: AtomicU32::new(0) }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -126,14 +103,6 @@ impl EndpointState {
 
     pub(super) fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn succeeded(&self) -> u64 {
-        self.succeeded.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn failed(&self) -> u64 {
-        self.failed.load(Ordering::Relaxed)
     }
 }
 
@@ -149,7 +118,7 @@ mod tests {
             assert!(!tried.contains(endpoint));
             tried.insert(endpoint);
             tried.insert(endpoint);
-            assert_eq!(tried.len(), count + 1, "each counts once");
+            assert_eq!(tried.len, count + 1, "each counts once");
         }
         assert!(endpoints.iter().all(|endpoint| tried.contains(endpoint)));
     }

@@ -192,7 +192,6 @@ impl Resolver {
             name.take(answer, &self.config, &self.rules);
             name.queue(&mut self.turns);
         }
-        shared.resolutions.send_modify(|count| *count += 1);
     }
 }
 

@@ -20,7 +20,7 @@ const DRAWS: usize = 4;
 
 /// Settings and endpoints of an upstream at one moment.
 #[derive(Debug)]
-pub struct State {
+pub(crate) struct State {
     core: Arc<Core>,
     config: Arc<UpstreamConfig>,
     spec: Option<Arc<Spec>>,
@@ -92,7 +92,7 @@ impl State {
     }
 
     /// Its settings.
-    pub fn config(&self) -> &Arc<UpstreamConfig> {
+    pub(crate) fn config(&self) -> &Arc<UpstreamConfig> {
         &self.config
     }
 
@@ -104,7 +104,7 @@ impl State {
     ///
     /// # Errors
     /// [`NoPick::Empty`] without endpoints, [`NoPick::Exhausted`] when all were tried.
-    pub fn pick(&self, tried: &mut Tried) -> Result<Pick, NoPick> {
+    pub(crate) fn pick(&self, tried: &mut Tried) -> Result<Pick, NoPick> {
         if self.members.is_empty() {
             return Err(NoPick::Empty);
         }
@@ -123,7 +123,7 @@ impl State {
     /// Where the next request would go, without sending it there. By least request it is the least busy of all,
     /// since which two would be compared is left to chance. When the one whose turn it is is unhealthy, the healthy
     /// one that stands in for it is left to chance too; the first is told.
-    pub fn explain_pick(&self) -> Option<SocketAddr> {
+    pub(crate) fn explain_pick(&self) -> Option<SocketAddr> {
         let is_panic = !self.members.iter().any(Member::is_healthy);
         let accepted = |member: &&Member| is_panic || member.is_healthy();
         let chosen = match self.config.balance {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::Upstream;
 use super::health::Registry;
@@ -56,8 +56,6 @@ pub(super) struct Shared {
     pub(super) health: Registry,
     /// Wakes the resolver when a DNS name came, went or changed.
     pub(super) resolver_wake: Notify,
-    /// Counts resolutions that were put in place.
-    pub(super) resolutions: watch::Sender<u64>,
     /// Which answers of DNS may be endpoints.
     pub(super) address_rules: ArcSwap<AddressRules>,
 }
@@ -75,12 +73,8 @@ impl Table {
         &self.shared.capacity
     }
 
-    /// The upstream of that id, of whoever runs the process; made, empty, when it is new.
-    pub fn upstream(&self, id: &str) -> Arc<Upstream> {
-        self.upstream_of(id, None)
-    }
-
-    /// The upstream of that id; made, empty, when it is new, as one of that namespace's.
+    /// The upstream of that id; made, empty, when it is new, as one of that namespace's, or without as one of the
+    /// operator's.
     pub fn upstream_of(&self, id: &str, namespace: Option<&str>) -> Arc<Upstream> {
         if let Some(upstream) = self.get(id) {
             return upstream;
@@ -125,16 +119,6 @@ impl Table {
         &self.shared.stats
     }
 
-    /// Tells when an endpoint became healthy or unhealthy; the value counts such changes.
-    pub fn health_changes(&self) -> watch::Receiver<u64> {
-        self.shared.health.changes()
-    }
-
-    /// Tells when a DNS resolution ended and its result is in place; the value counts them.
-    pub fn resolutions(&self) -> watch::Receiver<u64> {
-        self.shared.resolutions.subscribe()
-    }
-
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -163,11 +147,11 @@ mod tests {
     #[test]
     fn an_upstream_is_the_same_one_until_it_is_removed() {
         let table = Table::default();
-        let first = table.upstream("a/b:80");
-        assert!(Arc::ptr_eq(&first, &table.upstream("a/b:80")));
+        let first = table.upstream_of("a/b:80", None);
+        assert!(Arc::ptr_eq(&first, &table.upstream_of("a/b:80", None)));
         assert!(Arc::ptr_eq(&first, &table.remove("a/b:80").unwrap()));
         assert!(table.get("a/b:80").is_none());
-        assert!(!Arc::ptr_eq(&first, &table.upstream("a/b:80")));
+        assert!(!Arc::ptr_eq(&first, &table.upstream_of("a/b:80", None)));
         assert!(table.remove("unknown").is_none());
     }
 
@@ -175,7 +159,7 @@ mod tests {
     fn upstreams_are_listed_by_id() {
         let table = Table::default();
         for id in ["c", "a", "b"] {
-            table.upstream(id);
+            table.upstream_of(id, None);
         }
         let ids: Vec<_> = table.iter().map(|upstream| upstream.id().to_string()).collect();
         assert_eq!(ids, ["a", "b", "c"]);

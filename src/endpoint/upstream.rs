@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::ArcSwap;
 
 use super::hold::Strain;
 use super::state::Member;
@@ -23,7 +23,7 @@ pub struct Upstream {
     pub(super) tenant: Option<Arc<Tenant>>,
     pub(super) held: Held,
     pub(super) strain: Strain,
-    state: ArcSwap<State>,
+    pub(super) state: ArcSwap<State>,
     pub(super) shared: Arc<Shared>,
     change: Mutex<Change>,
 }
@@ -57,10 +57,6 @@ pub struct EndpointView {
     pub healthy: bool,
     /// Tries under way.
     pub in_flight: u32,
-    /// Tries that it answered, since it is in the set.
-    pub succeeded: u64,
-    /// Tries that it failed, since it is in the set.
-    pub failed: u64,
     /// Why its last probe failed; `None`: it did not.
     pub last_probe_error: Option<String>,
 }
@@ -112,11 +108,6 @@ impl Upstream {
     /// Requests under way at it.
     pub fn under_way(&self) -> usize {
         self.held.get()
-    }
-
-    /// Settings and endpoints now: one load for several questions.
-    pub fn load(&self) -> Guard<Arc<State>> {
-        self.state.load()
     }
 
     /// Its settings now.
@@ -292,8 +283,6 @@ impl EndpointView {
             weight: member.weight,
             healthy: member.is_healthy(),
             in_flight: member.endpoint.in_flight(),
-            succeeded: member.endpoint.succeeded(),
-            failed: member.endpoint.failed(),
             last_probe_error: member.health.as_ref().and_then(|health| health.last_error()),
         }
     }

@@ -218,7 +218,7 @@ mod tests {
 
     fn info(protocol: Protocol) -> ConnectionInfo {
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 80));
-        ConnectionInfo::new("http".into(), address, address, std::time::Instant::now(), None, protocol)
+        ConnectionInfo::new("http".into(), address, std::time::Instant::now(), None, protocol)
     }
 
     fn after(start: Instant, seconds: u64) -> Instant {

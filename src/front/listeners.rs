@@ -195,21 +195,12 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
             address: spec.address,
             source,
         })?;
-        let front = self.front(spec, address, tls);
+        let front = self.front(spec, tls);
         let stop = watch::Sender::new(false);
         let task = tokio::spawn(accept(front, socket, address, stop.subscribe(), self.accept_tasks));
         running.insert(name.clone(), Running { address, stop, task });
         tracing::info!(listener = %name, %address, "listener started");
         Ok(Bound { name: name.clone(), address })
-    }
-
-    /// Stops accepting on a listener and frees its address; its open connections go on. Says whether it ran.
-    pub(crate) async fn stop(&self, name: &str) -> bool {
-        let Some(running) = self.lock().remove(name) else { return false };
-        running.stop.send_replace(true);
-        let _ended = running.task.await;
-        tracing::info!(listener = name, address = %running.address, "listener stopped");
-        true
     }
 
     /// Begins the graceful stop: no listener accepts any more, idle connections close, the others after their current
@@ -233,11 +224,10 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
         tracing::info!(open = self.drain.open(), "draining connections");
     }
 
-    fn front(&self, spec: &ListenerSpec, address: SocketAddr, tls: Option<TlsListener>) -> Front<A> {
+    fn front(&self, spec: &ListenerSpec, tls: Option<TlsListener>) -> Front<A> {
         Front {
             app: self.app.clone(),
             listener: spec.name.clone(),
-            address,
             protocol: spec.protocol,
             tls,
             snapshot: self.snapshot.clone(),

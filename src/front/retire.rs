@@ -42,7 +42,7 @@ mod tests {
     fn connection(limit: u32) -> ConnectionInfo {
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 80));
         let now = std::time::Instant::now();
-        ConnectionInfo::new("https".into(), address, address, now, None, Protocol::Http2).with_max_requests(limit)
+        ConnectionInfo::new("https".into(), address, now, None, Protocol::Http2).with_max_requests(limit)
     }
 
     #[tokio::test(start_paused = true)]

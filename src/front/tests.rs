@@ -18,7 +18,7 @@ use tokio::net::TcpStream as Client;
 use tokio::sync::Notify;
 
 use super::handshake::HandshakeFailure;
-use super::listeners::{Bound, ListenError};
+use super::listeners::ListenError;
 use super::*;
 use crate::edge::{Headers, Limits};
 use crate::host::HostPattern;
@@ -266,23 +266,6 @@ async fn an_address_in_use_is_an_error_that_names_listener_and_address() {
 }
 
 #[tokio::test]
-async fn a_listener_that_stops_frees_its_address_and_keeps_its_connections() {
-    let house = House::new(edge());
-    let address = house.plain();
-    let mut kept = Client::connect(address).await.unwrap();
-    ask(&mut kept, GET).await;
-    assert!(house.listeners.stop("http").await);
-    assert!(!house.listeners.stop("http").await);
-    assert!(Client::connect(address).await.is_err(), "nobody accepts any more");
-    assert!(ask(&mut kept, GET).await.starts_with("HTTP/1.1 200"), "an open connection goes on");
-    let back = ListenerSpec { address, ..spec(ListenerProtocol::Http, TlsPolicy::default()) };
-    assert_eq!(house.listeners.start(&back).unwrap(), Bound { name: "http".into(), address });
-    let mut client = Client::connect(address).await.unwrap();
-    assert!(ask(&mut client, GET).await.starts_with("HTTP/1.1 200"));
-    assert!(ask(&mut kept, GET).await.starts_with("HTTP/1.1 200"));
-}
-
-#[tokio::test]
 async fn connections_over_the_limit_are_closed_at_once() {
     let house = House::new(limited(|it| it.connections = 1));
     let address = house.plain();
@@ -328,7 +311,6 @@ async fn the_task_of_a_connection_is_small() {
     let front = Arc::new(Front {
         app: Arc::new(http_proxy(&Arc::new(ServerConf::default()), App::default())),
         listener: "http".into(),
-        address: SocketAddr::from(([127, 0, 0, 1], 0)),
         protocol: ListenerProtocol::Http,
         tls: None,
         snapshot: house.snapshot.clone(),

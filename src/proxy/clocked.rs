@@ -27,6 +27,7 @@ use super::clock::{Bell, Clock};
 use super::context::Context;
 use super::expect::Expectation;
 use super::pace::Pace;
+use super::timed_session::{Returned, TimedSession};
 use crate::connection::Protocol;
 
 /// A session whose turns are timed.
@@ -36,7 +37,7 @@ struct Clocked {
     /// Whether the answer's head was not there in time.
     is_overdue: bool,
     /// Where the inner session goes at the end.
-    home: Option<oneshot::Sender<Home>>,
+    home: Option<oneshot::Sender<Returned>>,
 }
 
 /// What is watched.
@@ -47,27 +48,14 @@ enum Watching {
     Head(Instant),
 }
 
-/// What comes back at the end.
-struct Home {
-    session: ServerSession,
-    is_overdue: bool,
-}
-
-/// What is known of a clocked session from outside.
-pub(super) struct Worn {
-    /// `None`: only the head is watched.
-    clock: Option<Arc<Clock>>,
-    home: oneshot::Receiver<Home>,
-}
-
 /// Times the exchange that begins, where the engine and the front do not.
 pub(super) fn put_on(session: &mut Session, cx: &mut Context) {
-    if cx.worn.is_some() {
+    if cx.timed.is_some() {
         return;
     }
     let Some((clock, watch)) = watching(session, cx) else { return };
     let (home, back) = oneshot::channel();
-    cx.worn = Some(Worn { clock, home: back });
+    cx.timed = Some(TimedSession { clock, home: back });
     let plain = take(&mut session.downstream_session);
     let clocked = Clocked { inner: plain, watch, is_overdue: false, home: Some(home) };
     *session.downstream_session = ServerSession::Custom(Box::new(clocked));
@@ -90,24 +78,24 @@ fn watching(session: &Session, cx: &Context) -> Option<(Option<Arc<Clock>>, Watc
 
 /// The engine is ready for the clock's messages.
 pub(super) fn begin(rope: mpsc::Sender<Bytes>, cx: &Context) {
-    if let Some(clock) = cx.worn.as_ref().and_then(|worn| worn.clock.as_ref()) {
+    if let Some(clock) = cx.timed.as_ref().and_then(|timed| timed.clock.as_ref()) {
         clock.begin(rope);
     }
 }
 
 /// The answer's head is there: nothing else is watched where only that was.
 pub(super) fn head_arrived(session: &mut Session, cx: &mut Context) {
-    if cx.worn.as_ref().is_some_and(|worn| worn.clock.is_none()) {
+    if cx.timed.as_ref().is_some_and(|timed| timed.clock.is_none()) {
         take_off(session, cx);
     }
 }
 
 /// The exchange is over: gives the session back as it was.
 pub(super) fn take_off(session: &mut Session, cx: &mut Context) {
-    let Some(mut worn) = cx.worn.take() else { return };
+    let Some(mut timed) = cx.timed.take() else { return };
     drop(take(&mut session.downstream_session));
     // Whatever is dropped sends its inner session.
-    if let Ok(home) = worn.home.try_recv() {
+    if let Ok(home) = timed.home.try_recv() {
         *session.downstream_session = home.session;
         cx.upstream.is_overdue |= home.is_overdue;
     }
@@ -168,7 +156,7 @@ impl Drop for Clocked {
         if let Some(home) = self.home.take() {
             let (session, is_overdue) = (take(&mut self.inner), self.is_overdue);
             // Nobody there: the request is dropped, and its session with it.
-            let _ = home.send(Home { session, is_overdue });
+            let _ = home.send(Returned { session, is_overdue });
         }
     }
 }

@@ -8,8 +8,8 @@ use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 use tidegate_plugin::{Hooks, RequestFacts, Shared, TlsFacts};
 
-use super::clocked::Worn;
 use super::request_id::RequestId;
+use super::timed_session::TimedSession;
 use super::valve::Held;
 use crate::connection::ConnectionInfo;
 use crate::endpoint::{Hold, Pick, Tried};
@@ -39,7 +39,7 @@ pub struct Context {
     pub(super) request_bytes: u64,
     pub(super) upstream: Target,
     /// What watches the exchange with an endpoint while there is one with a body.
-    pub(super) worn: Option<Worn>,
+    pub(super) timed: Option<TimedSession>,
     /// What holds the endpoint's answer back while its client does not take it.
     pub(super) valve: Option<Held>,
 }
@@ -120,7 +120,7 @@ impl Context {
             started: Instant::now(),
             request_bytes: 0,
             upstream: Target::default(),
-            worn: None,
+            timed: None,
             valve: None,
         }
     }

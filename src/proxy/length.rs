@@ -33,6 +33,12 @@ pub(super) fn is_zero(headers: &HeaderMap) -> bool {
     length.is_some_and(|length| length.iter().all(|digit| *digit == b'0'))
 }
 
+/// The body's length; the guard has seen to it that the field is a number. Too long for one is too long.
+pub(super) fn content_length(headers: &HeaderMap) -> u64 {
+    let text = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    text.map_or(0, |text| text.parse().unwrap_or(u64::MAX))
+}
+
 fn again<'a>(fields: impl Iterator<Item = &'a HeaderValue>) -> Told<'a> {
     let mut members = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     let Some(length) = members.next().filter(|length| is_number(length)) else { return Told::Badly };

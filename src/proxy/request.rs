@@ -9,6 +9,7 @@ use tidegate_plugin::{Hooks, RequestContext, RequestFacts};
 
 use super::context::{Context, Known};
 use super::guard::{self, Changes, Head, Rules};
+use super::length::content_length;
 use super::reply::Answer;
 use super::request_id::RequestId;
 use super::{departure, forwarded, http10, open_end, redirect, upstream};
@@ -290,12 +291,6 @@ fn act(session: &Session, cx: &mut Context, route: &Route) -> Decision {
             Decision::Reply(Answer::of(*reason, status, &request.headers, id))
         }
     }
-}
-
-/// The body's length; the guard has seen to it that the field is a number. Too long for one is too long.
-pub(super) fn content_length(headers: &HeaderMap) -> u64 {
-    let text = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    text.map_or(0, |text| text.parse().unwrap_or(u64::MAX))
 }
 
 fn refuse(reason: Reason, headers: &HeaderMap, known: &Known) -> Decision {

@@ -159,7 +159,7 @@ mod tests {
     fn client() -> Arc<ConnectionInfo> {
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 80));
         let now = std::time::Instant::now();
-        Arc::new(ConnectionInfo::new("https".into(), address, address, now, None, Protocol::Http2))
+        Arc::new(ConnectionInfo::new("https".into(), address, now, None, Protocol::Http2))
     }
 
     fn ask(valve: &Valve, room: usize) -> Option<usize> {

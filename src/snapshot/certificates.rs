@@ -53,11 +53,6 @@ pub struct ServedCertificate {
 // === impl Certificates ===
 
 impl Certificates {
-    /// The certificate for a server name, canonical; `None`: the client sent none.
-    pub fn find(&self, server_name: Option<&str>) -> &Arc<ServedCertificate> {
-        self.find_or(server_name, None)
-    }
-
     /// The certificate for a canonical server name: its host's, else the listener's own, else the default.
     pub fn find_or<'c>(
         &'c self,

@@ -99,11 +99,6 @@ impl<T> HostMap<T> {
         self.exact.len + self.one.len + self.many.len + usize::from(self.any.is_some())
     }
 
-    /// Whether there is no pattern.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// All patterns with their values, in order of precedence; names of equal precedence by alphabet. Sorts: for display.
     pub fn iter(&self) -> impl Iterator<Item = (&HostPattern, &T)> {
         let tables = [&self.exact, &self.one, &self.many];

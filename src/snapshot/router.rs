@@ -92,8 +92,6 @@ pub struct Found<'s> {
     pub route: &'s Arc<Route>,
     /// By what.
     pub via: Via,
-    /// Bytes of the path that the match covers, without closing slash; 0 for the root prefix and the fallback.
-    pub matched_prefix_len: usize,
 }
 
 /// What a route was found by.
@@ -135,11 +133,6 @@ impl Router {
     /// How many hosts there are.
     pub fn len(&self) -> usize {
         self.hosts.len()
-    }
-
-    /// Whether there is no host.
-    pub fn is_empty(&self) -> bool {
-        self.hosts.is_empty()
     }
 
     /// A copy with changed hosts (`None` removes); the others are shared.
@@ -208,22 +201,20 @@ impl HostRoutes {
         self.search_exact(request, observer)
             .or_else(|| self.search_regexes(request, observer))
             .or_else(|| self.search_prefixes(request, observer))
-            .or_else(|| Some(Found { route: self.fallback.as_ref()?, via: Via::Fallback, matched_prefix_len: 0 }))
+            .or_else(|| Some(Found { route: self.fallback.as_ref()?, via: Via::Fallback }))
     }
 
     fn search_exact<'s>(&'s self, request: &RequestView<'_>, observer: &mut impl Observer<'s>) -> Option<Found<'s>> {
         let bucket = self.exact.exact(request.path)?;
         let route = self.first_fit(bucket, request, observer)?;
-        Some(Found { route, via: Via::Exact, matched_prefix_len: request.path.len() })
+        Some(Found { route, via: Via::Exact })
     }
 
     fn search_regexes<'s>(&'s self, request: &RequestView<'_>, observer: &mut impl Observer<'s>) -> Option<Found<'s>> {
         for entry in self.entries.get(self.regexes.clone())? {
             let PathTest::Regex(path) = &entry.path else { continue };
-            if let Some(len) = path.matched_len(request.path)
-                && entry.fits(request, observer)
-            {
-                return Some(Found { route: &entry.route, via: Via::Regex, matched_prefix_len: len });
+            if path.fits(request.path) && entry.fits(request, observer) {
+                return Some(Found { route: &entry.route, via: Via::Regex });
             }
         }
         None
@@ -233,7 +224,7 @@ impl HostRoutes {
         let mut next = self.prefixes.longest(request.path);
         while let Some(bucket) = next {
             if let Some(route) = self.first_fit(bucket, request, observer) {
-                return Some(Found { route, via: Via::Prefix, matched_prefix_len: bucket.path_len() });
+                return Some(Found { route, via: Via::Prefix });
             }
             next = self.prefixes.shorter(bucket);
         }
@@ -348,7 +339,7 @@ impl PathTest {
         match self {
             Self::Exact(text) => **text == *path,
             Self::Prefix(prefix) => is_prefix(prefix, path),
-            Self::Regex(regex) => regex.matched_len(path).is_some(),
+            Self::Regex(regex) => regex.fits(path),
         }
     }
 }
@@ -361,11 +352,8 @@ impl PathRegex {
         Self { literal: literal_prefix(&pattern).into(), pattern, regex }
     }
 
-    fn matched_len(&self, path: &str) -> Option<usize> {
-        if !path.starts_with(&*self.literal) {
-            return None;
-        }
-        self.regex.find(path).map(|found| found.end())
+    fn fits(&self, path: &str) -> bool {
+        path.starts_with(&*self.literal) && self.regex.is_match(path)
     }
 }
 

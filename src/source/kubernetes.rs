@@ -133,11 +133,6 @@ impl Kubernetes {
         self.demand.clone()
     }
 
-    /// Tells of the contact with the server.
-    pub fn contact(&self) -> Contact {
-        self.contact.clone()
-    }
-
     /// Delivers batches until the result is dropped or nobody receives any more.
     ///
     /// The first batch that is complete holds everything; earlier ones hold diagnostics only.

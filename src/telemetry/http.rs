@@ -120,16 +120,6 @@ impl Page {
         self
     }
 
-    /// Its status.
-    pub(crate) fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    /// Its body.
-    pub(crate) fn body(&self) -> &Bytes {
-        &self.body
-    }
-
     fn into_response(self) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(self.body));
         *response.status_mut() = self.status;

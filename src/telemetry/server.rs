@@ -27,11 +27,6 @@ pub(crate) struct TelemetryPages {
 // === impl Readiness ===
 
 impl Readiness {
-    /// Not ready: nothing is loaded yet.
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
     /// The first complete configuration is live.
     pub(crate) fn set_loaded(&self) {
         self.is_loaded.store(true, Ordering::Release);

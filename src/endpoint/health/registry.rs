@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::Health;
 use crate::upstream::{HealthCheck, Protocol, UpstreamConfig, UpstreamTls};
@@ -31,12 +31,11 @@ pub(in crate::endpoint) struct Target {
     spec: Arc<Spec>,
 }
 
-/// All that is probed, and the news of it.
+/// All that is probed.
 #[derive(Debug, Default)]
 pub(in crate::endpoint) struct Registry {
     entries: Mutex<Entries>,
     wake: Notify,
-    changes: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -130,15 +129,6 @@ impl Registry {
     /// Tells when there is something fresh.
     pub(super) fn wake(&self) -> &Notify {
         &self.wake
-    }
-
-    /// Tells those who wait for [`Registry::changes`].
-    pub(super) fn tell_change(&self) {
-        self.changes.send_modify(|count| *count += 1);
-    }
-
-    pub(in crate::endpoint) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {

@@ -11,7 +11,6 @@ use crate::upstream::{CaBundle, HealthCheck, HttpProbe, Protocol, UpstreamConfig
 /// A table with its scheduler running.
 struct Running {
     table: Arc<Table>,
-    changes: watch::Receiver<u64>,
     _stop: watch::Sender<bool>,
 }
 
@@ -30,20 +29,20 @@ impl Running {
     fn start_with(table: Arc<Table>) -> Self {
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(run(Arc::clone(&table), stopped));
-        Self { changes: table.health_changes(), table, _stop: stop }
+        Self { table, _stop: stop }
     }
 
     fn upstream(&self, id: &str, config: UpstreamConfig, address: SocketAddr) -> Arc<Upstream> {
-        let upstream = self.table.upstream(id);
+        let upstream = self.table.upstream_of(id, None);
         upstream.set_config(config);
         upstream.set_endpoints(&[Address { address, weight: 1 }]);
         upstream
     }
 
-    async fn until(&mut self, condition: impl Fn() -> bool) {
+    async fn until(&self, condition: impl Fn() -> bool) {
         let waiting = async {
             while !condition() {
-                self.changes.changed().await.unwrap();
+                tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("the health should change");
@@ -105,7 +104,7 @@ fn error_of(upstream: &Upstream) -> String {
 
 #[tokio::test]
 async fn an_http_endpoint_turns_bad_and_good_again() {
-    let mut running = Running::start();
+    let running = Running::start();
     let server = Server::new(503);
     let address = server.listen().await;
     let upstream = running.upstream("web", checked(http("/up?deep=1", None, &[])), address);
@@ -127,7 +126,7 @@ async fn an_http_endpoint_turns_bad_and_good_again() {
 
 #[tokio::test]
 async fn host_and_statuses_are_as_configured() {
-    let mut running = Running::start();
+    let running = Running::start();
     let server = Server::new(200);
     let upstream = running.upstream("web", checked(http("/", Some("shop.test"), &[418])), server.listen().await);
     running.until(|| !is_healthy(&upstream)).await;
@@ -138,7 +137,7 @@ async fn host_and_statuses_are_as_configured() {
 
 #[tokio::test]
 async fn a_port_without_listener_is_unhealthy_until_somebody_listens() {
-    let mut running = Running::start();
+    let running = Running::start();
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
@@ -150,7 +149,7 @@ async fn a_port_without_listener_is_unhealthy_until_somebody_listens() {
 
 #[tokio::test]
 async fn an_endpoint_that_does_not_answer_in_time_is_unhealthy() {
-    let mut running = Running::start();
+    let running = Running::start();
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = checked(http("/", None, &[]));
     config.health_check.as_mut().unwrap().timeout = Some(quantity::Duration(Duration::from_millis(50)));
@@ -162,7 +161,7 @@ async fn an_endpoint_that_does_not_answer_in_time_is_unhealthy() {
 /// RFC 9113, 3.3: HTTP/2 in clear with prior knowledge.
 #[tokio::test]
 async fn an_h2c_endpoint_is_asked_over_http_2() {
-    let mut running = Running::start();
+    let running = Running::start();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (asked, mut question) = tokio::sync::mpsc::unbounded_channel();
@@ -215,7 +214,7 @@ async fn tls_server(status: u16) -> (SocketAddr, Vec<u8>) {
 
 #[tokio::test]
 async fn certificates_are_verified_as_the_upstream_says() {
-    let mut running = Running::start();
+    let running = Running::start();
     let (address, certificate) = tls_server(200).await;
     let tls = |verify, name: &str, ca: &[u8]| UpstreamTls {
         verify,
@@ -238,7 +237,7 @@ async fn certificates_are_verified_as_the_upstream_says() {
         }
         for good in [good, unverified] {
             upstream.set_config(good);
-            upstream.load().members()[0].health.as_ref().unwrap().force(false);
+            upstream.state.load().members()[0].health.as_ref().unwrap().force(false);
             running.until(|| is_healthy(&upstream)).await;
         }
         assert!(running.table.stats().probes_total.load(Ordering::Relaxed) >= probes + 8);
@@ -250,7 +249,7 @@ async fn a_removed_upstream_is_probed_no_more_though_requests_still_hold_it() {
     let running = Running::start();
     let server = Server::new(200);
     let upstream = running.upstream("web", checked(http("/", None, &[])), server.listen().await);
-    let health = upstream.load().members()[0].health.as_ref().map(Arc::downgrade).unwrap();
+    let health = upstream.state.load().members()[0].health.as_ref().map(Arc::downgrade).unwrap();
     running.table.remove("web").unwrap();
     upstream.set_config(checked(None));
     let gone = async {
@@ -259,7 +258,7 @@ async fn a_removed_upstream_is_probed_no_more_though_requests_still_hold_it() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), gone).await.expect("nobody should hold the health");
-    assert!(upstream.load().members()[0].health.is_none(), "nor does it get a new one");
+    assert!(upstream.state.load().members()[0].health.is_none(), "nor does it get a new one");
     assert_eq!(upstream.counts().total, 1);
 }
 
@@ -294,7 +293,7 @@ async fn slow_checks_of_one_namespace_leave_places_to_the_others() {
         upstream.set_config(config.clone());
         upstream.set_endpoints(part);
     }
-    let mut running = Running::start_with(Arc::clone(&table));
+    let running = Running::start_with(Arc::clone(&table));
     let server = Server::new(503);
     let other = table.upstream_of("other/web:80", Some("other"));
     other.set_config(checked(http("/", None, &[])));
@@ -353,8 +352,8 @@ async fn a_task_that_begins_later_probes_what_is_there() {
     let upstream = first.upstream("web", checked(http("/", None, &[])), server.listen().await);
     drop(first);
     server.heads.lock().unwrap().clear();
-    upstream.load().members()[0].health.as_ref().unwrap().force(true);
-    let mut second = Running::start_with(table);
+    upstream.state.load().members()[0].health.as_ref().unwrap().force(true);
+    let second = Running::start_with(table);
     second.until(|| !is_healthy(&upstream)).await;
 }
 

@@ -77,7 +77,6 @@ impl Dns {
 
 struct Running {
     table: Arc<Table>,
-    resolutions: watch::Receiver<u64>,
     _stop: watch::Sender<bool>,
 }
 
@@ -93,26 +92,26 @@ impl Running {
             ..Config::default()
         };
         tokio::spawn(run(Arc::clone(&table), config, stopped));
-        Self { resolutions: table.resolutions(), table, _stop: stop }
+        Self { table, _stop: stop }
     }
 
     fn upstream(&self, name: &str) -> Arc<Upstream> {
-        let upstream = self.table.upstream("test/external:80");
+        let upstream = self.table.upstream_of("test/external:80", None);
         upstream.set_config(external(name));
         upstream
     }
 
-    async fn until(&mut self, condition: impl Fn() -> bool) {
+    async fn until(&self, condition: impl Fn() -> bool) {
         let waiting = async {
             while !condition() {
-                self.resolutions.changed().await.unwrap();
+                tokio::task::yield_now().await;
             }
         };
         tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("the name should be resolved");
     }
 
     /// Waits for `count` more failures.
-    async fn failures(&mut self, count: u64) {
+    async fn failures(&self, count: u64) {
         let table = Arc::clone(&self.table);
         let failures = move || table.stats().resolution_failures_total.load(Ordering::Relaxed);
         let goal = failures() + count;
@@ -140,7 +139,7 @@ fn addresses(upstream: &Upstream) -> Vec<IpAddr> {
 async fn a_name_becomes_endpoints_and_follows_its_records() {
     let dns = Dns::new(Say::Addresses(vec![v4(2), v4(1)]));
     *dns.v6.lock().unwrap() = Say::Addresses(vec![v6(1)]);
-    let mut running = Running::start(dns.listen().await);
+    let running = Running::start(dns.listen().await);
     let upstream = running.upstream("shop.example.");
     running.until(|| addresses(&upstream) == [v4(1), v4(2), v6(1)]).await;
     assert!(upstream.endpoints().iter().all(|endpoint| endpoint.address.port() == 8080));
@@ -153,7 +152,7 @@ async fn a_name_becomes_endpoints_and_follows_its_records() {
 #[tokio::test]
 async fn the_last_answer_is_kept_while_the_server_fails() {
     let dns = Dns::new(Say::Addresses(vec![v4(1)]));
-    let mut running = Running::start(dns.listen().await);
+    let running = Running::start(dns.listen().await);
     let upstream = running.upstream("shop.example.");
     running.until(|| addresses(&upstream) == [v4(1)]).await;
     for code in [2, 3] {
@@ -169,7 +168,7 @@ async fn the_last_answer_is_kept_while_the_server_fails() {
 #[tokio::test]
 async fn a_family_that_fails_keeps_its_addresses() {
     let dns = Dns::new(Say::Addresses(vec![v4(1)]));
-    let mut running = Running::start(dns.listen().await);
+    let running = Running::start(dns.listen().await);
     let upstream = running.upstream("shop.example.");
     running.until(|| addresses(&upstream) == [v4(1)]).await;
     *dns.v4.lock().unwrap() = Say::Code(2);
@@ -180,7 +179,7 @@ async fn a_family_that_fails_keeps_its_addresses() {
 #[tokio::test]
 async fn a_name_that_appears_later_is_found() {
     let dns = Dns::new(Say::Code(3));
-    let mut running = Running::start(dns.listen().await);
+    let running = Running::start(dns.listen().await);
     let upstream = running.upstream("late.example.");
     running.failures(2).await;
     assert!(addresses(&upstream).is_empty());
@@ -191,7 +190,7 @@ async fn a_name_that_appears_later_is_found() {
 #[tokio::test]
 async fn another_name_does_not_keep_the_endpoints_of_the_first_when_it_fails() {
     let dns = Dns::new(Say::Addresses(vec![v4(1)]));
-    let mut running = Running::start(dns.listen().await);
+    let running = Running::start(dns.listen().await);
     let upstream = running.upstream("one.example.");
     running.until(|| addresses(&upstream) == [v4(1)]).await;
     *dns.v4.lock().unwrap() = Say::Code(3);
@@ -203,7 +202,7 @@ async fn another_name_does_not_keep_the_endpoints_of_the_first_when_it_fails() {
 #[tokio::test]
 async fn given_endpoints_wait_until_the_name_is_gone() {
     let dns = Dns::new(Say::Addresses(vec![v4(1)]));
-    let mut running = Running::start(dns.listen().await);
+    let running = Running::start(dns.listen().await);
     let upstream = running.upstream("shop.example.");
     running.until(|| addresses(&upstream) == [v4(1)]).await;
     upstream.set_endpoints(&[Address { address: SocketAddr::new(v4(200), 1), weight: 1 }]);
@@ -215,7 +214,7 @@ async fn given_endpoints_wait_until_the_name_is_gone() {
 #[tokio::test]
 async fn addresses_and_localhost_need_no_server() {
     let closed = SocketAddr::from(([127, 0, 0, 1], 1));
-    let mut running = Running::start(closed);
+    let running = Running::start(closed);
     running.table.set_address_rules(allowing("127.0.0.0/8"));
     let cases = [
         ("localhost", IpAddr::from(Ipv4Addr::LOCALHOST)),
@@ -241,7 +240,7 @@ async fn answers_that_lead_to_this_machine_are_no_endpoints_until_they_are_allow
     let dns = Dns::new(Say::Addresses(vec![v4(1), loopback, [169, 254, 169, 254].into(), [0, 0, 0, 0].into()]));
     let mapped = Ipv4Addr::new(127, 0, 0, 1).to_ipv6_mapped();
     *dns.v6.lock().unwrap() = Say::Addresses(vec![Ipv6Addr::LOCALHOST.into(), mapped.into(), v6(1)]);
-    let mut running = Running::start(dns.listen().await);
+    let running = Running::start(dns.listen().await);
     let upstream = running.upstream("rebound.example.");
     upstream.set_config(UpstreamConfig { health_check: Some(check()), ..external("rebound.example.") });
     running.until(|| addresses(&upstream) == [v4(1), v6(1)]).await;
@@ -263,16 +262,12 @@ async fn answers_that_lead_to_this_machine_are_no_endpoints_until_they_are_allow
 async fn a_refused_address_is_not_probed() {
     let inside = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let dns = Dns::new(Say::Addresses(vec![[127, 0, 0, 1].into()]));
-    let mut running = Running::start(dns.listen().await);
+    let running = Running::start(dns.listen().await);
     let (_stop, stopped) = watch::channel(false);
     tokio::spawn(crate::endpoint::health::run(Arc::clone(&running.table), stopped));
-    let upstream = running.table.upstream("test/probed:80");
+    let upstream = running.table.upstream_of("test/probed:80", None);
     let external = Some(ExternalName { name: "rebound.example.".into(), port: inside.local_addr().unwrap().port() });
-    upstream.set_config(Arc::new(UpstreamConfig {
-        external,
-        health_check: Some(check()),
-        ..UpstreamConfig::default()
-    }));
+    upstream.set_config(UpstreamConfig { external, health_check: Some(check()), ..UpstreamConfig::default() });
     let resolved = |count| {
         let table = Arc::clone(&running.table);
         move || table.stats().resolutions_total.load(Ordering::Relaxed) >= count
@@ -303,7 +298,7 @@ async fn the_task_ends_when_told() {
 #[tokio::test]
 async fn answers_hold_for_their_ttl_within_bounds_and_failures_wait_longer_each_time() {
     let table = Table::default();
-    let upstream = table.upstream("test/external:80");
+    let upstream = table.upstream_of("test/external:80", None);
     upstream.set_config(external("shop.example."));
     let mut name = Name::new(&upstream, ExternalName { name: "shop.example.".into(), port: 8080 });
     let config = Config::default();
@@ -324,7 +319,7 @@ async fn answers_hold_for_their_ttl_within_bounds_and_failures_wait_longer_each_
 #[tokio::test]
 async fn slow_names_of_one_namespace_do_not_keep_the_others_waiting() {
     let dns = Dns::new(Say::Addresses(vec![v4(1)]));
-    let mut running = Running::start(dns.listen().await);
+    let running = Running::start(dns.listen().await);
     for index in 0..200 {
         let upstream = running.table.upstream_of(&format!("slow/{index}:80"), Some("slow"));
         upstream.set_config(external(&format!("silent{index}.example.")));

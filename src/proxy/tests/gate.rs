@@ -182,7 +182,7 @@ pub(super) fn route(upstream: Arc<Upstream>) -> Route {
 
 /// An upstream with these endpoints.
 pub(super) fn target(endpoints: &[SocketAddr]) -> Arc<Upstream> {
-    let upstream = Table::default().upstream("upstream/test");
+    let upstream = Table::default().upstream_of("upstream/test", None);
     let addresses: Vec<_> = endpoints.iter().map(|address| Address { address: *address, weight: 1 }).collect();
     upstream.set_endpoints(&addresses);
     upstream

@@ -160,15 +160,6 @@ impl PathIndex {
     }
 }
 
-// === impl Bucket ===
-
-impl Bucket {
-    /// Bytes of the path or prefix; 0 for the root prefix.
-    pub(super) fn path_len(&self) -> usize {
-        self.path.len()
-    }
-}
-
 /// Whether a prefix without closing slash fits: equal, or followed by a slash.
 pub(super) fn is_prefix(prefix: &str, path: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -227,7 +218,7 @@ mod tests {
             assert_eq!(chain(&index, "/foobar"), [""]);
             assert_eq!(chain(&index, "/"), [""]);
             assert_eq!(chain(&index, "/foo"), ["/foo", ""]);
-            assert_eq!(index.exact("/foo/bar").map(Bucket::path_len), Some(8));
+            assert_eq!(index.exact("/foo/bar").map(|bucket| &*bucket.path), Some("/foo/bar"));
             assert!(index.exact("/foo/").is_none());
         }
         assert_eq!(chain(&index(&many), "/n42/x/y"), ["/n42/x", ""]);

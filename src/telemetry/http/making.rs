@@ -114,7 +114,7 @@ mod tests {
             let making = Arc::clone(&making);
             tokio::spawn(async move {
                 let page = making.page(Request::builder().uri(path).body(()).unwrap(), &mark()).await;
-                String::from_utf8(page.body().to_vec()).unwrap()
+                String::from_utf8(page.body.to_vec()).unwrap()
             })
         };
         let first = ask("/shared");

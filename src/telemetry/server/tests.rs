@@ -23,7 +23,7 @@ async fn start() -> Running {
 }
 
 fn start_with(limits: Limits) -> Running {
-    let (readiness, vitals) = (Arc::new(Readiness::new()), Arc::new(Vitals::default()));
+    let (readiness, vitals) = (Arc::new(Readiness::default()), Arc::new(Vitals::default()));
     let metrics = Arc::new(Metrics::new().unwrap());
     let pages = Arc::new(TelemetryPages::new(metrics, Arc::clone(&readiness), Arc::clone(&vitals)));
     let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap().with_limits(limits);
