@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use tidegate::bench::compile::{Compiler, CompilerParts};
+use tidegate::bench::endpoint::UpstreamConfig;
 use tidegate::bench::host::HostPattern;
 use tidegate::bench::model::{
-    Action, Backend, BackendId, Balance, Certificate, Claim, Endpoint, EndpointSet, HttpsRedirect, Match, Model,
-    Protocol, Rank, Route, SecretBytes, Touched, VirtualHost, WeightedBackend,
+    Action, Backend, BackendId, Certificate, Claim, Endpoint, EndpointSet, HttpsRedirect, Match, Model, Rank, Route,
+    SecretBytes, Touched, VirtualHost, WeightedBackend,
 };
 use tidegate::bench::origin::Origin;
 
@@ -86,16 +87,7 @@ fn host(n: usize) -> VirtualHost {
 }
 
 fn backend(n: usize) -> Backend {
-    Backend {
-        id: backend_id(n),
-        origin: Origin::default(),
-        protocol: Protocol::Http,
-        tls: None,
-        balance: Balance::RoundRobin,
-        health_check: None,
-        external: None,
-        is_invalid: false,
-    }
+    Backend::new(backend_id(n), Origin::default(), UpstreamConfig::default())
 }
 
 fn endpoints() -> EndpointSet {

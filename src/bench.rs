@@ -7,7 +7,8 @@ pub mod compile {
     pub use crate::compile::{Compiler, CompilerParts, RouteMetricsSource, load_certificate};
 }
 pub mod endpoint {
-    pub use crate::endpoint::{Address, Balance, Table, Tried, UpstreamConfig};
+    pub use crate::endpoint::{Address, Table, Tried};
+    pub use crate::upstream::{Balance, UpstreamConfig};
 }
 pub mod host {
     pub use crate::host::HostPattern;

@@ -64,7 +64,6 @@ pub struct Compiler {
     now: Clock,
     self_signed: Arc<ServedCertificate>,
     secrets: Store,
-    policies: route::Policies,
     diagnostics: BTreeMap<Piece, Vec<Diagnostic>>,
 }
 
@@ -90,7 +89,6 @@ impl Compiler {
             now: cx.now,
             self_signed: certificate::self_signed(),
             secrets: Store::default(),
-            policies: route::Policies::default(),
             diagnostics: BTreeMap::new(),
         }
     }
@@ -109,7 +107,7 @@ impl Compiler {
             router: Router::default(),
             default: None,
             certificates: Certificates { hosts: HostMap::default(), default: Arc::clone(&self.self_signed) },
-            edge: Arc::new(edge::compile(&crate::model::Edge::default()).0),
+            edge: Arc::new(edge::compile(&crate::edge::Edge::default()).0),
         }
     }
 
@@ -133,7 +131,6 @@ impl Compiler {
     /// Forgets what was compiled, as after a panic. What comes next is compiled whole, after [`Self::empty`].
     pub fn restart(&mut self) {
         self.upstreams.restart();
-        self.policies = route::Policies::default();
         self.secrets = Store::default();
         self.diagnostics.clear();
     }
@@ -238,7 +235,6 @@ impl Compiler {
             upstreams: &mut self.upstreams,
             instances: &mut self.instances,
             route_metrics: &self.route_metrics,
-            policies: &mut self.policies,
         }
     }
 

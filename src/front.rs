@@ -39,12 +39,13 @@ use pingora::server::ShutdownWatch;
 use tidegate_plugin::TlsFacts;
 
 pub(crate) use drain::Drain;
-pub(crate) use listeners::{ListenerProtocol, ListenerSpec, Listeners};
+pub(crate) use listeners::{ListenerSpec, Listeners};
 pub(crate) use metrics::{FrontMetrics, ListenerCounts, ListenerMetrics};
-pub(crate) use tls::{TlsPolicy, TlsVersion};
+pub(crate) use tls::TlsPolicy;
 
 use crate::capacity::Capacity;
 use crate::connection::{ConnectionInfo, Protocol};
+use crate::listener::ListenerProtocol;
 use crate::pressure::{LetIn, Memory};
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::Recorder;
@@ -123,15 +124,15 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
             peer: canonical(peer.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))),
             accepted_at,
             waits: Waits {
-                header: edge.header_timeout,
-                idle: edge.keep_alive_timeout,
-                body: edge.body_timeout,
-                write: edge.send_timeout,
-                head_bytes: HeadBytes::of(edge.max_uri_bytes, edge.max_header_bytes),
-                h2_streams: edge.h2_max_streams,
+                header: edge.limits.header_timeout.0,
+                idle: edge.limits.keep_alive_timeout.0,
+                body: edge.limits.body_timeout.0,
+                write: edge.limits.send_timeout.0,
+                head_bytes: HeadBytes::of(edge.limits.uri.as_usize(), edge.limits.headers.as_usize()),
+                h2_streams: edge.limits.h2_streams,
             },
             server: edge.server_header.clone(),
-            max_requests: edge.keep_alive_requests,
+            max_requests: edge.limits.keep_alive_requests,
         }
     }
 
@@ -139,7 +140,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
     fn let_in(&self, arrival: &Arrival, snapshot: &Snapshot) -> Option<(sources::Counted, LetIn)> {
         let (address, edge) = (arrival.peer.ip(), &snapshot.edge);
         // A trusted proxy stands for many clients.
-        let max = edge.max_source_connections.filter(|_| !edge.trusts(address));
+        let max = edge.limits.source_connections().filter(|_| !edge.trusts(address));
         let Some(counted) = self.sources.enter(address, max) else {
             add_one(&self.metrics.refused_source);
             return None;

@@ -6,7 +6,6 @@
 
 mod backend;
 mod certificate;
-mod edge;
 mod plugin;
 mod route;
 
@@ -15,19 +14,16 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-pub use backend::{
-    Backend, BackendId, BackendName, Balance, CaBundle, Endpoint, EndpointSet, ExternalName, HealthCheck, Probe,
-    Protocol, UpstreamTls,
-};
+pub use backend::{Backend, BackendId, BackendName, Endpoint, EndpointSet};
 pub use certificate::{Certificate, Claim, SecretBytes};
-pub use edge::{Edge, ForwardedHeader, IdentityHeaders};
 pub use plugin::{PluginInputs, PluginInstance, PluginUse, SecretKeys};
 pub use route::{
-    Action, HeaderMatch, HttpsRedirect, Limits, Match, PathMatch, Policy, QueryMatch, Rank, Redirect, RedirectPath,
-    Respond, Route, Setting, TextMatch, Timeouts, VirtualHost, WeightedBackend,
+    Action, HeaderMatch, HttpsRedirect, Match, PathMatch, QueryMatch, Rank, Route, TextMatch, VirtualHost,
+    WeightedBackend,
 };
 
 use crate::address::AddressRules;
+use crate::edge::Edge;
 use crate::host::HostPattern;
 
 /// Everything that is to be served.

@@ -102,6 +102,13 @@ impl fmt::Display for ByteSize {
     }
 }
 
+impl ByteSize {
+    /// The number, for what is counted in memory.
+    pub fn as_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
 fn parse_size(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

@@ -22,8 +22,8 @@ use crate::yaml::{self, Entry, FieldError, Node};
 
 pub(crate) use process::needs_restart;
 pub(crate) use process::{
-    AccessLogSpec, AdmissionSpec, Alpn, KubernetesSpec, ListenerProtocol, ListenerSpec, LogFormat, LogStyle, Process,
-    ShutdownSpec, TelemetrySpec, TlsSpec, TlsVersion,
+    AccessLogSpec, AdmissionSpec, KubernetesSpec, ListenerSpec, LogFormat, LogStyle, Process, ShutdownSpec,
+    TelemetrySpec, TlsSpec,
 };
 pub use schema::schema;
 

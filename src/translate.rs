@@ -9,7 +9,6 @@ mod asked;
 mod conf;
 mod contribution;
 mod findings;
-mod health;
 mod index;
 pub(crate) mod ingress;
 mod merge;

@@ -60,7 +60,7 @@ fn every_limit_of_the_conf_has_a_row_with_its_default() {
     let schema = tidegate::conf_schema();
     let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
     let mut known = BTreeSet::new();
-    for (prefix, spec) in [("limits", "LimitsSpec"), ("timeouts", "TimeoutsSpec")] {
+    for (prefix, spec) in [("limits", "Limits"), ("timeouts", "TimeoutsSpec")] {
         for (name, property) in schema["$defs"][spec]["properties"].as_object().unwrap() {
             let key = format!("`{prefix}.{name}`");
             let row = rows.iter().find(|row| row[0] == key).unwrap_or_else(|| panic!("{key} has no row"));

@@ -10,10 +10,11 @@ use super::shared::Shared;
 use crate::compile::load_certificate;
 use crate::diagnostic::Diagnostic;
 use crate::explain::ListenerFacts;
-use crate::front::{ListenerProtocol, ListenerSpec, TlsPolicy, TlsVersion};
+use crate::front::{ListenerSpec, TlsPolicy};
+use crate::listener::ListenerProtocol;
 use crate::origin::Origin;
 use crate::resources::conf::StatusSpec;
-use crate::settings::{self, AccessLogSpec, Alpn, LogFormat, Process, Settings, ShutdownSpec, TlsSpec};
+use crate::settings::{self, AccessLogSpec, LogFormat, Process, Settings, ShutdownSpec, TlsSpec};
 use crate::snapshot::certificates::ServedCertificate;
 use crate::telemetry::AccessLog;
 use crate::telemetry::access_log::{Destination, Format, NginxFormat};
@@ -107,7 +108,7 @@ impl Live {
     /// Names of the listeners, and `http` or `https`.
     pub(super) fn listeners(&self) -> Vec<(String, String)> {
         let scheme = |protocol| match protocol {
-            settings::ListenerProtocol::Https => "https",
+            ListenerProtocol::Https => "https",
             _ => "http",
         };
         self.process().listeners.iter().map(|it| (it.name.clone(), scheme(it.protocol).to_owned())).collect()
@@ -120,19 +121,10 @@ impl Live {
         ListenerSpec {
             name: spec.name.as_str().into(),
             address: spec.address,
-            protocol: match spec.protocol {
-                settings::ListenerProtocol::Http => ListenerProtocol::Http,
-                settings::ListenerProtocol::Http1 => ListenerProtocol::Http1,
-                settings::ListenerProtocol::H2c => ListenerProtocol::H2c,
-                settings::ListenerProtocol::Https => ListenerProtocol::Https,
-            },
+            protocol: spec.protocol,
             tls: TlsPolicy {
-                alpn_h2: tls.protocols().contains(&Alpn::H2),
-                alpn_http1: tls.protocols().contains(&Alpn::Http11),
-                min_version: match tls.min_version {
-                    settings::TlsVersion::Tls12 => TlsVersion::Tls12,
-                    settings::TlsVersion::Tls13 => TlsVersion::Tls13,
-                },
+                alpn: tls.protocols().into(),
+                min_version: tls.min_version,
                 certificate: facts.map(|facts| facts.certificate.clone()).unwrap_or_default(),
                 ..TlsPolicy::default()
             },
@@ -149,7 +141,7 @@ pub(super) fn facts(spec: &settings::ListenerSpec) -> ListenerFacts {
     ListenerFacts {
         name: spec.name.clone(),
         address: spec.address,
-        is_https: spec.protocol == settings::ListenerProtocol::Https,
+        is_https: spec.protocol == ListenerProtocol::Https,
         certificate: Arc::default(),
     }
 }

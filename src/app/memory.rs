@@ -23,10 +23,10 @@ const LOOK_AGAIN: u32 = 100;
 pub(super) fn watch(memory: Arc<Memory>, snapshot: &Arc<ArcSwap<Snapshot>>) -> anyhow::Result<()> {
     let snapshot: Weak<ArcSwap<Snapshot>> = Arc::downgrade(snapshot);
     let mut of_system = system_limit(Path::new("/"));
-    sample(&memory, snapshot.upgrade().and_then(|it| it.load().edge.memory), of_system);
+    sample(&memory, snapshot.upgrade().and_then(|it| configured(&it)), of_system);
     let looks = move || {
         let mut samples = 0_u32;
-        while let Some(configured) = snapshot.upgrade().map(|it| it.load().edge.memory) {
+        while let Some(configured) = snapshot.upgrade().map(|it| configured(&it)) {
             if samples.is_multiple_of(LOOK_AGAIN) {
                 of_system = system_limit(Path::new("/"));
             }
@@ -36,6 +36,10 @@ pub(super) fn watch(memory: Arc<Memory>, snapshot: &Arc<ArcSwap<Snapshot>>) -> a
         }
     };
     std::thread::Builder::new().name("memory".into()).spawn(looks).map(drop).context("no thread to watch memory")
+}
+
+fn configured(snapshot: &ArcSwap<Snapshot>) -> Option<u64> {
+    snapshot.load().edge.limits.memory.map(|size| size.0)
 }
 
 fn sample(memory: &Memory, configured: Option<u64>, of_system: Option<u64>) {

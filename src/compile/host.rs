@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::RouteMetricsSource;
 use super::matcher::Matchers;
 use super::pipeline::Instances;
-use super::route::Policies;
 use super::upstream::Upstreams;
 use crate::diagnostic::Diagnostic;
 use crate::model;
@@ -17,7 +16,6 @@ pub(super) struct HostCompiler<'c> {
     pub(super) upstreams: &'c mut Upstreams,
     pub(super) instances: &'c mut Instances,
     pub(super) route_metrics: &'c RouteMetricsSource,
-    pub(super) policies: &'c mut Policies,
 }
 
 impl HostCompiler<'_> {

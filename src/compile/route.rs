@@ -8,16 +8,9 @@ use tidegate_plugin::RouteFacts;
 use super::host::HostCompiler;
 use crate::diagnostic::Diagnostic;
 use crate::model::{self, BackendId, PathMatch};
+use crate::policy;
 use crate::reason::Reason;
-use crate::snapshot::route::{
-    Action, Forward, HttpsRedirect, Named, Policy, Redirect, RedirectPath, Respond, Route, Setting, Share, Timeouts,
-};
-
-/// Policies that were compiled: neighbours mostly have the same one.
-#[derive(Debug, Default)]
-pub(super) struct Policies {
-    last: Option<(Arc<model::Policy>, Arc<Policy>)>,
-}
+use crate::snapshot::route::{Action, Forward, HttpsRedirect, Named, Redirect, RedirectPath, Respond, Route, Share};
 
 /// Compiles a route; what cannot be built closes it.
 pub(super) fn compile(
@@ -45,28 +38,8 @@ pub(super) fn compile(
         action,
         https_redirect: https_redirect(&route.https_redirect),
         pipeline,
-        policy: cx.policies.compile(&route.policy),
+        policy: Arc::clone(&route.policy),
     })
-}
-
-// === impl Policies ===
-
-impl Policies {
-    fn compile(&mut self, policy: &Arc<model::Policy>) -> Arc<Policy> {
-        if let Some((_, compiled)) = self.last.as_ref().filter(|(known, _)| Arc::ptr_eq(known, policy)) {
-            return Arc::clone(compiled);
-        }
-        let model::Timeouts { connect, read, head, send, idle, endpoints } = policy.timeouts;
-        let head = head.unwrap_or(read.saturating_mul(2)).max(read);
-        let compiled = Arc::new(Policy {
-            timeouts: Timeouts { connect, read, head, send, idle, endpoints },
-            max_body: policy.limits.body_bytes,
-            tries: policy.tries.max(1),
-            settings: settings(&policy.settings),
-        });
-        self.last = Some((Arc::clone(policy), Arc::clone(&compiled)));
-        compiled
-    }
 }
 
 fn https_redirect(redirect: &model::HttpsRedirect) -> HttpsRedirect {
@@ -103,15 +76,6 @@ fn service(route: &model::Route, backend: &BackendId) -> Arc<str> {
     }
 }
 
-fn settings(settings: &[model::Setting]) -> Box<[Setting]> {
-    let settings = settings.iter().map(|setting| Setting {
-        name: setting.name,
-        value: Arc::clone(&setting.value),
-        origin: setting.origin.clone(),
-    });
-    settings.collect()
-}
-
 fn action(
     cx: &mut HostCompiler<'_>,
     route: &model::Route,
@@ -146,19 +110,16 @@ fn share(
     Share { upstream: cx.upstreams.upstream(&backend.backend), weight: backend.weight, named }
 }
 
-fn redirect(redirect: &model::Redirect, path: &PathMatch) -> Result<Action, String> {
-    let path = redirect.path.as_ref().map(|change| match change {
-        model::RedirectPath::Full(path) => RedirectPath::Full(Arc::clone(path)),
-        model::RedirectPath::Prefix(replacement) => {
-            RedirectPath::Prefix { replacement: Arc::clone(replacement), matched: matched_len(path) }
-        }
-    });
+fn redirect(redirect: &policy::Redirect, path: &PathMatch) -> Result<Action, String> {
+    let full = redirect.path.clone().map(RedirectPath::Full);
+    let prefix = redirect.prefix.clone();
+    let prefix = prefix.map(|replacement| RedirectPath::Prefix { replacement, matched: matched_len(path) });
     Ok(Action::Redirect(Box::new(Redirect {
         status: read_status(redirect.status)?,
         scheme: redirect.scheme.clone(),
         host: redirect.host.clone(),
         port: redirect.port,
-        path,
+        path: full.or(prefix),
     })))
 }
 
@@ -172,7 +133,7 @@ fn matched_len(path: &PathMatch) -> usize {
     }
 }
 
-fn respond(respond: &model::Respond) -> Result<Action, String> {
+fn respond(respond: &policy::Respond) -> Result<Action, String> {
     let content_type = HeaderValue::from_str(&respond.content_type);
     Ok(Action::Respond(Box::new(Respond {
         status: read_status(respond.status)?,

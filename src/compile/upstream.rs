@@ -4,11 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::capacity::Capacity;
-use crate::endpoint::{self, Address, Table, TlsConfig, Upstream, UpstreamConfig};
-use crate::model::{
-    Backend, BackendId, Balance, EndpointSet, HealthCheck, Model, Probe, Protocol, Touched, UpstreamTls,
-};
+use crate::endpoint::{Address, Table, Upstream};
+use crate::model::{Backend, BackendId, EndpointSet, Model, Touched};
 use crate::snapshot::route::{Action, Route};
+use crate::upstream::UpstreamConfig;
 
 /// Upstreams by backend, with the number of routes that point to each.
 pub(super) struct Upstreams {
@@ -67,7 +66,7 @@ impl Upstreams {
             return Arc::clone(&known.upstream);
         }
         let known = self.add(id);
-        known.upstream.set_config(UpstreamConfig { is_invalid: true, ..UpstreamConfig::default() });
+        known.upstream.set_config(invalid());
         Arc::clone(&known.upstream)
     }
 
@@ -96,7 +95,7 @@ impl Upstreams {
         if backend.is_none() && !self.known.contains_key(id) {
             return;
         }
-        let config = backend.map_or_else(|| UpstreamConfig { is_invalid: true, ..UpstreamConfig::default() }, config);
+        let config = backend.map_or_else(invalid, |backend| Arc::clone(backend.config()));
         let known = self.add(id);
         known.is_in_model = backend.is_some();
         known.upstream.set_config(config);
@@ -135,64 +134,20 @@ fn addresses(set: &EndpointSet) -> Vec<Address> {
     endpoints.map(|endpoint| Address { address: endpoint.address, weight: endpoint.weight.max(1) }).collect()
 }
 
-fn config(backend: &Backend) -> UpstreamConfig {
-    UpstreamConfig {
-        protocol: match backend.protocol {
-            Protocol::Http => endpoint::Protocol::Http,
-            Protocol::Https => endpoint::Protocol::Https,
-            Protocol::H2c => endpoint::Protocol::H2c,
-            Protocol::H2 => endpoint::Protocol::H2,
-        },
-        tls: backend.tls.as_deref().map(tls),
-        balance: match backend.balance {
-            Balance::RoundRobin => endpoint::Balance::RoundRobin,
-            Balance::LeastRequest => endpoint::Balance::LeastRequest,
-        },
-        health_check: backend.health_check.as_deref().map(health_check),
-        external: backend.external.as_ref().map(|external| (Arc::clone(&external.name), external.port)),
-        is_invalid: backend.is_invalid,
-    }
-}
-
-fn tls(tls: &UpstreamTls) -> TlsConfig {
-    TlsConfig {
-        verify: tls.verify,
-        server_name: tls.server_name.clone(),
-        ca: tls.ca.as_ref().map(|bundle| Arc::clone(&bundle.0)),
-    }
-}
-
-fn health_check(check: &HealthCheck) -> endpoint::HealthCheckConfig {
-    endpoint::HealthCheckConfig {
-        probe: match &check.probe {
-            Probe::Tcp => endpoint::Probe::Tcp,
-            Probe::Http { path, host, statuses } => {
-                endpoint::Probe::Http { path: Arc::clone(path), host: host.clone(), statuses: statuses.clone() }
-            }
-        },
-        interval: check.interval,
-        timeout: check.timeout,
-        healthy_threshold: check.healthy_threshold,
-        unhealthy_threshold: check.unhealthy_threshold,
-    }
+fn invalid() -> Arc<UpstreamConfig> {
+    UpstreamConfig { is_invalid: true, ..UpstreamConfig::default() }.shared()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::origin::Origin;
+    use crate::upstream::{Balance, Protocol};
 
     fn backend(id: &BackendId) -> Backend {
-        Backend {
-            id: id.clone(),
-            origin: Origin::default(),
-            protocol: Protocol::H2c,
-            tls: None,
-            balance: Balance::LeastRequest,
-            health_check: None,
-            external: None,
-            is_invalid: false,
-        }
+        let config =
+            UpstreamConfig { protocol: Protocol::H2c, balance: Balance::LeastRequest, ..UpstreamConfig::default() };
+        Backend::new(id.clone(), Origin::default(), config)
     }
 
     #[test]
@@ -204,7 +159,7 @@ mod tests {
         upstreams.apply(&with, &touched);
         upstreams.sweep();
         let config = upstreams.upstream(&id).config();
-        assert_eq!((config.protocol, config.balance), (endpoint::Protocol::H2c, endpoint::Balance::LeastRequest));
+        assert_eq!((config.protocol, config.balance), (Protocol::H2c, Balance::LeastRequest));
         upstreams.apply(&Model::default(), &touched);
         assert!(upstreams.upstream(&id).config().is_invalid);
         upstreams.sweep();

@@ -5,8 +5,9 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::{Protocol, Upstream};
+use super::Upstream;
 use crate::capacity::{Limits, Link, Takers};
+use crate::upstream::Protocol;
 
 /// A request at an upstream. It counts as under way there until dropped, unless it was refused.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ use pingora_load_balancing::health_check::{HealthCheck, TcpHealthCheck};
 use tokio::sync::OnceCell;
 
 use super::health::{Spec, Target};
-use super::{Probe, Protocol};
+use crate::upstream::{HttpProbe, Protocol};
 
 /// A check of one endpoint.
 pub(super) type Check = Arc<dyn HealthCheck + Send + Sync>;
@@ -55,13 +55,13 @@ struct HttpCheck {
 /// What is wrong with its settings: authorities or a path that cannot be used.
 pub(super) fn check(target: &Target, connectors: &Arc<Connectors>) -> Result<Check, String> {
     let spec = target.spec();
-    match &spec.check.probe {
-        Probe::Tcp if spec.tls.is_none() => Ok(Arc::clone(&connectors.tcp) as Check),
-        Probe::Tcp => {
+    match &spec.check.http {
+        None if spec.tls.is_none() => Ok(Arc::clone(&connectors.tcp) as Check),
+        None => {
             let peer = peer(target.address(), spec, None)?;
             Ok(Arc::new(TlsCheck { connectors: Arc::clone(connectors), peer }))
         }
-        Probe::Http { path, host, statuses } => {
+        Some(HttpProbe { path, host, statuses }) => {
             let peer = peer(target.address(), spec, host.as_deref())?;
             let host = host.as_deref().map_or_else(|| target.address().to_string(), str::to_owned);
             let request = request(spec.protocol, path, &host)?;
@@ -95,7 +95,7 @@ fn peer(address: SocketAddr, spec: &Spec, host: Option<&str>) -> Result<HttpPeer
         peer.options.verify_cert = tls.verify;
         // Without a name the request's host would be verified, which a probe does not have.
         peer.options.verify_hostname = tls.verify && (tls.server_name.is_some() || host.is_some());
-        peer.options.ca = tls.ca.as_deref().map(authorities).transpose()?;
+        peer.options.ca = tls.ca.as_ref().map(|bundle| authorities(&bundle.0)).transpose()?;
     }
     Ok(peer)
 }

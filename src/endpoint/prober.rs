@@ -149,7 +149,7 @@ impl Scheduler {
         if ended.is_err() {
             report(&self.shared, &health, Err("the probe panicked".to_owned()));
         }
-        let interval = health.target().spec().check.interval.max(MIN_INTERVAL);
+        let interval = health.target().spec().check.interval.0.max(MIN_INTERVAL);
         // A set of endpoints arrives at once; the random second probe keeps them from being probed at once for ever.
         let is_first = turn.work.is_first;
         let wait = if is_first { interval.mul_f64(0.5 + fastrand::f64() / 2.0) } else { interval };
@@ -173,7 +173,7 @@ async fn probe(
     let connectors = Connectors::shared(connectors).await?;
     let check = check.get_or_init(|| async { probe::check(health.target(), &connectors) }).await;
     let check = check.as_ref().map_err(Clone::clone)?;
-    let timeout = health.target().spec().check.timeout;
+    let timeout = health.target().spec().check.timeout();
     match tokio::time::timeout(timeout, probe::run(check, health.address())).await {
         Ok(outcome) => outcome,
         Err(_) => Err(format!("no answer within {timeout:?}")),

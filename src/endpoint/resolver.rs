@@ -25,6 +25,7 @@ use super::table::Table;
 use super::{Address, Upstream};
 use crate::address::{AddressRules, Refused};
 use crate::turns::{Turn, Turns};
+use crate::upstream::ExternalName;
 use lookup::{Answer, Lookup};
 
 /// Most lookups under way at once.
@@ -76,7 +77,7 @@ struct Resolver {
 /// The name of one upstream.
 struct Name {
     upstream: Weak<Upstream>,
-    external: (Arc<str>, u16),
+    external: ExternalName,
     /// `None`: not before something changes (an address needs no second resolution), or one is under way.
     due: Option<Instant>,
     failures: u32,
@@ -87,7 +88,7 @@ struct Name {
 struct Asked {
     id: Arc<str>,
     group: Arc<str>,
-    external: (Arc<str>, u16),
+    external: ExternalName,
 }
 
 // === impl Config ===
@@ -167,7 +168,7 @@ impl Resolver {
             }
             name.due = None;
             let lookup = Arc::clone(&self.lookup);
-            let (timeout, host) = (self.config.timeout, Arc::clone(&name.external.0));
+            let (timeout, host) = (self.config.timeout, Arc::clone(&name.external.name));
             let task = self.running.spawn(async move {
                 let answer = tokio::time::timeout(timeout, lookup.resolve(&host)).await;
                 answer.unwrap_or_else(|_| Err(format!("no answer within {timeout:?}")))
@@ -205,7 +206,7 @@ async fn sleep_until(at: Option<Instant>) {
 // === impl Name ===
 
 impl Name {
-    fn new(upstream: &Arc<Upstream>, external: (Arc<str>, u16)) -> Self {
+    fn new(upstream: &Arc<Upstream>, external: ExternalName) -> Self {
         let due = Some(Instant::now());
         Self { upstream: Arc::downgrade(upstream), external, due, failures: 0, current: None }
     }
@@ -240,7 +241,7 @@ impl Name {
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
                 if self.failures == 1 {
-                    warn!(backend = %upstream.id(), name = %self.external.0, error, "name not resolved");
+                    warn!(backend = %upstream.id(), name = %self.external.name, error, "name not resolved");
                 }
                 self.due = Some(Instant::now() + self.retry(config));
                 // What is there from before belongs to another name.
@@ -252,7 +253,7 @@ impl Name {
     }
 
     fn put(&self, upstream: &Upstream, answer: &Answer, rules: &AddressRules) {
-        let all = answer.addresses().map(|ip| SocketAddr::new(ip, self.external.1));
+        let all = answer.addresses().map(|ip| SocketAddr::new(ip, self.external.port));
         let (mut addresses, mut refused) = (Vec::new(), Vec::<Refused>::new());
         for address in all {
             match rules.refusal(address) {
@@ -261,7 +262,7 @@ impl Name {
             }
         }
         if upstream.set_resolved(&self.external, &addresses, &refused) {
-            let (backend, name) = (upstream.id(), &self.external.0);
+            let (backend, name) = (upstream.id(), &self.external.name);
             info!(%backend, %name, endpoints = addresses.len(), "name resolved");
             if let Some(first) = refused.first() {
                 let refused = refused.len();

@@ -4,15 +4,16 @@
 //! It must not know where endpoints come from or how their health is found out.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
 
 use super::balance::Schedule;
 use super::health::{Health, Spec};
 use super::pick::EndpointState;
 use super::shared::Shared;
 use super::waiting::Waiting;
-use super::{Address, Balance, NoPick, Pick, Tried, UpstreamConfig};
+use super::{Address, NoPick, Pick, Tried};
+use crate::upstream::{Balance, UpstreamConfig};
 
 /// How often a member is drawn by chance before all are looked at in turn.
 const DRAWS: usize = 4;
@@ -51,10 +52,9 @@ pub(super) struct Member {
 
 impl State {
     pub(super) fn empty(shared: Arc<Shared>) -> Self {
-        let config = UpstreamConfig::default();
         Self {
             core: Arc::new(Core { turn: AtomicUsize::new(0), waiting: Waiting::default(), shared }),
-            config: shared_config(config),
+            config: UpstreamConfig::default().shared(),
             spec: None,
             members: Box::default(),
             set: 1,
@@ -63,7 +63,7 @@ impl State {
     }
 
     /// The same endpoints under other settings; their probes have the turns of a group.
-    pub(super) fn with_config(&self, config: UpstreamConfig, group: &Arc<str>) -> Self {
+    pub(super) fn with_config(&self, config: Arc<UpstreamConfig>, group: &Arc<str>) -> Self {
         let spec = Spec::new(&config).map(Arc::new);
         let member = |old: &Member| Member {
             endpoint: Arc::clone(&old.endpoint),
@@ -71,14 +71,7 @@ impl State {
             weight: old.weight,
         };
         let members: Box<[Member]> = self.members.iter().map(member).collect();
-        Self {
-            core: Arc::clone(&self.core),
-            config: shared_config(config),
-            schedule: schedule(&members),
-            members,
-            set: self.set,
-            spec,
-        }
+        Self { core: Arc::clone(&self.core), config, schedule: schedule(&members), members, set: self.set, spec }
     }
 
     /// The same settings with other endpoints, which are sorted by address and each there once.
@@ -217,12 +210,6 @@ impl State {
         let (before, after) = self.members.split_at_checked(index())?;
         after.iter().chain(before).find(|member| accepts(member))
     }
-}
-
-/// Most upstreams have the default settings, and share them.
-fn shared_config(config: UpstreamConfig) -> Arc<UpstreamConfig> {
-    static DEFAULT: LazyLock<Arc<UpstreamConfig>> = LazyLock::new(Arc::default);
-    if config == **DEFAULT { Arc::clone(&DEFAULT) } else { Arc::new(config) }
 }
 
 fn schedule(members: &[Member]) -> Schedule {

@@ -12,9 +12,10 @@ use arc_swap::ArcSwap;
 use super::shared::{Shared, Tenant};
 use super::state::Member;
 use super::strain::Strain;
-use super::{Address, NoPick, Pick, State, Tried, UpstreamConfig};
+use super::{Address, NoPick, Pick, State, Tried};
 use crate::address::Refused;
 use crate::capacity::Held;
+use crate::upstream::{ExternalName, UpstreamConfig};
 
 /// One backend while serving.
 pub struct Upstream {
@@ -109,15 +110,16 @@ impl Upstream {
 
     /// Puts new settings in place. A DNS name that is new keeps the present endpoints until it is resolved
     /// or its first resolution failed.
-    pub fn set_config(&self, config: UpstreamConfig) {
+    pub fn set_config(&self, config: impl Into<Arc<UpstreamConfig>>) {
+        let config = config.into();
         let mut change = self.lock();
         let old = self.state.load_full();
-        if **old.config() == config {
+        if *old.config() == config {
             return;
         }
         let is_external_changed = old.config().external != config.external;
         let is_external = config.external.is_some();
-        let config = if change.is_retired { UpstreamConfig { health_check: None, ..config } } else { config };
+        let config = if change.is_retired { unchecked(&config) } else { config };
         let mut state = old.with_config(config, self.group());
         if is_external_changed && !is_external {
             let given = change.named.take().unwrap_or_default().given;
@@ -196,7 +198,7 @@ impl Upstream {
 
     /// Puts the addresses of a DNS name in place, unless the settings name another one by now.
     /// Says whether the endpoints, or those that are refused, are different ones now.
-    pub(super) fn set_resolved(&self, external: &(Arc<str>, u16), addresses: &[Address], refused: &[Refused]) -> bool {
+    pub(super) fn set_resolved(&self, external: &ExternalName, addresses: &[Address], refused: &[Refused]) -> bool {
         let mut change = self.lock();
         if self.state.load().config().external.as_ref() != Some(external) {
             return false;
@@ -212,8 +214,7 @@ impl Upstream {
         let mut change = self.lock();
         change.is_retired = true;
         let old = self.state.load_full();
-        let config = UpstreamConfig { health_check: None, ..(**old.config()).clone() };
-        self.state.store(Arc::new(old.with_config(config, self.group())));
+        self.state.store(Arc::new(old.with_config(unchecked(old.config()), self.group())));
     }
 
     fn replace(&self, addresses: &[Address]) -> bool {
@@ -240,6 +241,11 @@ impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream").field("id", &self.id).finish_non_exhaustive()
     }
+}
+
+/// The same settings without health checks.
+fn unchecked(config: &UpstreamConfig) -> Arc<UpstreamConfig> {
+    UpstreamConfig { health_check: None, ..config.clone() }.shared()
 }
 
 fn normalised(addresses: &[Address]) -> Vec<Address> {

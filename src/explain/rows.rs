@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_plugin::RouteFacts;
 
 use super::{Candidate, PluginView, RouteView, SettingView, UpstreamView};
-use crate::endpoint::{Balance, Protocol, Upstream};
+use crate::endpoint::Upstream;
 use crate::host::HostPattern;
 use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Description;
@@ -197,8 +197,8 @@ pub(crate) fn upstreams(all: impl Iterator<Item = Arc<Upstream>>) -> Vec<Upstrea
         let config = upstream.config();
         UpstreamRow {
             id: upstream.id().to_string(),
-            protocol: protocol(config.protocol).to_owned(),
-            balance: balance(config.balance).to_owned(),
+            protocol: config.protocol.as_str().to_owned(),
+            balance: config.balance.as_str().to_owned(),
             is_checked: config.health_check.is_some(),
             endpoints: upstream.endpoints().into_iter().map(endpoint_row).collect(),
             refused: refused(&upstream),
@@ -281,22 +281,6 @@ fn last_resort(route: &Route, won: bool, verdict: String) -> Candidate {
     }
 }
 
-fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Http => "http",
-        Protocol::Https => "https",
-        Protocol::H2c => "h2c",
-        Protocol::H2 => "h2",
-    }
-}
-
-fn balance(balance: Balance) -> &'static str {
-    match balance {
-        Balance::RoundRobin => "round-robin",
-        Balance::LeastRequest => "least-request",
-    }
-}
-
 /// The route that takes a request.
 pub(super) fn route_view(route: &Route) -> RouteView {
     let settings = route.policy.settings.iter().map(|setting| SettingView {
@@ -324,8 +308,8 @@ pub(super) fn upstream_view(route: &Route, upstream: &Arc<Upstream>, weight: u32
         id: upstream.id().to_string(),
         service: route.facts_of(Some(upstream)).service.to_string(),
         weight,
-        protocol: protocol(config.protocol).to_owned(),
-        balance: balance(config.balance).to_owned(),
+        protocol: config.protocol.as_str().to_owned(),
+        balance: config.balance.as_str().to_owned(),
         endpoints: upstream.endpoints().into_iter().map(endpoint).collect(),
         refused: refused(upstream),
         next: upstream.explain_pick().filter(|_| !config.is_invalid).map(|address| address.to_string()),

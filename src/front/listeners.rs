@@ -26,6 +26,7 @@ use super::metrics::FrontMetrics;
 use super::sources::Sources;
 use super::tls::{TlsListener, TlsPolicy};
 use crate::capacity::Capacity;
+use crate::listener::ListenerProtocol;
 use crate::pressure::Memory;
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::Recorder;
@@ -44,19 +45,6 @@ pub(crate) struct ListenerSpec {
     pub protocol: ListenerProtocol,
     /// TLS settings; read for `https` only.
     pub tls: TlsPolicy,
-}
-
-/// What a listener speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ListenerProtocol {
-    /// HTTP/1 in the clear, and HTTP/2 with prior knowledge.
-    Http,
-    /// HTTP/1 in the clear.
-    Http1,
-    /// HTTP/2 in the clear, with prior knowledge.
-    H2c,
-    /// HTTP/1 and HTTP/2 over TLS.
-    Https,
 }
 
 /// A listener that accepts.

@@ -20,8 +20,10 @@ use tokio::sync::Notify;
 use super::handshake::HandshakeFailure;
 use super::listeners::ListenError;
 use super::*;
+use crate::edge::{Headers, Limits};
 use crate::host::HostPattern;
 use crate::origin::Origin;
+use crate::quantity;
 use crate::snapshot::certificates::{Certificates, Presented, ServedCertificate};
 use crate::snapshot::edge::Edge;
 use crate::snapshot::edge::claims::Claims;
@@ -161,34 +163,22 @@ fn spec(protocol: ListenerProtocol, tls: TlsPolicy) -> ListenerSpec {
 
 /// Deadlines that no test reaches unless it shortens one.
 fn edge() -> Edge {
-    let long = Duration::from_secs(60);
+    let long = quantity::Duration(Duration::from_secs(60));
     Edge {
         trusted_proxies: Vec::new(),
+        limits: Limits { keep_alive_timeout: long, connections: 1000, connections_per_source: 0, ..Limits::default() },
+        headers: Headers::default(),
         server_header: None,
-        x_forwarded: true,
-        forwarded_rfc7239: false,
-        request_id: true,
-        max_header_bytes: 65_536,
-        max_header_count: 200,
-        max_uri_bytes: 16_384,
-        header_timeout: long,
-        body_timeout: long,
-        keep_alive_timeout: long,
-        send_timeout: long,
-        keep_alive_requests: None,
-        max_connections: 1000,
-        max_requests: 1000,
-        reserve: 25,
-        preserve_header_case: false,
-        max_source_connections: None,
-        memory: None,
-        h2_stalled: 4 << 20,
-        h2_max_streams: 100,
         claims: Claims::known(),
         loop_id: HeaderValue::from_static("tidegate"),
-        max_hops: 8,
-        h2_window: 64 * 1024,
     }
+}
+
+/// The same with other limits.
+fn limited(change: impl FnOnce(&mut Limits)) -> Edge {
+    let mut edge = edge();
+    change(&mut edge.limits);
+    edge
 }
 
 fn snapshot(edge: Edge, hosts: &[(&str, &Arc<ServedCertificate>)], default: Arc<ServedCertificate>) -> Snapshot {
@@ -277,7 +267,7 @@ async fn an_address_in_use_is_an_error_that_names_listener_and_address() {
 
 #[tokio::test]
 async fn connections_over_the_limit_are_closed_at_once() {
-    let house = House::new(Edge { max_connections: 1, ..edge() });
+    let house = House::new(limited(|it| it.connections = 1));
     let address = house.plain();
     let mut first = Client::connect(address).await.unwrap();
     ask(&mut first, GET).await;

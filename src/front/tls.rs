@@ -15,6 +15,7 @@ use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
+use crate::listener::{Alpn, TlsVersion};
 use crate::snapshot::Snapshot;
 use crate::snapshot::certificates::ServedCertificate;
 
@@ -24,10 +25,8 @@ const CACHED_SESSIONS: usize = 16 * 1024;
 /// TLS settings of a listener.
 #[derive(Clone, Debug)]
 pub(crate) struct TlsPolicy {
-    /// Whether HTTP/2 is offered.
-    pub alpn_h2: bool,
-    /// Whether HTTP/1.1 is offered.
-    pub alpn_http1: bool,
+    /// Protocols that are offered, in order of preference.
+    pub alpn: Box<[Alpn]>,
     /// Oldest version that is spoken.
     pub min_version: TlsVersion,
     /// What clients get that name no known host; `None`: the snapshot's default.
@@ -35,15 +34,6 @@ pub(crate) struct TlsPolicy {
     pub certificate: Arc<ArcSwapOption<ServedCertificate>>,
     /// Time for the whole handshake, from the connection's start.
     pub handshake_timeout: Duration,
-}
-
-/// Versions of TLS that are spoken; older ones are not safe (RFC 8996).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum TlsVersion {
-    /// TLS 1.2.
-    Tls12,
-    /// TLS 1.3.
-    Tls13,
 }
 
 /// What handshakes of a listener need.
@@ -64,9 +54,8 @@ struct CurrentCertificates {
 impl Default for TlsPolicy {
     fn default() -> Self {
         Self {
-            alpn_h2: true,
-            alpn_http1: true,
-            min_version: TlsVersion::Tls12,
+            alpn: [Alpn::H2, Alpn::Http11].into(),
+            min_version: TlsVersion::default(),
             certificate: Arc::default(),
             handshake_timeout: Duration::from_secs(10),
         }
@@ -104,11 +93,7 @@ fn server_config(policy: &TlsPolicy, certificates: Arc<CurrentCertificates>) -> 
         .with_protocol_versions(versions)?
         .with_no_client_auth()
         .with_cert_resolver(certificates);
-    config.alpn_protocols = [(policy.alpn_h2, "h2"), (policy.alpn_http1, "http/1.1")]
-        .into_iter()
-        .filter(|(offered, _)| *offered)
-        .map(|(_, name)| name.as_bytes().to_vec())
-        .collect();
+    config.alpn_protocols = policy.alpn.iter().map(|protocol| protocol.as_str().as_bytes().to_vec()).collect();
     config.session_storage = ServerSessionMemoryCache::new(CACHED_SESSIONS);
     config.ticketer = ring::Ticketer::new()?;
     Ok(config)

@@ -1,14 +1,14 @@
-//! Backends: where requests go, how, and how the endpoint is picked.
+//! Backends: where requests go.
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
 use crate::origin::Origin;
+use crate::upstream::UpstreamConfig;
 
 /// Names a backend. A pointer: a name stands at many places.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,107 +40,9 @@ pub struct Backend {
     pub id: BackendId,
     /// The Service or conf upstream.
     pub origin: Origin,
-    /// The protocol that its endpoints speak.
-    pub protocol: Protocol,
-    /// How TLS to it is made, for [`Protocol::Https`] and [`Protocol::H2`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Box<UpstreamTls>>,
-    /// How an endpoint is picked.
-    pub balance: Balance,
-    /// Active health checks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub health_check: Option<Box<HealthCheck>>,
-    /// The DNS name that stands for the endpoints (ExternalName), resolved while serving.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub external: Option<ExternalName>,
-    /// Whether it is known to be unusable (no such Service or port): requests are answered `invalid_backend`.
-    pub is_invalid: bool,
-}
-
-/// Protocol of the endpoints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Protocol {
-    /// HTTP/1.1 in clear.
-    #[default]
-    Http,
-    /// HTTP/1.1 over TLS.
-    Https,
-    /// HTTP/2 in clear with prior knowledge.
-    H2c,
-    /// HTTP/2 over TLS.
-    H2,
-}
-
-/// TLS to a backend.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct UpstreamTls {
-    /// Whether the certificate must verify.
-    pub verify: bool,
-    /// Server name sent and verified; `None`: the request's host.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub server_name: Option<Arc<str>>,
-    /// Authorities to verify against; `None`: the system's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca: Option<CaBundle>,
-}
-
-/// Certificates of authorities, DER.
-#[derive(Clone, PartialEq, Eq)]
-pub struct CaBundle(pub Arc<[Vec<u8>]>);
-
-/// How an endpoint is picked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Balance {
-    /// Smooth weighted round robin.
-    #[default]
-    RoundRobin,
-    /// The less busy of two random ones.
-    LeastRequest,
-}
-
-/// Active health checks.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HealthCheck {
-    /// What is tried.
-    pub probe: Probe,
-    /// Time between two probes of an endpoint.
-    pub interval: Duration,
-    /// How long one probe may take.
-    pub timeout: Duration,
-    /// Successes in a row that make it healthy.
-    pub healthy_threshold: u32,
-    /// Failures in a row that make it unhealthy.
-    pub unhealthy_threshold: u32,
-}
-
-/// What a health check tries.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Probe {
-    /// A TCP (and, for TLS backends, TLS) connection.
-    Tcp,
-    /// A GET that must be answered with one of the statuses.
-    Http {
-        /// Path and query.
-        path: Arc<str>,
-        /// Host header; `None`: the endpoint's address.
-        host: Option<Arc<str>>,
-        /// Accepted statuses; empty: 200 to 399.
-        statuses: Vec<u16>,
-    },
-}
-
-/// A DNS name in place of endpoints.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct ExternalName {
-    /// The name to resolve.
-    pub name: Arc<str>,
-    /// The port at every address.
-    pub port: u16,
+    /// Its settings: the ones that its upstream has while serving.
+    #[serde(flatten)]
+    config: Arc<UpstreamConfig>,
 }
 
 /// The endpoints of one backend.
@@ -231,16 +133,38 @@ impl Serialize for BackendId {
     }
 }
 
-// === impl CaBundle ===
+// === impl Backend ===
 
-impl fmt::Debug for CaBundle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CaBundle({} certificates)", self.0.len())
+impl Backend {
+    /// A backend with these settings.
+    pub fn new(id: BackendId, origin: Origin, config: UpstreamConfig) -> Self {
+        Self { id, origin, config: config.shared() }
+    }
+
+    /// Its settings, to be shared.
+    pub fn config(&self) -> &Arc<UpstreamConfig> {
+        &self.config
+    }
+
+    /// The same, after changes, with settings that are shared again.
+    #[must_use]
+    pub fn settled(self) -> Self {
+        Self::new(self.id, self.origin, Arc::unwrap_or_clone(self.config))
     }
 }
 
-impl Serialize for CaBundle {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{} certificates", self.0.len()))
+/// A backend is its settings under a name.
+impl Deref for Backend {
+    type Target = UpstreamConfig;
+
+    fn deref(&self) -> &UpstreamConfig {
+        &self.config
+    }
+}
+
+/// For who makes it: settings that others share are copied first.
+impl DerefMut for Backend {
+    fn deref_mut(&mut self) -> &mut UpstreamConfig {
+        Arc::make_mut(&mut self.config)
     }
 }

@@ -1,13 +1,13 @@
 //! Virtual hosts and routes: which requests, and what happens to them.
 
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use serde::Serialize;
 
 use super::{BackendId, PluginUse};
 use crate::host::{HostPattern, HostSet};
 use crate::origin::Origin;
+use crate::policy::{Policy, Redirect, Respond};
 
 /// All routes of one host pattern.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -145,44 +145,6 @@ pub struct WeightedBackend {
     pub weight: u32,
 }
 
-/// A redirect. Parts that are `None` stay as the client sent them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Redirect {
-    /// 301, 302, 303, 307 or 308.
-    pub status: u16,
-    /// `http` or `https`.
-    pub scheme: Option<Arc<str>>,
-    /// Host name.
-    pub host: Option<Arc<str>>,
-    /// Port; the scheme's own port is not written.
-    pub port: Option<u16>,
-    /// Path.
-    pub path: Option<RedirectPath>,
-}
-
-/// How a redirect changes the path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum RedirectPath {
-    /// Replaces all of it; the query stays.
-    Full(Arc<str>),
-    /// Replaces the matched prefix.
-    Prefix(Arc<str>),
-}
-
-/// A fixed response.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Respond {
-    /// Status, 200 to 599.
-    pub status: u16,
-    /// Body.
-    pub body: Arc<str>,
-    /// Its media type.
-    pub content_type: Arc<str>,
-}
-
 /// Whether plain HTTP requests are answered 308 to HTTPS.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -194,59 +156,6 @@ pub enum HttpsRedirect {
     On,
     /// Those of some of the hosts that the route's pattern matches.
     Hosts(Arc<HostSet>),
-}
-
-/// Timeouts, tries and limits of a route.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Policy {
-    /// Waits.
-    pub timeouts: Timeouts,
-    /// Limits on the request.
-    pub limits: Limits,
-    /// Connections tried at most, the first included; 1 to 10.
-    pub tries: u32,
-    /// Values that were set by somebody, and by whom: what `explain` shows.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub settings: Vec<Setting>,
-}
-
-/// One effective value and where it came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Setting {
-    /// Name as users write it: `timeouts.connect`.
-    pub name: &'static str,
-    /// Value as users write it.
-    pub value: Arc<str>,
-    /// The object and field, or annotation.
-    pub origin: Origin,
-}
-
-/// How long is waited for an upstream. All are per step, not totals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Timeouts {
-    /// TCP and TLS handshake.
-    pub connect: Duration,
-    /// Longest silence of an upstream that owes its answer, or more of it.
-    pub read: Duration,
-    /// From the end of the request to the end of the answer's head; `None`: twice `read`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub head: Option<Duration>,
-    /// Between two writes to the upstream.
-    pub send: Duration,
-    /// Idle connections are kept this long.
-    pub idle: Duration,
-    /// For other endpoints, when none of the known ones could be connected to; zero: not at all.
-    pub endpoints: Duration,
-}
-
-/// Limits on the request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Limits {
-    /// Bytes of body; `None`: unlimited.
-    pub body_bytes: Option<u64>,
 }
 
 // === impl VirtualHost ===
@@ -292,15 +201,5 @@ impl PathMatch {
             Self::Prefix(_) => "prefix",
             Self::Regex(_) => "regex",
         }
-    }
-}
-
-// === impl Timeouts ===
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        let minute = Duration::from_secs(60);
-        let endpoints = Duration::from_secs(1);
-        Self { connect: Duration::from_secs(5), read: minute, head: None, send: minute, idle: minute, endpoints }
     }
 }

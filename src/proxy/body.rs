@@ -26,7 +26,7 @@ pub(super) fn on_request(session: &Session, body: &mut Option<Bytes>, is_last: b
     }
     let size = body.as_ref().map_or(0, Bytes::len);
     cx.request_bytes = cx.request_bytes.saturating_add(u64::try_from(size).unwrap_or(u64::MAX));
-    let max = cx.route.as_ref().and_then(|route| route.policy.max_body);
+    let max = cx.route.as_ref().and_then(|route| route.policy.limits.body_bytes);
     // What follows an upgrade is no body any more.
     if max.is_some_and(|max| cx.request_bytes > max) && !session.was_upgraded() {
         return abort(cx, Reason::BodyTooLarge, StatusCode::PAYLOAD_TOO_LARGE);

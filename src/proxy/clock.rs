@@ -18,7 +18,7 @@ use pingora::{Error, ErrorType, Result};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::snapshot::route::Timeouts;
+use crate::policy::Timeouts;
 
 /// The engine rounds its own timers up, and a piece that it is about to hand over needs a moment.
 const LEEWAY: Duration = Duration::from_millis(50);
@@ -238,9 +238,7 @@ mod tests {
     const SEND: Duration = Duration::from_secs(5);
 
     fn bell() -> (Arc<Clock>, Bell, mpsc::Receiver<Bytes>) {
-        let second = Duration::from_secs(1);
-        let timeouts =
-            Timeouts { connect: second, read: READ, head: READ, send: SEND, idle: second, endpoints: second };
+        let timeouts = Timeouts { read: READ, send: SEND, ..Timeouts::default() };
         let clock = Clock::new(&timeouts);
         let bell = Bell::new(clock.clone());
         let (rope, rings) = mpsc::channel(1);
@@ -266,8 +264,7 @@ mod tests {
     #[test]
     fn a_clock_is_there_where_the_engine_would_blame_the_wrong_one() {
         let second = Duration::from_secs(1);
-        let timeouts =
-            Timeouts { connect: second, read: READ, head: READ, send: SEND, idle: second, endpoints: second };
+        let timeouts = Timeouts { read: READ, send: SEND, ..Timeouts::default() };
         let of = |body_timeout, client_is_h2, is_h2| watch(&timeouts, body_timeout, client_is_h2, is_h2);
         let engine = |read_timeout| Watch { has_clock: false, read_timeout: Some(read_timeout) };
         assert_eq!(of(second, false, false), engine(READ));

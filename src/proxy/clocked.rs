@@ -66,7 +66,7 @@ fn watching(session: &Session, cx: &Context) -> Option<(Option<Arc<Clock>>, Watc
     if cx.upstream.has_clock {
         let protocol = if session.is_http2() { Protocol::Http2 } else { Protocol::Http1 };
         let clock = Clock::new(timeouts);
-        let pace = Pace::new(cx.snapshot.edge.body_timeout, protocol);
+        let pace = Pace::new(cx.snapshot.edge.limits.body_timeout.0, protocol);
         let expectation = Expectation::of(&session.req_header().headers);
         return Some((Some(clock.clone()), Watching::Turns(clock, pace, expectation)));
     }

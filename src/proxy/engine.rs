@@ -52,7 +52,7 @@ impl Engine {
         conf.upstream_keepalive_pool_size = of_thread.max(1);
         let valves = Arc::<ValveCounts>::default();
         let http = maker::make(proxy, &Arc::new(conf), Arc::clone(&valves))?;
-        let idle = snapshot.load().edge.keep_alive_timeout;
+        let idle = snapshot.load().edge.limits.keep_alive_timeout.0;
         Ok(Self { http, valves, snapshot, options: Options::new(idle) })
     }
 
@@ -84,7 +84,7 @@ impl HttpServerApp for Engine {
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(self.options.with_idle(self.snapshot.load().edge.keep_alive_timeout))
+        Some(self.options.with_idle(self.snapshot.load().edge.limits.keep_alive_timeout.0))
     }
 
     async fn http_cleanup(&self) {

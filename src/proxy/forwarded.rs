@@ -54,7 +54,8 @@ pub(super) struct Which {
 
 impl Which {
     pub(super) fn of(edge: &Edge) -> Self {
-        Self { x_forwarded: edge.x_forwarded, rfc7239: edge.forwarded_rfc7239, request_id: edge.request_id }
+        let headers = edge.headers;
+        Self { x_forwarded: headers.x_forwarded, rfc7239: headers.forwarded, request_id: headers.request_id }
     }
 }
 

@@ -69,13 +69,13 @@ impl<'a> Rules<'a> {
     pub fn of(edge: &'a Edge) -> Self {
         Self {
             limits: Limits {
-                header_bytes: edge.max_header_bytes,
-                header_count: edge.max_header_count,
-                uri_bytes: edge.max_uri_bytes,
+                header_bytes: edge.limits.headers.as_usize(),
+                header_count: edge.limits.header_count,
+                uri_bytes: edge.limits.uri.as_usize(),
             },
             claims: &edge.claims,
             loop_id: edge.loop_id.as_bytes(),
-            max_hops: edge.max_hops,
+            max_hops: edge.limits.hops,
         }
     }
 }

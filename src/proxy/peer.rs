@@ -8,9 +8,9 @@ use pingora::protocols::ALPN;
 use pingora::upstreams::peer::HttpPeer;
 
 use super::authorities::Authorities;
-use crate::endpoint::{Protocol, TlsConfig, UpstreamConfig};
+use crate::policy::Timeouts;
 use crate::reason::Reason;
-use crate::snapshot::route::Timeouts;
+use crate::upstream::{UpstreamConfig, UpstreamTls};
 
 /// An endpoint without TLS.
 pub(super) fn plain(
@@ -35,7 +35,7 @@ pub(super) fn set_tls(
     host: &str,
     authorities: &Authorities,
 ) -> Result<(), Reason> {
-    let unverified = TlsConfig::default();
+    let unverified = UpstreamTls::default();
     let tls = config.tls.as_ref().unwrap_or(&unverified);
     let name = tls.server_name.as_deref().unwrap_or(host);
     peer.scheme = pingora::upstreams::peer::Scheme::HTTPS;
@@ -47,7 +47,7 @@ pub(super) fn set_tls(
         return Err(Reason::UpstreamTls);
     }
     if let Some(bundle) = &tls.ca {
-        let parsed = authorities.of(bundle);
+        let parsed = authorities.of(&bundle.0);
         if parsed.authorities.is_none() && tls.verify {
             return Err(Reason::UpstreamTls);
         }
@@ -58,7 +58,7 @@ pub(super) fn set_tls(
 }
 
 fn set_protocol(peer: &mut HttpPeer, config: &UpstreamConfig) {
-    if matches!(config.protocol, Protocol::H2c | Protocol::H2) {
+    if config.protocol.is_h2() {
         peer.options.alpn = ALPN::H2;
     }
     // The pool's key has neither protocol nor authorities; the latter are added with them.
@@ -79,21 +79,20 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::upstream::{CaBundle, Protocol};
 
     fn peer_of(config: UpstreamConfig, host: &str) -> Result<HttpPeer, Reason> {
         let address = ([127, 0, 0, 1], 1).into();
-        let second = Duration::from_secs(1);
-        let timeouts =
-            Timeouts { connect: second, read: second, head: second, send: second, idle: second, endpoints: second };
+        let timeouts = Timeouts::default();
         let mut peer = plain(address, &config, &timeouts, true);
-        if matches!(config.protocol, Protocol::Https | Protocol::H2) {
+        if config.protocol.is_tls() {
             set_tls(&mut peer, &config, host, &Authorities::default())?;
         }
         Ok(peer)
     }
 
     fn tls(verify: bool, server_name: Option<&str>) -> UpstreamConfig {
-        let tls = TlsConfig { verify, server_name: server_name.map(Into::into), ca: None };
+        let tls = UpstreamTls { verify, server_name: server_name.map(Into::into), ca: None };
         UpstreamConfig { protocol: Protocol::Https, tls: Some(tls), ..UpstreamConfig::default() }
     }
 
@@ -115,7 +114,7 @@ mod tests {
     #[test]
     fn unreadable_authorities_fail_closed() {
         let mut config = tls(true, None);
-        config.tls.as_mut().unwrap().ca = Some([b"junk".to_vec()].into());
+        config.tls.as_mut().unwrap().ca = Some(CaBundle([b"junk".to_vec()].into()));
         assert_eq!(peer_of(config, "a").unwrap_err(), Reason::UpstreamTls);
     }
 
@@ -132,7 +131,7 @@ mod tests {
         let mut peer = HttpPeer::new(("127.0.0.1", 1), false, String::new());
         let seconds = Duration::from_secs;
         let (connect, read, send, idle) = (seconds(1), seconds(2), seconds(3), seconds(4));
-        let timeouts = Timeouts { connect, read, head: read, send, idle, endpoints: seconds(5) };
+        let timeouts = Timeouts { connect, read, send, idle, ..Timeouts::default() };
         set_timeouts(&mut peer, &timeouts, true);
         let options = &peer.options;
         assert_eq!(options.connection_timeout, Some(seconds(1)));

@@ -99,17 +99,17 @@ fn set_limits(session: &mut Session, edge: &Edge) {
         // 0: the engine sets no timer. The front's guard holds the limits, and exactly.
         session.set_keepalive(Some(0));
     }
-    if let (Some(limit), None) = (edge.keep_alive_requests, session.get_keepalive_reuses_remaining()) {
+    if let (Some(limit), None) = (edge.limits.keep_alive_requests, session.get_keepalive_reuses_remaining()) {
         session.set_keepalive_reuses_remaining(Some(limit.saturating_sub(1)));
     }
     // What comes behind a request is the next one, and waits; otherwise it would end the request under way.
     session.set_pipelining_enabled(true);
-    session.set_read_timeout(Some(edge.body_timeout));
+    session.set_read_timeout(Some(edge.limits.body_timeout.0));
     if session.is_http2() {
         // The guard sees a connection that takes nothing, not a stream.
-        session.set_write_timeout(Some(edge.send_timeout));
+        session.set_write_timeout(Some(edge.limits.send_timeout.0));
     }
-    session.set_total_drain_timeout(Some(edge.body_timeout));
+    session.set_total_drain_timeout(Some(edge.limits.body_timeout.0));
 }
 
 fn identify(known: &mut Known, session: &Session, edge: &Edge, is_trusted: bool) {
@@ -173,7 +173,7 @@ fn apply(session: &mut Session, known: &mut Known, changes: Changes, refusal: &m
 
 /// Decides when the client has ended its request as it said that it would.
 pub(super) async fn decide_at_end(session: &mut Session, cx: &mut Context) -> Decision {
-    let limit = cx.snapshot.edge.body_timeout;
+    let limit = cx.snapshot.edge.limits.body_timeout.0;
     match open_end::wait(session, limit).await {
         Ok(()) => cx.known.has_body = !session.is_body_empty(),
         Err(Reason::ClientClosed) => return Decision::Leave,
@@ -259,7 +259,7 @@ fn heed(outcome: Outcome, headers: &HeaderMap, known: &Known) -> Decision {
 
 fn act(session: &Session, cx: &mut Context, route: &Route) -> Decision {
     let request = session.req_header();
-    if route.policy.max_body.is_some_and(|max| content_length(&request.headers) > max) {
+    if route.policy.limits.body_bytes.is_some_and(|max| content_length(&request.headers) > max) {
         return refuse(Reason::BodyTooLarge, &request.headers, &cx.known);
     }
     match &route.action {

@@ -43,7 +43,7 @@ pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: 
     }
     cx.upstream.head_arrived();
     cx.valve.iter().for_each(Held::shown);
-    let keeps_case = cx.snapshot.edge.preserve_header_case;
+    let keeps_case = cx.snapshot.edge.headers.preserve_case;
     let mut status = head.status;
     if status.is_informational() && !is_switch {
         edit_response(head, keeps_case, |fields| strip(fields, status));
@@ -242,7 +242,7 @@ fn head(session: &Session, answer: &Answer, cx: &Context) -> Result<ResponseHead
     }
     head.insert_header(REQUEST_ID, cx.known.request_id.as_str())?;
     let mut status = answer.status;
-    edit_response(&mut head, cx.snapshot.edge.preserve_header_case, |fields| {
+    edit_response(&mut head, cx.snapshot.edge.headers.preserve_case, |fields| {
         status = finish_head(session, fields, status, cx);
     });
     set_status(&mut head, status)?;

@@ -3,10 +3,10 @@ mod gate;
 use http::StatusCode;
 
 use self::gate::{Gate, echo, route, scripted, target};
-use crate::endpoint::{Protocol, UpstreamConfig};
 use crate::reason::Reason;
 use crate::snapshot::route::HttpsRedirect;
 use crate::snapshot::route::{Action, Redirect, Respond, Route};
+use crate::upstream::{Protocol, UpstreamConfig};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n";
 
@@ -154,7 +154,7 @@ async fn a_silent_upstream_is_a_timeout() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_over_the_limit_are_refused_announced_or_not() {
     let mut route = route(target(&[echo().await]));
-    std::sync::Arc::make_mut(&mut route.policy).max_body = Some(4);
+    std::sync::Arc::make_mut(&mut route.policy).limits.body_bytes = Some(4);
     let gate = Gate::start(route).await;
     for request in [
         "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello",
@@ -312,7 +312,7 @@ async fn trusted_proxies_are_believed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_ends_after_its_last_request() {
     let mut edge = gate::edge();
-    edge.keep_alive_requests = Some(2);
+    edge.limits.keep_alive_requests = Some(2);
     let gate = Gate::with(edge, route(target(&[]))).await;
     let keep = "GET / HTTP/1.1\r\nhost: a\r\naccept: application/json\r\nx: pgrade\r\n\r\n";
     let answer = gate.send_each(&["HEAD / HTTP/1.1\r\nhost: a\r\n\r\n", keep]).await;
@@ -337,7 +337,7 @@ async fn grpc_passes_with_its_trailers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_stops_arriving_is_a_timeout() {
     let mut edge = gate::edge();
-    edge.body_timeout = std::time::Duration::from_millis(50);
+    edge.limits.body_timeout = crate::quantity::Duration(std::time::Duration::from_millis(50));
     let gate = Gate::with(edge, route(target(&[gate::silent().await]))).await;
     let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhe";
     assert!(gate.send(post).await.starts_with("http/1.1 408 "));

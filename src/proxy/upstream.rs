@@ -22,7 +22,7 @@ use super::lenient::Lenient;
 use super::{clock, peer, pipes, tunnel, windows};
 use crate::capacity::Limits;
 use crate::connection::address_field;
-use crate::endpoint::{Hold, NoPick, Protocol, Upstream};
+use crate::endpoint::{Hold, NoPick, Upstream};
 use crate::reason::Reason;
 
 /// Tries that do not count, at most: those lost on kept connections whose other end had not processed the request.
@@ -125,7 +125,7 @@ pub(super) fn peer(
     let Some(address) = cx.upstream.pick.as_ref().map(crate::endpoint::Pick::address) else {
         return fail(cx, Reason::NoEndpoints);
     };
-    cx.upstream.is_h2 = matches!(config.protocol, Protocol::H2c | Protocol::H2);
+    cx.upstream.is_h2 = config.protocol.is_h2();
     cx.upstream.begin_try(address);
     let mut peer = peer::plain(address, &config, &route.policy.timeouts, cx.known.may_fill_socket);
     if cx.upstream.is_h2 {
@@ -138,13 +138,13 @@ pub(super) fn peer(
     }
     if cx.known.has_body {
         // A client that pauses is none of the endpoint's business.
-        let body_timeout = cx.snapshot.edge.body_timeout;
+        let body_timeout = cx.snapshot.edge.limits.body_timeout.0;
         let watch = clock::watch(&route.policy.timeouts, body_timeout, session.is_http2(), cx.upstream.is_h2);
         // A client that waits for 100 is watched for what it is told.
         cx.upstream.has_clock = watch.has_clock || session.req_header().headers.contains_key(header::EXPECT);
         peer.options.read_timeout = watch.read_timeout;
     }
-    if matches!(config.protocol, Protocol::Https | Protocol::H2) {
+    if config.protocol.is_tls() {
         let host = cx.known.host(&session.req_header().headers);
         if let Err(reason) = peer::set_tls(&mut peer, &config, host, &means.authorities) {
             return fail(cx, reason);
@@ -216,7 +216,7 @@ fn fail<T>(cx: &mut Context, reason: Reason) -> Result<T> {
 /// Notes a connection's making.
 pub(super) fn connected(is_reused: bool, digest: Option<&Digest>, cx: &mut Context) {
     if let (Some(valve), Some(client)) = (digest.and_then(pipes::valve), &cx.known.connection) {
-        cx.valve = Some(valve.hold(Arc::clone(client), cx.snapshot.edge.h2_stalled));
+        cx.valve = Some(valve.hold(Arc::clone(client), cx.snapshot.edge.limits.h2_stalled.0));
     }
     if is_reused {
         return cx.upstream.reused();
@@ -308,7 +308,7 @@ pub(super) fn request(session: &Session, request: &mut RequestHeader, cx: &mut C
     if !cx.known.has_body && !cx.upstream.is_h2 && expects_body(&request.method) {
         tell_empty(request)?;
     }
-    edit_request(request, cx.snapshot.edge.preserve_header_case, |fields| edit(session, fields, cx));
+    edit_request(request, cx.snapshot.edge.headers.preserve_case, |fields| edit(session, fields, cx));
     match cx.shared.has_failed() {
         true => fail(cx, Reason::Internal),
         false => Ok(()),

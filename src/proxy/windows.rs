@@ -29,12 +29,12 @@ const HEAD_SLACK: usize = 16 << 10;
 
 /// Sets what a client's connection takes.
 pub(super) fn set_client(options: &mut H2Options, edge: &Edge) {
-    let budget = usize::try_from(edge.h2_window).unwrap_or(usize::MAX).saturating_mul(CLIENT_BUDGET);
+    let budget = edge.limits.h2_window.as_usize().saturating_mul(CLIENT_BUDGET);
     options
-        .max_concurrent_streams(edge.h2_max_streams)
+        .max_concurrent_streams(edge.limits.h2_streams)
         .max_header_list_size(head_room(edge))
-        .initial_window_size(edge.h2_window)
-        .initial_connection_window_size(room(edge.h2_window, edge.h2_max_streams))
+        .initial_window_size(window(edge))
+        .initial_connection_window_size(room(window(edge), edge.limits.h2_streams))
         .data_frame_budget(budget);
 }
 
@@ -42,19 +42,24 @@ pub(super) fn set_client(options: &mut H2Options, edge: &Edge) {
 pub(super) fn set_upstream(peer: &mut HttpPeer, edge: &Edge) {
     let options = &mut peer.options;
     options.max_h2_streams = usize::try_from(UPSTREAM_STREAMS).unwrap_or(usize::MAX);
-    options.h2_stream_window_size = Some(edge.h2_window);
+    options.h2_stream_window_size = Some(window(edge));
     // The budget cannot be set here: it is half of the connection's window. Streams bound the bytes, so that a larger
     // window of the connection takes no more of them.
-    options.h2_connection_window_size = Some(room(edge.h2_window, UPSTREAM_STREAMS.max(2 * UPSTREAM_BUDGET)));
+    options.h2_connection_window_size = Some(room(window(edge), UPSTREAM_STREAMS.max(2 * UPSTREAM_BUDGET)));
 }
 
 /// The size of a head that the engine reads whole. What is a little over the limits is refused by the guard, which
 /// says so in log and metrics, and what is more by the engine: with 431 too, or with the connection's end when it would
 /// have to be read first.
 fn head_room(edge: &Edge) -> u32 {
-    let fields = edge.max_header_count.saturating_mul(FIELD_OVERHEAD);
-    let bytes = edge.max_header_bytes.saturating_add(edge.max_uri_bytes).saturating_add(fields);
+    let fields = edge.limits.header_count.saturating_mul(FIELD_OVERHEAD);
+    let bytes = edge.limits.headers.as_usize().saturating_add(edge.limits.uri.as_usize()).saturating_add(fields);
     u32::try_from(bytes.saturating_add(HEAD_SLACK)).unwrap_or(u32::MAX)
+}
+
+/// What may wait on one stream.
+fn window(edge: &Edge) -> u32 {
+    u32::try_from(edge.limits.h2_window.0).unwrap_or(LARGEST)
 }
 
 /// Room for so many streams and one more, whose end is under way.

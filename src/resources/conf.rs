@@ -4,8 +4,6 @@
 //! Unknown fields are errors. camelCase keys; durations `30s`, sizes `64KiB`.
 
 mod grant;
-mod identity;
-mod limits;
 mod status;
 
 use std::collections::BTreeMap;
@@ -16,10 +14,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::OwnSockets;
-use crate::quantity::{ByteSize, Duration};
+use crate::edge::{IdentityHeaders, Limits};
+use crate::policy::{Change, Redirect, Respond, TimeoutsSpec};
+use crate::quantity::ByteSize;
+use crate::upstream::{Balance, HealthCheck, Protocol};
 pub(crate) use grant::GrantSpec;
-pub(crate) use identity::IdentityHeadersSpec;
-pub(crate) use limits::{LimitsSpec, TimeoutsSpec};
 pub(crate) use status::{NodeAddressSpec, StatusSpec};
 
 /// What the conf file says about traffic.
@@ -97,9 +96,9 @@ pub struct Defaults {
     /// Waits for upstreams.
     pub timeouts: TimeoutsSpec,
     /// Limits on clients.
-    pub limits: LimitsSpec,
+    pub limits: Limits,
     /// How an endpoint is picked.
-    pub load_balancing: BalanceSpec,
+    pub load_balancing: Balance,
     /// Connections tried at most for one request, the first included; 1 to 10. A kept HTTP/2 connection that turns
     /// out to be at its end (GOAWAY) before the request was processed is not counted, up to three times. Default 3.
     pub tries: Option<u32>,
@@ -124,7 +123,7 @@ pub struct Defaults {
     #[schemars(with = "Vec<String>")]
     pub allow_addresses: Vec<ipnet::IpNet>,
     /// Fields that only trusted proxies may send.
-    pub identity_headers: IdentityHeadersSpec,
+    pub identity_headers: IdentityHeaders,
     /// The name that stands for this proxy and its replicas in `CDN-Loop` (RFC 8586), which every request to an
     /// upstream carries: a token, or a host name with or without a port. Proxies in a row that are meant to pass a
     /// request more than `limits.hops` times have names of their own. Default `tidegate`.
@@ -139,17 +138,6 @@ pub struct HashCostSpec {
     pub bcrypt: Option<u32>,
     /// Rounds of SHA-crypt, 1000 to 1000000; a million takes seconds. Default 100000.
     pub rounds: Option<u32>,
-}
-
-/// How an endpoint is picked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum BalanceSpec {
-    /// Smooth weighted round robin.
-    #[default]
-    RoundRobin,
-    /// The less busy of two random ones.
-    LeastRequest,
 }
 
 /// A plugin: `type` and the plugin's own fields.
@@ -182,6 +170,25 @@ impl Conf {
         });
         self.plugins.values().chain(inline)
     }
+}
+
+impl Defaults {
+    /// What routes have where nobody asks for something else.
+    pub fn policy(&self) -> impl Iterator<Item = Change> + use<> {
+        policy(&self.timeouts, self.tries, self.limits.body)
+    }
+}
+
+impl RouteSpec {
+    /// What it asks of its policy.
+    pub fn policy(&self) -> impl Iterator<Item = Change> + use<> {
+        policy(&self.timeouts, self.tries, self.max_body)
+    }
+}
+
+fn policy(timeouts: &TimeoutsSpec, tries: Option<u32>, body: Option<ByteSize>) -> impl Iterator<Item = Change> + use<> {
+    let body = body.map(|size| Change::Body(Some(size.0)));
+    timeouts.changes().chain(tries.map(Change::Tries)).chain(body)
 }
 
 impl PluginSpec {
@@ -242,13 +249,13 @@ pub struct UpstreamSpec {
     /// A server inside the process in place of endpoints, for trying things out.
     pub builtin: Option<BuiltinSpec>,
     /// The protocol that its endpoints speak. Default `http`.
-    pub protocol: ProtocolSpec,
+    pub protocol: Protocol,
     /// TLS to it, for `https` and `h2`.
     pub tls: UpstreamTlsSpec,
     /// How an endpoint is picked; else the default.
-    pub load_balancing: Option<BalanceSpec>,
+    pub load_balancing: Option<Balance>,
     /// Active health checks.
-    pub health_check: Option<HealthCheckSpec>,
+    pub health_check: Option<HealthCheck>,
 }
 
 /// A server inside the process.
@@ -270,21 +277,6 @@ pub struct EndpointSpec {
     pub weight: u16,
 }
 
-/// Protocol of endpoints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ProtocolSpec {
-    /// HTTP/1.1 in clear.
-    #[default]
-    Http,
-    /// HTTP/1.1 over TLS.
-    Https,
-    /// HTTP/2 in clear with prior knowledge; gRPC.
-    H2c,
-    /// HTTP/2 over TLS.
-    H2,
-}
-
 /// TLS to an upstream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
@@ -297,36 +289,6 @@ pub struct UpstreamTlsSpec {
     pub ca_file: Option<String>,
     /// The same authorities in place, PEM.
     pub ca: Option<String>,
-}
-
-/// Active health checks.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct HealthCheckSpec {
-    /// A GET; without it a TCP connection is tried.
-    pub http: Option<HttpProbeSpec>,
-    /// Time between two probes of an endpoint; at least 100ms. Default 10s.
-    pub interval: Option<Duration>,
-    /// How long one probe may take; at most the interval, and 30s. Default 1s.
-    pub timeout: Option<Duration>,
-    /// Successes in a row that make it healthy. Default 1.
-    pub healthy_threshold: Option<u32>,
-    /// Failures in a row that make it unhealthy. Default 2.
-    pub unhealthy_threshold: Option<u32>,
-}
-
-/// An HTTP probe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct HttpProbeSpec {
-    /// Path and query.
-    pub path: String,
-    /// Host header. Default: the endpoint's address.
-    #[serde(default)]
-    pub host: Option<String>,
-    /// Accepted statuses. Default: 200 to 399.
-    #[serde(default)]
-    pub statuses: Vec<u16>,
 }
 
 /// A route. Exactly one of `backends`, `redirect` and `respond` says what happens.
@@ -348,9 +310,9 @@ pub struct RouteSpec {
     /// Where requests go, by weight.
     pub backends: Vec<BackendSpec>,
     /// Answers with a redirect.
-    pub redirect: Option<RedirectSpec>,
+    pub redirect: Option<Redirect>,
     /// Answers with a fixed response.
-    pub respond: Option<RespondSpec>,
+    pub respond: Option<Respond>,
     /// Plugins, in order within their stages.
     pub plugins: Vec<PluginRef>,
     /// Answers plain HTTP with 308 to https. Default false.
@@ -398,36 +360,6 @@ pub struct BackendSpec {
     /// Its share of the sum of weights. Default 1.
     #[serde(default = "one_u32")]
     pub weight: u32,
-}
-
-/// A redirect; what is not given stays as the client sent it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct RedirectSpec {
-    /// 301, 302, 303, 307 or 308. Default 302.
-    pub status: Option<u16>,
-    /// `http` or `https`.
-    pub scheme: Option<String>,
-    /// Host name.
-    pub host: Option<String>,
-    /// Port.
-    pub port: Option<u16>,
-    /// Replaces the whole path; the query stays.
-    pub path: Option<String>,
-    /// Replaces the matched prefix.
-    pub prefix: Option<String>,
-}
-
-/// A fixed response.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct RespondSpec {
-    /// Status, 200 to 599. Default 200.
-    pub status: Option<u16>,
-    /// Body. Default empty.
-    pub body: String,
-    /// Media type. Default `text/plain; charset=utf-8`.
-    pub content_type: Option<String>,
 }
 
 // === impl IngressOptions ===

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::diagnostic::Diagnostic;
+use crate::listener::{Alpn, ListenerProtocol, TlsVersion};
 use crate::origin::Origin;
 use crate::quantity::Duration;
 pub(crate) use switch::Switch;
@@ -105,20 +106,6 @@ pub struct ListenerSpec {
     pub tls: Option<TlsSpec>,
 }
 
-/// What is spoken on a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ListenerProtocol {
-    /// HTTP in clear: HTTP/1.1, and HTTP/2 with prior knowledge, told by a connection's first bytes.
-    Http,
-    /// HTTP/1.1 in clear, and no HTTP/2.
-    Http1,
-    /// HTTP/2 in clear with prior knowledge, and no HTTP/1.1.
-    H2c,
-    /// HTTP over TLS.
-    Https,
-}
-
 /// TLS of a listener.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
@@ -132,29 +119,6 @@ pub struct TlsSpec {
     pub alpn: Option<Vec<Alpn>>,
     /// Oldest version of TLS that is accepted. Default `1.2`.
     pub min_version: TlsVersion,
-}
-
-/// A protocol negotiated in TLS (RFC 7301).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-pub enum Alpn {
-    /// HTTP/2.
-    #[serde(rename = "h2")]
-    H2,
-    /// HTTP/1.1.
-    #[serde(rename = "http/1.1")]
-    Http11,
-}
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-pub enum TlsVersion {
-    /// TLS 1.2, RFC 5246.
-    #[default]
-    #[serde(rename = "1.2")]
-    Tls12,
-    /// TLS 1.3, RFC 8446.
-    #[serde(rename = "1.3")]
-    Tls13,
 }
 
 /// The access log.
@@ -429,16 +393,6 @@ impl TlsSpec {
     /// The protocols offered; the default when none are named.
     pub fn protocols(&self) -> &[Alpn] {
         self.alpn.as_deref().unwrap_or(&[Alpn::H2, Alpn::Http11])
-    }
-}
-
-impl Alpn {
-    /// The name in the TLS handshake.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::H2 => "h2",
-            Self::Http11 => "http/1.1",
-        }
     }
 }
 

@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::process::{AddressSpec, CacheSpec, FilesSpec, LeaderElectionSpec, LogLevel, LogSpec, SourcesSpec, Switch};
 use super::*;
+use crate::listener::{Alpn, ListenerProtocol, TlsVersion};
 
 fn parse(text: &str) -> Result<Settings, Vec<Diagnostic>> {
     Settings::parse(text, Path::new("conf/a.yaml"))

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::{ListenerProtocol, ListenerSpec, Process};
+use super::{ListenerSpec, Process};
 use crate::host::HostPattern;
+use crate::listener::ListenerProtocol;
 use crate::resources::conf::Conf;
 
 /// A hold of two thirds of it, and a write of 4 s that was begun at its end, are over before others may write.

@@ -1,12 +1,13 @@
 //! The snapshot as JSON, for the admin API and for tests: same content, same text.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::certificates::{Presented, ServedCertificate};
 use super::route::{Action, HttpsRedirect, RedirectPath, Route};
 use super::router::{Entry, HostRoutes};
 use super::{Snapshot, edge::Edge};
 use crate::host::HostPattern;
+use crate::policy::{Timeouts, Wait};
 
 impl Snapshot {
     /// Describes everything but the generation: hosts and routes in order of precedence, certificates, edge.
@@ -53,20 +54,16 @@ fn route(route: &Route) -> Value {
             HttpsRedirect::Always => json!(true),
             HttpsRedirect::Hosts(hosts) => json!(hosts),
         },
-        "timeouts": {
-            "connect": seconds(route.policy.timeouts.connect),
-            "read": seconds(route.policy.timeouts.read),
-            "head": seconds(route.policy.timeouts.head),
-            "send": seconds(route.policy.timeouts.send),
-            "idle": seconds(route.policy.timeouts.idle),
-            "endpoints": seconds(route.policy.timeouts.endpoints),
-        },
-        "maxBody": route.policy.max_body,
+        "timeouts": timeouts(&route.policy.timeouts),
+        "maxBody": route.policy.limits.body_bytes,
         "tries": route.policy.tries,
-        "settings": route.policy.settings.iter()
-            .map(|setting| json!({ "name": setting.name, "value": setting.value, "origin": setting.origin }))
-            .collect::<Vec<_>>(),
+        "settings": route.policy.settings,
     })
+}
+
+fn timeouts(timeouts: &Timeouts) -> Map<String, Value> {
+    let name = |wait: Wait| wait.name().trim_start_matches("timeouts.").to_owned();
+    timeouts.all().into_iter().map(|(wait, value)| (name(wait), seconds(value).into())).collect()
 }
 
 fn action(action: &Action) -> Value {
@@ -112,28 +109,9 @@ fn edge(edge: &Edge) -> Value {
     json!({
         "trustedProxies": edge.trusted_proxies,
         "serverHeader": edge.server_header.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes())),
-        "xForwarded": edge.x_forwarded,
-        "forwardedRfc7239": edge.forwarded_rfc7239,
-        "requestId": edge.request_id,
-        "preserveHeaderCase": edge.preserve_header_case,
-        "maxHeaderBytes": edge.max_header_bytes,
-        "maxHeaderCount": edge.max_header_count,
-        "maxUriBytes": edge.max_uri_bytes,
-        "headerTimeout": seconds(edge.header_timeout),
-        "bodyTimeout": seconds(edge.body_timeout),
-        "keepAliveTimeout": seconds(edge.keep_alive_timeout),
-        "sendTimeout": seconds(edge.send_timeout),
-        "keepAliveRequests": edge.keep_alive_requests,
-        "maxConnections": edge.max_connections,
-        "maxRequests": edge.max_requests,
-        "reserve": edge.reserve,
-        "maxSourceConnections": edge.max_source_connections,
-        "memory": edge.memory,
-        "h2Stalled": edge.h2_stalled,
-        "h2MaxStreams": edge.h2_max_streams,
         "loopId": edge.loop_id.to_str().unwrap_or_default(),
-        "maxHops": edge.max_hops,
-        "h2Window": edge.h2_window,
+        "headers": edge.headers,
+        "limits": edge.limits,
     })
 }
 

@@ -1,7 +1,6 @@
 //! A compiled route: what happens to a request that was matched.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 use tidegate_plugin::RouteFacts;
@@ -10,6 +9,7 @@ use super::pipeline::Pipeline;
 use crate::endpoint::Upstream;
 use crate::host::HostSet;
 use crate::origin::Origin;
+use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::telemetry::metrics::RouteMetrics;
 
@@ -26,7 +26,7 @@ pub struct Route {
     pub https_redirect: HttpsRedirect,
     /// The plugins.
     pub pipeline: Arc<Pipeline>,
-    /// Waits and limits; routes for which nobody set any share them.
+    /// Timeouts, tries and limits: the model's, shared.
     pub policy: Arc<Policy>,
     /// Its counters, as long as no backend was chosen among several.
     pub metrics: Arc<RouteMetrics>,
@@ -61,19 +61,6 @@ pub enum HttpsRedirect {
     Always,
     /// Those of these hosts.
     Hosts(Arc<HostSet>),
-}
-
-/// Waits and limits of a route.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    /// Waits for the upstream.
-    pub timeouts: Timeouts,
-    /// Largest request body in bytes.
-    pub max_body: Option<u64>,
-    /// Connections tried at most, the first included.
-    pub tries: u32,
-    /// Who set which value; read by explain only.
-    pub settings: Box<[Setting]>,
 }
 
 /// What happens.
@@ -137,25 +124,6 @@ pub struct Respond {
     pub body: bytes::Bytes,
     /// Its media type.
     pub content_type: HeaderValue,
-}
-
-/// Waits for an upstream.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    pub connect: Duration,
-    pub read: Duration,
-    pub head: Duration,
-    pub send: Duration,
-    pub idle: Duration,
-    pub endpoints: Duration,
-}
-
-/// One effective value and who set it.
-#[derive(Clone, Debug)]
-pub struct Setting {
-    pub name: &'static str,
-    pub value: Arc<str>,
-    pub origin: Origin,
 }
 
 // === impl Route ===

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::address::AddressRules;
-use crate::model::{Balance, Edge, PluginInstance, Policy};
+use crate::edge::Edge;
+use crate::model::PluginInstance;
+use crate::policy::Policy;
 use crate::resources::conf::{GrantSpec, HashCostSpec, IngressOptions};
+use crate::upstream::Balance;
 
 /// All of it.
 #[derive(Debug, PartialEq)]

@@ -7,7 +7,8 @@ use super::asked::backend::BackendPatch;
 use super::contribution::Draft;
 use super::options::Options;
 use super::plugins;
-use crate::model::{PluginUse, Policy};
+use crate::model::PluginUse;
+use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::resources::Resources;
 

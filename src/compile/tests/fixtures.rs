@@ -7,6 +7,7 @@ use crate::host::HostPattern;
 use crate::model::*;
 use crate::origin::Origin;
 use crate::snapshot::Snapshot;
+use crate::upstream::UpstreamConfig;
 
 /// A day in 2026.
 pub(super) const NOW: i64 = 1_790_000_000;
@@ -67,14 +68,5 @@ pub(super) fn model(hosts: Vec<VirtualHost>) -> Model {
 }
 
 pub(super) fn backend(name: &str) -> Backend {
-    Backend {
-        id: BackendId::upstream(name),
-        origin: Origin::new("Conf", "", name, None),
-        protocol: Protocol::Http,
-        tls: None,
-        balance: Balance::RoundRobin,
-        health_check: None,
-        external: None,
-        is_invalid: false,
-    }
+    Backend::new(BackendId::upstream(name), Origin::new("Conf", "", name, None), UpstreamConfig::default())
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::fixtures::{backend, codes, compiler, exact, full, host, model, prefix, route};
+use crate::edge::{Edge, Limits};
 use crate::host::HostPattern;
 use crate::model::*;
 use crate::origin::Origin;
@@ -66,7 +67,11 @@ fn apply(model: &mut Model, change: &Change) -> Touched {
             put(
                 &mut model.backends,
                 backend_id(*name),
-                to.map(|is_invalid| Arc::new(Backend { is_invalid, ..backend(&format!("u{name}")) })),
+                to.map(|is_invalid| {
+                    let mut backend = backend(&format!("u{name}"));
+                    backend.is_invalid = is_invalid;
+                    Arc::new(backend)
+                }),
             );
             touched.backends.insert(backend_id(*name));
         }
@@ -75,7 +80,8 @@ fn apply(model: &mut Model, change: &Change) -> Touched {
             touched.default = true;
         }
         Change::Edge(count) => {
-            model.edge = Arc::new(Edge { max_header_count: *count, ..Edge::default() });
+            model.edge =
+                Arc::new(Edge { limits: Limits { header_count: *count, ..Limits::default() }, ..Edge::default() });
             touched.edge = true;
         }
     }

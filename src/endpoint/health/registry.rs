@@ -10,14 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
 
 use super::Health;
-use crate::endpoint::{HealthCheckConfig, Protocol, TlsConfig, UpstreamConfig};
+use crate::upstream::{HealthCheck, Protocol, UpstreamConfig, UpstreamTls};
 
 /// How endpoints of an upstream are probed.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::endpoint) struct Spec {
-    pub(in crate::endpoint) check: HealthCheckConfig,
+    pub(in crate::endpoint) check: HealthCheck,
     pub(in crate::endpoint) protocol: Protocol,
-    pub(in crate::endpoint) tls: Option<TlsConfig>,
+    pub(in crate::endpoint) tls: Option<UpstreamTls>,
     /// Hash of the rest: authorities may be large and there are many endpoints.
     key: u64,
 }
@@ -60,7 +60,7 @@ impl Spec {
 
     /// Whether the other one asks the same question, if perhaps more often.
     fn is_same_probe(&self, other: &Self) -> bool {
-        self.check.probe == other.check.probe && self.protocol == other.protocol && self.tls == other.tls
+        self.check.http == other.check.http && self.protocol == other.protocol && self.tls == other.tls
     }
 }
 

@@ -7,7 +7,9 @@ use tokio::net::TcpListener;
 
 use super::super::health::{Spec, Target};
 use super::*;
-use crate::endpoint::{Address, HealthCheckConfig, Probe, Protocol, TlsConfig, Upstream, UpstreamConfig};
+use crate::endpoint::{Address, Upstream};
+use crate::quantity;
+use crate::upstream::{CaBundle, HealthCheck, HttpProbe, Protocol, UpstreamConfig, UpstreamTls};
 
 /// A table with its scheduler running.
 struct Running {
@@ -80,15 +82,15 @@ impl Server {
     }
 }
 
-fn http(path: &str, host: Option<&str>, statuses: &[u16]) -> Probe {
-    Probe::Http { path: path.into(), host: host.map(Into::into), statuses: statuses.to_vec() }
+fn http(path: &str, host: Option<&str>, statuses: &[u16]) -> Option<HttpProbe> {
+    Some(HttpProbe { path: path.into(), host: host.map(Into::into), statuses: statuses.to_vec() })
 }
 
-fn checked(probe: Probe) -> UpstreamConfig {
-    let check = HealthCheckConfig {
-        probe,
-        interval: Duration::from_millis(10),
-        timeout: Duration::from_secs(20),
+fn checked(http: Option<HttpProbe>) -> UpstreamConfig {
+    let check = HealthCheck {
+        http,
+        interval: quantity::Duration(Duration::from_millis(10)),
+        timeout: Some(quantity::Duration(Duration::from_secs(20))),
         healthy_threshold: 2,
         unhealthy_threshold: 2,
     };
@@ -142,7 +144,7 @@ async fn a_port_without_listener_is_unhealthy_until_somebody_listens() {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
-    let upstream = running.upstream("tcp", checked(Probe::Tcp), address);
+    let upstream = running.upstream("tcp", checked(None), address);
     running.until(|| !is_healthy(&upstream)).await;
     socket.listen(128).unwrap();
     running.until(|| is_healthy(&upstream)).await;
@@ -153,7 +155,7 @@ async fn an_endpoint_that_does_not_answer_in_time_is_unhealthy() {
     let running = Running::start();
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = checked(http("/", None, &[]));
-    config.health_check.as_mut().unwrap().timeout = Duration::from_millis(50);
+    config.health_check.as_mut().unwrap().timeout = Some(quantity::Duration(Duration::from_millis(50)));
     let upstream = running.upstream("silent", config, silent.local_addr().unwrap());
     running.until(|| !is_healthy(&upstream)).await;
     assert!(error_of(&upstream).contains("50ms"), "{}", error_of(&upstream));
@@ -217,13 +219,13 @@ async fn tls_server(status: u16) -> (SocketAddr, Vec<u8>) {
 async fn certificates_are_verified_as_the_upstream_says() {
     let running = Running::start();
     let (address, certificate) = tls_server(200).await;
-    let tls = |verify, name: &str, ca: &[u8]| TlsConfig {
+    let tls = |verify, name: &str, ca: &[u8]| UpstreamTls {
         verify,
         server_name: Some(name.into()),
-        ca: Some(Arc::from(vec![ca.to_vec()])),
+        ca: Some(CaBundle([ca.to_vec()].into())),
     };
     let config = |probe, tls| UpstreamConfig { protocol: Protocol::Https, tls: Some(tls), ..checked(probe) };
-    for probe in [Probe::Tcp, http("/", None, &[])] {
+    for probe in [None, http("/", None, &[])] {
         let name = format!("{probe:?}");
         let good = config(probe.clone(), tls(true, "a.test", &certificate));
         let bad_name = config(probe.clone(), tls(true, "b.test", &certificate));
@@ -252,7 +254,7 @@ async fn a_removed_upstream_is_probed_no_more_though_requests_still_hold_it() {
     let upstream = running.upstream("web", checked(http("/", None, &[])), server.listen().await);
     let health = upstream.state.load().members()[0].health.as_ref().map(Arc::downgrade).unwrap();
     running.table.remove("web").unwrap();
-    upstream.set_config(checked(Probe::Tcp));
+    upstream.set_config(checked(None));
     let gone = async {
         while health.strong_count() > 0 {
             tokio::task::yield_now().await;
@@ -287,7 +289,7 @@ async fn slow_checks_of_one_namespace_leave_places_to_the_others() {
     let table = Arc::new(Table::default());
     let (addresses, held) = silent(100).await;
     let mut config = checked(http("/", None, &[]));
-    config.health_check.as_mut().unwrap().timeout = Duration::from_secs(3600);
+    config.health_check.as_mut().unwrap().timeout = Some(quantity::Duration(Duration::from_secs(3600)));
     // Two upstreams of one namespace: places are shared out by namespace.
     for (id, part) in ["slow/a:80", "slow/b:80"].into_iter().zip(addresses.chunks(50)) {
         let upstream = table.upstream_of(id, Some("slow"));
@@ -368,7 +370,7 @@ async fn the_task_ends_when_told() {
 
 #[test]
 fn only_failures_in_a_row_count() {
-    let spec = Spec::new(&checked(Probe::Tcp)).map(Arc::new).unwrap();
+    let spec = Spec::new(&checked(None)).map(Arc::new).unwrap();
     let health = Health::new(Target::new("t".into(), ([127, 0, 0, 1], 1).into(), spec), true);
     let mut record = |outcome: Result<(), &str>| health.record(outcome.map_err(str::to_owned));
     let changes = [Err("a"), Ok(()), Err("a"), Err("b"), Err("c"), Ok(()), Err("d"), Ok(()), Ok(())].map(&mut record);

@@ -4,7 +4,8 @@ use std::sync::Mutex;
 use tokio::net::UdpSocket;
 
 use super::*;
-use crate::endpoint::UpstreamConfig;
+use crate::quantity;
+use crate::upstream::{ExternalName, HealthCheck, UpstreamConfig};
 
 const A: u16 = 1;
 const AAAA: u16 = 28;
@@ -119,7 +120,7 @@ impl Running {
 }
 
 fn external(name: &str) -> UpstreamConfig {
-    UpstreamConfig { external: Some((name.into(), 8080)), ..UpstreamConfig::default() }
+    UpstreamConfig { external: Some(ExternalName { name: name.into(), port: 8080 }), ..UpstreamConfig::default() }
 }
 
 fn v4(last: u8) -> IpAddr {
@@ -265,7 +266,7 @@ async fn a_refused_address_is_not_probed() {
     let (_stop, stopped) = watch::channel(false);
     tokio::spawn(crate::endpoint::prober::run(Arc::clone(&running.table), stopped));
     let upstream = running.table.upstream_of("test/probed:80", None);
-    let external = Some(("rebound.example.".into(), inside.local_addr().unwrap().port()));
+    let external = Some(ExternalName { name: "rebound.example.".into(), port: inside.local_addr().unwrap().port() });
     upstream.set_config(UpstreamConfig { external, health_check: Some(check()), ..UpstreamConfig::default() });
     let resolved = |count| {
         let table = Arc::clone(&running.table);
@@ -280,14 +281,10 @@ async fn a_refused_address_is_not_probed() {
     probed.expect("what is allowed is probed").unwrap();
 }
 
-fn check() -> crate::endpoint::HealthCheckConfig {
-    crate::endpoint::HealthCheckConfig {
-        probe: crate::endpoint::Probe::Tcp,
-        interval: Duration::from_millis(10),
-        timeout: Duration::from_secs(60),
-        healthy_threshold: 1,
-        unhealthy_threshold: 2,
-    }
+fn check() -> HealthCheck {
+    let interval = quantity::Duration(Duration::from_millis(10));
+    let timeout = Some(quantity::Duration(Duration::from_secs(60)));
+    HealthCheck { interval, timeout, ..HealthCheck::default() }
 }
 
 #[tokio::test]
@@ -303,7 +300,7 @@ async fn answers_hold_for_their_ttl_within_bounds_and_failures_wait_longer_each_
     let table = Table::default();
     let upstream = table.upstream_of("test/external:80", None);
     upstream.set_config(external("shop.example."));
-    let mut name = Name::new(&upstream, ("shop.example.".into(), 8080));
+    let mut name = Name::new(&upstream, ExternalName { name: "shop.example.".into(), port: 8080 });
     let config = Config::default();
     let mut wait = |answer: Result<Answer, String>| {
         let before = Instant::now();

@@ -3,7 +3,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::endpoint::{Balance, HealthCheckConfig, Probe, Protocol, Table};
+use crate::endpoint::Table;
+use crate::quantity;
+use crate::upstream::{Balance, HealthCheck, HttpProbe, Protocol};
 
 fn address(port: u16, weight: u16) -> Address {
     Address { address: SocketAddr::from(([127, 0, 0, 1], port)), weight }
@@ -14,9 +16,8 @@ fn equal(ports: std::ops::RangeInclusive<u16>) -> Vec<Address> {
 }
 
 fn checked(balance: Balance) -> UpstreamConfig {
-    let (interval, timeout) = (Duration::from_secs(5), Duration::from_secs(1));
-    let check =
-        HealthCheckConfig { probe: Probe::Tcp, interval, timeout, healthy_threshold: 1, unhealthy_threshold: 1 };
+    let interval = quantity::Duration(Duration::from_secs(5));
+    let check = HealthCheck { interval, unhealthy_threshold: 1, ..HealthCheck::default() };
     UpstreamConfig { balance, health_check: Some(check), ..UpstreamConfig::default() }
 }
 
@@ -209,10 +210,11 @@ fn other_timing_keeps_the_verdict_and_another_probe_does_not() {
     let (_table, upstream) = upstream(checked(Balance::RoundRobin), &equal(1..=1));
     set_health(&upstream, 1, false);
     let mut config = checked(Balance::RoundRobin);
-    config.health_check.as_mut().unwrap().interval = Duration::from_secs(9);
+    config.health_check.as_mut().unwrap().interval = quantity::Duration(Duration::from_secs(9));
     upstream.set_config(config.clone());
     assert_eq!(upstream.counts().healthy, 0, "other timing");
-    config.health_check.as_mut().unwrap().probe = Probe::Http { path: "/".into(), host: None, statuses: Vec::new() };
+    let probe = HttpProbe { path: "/".into(), host: None, statuses: Vec::new() };
+    config.health_check.as_mut().unwrap().http = Some(probe);
     upstream.set_config(config);
     assert_eq!(upstream.counts().healthy, 1, "another probe");
     set_health(&upstream, 1, false);

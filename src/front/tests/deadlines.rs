@@ -5,6 +5,10 @@ use crate::connection::TimedOut;
 
 const SHORT: Duration = Duration::from_millis(200);
 
+fn short() -> quantity::Duration {
+    quantity::Duration(SHORT)
+}
+
 /// Sends one byte after another until the other side ends the connection; gives what it said.
 async fn drip(mut client: Client, byte: u8) -> String {
     let (mut read, mut write) = client.split();
@@ -23,7 +27,7 @@ async fn drip(mut client: Client, byte: u8) -> String {
 
 #[tokio::test]
 async fn a_dripping_head_is_answered_408() {
-    let house = House::new(Edge { header_timeout: SHORT, ..edge() });
+    let house = House::new(limited(|it| it.header_timeout = short()));
     let mut client = Client::connect(house.plain()).await.unwrap();
     client.write_all(b"GET / HTTP/1.1\r\nX-Slow: ").await.unwrap();
     let said = drip(client, b'a').await;
@@ -52,7 +56,7 @@ async fn what_the_engine_refuses_by_itself_is_recorded() {
 
 #[tokio::test]
 async fn a_silent_connection_is_closed_without_an_answer() {
-    let house = House::new(Edge { header_timeout: SHORT, ..edge() });
+    let house = House::new(limited(|it| it.header_timeout = short()));
     let mut client = Client::connect(house.plain()).await.unwrap();
     assert_eq!(rest(&mut client).await, "");
     assert_eq!(house.timeouts(TimedOut::Header), 1);
@@ -60,7 +64,7 @@ async fn a_silent_connection_is_closed_without_an_answer() {
 
 #[tokio::test]
 async fn an_idle_kept_connection_is_closed() {
-    let house = House::new(Edge { keep_alive_timeout: SHORT, ..edge() });
+    let house = House::new(limited(|it| it.keep_alive_timeout = short()));
     let mut client = Client::connect(house.plain()).await.unwrap();
     ask(&mut client, GET).await;
     assert_eq!(rest(&mut client).await, "");
@@ -69,7 +73,7 @@ async fn an_idle_kept_connection_is_closed() {
 
 #[tokio::test]
 async fn the_head_of_a_further_request_has_a_deadline_too() {
-    let house = House::new(Edge { header_timeout: SHORT, ..edge() });
+    let house = House::new(limited(|it| it.header_timeout = short()));
     let mut client = Client::connect(house.plain()).await.unwrap();
     ask(&mut client, GET).await;
     client.write_all(b"GET / HT").await.unwrap();
@@ -80,7 +84,7 @@ async fn the_head_of_a_further_request_has_a_deadline_too() {
 
 #[tokio::test]
 async fn a_dripping_body_is_cut() {
-    let house = House::new(Edge { body_timeout: SHORT, ..edge() });
+    let house = House::new(limited(|it| it.body_timeout = short()));
     let mut client = Client::connect(house.plain()).await.unwrap();
     client.write_all(b"POST /body HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000\r\n\r\n").await.unwrap();
     drip(client, b'a').await;
@@ -89,7 +93,7 @@ async fn a_dripping_body_is_cut() {
 
 #[tokio::test]
 async fn a_body_that_nobody_reads_has_a_deadline_and_is_not_taken_for_a_request() {
-    let house = House::new(Edge { header_timeout: SHORT, ..edge() });
+    let house = House::new(limited(|it| it.header_timeout = short()));
     let mut client = Client::connect(house.plain()).await.unwrap();
     let said = ask(&mut client, b"POST /keep HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9\r\n\r\n1234").await;
     assert!(said.starts_with("HTTP/1.1 200"), "{said}");
@@ -112,7 +116,9 @@ async fn a_body_in_time_leaves_the_connection_open() {
 
 #[tokio::test]
 async fn a_request_may_take_its_time_once_it_is_complete() {
-    let house = House::new(Edge { header_timeout: SHORT, body_timeout: SHORT, keep_alive_timeout: SHORT, ..edge() });
+    let house = House::new(limited(|it| {
+        (it.header_timeout, it.body_timeout, it.keep_alive_timeout) = (short(), short(), short())
+    }));
     let mut client = Client::connect(house.plain()).await.unwrap();
     client.write_all(b"GET /wait HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
     house.arrived.notified().await;
@@ -123,7 +129,7 @@ async fn a_request_may_take_its_time_once_it_is_complete() {
 
 #[tokio::test]
 async fn a_response_that_is_not_read_is_cut() {
-    let house = House::new(Edge { send_timeout: SHORT, ..edge() });
+    let house = House::new(limited(|it| it.send_timeout = short()));
     let mut client = Client::connect(house.plain()).await.unwrap();
     client.write_all(b"GET /big HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
     house.until(|counts| counts.timeouts[TimedOut::Write as usize].1 == 1 && counts.active == 0).await;
@@ -149,7 +155,7 @@ async fn a_client_hello_that_never_comes_is_cut() {
 
 #[tokio::test]
 async fn an_http2_connection_that_never_opens_is_cut() {
-    let house = House::new(Edge { header_timeout: SHORT, ..edge() });
+    let house = House::new(limited(|it| it.header_timeout = short()));
     let mut client = super::tls::connect_any(house.tls(TlsPolicy::default()), &["h2"]).await;
     assert!(!rest(&mut client).await.contains("HTTP/1.1"), "no HTTP/1 answer on HTTP/2");
     house.until(|counts| counts.active == 0).await;

@@ -7,6 +7,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::client::TlsStream;
 
 use super::*;
+use crate::listener::{Alpn, TlsVersion};
 
 /// Believes every certificate; the tests look at what was presented.
 #[derive(Debug)]
@@ -160,7 +161,15 @@ async fn http2_is_spoken_when_both_sides_offer_it() {
 #[tokio::test]
 async fn http2_is_not_offered_where_it_is_off() {
     let house = House::new(edge());
-    let address = house.tls(TlsPolicy { alpn_h2: false, ..TlsPolicy::default() });
+    let address = house.tls(TlsPolicy { alpn: [Alpn::Http11].into(), ..TlsPolicy::default() });
+    let client = connect_any(address, &["h2", "http/1.1"]).await;
+    assert_eq!(client.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+}
+
+#[tokio::test]
+async fn the_order_of_the_listener_chooses_among_what_both_sides_offer() {
+    let house = House::new(edge());
+    let address = house.tls(TlsPolicy { alpn: [Alpn::Http11, Alpn::H2].into(), ..TlsPolicy::default() });
     let client = connect_any(address, &["h2", "http/1.1"]).await;
     assert_eq!(client.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
 }

@@ -14,13 +14,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
+use crate::edge::{Headers, Limits};
 use crate::endpoint::{Address, Table, Upstream};
+use crate::policy::{Policy, Timeouts};
 use crate::proxy::{Engine, Proxy};
+use crate::quantity;
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::snapshot::certificates::{Certificates, ServedCertificate};
 use crate::snapshot::edge::Edge;
-use crate::snapshot::route::{Action, Forward, Policy, Route, Share, Timeouts};
+use crate::snapshot::route::{Action, Forward, Route, Share};
 use crate::telemetry::record::{Recorder, RequestRecord};
 
 /// Longer than any test takes on the busiest machine.
@@ -169,10 +172,9 @@ pub(super) fn route(upstream: Arc<Upstream>) -> Route {
                 send: long,
                 idle: long,
                 endpoints: Duration::ZERO,
+                ..Timeouts::default()
             },
-            max_body: None,
-            tries: 3,
-            settings: Box::default(),
+            ..Policy::default()
         }),
         metrics: Arc::default(),
     }
@@ -292,32 +294,24 @@ fn snapshot(generation: u64, default: Option<Arc<Route>>, edge: Edge) -> Snapsho
 
 /// Edge settings that are in nobody's way.
 pub(super) fn edge() -> Edge {
+    let long = quantity::Duration(PATIENCE);
+    let limits = Limits {
+        header_timeout: long,
+        body_timeout: long,
+        keep_alive_timeout: long,
+        send_timeout: long,
+        connections: 1000,
+        connections_per_source: 0,
+        requests: 1000,
+        ..Limits::default()
+    };
     Edge {
         trusted_proxies: Vec::new(),
+        limits,
+        headers: Headers::default(),
         server_header: Some(HeaderValue::from_static("tidegate")),
-        x_forwarded: true,
-        forwarded_rfc7239: false,
-        request_id: true,
-        max_header_bytes: 64 * 1024,
-        max_header_count: 200,
-        max_uri_bytes: 16 * 1024,
-        header_timeout: PATIENCE,
-        body_timeout: PATIENCE,
-        keep_alive_timeout: PATIENCE,
-        send_timeout: PATIENCE,
-        keep_alive_requests: None,
-        max_connections: 1000,
-        max_requests: 1000,
-        reserve: 25,
-        max_source_connections: None,
-        memory: None,
-        h2_stalled: 4 << 20,
-        h2_max_streams: 100,
-        h2_window: 64 * 1024,
-        preserve_header_case: false,
         claims: crate::snapshot::edge::claims::Claims::known(),
         loop_id: HeaderValue::from_static("tidegate"),
-        max_hops: 8,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Settings of backends that differ from what their Service and the conf say.
 
-use crate::model::{Balance, HealthCheck, Probe, Protocol};
 use crate::quantity::Duration;
+use crate::upstream::{Balance, HealthCheck, Protocol};
 
 /// What is asked of backends.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,10 +31,10 @@ impl BackendPatch {
     pub(crate) fn variant(&self) -> String {
         let mut parts = Vec::new();
         if let Some(protocol) = self.protocol {
-            parts.push(protocol_name(protocol).to_owned());
+            parts.push(protocol.as_str().to_owned());
         }
         if let Some(balance) = self.balance {
-            parts.push(balance_name(balance).to_owned());
+            parts.push(balance.as_str().to_owned());
         }
         if self.service_upstream {
             parts.push("service-upstream".to_owned());
@@ -46,28 +46,9 @@ impl BackendPatch {
     }
 }
 
-fn protocol_name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Http => "http",
-        Protocol::Https => "https",
-        Protocol::H2c => "h2c",
-        Protocol::H2 => "h2",
-    }
-}
-
-fn balance_name(balance: Balance) -> &'static str {
-    match balance {
-        Balance::RoundRobin => "round-robin",
-        Balance::LeastRequest => "least-request",
-    }
-}
-
 fn health_check_text(check: &HealthCheck) -> String {
-    let probe = match &check.probe {
-        Probe::Tcp => "tcp",
-        Probe::Http { path, .. } => path,
-    };
-    let (interval, timeout) = (Duration(check.interval), Duration(check.timeout));
+    let probe = check.http.as_ref().map_or("tcp", |http| &http.path);
+    let (interval, timeout) = (check.interval, Duration(check.timeout()));
     let (healthy, unhealthy) = (check.healthy_threshold, check.unhealthy_threshold);
     format!("check({probe},{interval},{timeout},{healthy},{unhealthy})")
 }
@@ -75,20 +56,15 @@ fn health_check_text(check: &HealthCheck) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::HttpProbe;
 
     #[test]
     fn different_settings_have_different_variants() {
-        let check = |probe| HealthCheck {
-            probe,
-            interval: std::time::Duration::from_secs(10),
-            timeout: std::time::Duration::from_secs(1),
-            healthy_threshold: 1,
-            unhealthy_threshold: 2,
-        };
-        let http = |path: &str| Probe::Http { path: path.into(), host: None, statuses: Vec::new() };
+        let check = |http| HealthCheck { http, ..HealthCheck::default() };
+        let http = |path: &str| Some(HttpProbe { path: path.into(), host: None, statuses: Vec::new() });
         let protocols = [None, Some(Protocol::Http), Some(Protocol::Https), Some(Protocol::H2c), Some(Protocol::H2)];
         let balances = [None, Some(Balance::RoundRobin), Some(Balance::LeastRequest)];
-        let checks = [None, Some(check(Probe::Tcp)), Some(check(http("/a"))), Some(check(http("/tcp")))];
+        let checks = [None, Some(check(None)), Some(check(http("/a"))), Some(check(http("/tcp")))];
         let mut variants = std::collections::BTreeSet::new();
         for protocol in protocols {
             for balance in balances {

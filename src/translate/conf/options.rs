@@ -5,19 +5,15 @@ use std::sync::Arc;
 use super::edge::edge;
 use super::invalid::invalid_value;
 use super::policy;
-use super::upstream::balance;
 use crate::address::AddressRules;
 use crate::diagnostic::Diagnostic;
-use crate::model::{Policy, Timeouts};
 use crate::origin::Origin;
+use crate::policy::{Change, Policy};
 use crate::resources::Resources;
 use crate::resources::conf::{Conf, Defaults};
-use crate::translate::asked::policy::{Change, PolicyPatch};
+use crate::translate::asked::policy::PolicyPatch;
 use crate::translate::options::{BackendOptions, Options};
 use crate::translate::plugins::{self, hash_cost};
-
-/// Connections tried at most, where nobody says otherwise.
-const DEFAULT_TRIES: u32 = 3;
 
 /// Reads it; what is not taken is told, and the default stays.
 pub(crate) fn read(conf: &Conf, origin: &Origin, resources: &Resources, diagnostics: &mut Vec<Diagnostic>) -> Options {
@@ -33,7 +29,7 @@ pub(crate) fn read(conf: &Conf, origin: &Origin, resources: &Resources, diagnost
         max_hash_cost: conf.defaults.max_hash_cost.clone(),
         policy: default_policy(&conf.defaults, origin, diagnostics),
         backend: BackendOptions {
-            balance: balance(conf.defaults.load_balancing),
+            balance: conf.defaults.load_balancing,
             allow_external_name: conf.defaults.allow_external_name,
             zone: conf.zone.as_deref().map(Into::into),
             rules: Arc::new(AddressRules {
@@ -48,10 +44,10 @@ pub(crate) fn read(conf: &Conf, origin: &Origin, resources: &Resources, diagnost
 
 fn default_policy(defaults: &Defaults, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Arc<Policy> {
     let mut patch = PolicyPatch::default();
-    policy::timeouts(&mut patch, &defaults.timeouts, &origin.at("defaults.timeouts"), diagnostics);
-    policy::tries(&mut patch, defaults.tries, || origin.at("defaults.tries"), diagnostics);
-    if let Some(body) = defaults.limits.body {
-        patch.set(Change::Body(Some(body.0)), origin.at("defaults.limits.body"));
-    }
-    patch.over(&Arc::new(Policy { tries: DEFAULT_TRIES, timeouts: Timeouts::default(), ..Policy::default() }))
+    let field = |change: &Change| match change {
+        Change::Body(_) => origin.at("defaults.limits.body"),
+        change => origin.at(format!("defaults.{}", change.name())),
+    };
+    policy::ask(&mut patch, defaults.policy(), field, diagnostics);
+    patch.over(&Arc::default())
 }

@@ -1,54 +1,22 @@
-//! Timeouts and tries, as the conf writes them for its routes and for all.
-
-use std::time::Duration;
+//! Timeouts, tries and limits, as the conf writes them for its routes and for all.
 
 use super::invalid::invalid_value;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
-use crate::quantity;
-use crate::resources::conf::TimeoutsSpec;
-use crate::translate::asked::policy::{Change, MAX_TRIES, PolicyPatch, Wait};
+use crate::policy::Change;
+use crate::translate::asked::policy::PolicyPatch;
 
-/// Asks for the waits under `origin`'s field; a wait of nothing is refused.
-pub(crate) fn timeouts(
+/// Asks for what the conf asks for; what may not be asked for is told, and stays as it was.
+pub(crate) fn ask(
     patch: &mut PolicyPatch,
-    spec: &TimeoutsSpec,
-    origin: &Origin,
+    changes: impl Iterator<Item = Change>,
+    origin: impl Fn(&Change) -> Origin,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    let waits = [
-        (Wait::Connect, "connect", spec.connect),
-        (Wait::Read, "read", spec.read),
-        (Wait::Head, "head", spec.head),
-        (Wait::Send, "send", spec.send),
-        (Wait::Idle, "idle", spec.idle),
-        (Wait::Endpoints, "endpoints", spec.endpoints),
-    ];
-    for (wait, name, value) in waits {
-        let origin = || origin.at(format!("{}.{name}", origin.field));
-        match value {
-            Some(quantity::Duration(Duration::ZERO)) if !matches!(wait, Wait::Idle | Wait::Endpoints) => {
-                diagnostics.push(invalid_value(&origin(), "a timeout of 0 would fail every request"));
-            }
-            Some(value) => patch.set(Change::Wait(wait, value.0), origin()),
-            None => {}
+    for change in changes {
+        match change.check() {
+            Ok(()) => patch.set(change, origin(&change)),
+            Err(message) => diagnostics.push(invalid_value(&origin(&change), message)),
         }
-    }
-}
-
-/// Asks for tries.
-pub(crate) fn tries(
-    patch: &mut PolicyPatch,
-    tries: Option<u32>,
-    origin: impl FnOnce() -> Origin,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
-    match tries {
-        Some(tries @ 1..=MAX_TRIES) => patch.set(Change::Tries(tries), origin()),
-        Some(tries) => {
-            let message = format!("`{tries}` is not a number of tries from 1 to {MAX_TRIES}");
-            diagnostics.push(invalid_value(&origin(), message));
-        }
-        None => {}
     }
 }

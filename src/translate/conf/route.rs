@@ -6,18 +6,16 @@ use super::{policy, reference};
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{
-    Action, BackendId, BackendName, HeaderMatch, HttpsRedirect, Match, PathMatch, QueryMatch, Rank, Redirect,
-    RedirectPath, Respond, Route, TextMatch, WeightedBackend,
+    Action, BackendId, BackendName, HeaderMatch, HttpsRedirect, Match, PathMatch, QueryMatch, Rank, Route, TextMatch,
+    WeightedBackend,
 };
 use crate::origin::Origin;
 use crate::path::canonical_path;
+use crate::policy::{Redirect, Respond};
 use crate::reason::Reason;
 use crate::resources::Resources;
-use crate::resources::conf::{
-    BackendSpec, ConditionSpec, Conf, PathSpec, PluginRef, RedirectSpec, RespondSpec, RouteSpec,
-};
+use crate::resources::conf::{BackendSpec, ConditionSpec, Conf, PathSpec, PluginRef, RouteSpec};
 use crate::translate::asked::plugin::{PluginRequest, Wanted};
-use crate::translate::asked::policy::Change;
 use crate::translate::asked::{Asked, Redirection};
 use crate::translate::contribution::{Candidate, Draft};
 use crate::translate::options::Options;
@@ -183,11 +181,7 @@ impl Reader<'_> {
             };
             asked.plugins.push(PluginRequest { plugin, origin: self.at(&format!("plugins[{index}]")) });
         }
-        policy::timeouts(&mut asked.policy, &spec.timeouts, &self.at("timeouts"), &mut asked.diagnostics);
-        policy::tries(&mut asked.policy, spec.tries, || self.at("tries"), &mut asked.diagnostics);
-        if let Some(size) = spec.max_body {
-            asked.policy.set(Change::Body(Some(size.0)), self.at("maxBody"));
-        }
+        policy::ask(&mut asked.policy, spec.policy(), |change| self.at(change.name()), &mut asked.diagnostics);
         asked
     }
 
@@ -256,10 +250,9 @@ impl Reader<'_> {
         }
     }
 
-    fn redirect(&mut self, spec: &RedirectSpec) -> Option<Action> {
-        let status = spec.status.unwrap_or(302);
+    fn redirect(&mut self, spec: &Redirect) -> Option<Action> {
         let has_regex = self.spec.paths.iter().any(|path| matches!(path, PathSpec::Regex(_)));
-        let problem = if !matches!(status, 301 | 302 | 303 | 307 | 308) {
+        let problem = if !matches!(spec.status, 301 | 302 | 303 | 307 | 308) {
             Some("`status` must be 301, 302, 303, 307 or 308")
         } else if spec.scheme.as_deref().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
             Some("`scheme` must be `http` or `https`")
@@ -284,21 +277,13 @@ impl Reader<'_> {
             self.error("InvalidRedirect", "redirect", message);
             return None;
         }
-        let full = spec.path.as_deref().map(|path| RedirectPath::Full(path.into()));
-        let prefix = spec.prefix.as_deref().map(|path| RedirectPath::Prefix(path.into()));
-        Some(Action::Redirect(Box::new(Redirect {
-            status,
-            scheme: spec.scheme.as_deref().map(Arc::from),
-            host: spec.host.as_deref().map(|host| host.to_ascii_lowercase().into()),
-            port: spec.port,
-            path: full.or(prefix),
-        })))
+        let host = spec.host.as_deref().map(|host| host.to_ascii_lowercase().into());
+        Some(Action::Redirect(Box::new(Redirect { host, ..spec.clone() })))
     }
 
-    fn respond(&mut self, spec: &RespondSpec) -> Option<Action> {
-        let status = spec.status.unwrap_or(200);
-        let content_type = spec.content_type.as_deref().unwrap_or("text/plain; charset=utf-8");
-        if !(200..=599).contains(&status) {
+    fn respond(&mut self, spec: &Respond) -> Option<Action> {
+        let Respond { status, content_type, .. } = spec;
+        if !(200..=599).contains(status) {
             self.error("InvalidRespond", "respond.status", format!("`{status}` is not a status from 200 to 599"));
             return None;
         }
@@ -306,8 +291,7 @@ impl Reader<'_> {
             self.error("InvalidRespond", "respond.contentType", "is not a media type");
             return None;
         }
-        let (body, content_type) = (spec.body.as_str().into(), content_type.into());
-        Some(Action::Respond(Box::new(Respond { status, body, content_type })))
+        Some(Action::Respond(Box::new(spec.clone())))
     }
 }
 

@@ -3,20 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::address;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
-use crate::model::{
-    Backend, BackendId, Balance, CaBundle, Endpoint, EndpointSet, ExternalName, HealthCheck, Probe, Protocol,
-    UpstreamTls,
-};
+use crate::model::{Backend, BackendId, Endpoint, EndpointSet};
 use crate::origin::Origin;
 use crate::pem_text;
-use crate::resources::conf::{BalanceSpec, HealthCheckSpec, ProtocolSpec, UpstreamSpec, UpstreamTlsSpec};
-use crate::translate::health::{self, Timing};
+use crate::resources::conf::{UpstreamSpec, UpstreamTlsSpec};
 use crate::translate::options::Options;
+use crate::upstream::{CaBundle, ExternalName, HealthCheck, UpstreamConfig, UpstreamTls};
 
 /// Translates one upstream. A part that cannot be kept without weakening it makes the whole upstream invalid.
 pub(crate) fn translate(
@@ -27,7 +23,6 @@ pub(crate) fn translate(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> (Backend, EndpointSet) {
     let origin = conf.at(format!("upstreams.{name}"));
-    let protocol = protocol(spec.protocol);
     let mut endpoints = endpoints(spec, &origin, diagnostics);
     let mut external = spec.dns.as_deref().map(|text| external(text, &origin, diagnostics));
     // What needs no DNS is the operator's own word, as an endpoint is.
@@ -47,38 +42,15 @@ pub(crate) fn translate(
         diagnostics.push(diagnostic.hint("add `endpoints` or `dns`; requests are answered 503 until then"));
     }
     let is_invalid = is_ambiguous || tls.is_none() || matches!(external, Some(None));
-    let backend = Backend {
-        id: BackendId::upstream(name),
-        protocol,
-        tls: tls.filter(|_| matches!(protocol, Protocol::Https | Protocol::H2)).map(Box::new),
-        balance: spec.load_balancing.map_or(options.backend.balance, balance),
-        health_check: spec
-            .health_check
-            .as_ref()
-            .and_then(|check| health_check(check, &origin, diagnostics))
-            .map(Box::new),
+    let config = UpstreamConfig {
+        protocol: spec.protocol,
+        tls: tls.filter(|_| spec.protocol.is_tls()),
+        balance: spec.load_balancing.unwrap_or(options.backend.balance),
+        health_check: spec.health_check.as_ref().and_then(|check| health_check(check, &origin, diagnostics)),
         external: external.flatten(),
         is_invalid,
-        origin,
     };
-    (backend, endpoints)
-}
-
-/// How an endpoint is picked.
-pub(crate) fn balance(spec: BalanceSpec) -> Balance {
-    match spec {
-        BalanceSpec::RoundRobin => Balance::RoundRobin,
-        BalanceSpec::LeastRequest => Balance::LeastRequest,
-    }
-}
-
-fn protocol(spec: ProtocolSpec) -> Protocol {
-    match spec {
-        ProtocolSpec::Http => Protocol::Http,
-        ProtocolSpec::Https => Protocol::Https,
-        ProtocolSpec::H2c => Protocol::H2c,
-        ProtocolSpec::H2 => Protocol::H2,
-    }
+    (Backend::new(BackendId::upstream(name), origin, config), endpoints)
 }
 
 fn endpoints(spec: &UpstreamSpec, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> EndpointSet {
@@ -166,13 +138,10 @@ fn unused_blocks(pem: &str, origin: &Origin) -> Option<Diagnostic> {
     (!unused.is_empty()).then(|| diagnostic.hint("only certificates are; leave the rest out"))
 }
 
-fn health_check(spec: &HealthCheckSpec, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Option<HealthCheck> {
-    let (interval, timeout) = (spec.interval.map(|it| it.0), spec.timeout.map(|it| it.0));
-    let is_zero = |it: Option<Duration>| it.is_some_and(|it| it.is_zero());
-    let (healthy, unhealthy) = (spec.healthy_threshold.unwrap_or(1), spec.unhealthy_threshold.unwrap_or(2));
-    let problem = if is_zero(interval) || is_zero(timeout) {
+fn health_check(spec: &HealthCheck, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> Option<HealthCheck> {
+    let problem = if spec.interval.0.is_zero() || spec.timeout().is_zero() {
         Some("`interval` and `timeout` must be over 0")
-    } else if healthy == 0 || unhealthy == 0 {
+    } else if spec.healthy_threshold == 0 || spec.unhealthy_threshold == 0 {
         Some("thresholds must be over 0")
     } else if spec.http.as_ref().is_some_and(|http| !http.path.starts_with('/')) {
         Some("`http.path` must begin with `/`")
@@ -186,13 +155,8 @@ fn health_check(spec: &HealthCheckSpec, origin: &Origin, diagnostics: &mut Vec<D
         diagnostics.push(Diagnostic::error("InvalidHealthCheck", &origin, message).hint("no check is made until then"));
         return None;
     }
-    let Timing { interval, timeout, told } = health::timing(interval, timeout);
+    let (check, told) = spec.clone().bounded();
     let origin = origin.at(format!("{}.healthCheck", origin.field));
     diagnostics.extend(told.into_iter().map(|message| Diagnostic::warning("BoundedHealthCheck", &origin, message)));
-    let probe = spec.http.as_ref().map_or(Probe::Tcp, |http| Probe::Http {
-        path: http.path.as_str().into(),
-        host: http.host.as_deref().map(Arc::from),
-        statuses: http.statuses.clone(),
-    });
-    Some(HealthCheck { probe, interval, timeout, healthy_threshold: healthy, unhealthy_threshold: unhealthy })
+    Some(check)
 }

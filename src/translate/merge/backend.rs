@@ -18,13 +18,14 @@ use problem::{
 
 use crate::address::{self, AddressRules, Refused};
 use crate::diagnostic::Diagnostic;
-use crate::model::{Backend, BackendId, Balance, Endpoint, EndpointSet, ExternalName, Protocol, UpstreamTls};
+use crate::model::{Backend, BackendId, Endpoint, EndpointSet};
 use crate::origin::Origin;
 use crate::resources::object::Service;
 use crate::resources::{Kind, ObjectName, ObjectRef, Resources, Sourced};
 use crate::translate::asked::Asked;
 use crate::translate::asked::backend::BackendPatch;
 use crate::translate::options::BackendOptions;
+use crate::upstream::{Balance, ExternalName, Protocol, UpstreamConfig, UpstreamTls};
 
 /// What a backend of a Service is at present.
 #[derive(Debug)]
@@ -89,8 +90,8 @@ pub(crate) fn evaluate(
         let diagnostics = evaluated.diagnostics;
         return Evaluated { diagnostics, ..invalid(target.id, origin, protection_on_service(target.service)) };
     }
-    evaluated.backend.health_check = patch.health_check.clone().map(Box::new);
-    evaluated
+    evaluated.backend.health_check = patch.health_check.clone();
+    Evaluated { backend: evaluated.backend.settled(), ..evaluated }
 }
 
 fn evaluate_port(
@@ -183,30 +184,18 @@ fn evaluate_external(
 }
 
 fn invalid(id: &BackendId, origin: Origin, problem: Problem) -> Evaluated {
-    Evaluated {
-        backend: Backend { is_invalid: true, ..blank(id, origin) },
-        endpoints: EndpointSet::default(),
-        diagnostics: Vec::new(),
-        problem: Some(problem),
-    }
+    let mut backend = blank(id, origin);
+    backend.is_invalid = true;
+    Evaluated { backend, endpoints: EndpointSet::default(), diagnostics: Vec::new(), problem: Some(problem) }
 }
 
 fn blank(id: &BackendId, origin: Origin) -> Backend {
-    Backend {
-        id: id.clone(),
-        origin,
-        protocol: Protocol::default(),
-        tls: None,
-        balance: Balance::default(),
-        health_check: None,
-        external: None,
-        is_invalid: false,
-    }
+    Backend::new(id.clone(), origin, UpstreamConfig::default())
 }
 
 /// Pods have certificates of their own making, if any: as ingress-nginx does, they are not verified unless told to.
-fn tls_of(protocol: Protocol) -> Option<Box<UpstreamTls>> {
-    matches!(protocol, Protocol::Https | Protocol::H2).then(Box::<UpstreamTls>::default)
+fn tls_of(protocol: Protocol) -> Option<UpstreamTls> {
+    protocol.is_tls().then(UpstreamTls::default)
 }
 
 /// An ExternalName Service need not list ports: a number stands for itself.

@@ -6,10 +6,9 @@ use super::row::{Annotation, Dialect, Support};
 use super::said::{Refusal, Said, Value, boolean};
 use super::security::Security;
 use crate::diagnostic::Diagnostic;
-use crate::model::{Balance, HealthCheck, Probe, Protocol};
 use crate::quantity::Duration;
 use crate::translate::asked::Asked;
-use crate::translate::health::{self, Timing};
+use crate::upstream::{Balance, HealthCheck, HttpProbe, Protocol};
 
 pub(crate) const TABLE: &[Annotation] = &[BACKEND_PROTOCOL, LOAD_BALANCE, SERVICE_UPSTREAM, HEALTH_CHECK];
 
@@ -91,33 +90,31 @@ fn balance(value: Value<'_>, asked: &mut Asked) -> Result<Balance, Refusal> {
 
 /// A health check, and what of it is not kept as it is written.
 fn health_check(text: &str) -> Result<(HealthCheck, Vec<String>), Refusal> {
-    let (mut probe, mut interval, mut timeout) = (Probe::Tcp, None, None);
-    let (mut healthy_threshold, mut unhealthy_threshold) = (1, 2);
+    let mut check = HealthCheck::default();
     for field in text.split(',').map(str::trim) {
         match field.split_once('=') {
-            None if field == "tcp" => probe = Probe::Tcp,
-            _ if field.starts_with('/') => probe = http_probe(field)?,
-            Some(("path", path)) => probe = http_probe(path)?,
-            Some(("interval", value)) => interval = Some(span(value)?),
-            Some(("timeout", value)) => timeout = Some(span(value)?),
-            Some(("healthy", value)) => healthy_threshold = count(value)?,
-            Some(("unhealthy", value)) => unhealthy_threshold = count(value)?,
+            None if field == "tcp" => check.http = None,
+            _ if field.starts_with('/') => check.http = Some(http_probe(field)?),
+            Some(("path", path)) => check.http = Some(http_probe(path)?),
+            Some(("interval", value)) => check.interval = span(value)?,
+            Some(("timeout", value)) => check.timeout = Some(span(value)?),
+            Some(("healthy", value)) => check.healthy_threshold = count(value)?,
+            Some(("unhealthy", value)) => check.unhealthy_threshold = count(value)?,
             _ => return Err(Refusal(format!("`{field}` is not part of a health check"))),
         }
     }
-    let Timing { interval, timeout, told } = health::timing(interval, timeout);
-    Ok((HealthCheck { probe, interval, timeout, healthy_threshold, unhealthy_threshold }, told))
+    Ok(check.bounded())
 }
 
-fn http_probe(path: &str) -> Result<Probe, Refusal> {
+fn http_probe(path: &str) -> Result<HttpProbe, Refusal> {
     let is_good = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
     let refusal = || Refusal(format!("`{path}` is not a path"));
-    is_good.then(|| Probe::Http { path: Arc::from(path), host: None, statuses: Vec::new() }).ok_or_else(refusal)
+    is_good.then(|| HttpProbe { path: Arc::from(path), host: None, statuses: Vec::new() }).ok_or_else(refusal)
 }
 
-fn span(text: &str) -> Result<std::time::Duration, Refusal> {
-    let span = text.parse::<Duration>().map_err(|error| Refusal(error.to_string()))?.0;
-    if span.is_zero() { Err(Refusal(format!("`{text}` is no time at all"))) } else { Ok(span) }
+fn span(text: &str) -> Result<Duration, Refusal> {
+    let span = text.parse::<Duration>().map_err(|error| Refusal(error.to_string()))?;
+    if span.0.is_zero() { Err(Refusal(format!("`{text}` is no time at all"))) } else { Ok(span) }
 }
 
 fn count(text: &str) -> Result<u32, Refusal> {
@@ -132,8 +129,8 @@ mod tests {
     #[test]
     fn a_health_check_may_begin_with_its_path() {
         assert_eq!(health_check("/x,interval=5s").unwrap(), health_check("path=/x, interval=5s").unwrap());
-        assert_eq!(health_check("/x?a=b").unwrap().0.probe, http_probe("/x?a=b").unwrap());
-        assert_eq!(health_check("tcp").unwrap().0.probe, Probe::Tcp);
+        assert_eq!(health_check("/x?a=b").unwrap().0.http, http_probe("/x?a=b").ok());
+        assert_eq!(health_check("tcp").unwrap().0.http, None);
     }
 
     #[test]

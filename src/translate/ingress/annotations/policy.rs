@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::row::{Annotation, Dialect, Support};
 use super::said::{Refusal, Said, Value};
 use super::security::Security;
+use crate::policy::{Change, MAX_TRIES, Wait};
 use crate::quantity;
 use crate::translate::asked::Asked;
-use crate::translate::asked::policy::{Change, MAX_TRIES, Wait};
 
 pub(crate) const TABLE: &[Annotation] =
     &[PROXY_CONNECT_TIMEOUT, PROXY_READ_TIMEOUT, PROXY_SEND_TIMEOUT, PROXY_BODY_SIZE, PROXY_NEXT_UPSTREAM_TRIES];

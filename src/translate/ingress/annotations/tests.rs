@@ -7,7 +7,7 @@ use super::security::Security;
 use super::table::ANNOTATIONS;
 use super::unkept::MAX_UNKNOWN;
 use super::*;
-use crate::model::Policy;
+use crate::policy::Policy;
 use crate::resources::{Kind, Object};
 
 const FOREIGN: &str = "nginx.ingress.kubernetes.io";

@@ -5,10 +5,10 @@
 
 use super::problem::Problem;
 use crate::diagnostic::Diagnostic;
-use crate::model::Protocol;
 use crate::origin::Origin;
 use crate::resources::ObjectName;
 use crate::resources::object::{Service, ServicePort, TargetPort, Transport};
+use crate::upstream::Protocol;
 
 /// A port of a Service, or a number that an ExternalName need not list.
 #[derive(Clone, Copy, Debug)]

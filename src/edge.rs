@@ -1,0 +1,80 @@
+//! The side of clients: what holds for every request, whichever route it takes.
+//!
+//! A leaf module. The conf writes [`Limits`] and [`IdentityHeaders`], the model has all of it, and the snapshot has it
+//! with the parts compiled that a request would have to read otherwise.
+
+mod limits;
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use limits::Limits;
+
+/// Settings of the edge: trust, limits and headers of tidegate's own.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Edge {
+    /// Networks whose forwarded headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Value of `Server` when the upstream sends none; `None`: none is added.
+    pub server_header: Option<Arc<str>>,
+    /// Which headers are written, and how.
+    pub headers: Headers,
+    /// Which fields claim something about the client, besides and without the known ones.
+    pub identity_headers: IdentityHeaders,
+    /// The name in `CDN-Loop` (RFC 8586), a token or a host with or without a port.
+    pub loop_id: Arc<str>,
+    /// Limits on clients.
+    pub limits: Limits,
+}
+
+/// Which headers tell upstreams about the client, and how headers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Headers {
+    /// `X-Forwarded-For`, `-Proto`, `-Host`, `-Port` and `X-Real-IP`.
+    pub x_forwarded: bool,
+    /// `Forwarded` (RFC 7239).
+    pub forwarded: bool,
+    /// `X-Request-ID`.
+    pub request_id: bool,
+    /// Whether HTTP/1 peers get names as the other side spelled them, not in lower case.
+    pub preserve_case: bool,
+}
+
+/// Fields by which clients could claim who or where they are. From peers that are not in `trustedProxies` they are
+/// dropped: those that widely used servers and applications believe (see SECURITY.md), and these.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct IdentityHeaders {
+    /// Names besides the known ones: `X-Corp-User`, or `X-Corp-*` for all that begin so.
+    pub add: Vec<Arc<str>>,
+    /// Names that any client may send although they are known, written in the same way.
+    pub pass: Vec<Arc<str>>,
+}
+
+// === impl Edge ===
+
+impl Default for Edge {
+    fn default() -> Self {
+        Self {
+            trusted_proxies: Vec::new(),
+            server_header: Some("tidegate".into()),
+            headers: Headers::default(),
+            identity_headers: IdentityHeaders::default(),
+            loop_id: "tidegate".into(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+// === impl Headers ===
+
+impl Default for Headers {
+    fn default() -> Self {
+        Self { x_forwarded: true, forwarded: false, request_id: true, preserve_case: false }
+    }
+}
