@@ -40,6 +40,7 @@ mod resources;
 mod settings;
 mod snapshot;
 mod source;
+mod suggest;
 mod telemetry;
 mod translate;
 mod turns;

@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use crate::diagnostic::{Diagnostic, Position};
 use crate::origin::{Origin, Place};
 use crate::resources::conf::Conf;
+use crate::suggest;
 use crate::yaml::{self, Entry, FieldError, Node};
 
 pub(crate) use process::needs_restart;
@@ -132,10 +133,8 @@ fn split(root: &Node, origin: &Origin) -> Result<(Node, Node), Vec<Diagnostic>> 
         .filter(unknown)
         .map(|entry| {
             let names = process_keys.iter().chain(conf_keys).map(String::as_str);
-            let hint = match yaml::nearest(&entry.key, names.clone()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("sections are {}", names.collect::<Vec<_>>().join(", ")),
-            };
+            let hint = suggest::did_you_mean(&entry.key, names.clone())
+                .unwrap_or_else(|| format!("sections are {}", names.collect::<Vec<_>>().join(", ")));
             let message = format!("unknown field `{}`", entry.key);
             Diagnostic::error("InvalidConf", &origin.at(entry.key.as_str()), message).hint(hint).at(entry.position)
         })

@@ -18,7 +18,6 @@ mod index;
 mod ingress;
 mod names;
 mod policy;
-mod suggest;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -40,6 +40,7 @@ const LEAVES: &[&str] = &[
     "pressure",
     "quantity",
     "reason",
+    "suggest",
     "turns",
     "x509",
 ];

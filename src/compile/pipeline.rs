@@ -14,6 +14,7 @@ use crate::diagnostic::Diagnostic;
 use crate::model::{PluginInputs, PluginInstance, PluginUse};
 use crate::origin::Origin;
 use crate::snapshot::pipeline::{Instance, Mode, Pipeline};
+use crate::suggest;
 
 /// The plugins that can be built, and the instances that were.
 pub(crate) struct Instances {
@@ -97,12 +98,8 @@ impl Instances {
 
     fn unknown(&self, wanted: &PluginInstance) -> Diagnostic {
         let message = format!("no plugin is called `{}`", wanted.kind);
-        let nearest = self.registry.iter().min_by_key(|known| distance(known.name, &wanted.kind));
-        let error = Diagnostic::error("PluginNotFound", &wanted.origin, message);
-        match nearest.filter(|known| distance(known.name, &wanted.kind) <= 3) {
-            Some(known) => error.hint(format!("did you mean `{}`?", known.name)),
-            None => error,
-        }
+        let hint = suggest::did_you_mean(&wanted.kind, self.registry.iter().map(|known| known.name));
+        Diagnostic { hint, ..Diagnostic::error("PluginNotFound", &wanted.origin, message) }
     }
 }
 
@@ -165,24 +162,6 @@ fn invalid(wanted: &PluginInstance, error: &BuildError) -> Diagnostic {
         BuildError::Unknown(_) | BuildError::Panicked => wanted.origin.clone(),
     };
     Diagnostic::error("PluginConfigInvalid", &origin, message)
-}
-
-/// Levenshtein distance.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(b.chars()) {
-            let value = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
-            diagonal = std::mem::replace(cell, value);
-            left = value;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::backend::BackendOptions;
 use super::contribution::{Contribution, Draft};
-use super::{policy, suggest};
+use super::policy;
 use crate::address::AddressRules;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
@@ -22,6 +22,7 @@ use crate::resources::conf::{
     BalanceSpec, Conf, Defaults, GrantSpec, HashCostSpec, IdentityHeadersSpec, IngressOptions, LimitsSpec, PluginSpec,
 };
 use crate::resources::{Kind, ObjectName, Resources, Sourced};
+use crate::suggest;
 
 /// Windows of HTTP/2 streams that may be asked for: no smaller than a frame, and a connection's stays a window.
 const WINDOWS: std::ops::RangeInclusive<u32> = 16 << 10..=16 << 20;

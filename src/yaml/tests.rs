@@ -198,13 +198,6 @@ fn a_missing_field_is_told_at_its_object() {
 }
 
 #[test]
-fn the_nearest_name_ignores_case_and_is_silent_when_nothing_is_near() {
-    assert_eq!(nearest("acceslog", ["accessLog", "admin"]), Some("accessLog"));
-    assert_eq!(nearest("listener", ["listeners", "log"]), Some("listeners"));
-    assert_eq!(nearest("zebra", ["listeners", "log"]), None);
-}
-
-#[test]
 fn a_key_that_is_there_twice_is_found_among_many() {
     let many: String = (0..100).map(|n| format!("k{n}: 1\n")).collect();
     assert_eq!(documents(many.as_bytes()).unwrap()[0].entries().len(), 100);

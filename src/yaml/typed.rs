@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Node, locate_in};
 use crate::diagnostic::Position;
+use crate::suggest;
 
 /// Why a node is not of a type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,13 +30,6 @@ pub(crate) fn typed<T: DeserializeOwned>(node: &Node, value: Value) -> Result<T,
         let path = error.path().to_string();
         explain(node, path.trim_start_matches('.').trim_end_matches(['.', '?']), &error.into_inner().to_string())
     })
-}
-
-/// The nearest of some names, when it is near enough to be meant.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.chars().count() / 3).clamp(1, 3);
-    let scored = candidates.into_iter().map(|candidate| (distance(name, candidate), candidate));
-    scored.filter(|(distance, _)| *distance <= limit).min().map(|(_, candidate)| candidate)
 }
 
 fn explain(node: &Node, path: &str, message: &str) -> FieldError {
@@ -65,11 +59,10 @@ fn find<'n>(node: &'n Node, path: &str) -> Option<&'n Node> {
 /// Serde's message names the candidates: ``expected one of `a`, `b` ``.
 fn suggestion(name: &str, rest: &str) -> Option<String> {
     let candidates: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
-    if let Some(near) = nearest(name, candidates.iter().copied()) {
-        return Some(format!("did you mean `{near}`?"));
-    }
-    let names = candidates.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    (!names.is_empty()).then(|| format!("known here: {names}"))
+    suggest::did_you_mean(name, candidates.iter().copied()).or_else(|| {
+        let names = candidates.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        (!names.is_empty()).then(|| format!("known here: {names}"))
+    })
 }
 
 fn address_hint(message: &str) -> Option<String> {
@@ -82,23 +75,4 @@ fn short(message: &str) -> &str {
         return message;
     }
     message.split_once(", expected").map_or(message, |(head, _)| head)
-}
-
-/// Levenshtein distance, with case ignored: a name in the wrong case is the nearest there is.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().flat_map(char::to_lowercase).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.chars().flat_map(char::to_lowercase).enumerate() {
-        let mut diagonal = i;
-        let mut previous = i + 1;
-        let mut next = vec![previous];
-        for (right, above) in b.iter().zip(row.iter().skip(1)) {
-            let cost = diagonal + usize::from(left != *right);
-            previous = cost.min(above + 1).min(previous + 1);
-            diagonal = *above;
-            next.push(previous);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
 }

@@ -9,7 +9,8 @@ mod tests;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::Kind;
-use crate::yaml::{Content, Entry, Node, nearest};
+use crate::suggest::nearest;
+use crate::yaml::{Content, Entry, Node};
 
 /// A field and what may stand in it; of a list, in its items.
 pub(super) struct Field {

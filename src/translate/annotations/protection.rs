@@ -9,7 +9,7 @@ mod snippet;
 
 use super::{ANNOTATIONS, Annotation, Annotations, Origin, PREFIX, Reading, at, name_under};
 use crate::diagnostic::Diagnostic;
-use crate::translate::suggest;
+use crate::suggest;
 
 /// Says that they are off.
 const OFF: &[&str] = &["false", "f", "0", "off", "no"];
