@@ -121,12 +121,6 @@ fn deep_nesting_is_refused() {
     }
 }
 
-#[test]
-fn too_many_values_are_refused() {
-    let text = format!("[{}]", "1,".repeat(2_000_000));
-    assert!(documents(text.as_bytes()).unwrap_err().message.contains("values"));
-}
-
 const LIST: &str = "\
 kind: List
 items:
@@ -209,4 +203,15 @@ fn a_key_that_is_there_twice_is_found_among_many() {
     let merged = documents(merged.as_bytes()).unwrap();
     let b = merged[0].get("b").unwrap();
     assert_eq!((b.entries().len(), b.get("k1").unwrap().to_json()), (101, serde_json::json!(1)));
+}
+
+#[cfg(feature = "slow-tests")]
+mod slow_tests {
+    use super::*;
+
+    #[test]
+    fn too_many_values_are_refused() {
+        let text = format!("[{}]", "1,".repeat(2_000_000));
+        assert!(documents(text.as_bytes()).unwrap_err().message.contains("values"));
+    }
 }
