@@ -19,6 +19,7 @@ mod app;
 pub mod bench;
 mod capacity;
 mod cli;
+mod code;
 mod compile;
 mod connection;
 mod dense;
@@ -48,7 +49,8 @@ mod x509;
 mod yaml;
 
 pub use app::{Builder, Running, Tidegate};
-pub use diagnostic::{Diagnostic, Severity};
+pub use code::{Code, Severity};
+pub use diagnostic::Diagnostic;
 pub use reason::Reason;
 pub use settings::Settings;
 pub use settings::schema as conf_schema;

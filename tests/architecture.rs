@@ -30,6 +30,7 @@ struct Rule {
 const LEAVES: &[&str] = &[
     "address",
     "capacity",
+    "code",
     "dense",
     "diagnostic",
     "host",

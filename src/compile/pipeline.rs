@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 
 use tidegate_plugin::{Blocking, BuildContext, BuildError, Definition, Finding, Inputs};
 
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::{PluginInputs, PluginInstance, PluginUse};
 use crate::origin::Origin;
@@ -99,7 +100,7 @@ impl Instances {
     fn unknown(&self, wanted: &PluginInstance) -> Diagnostic {
         let message = format!("no plugin is called `{}`", wanted.kind);
         let hint = suggest::did_you_mean(&wanted.kind, self.registry.iter().map(|known| known.name));
-        Diagnostic { hint, ..Diagnostic::error("PluginNotFound", &wanted.origin, message) }
+        Diagnostic { hint, ..Diagnostic::error(Code::PluginNotFound, &wanted.origin, message) }
     }
 }
 
@@ -152,7 +153,7 @@ fn at(wanted: &PluginInstance, field: &str) -> Origin {
 
 fn doubtful(wanted: &PluginInstance, finding: &Finding) -> Diagnostic {
     let message = format!("plugin `{}` ({}): {}", wanted.name, wanted.kind, finding.message);
-    Diagnostic::warning("PluginConfigDoubtful", &at(wanted, &finding.field), message)
+    Diagnostic::warning(Code::PluginConfigDoubtful, &at(wanted, &finding.field), message)
 }
 
 fn invalid(wanted: &PluginInstance, error: &BuildError) -> Diagnostic {
@@ -161,7 +162,7 @@ fn invalid(wanted: &PluginInstance, error: &BuildError) -> Diagnostic {
         BuildError::Invalid { field, .. } => at(wanted, field),
         BuildError::Unknown(_) | BuildError::Panicked => wanted.origin.clone(),
     };
-    Diagnostic::error("PluginConfigInvalid", &origin, message)
+    Diagnostic::error(Code::PluginConfigInvalid, &origin, message)
 }
 
 #[cfg(test)]

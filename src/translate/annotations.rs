@@ -15,6 +15,7 @@ mod tell;
 use super::contribution::Overrides;
 use super::field;
 use super::policy::Wait;
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::HealthCheck;
 use crate::origin::Origin;
@@ -210,13 +211,13 @@ fn read_one(annotation: &Annotation, found: &Found<'_>, object: &Origin, reading
     let value = Value { text: found.text.trim(), dialect: found.dialect, origin: &origin };
     if let Err(Refusal(message)) = (annotation.read)(&value, reading) {
         let hint = format!("write {}", annotation.grammar);
-        reading.diagnostics.push(Diagnostic::error("InvalidAnnotation", &origin, message).hint(hint));
+        reading.diagnostics.push(Diagnostic::error(Code::InvalidAnnotation, &origin, message).hint(hint));
     }
     if let Some(rival) = found.rival {
         reading.is_broken |= annotation.protects;
         let end = if annotation.protects { "the routes are closed (503)" } else { "this one counts" };
         let message = format!("`{rival}` is the same annotation with another value; {end}");
-        reading.diagnostics.push(Diagnostic::error("InvalidAnnotation", &origin, message).hint("keep one of them"));
+        reading.diagnostics.push(Diagnostic::error(Code::InvalidAnnotation, &origin, message).hint("keep one of them"));
     }
 }
 
@@ -226,7 +227,7 @@ fn report_unsupported(annotations: &Annotations, foreign: &str, object: &Origin,
         annotations.keys().filter_map(|key| name_under(foreign, key)).filter(|name| !is_known(name)).collect();
     if !unsupported.is_empty() {
         let message = format!("annotations under `{foreign}/` without effect: {}", unsupported.join(", "));
-        diagnostics.push(Diagnostic::info("UnsupportedAnnotation", &object.at("metadata.annotations"), message));
+        diagnostics.push(Diagnostic::info(Code::UnsupportedAnnotation, &object.at("metadata.annotations"), message));
     }
 }
 

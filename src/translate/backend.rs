@@ -13,6 +13,7 @@ use port::Port;
 use super::annotations;
 use super::contribution::Overrides;
 use crate::address::{self, AddressRules, Refused};
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Backend, BackendId, Balance, Endpoint, EndpointSet, ExternalName, Protocol, UpstreamTls};
 use crate::origin::Origin;
@@ -20,7 +21,7 @@ use crate::resources::object::{EndpointPort, EndpointSlice, Endpoints, Service, 
 use crate::resources::{Kind, ObjectName, ObjectRef, Resources, Sourced};
 
 /// Code of the finding that an address is no endpoint, and what to do about it.
-const ADDRESS_REFUSED: &str = "AddressRefused";
+const ADDRESS_REFUSED: Code = Code::AddressRefused;
 const ALLOW_ADDRESSES: &str = "`defaults.allowAddresses` of the conf lets networks in";
 
 /// What a backend of a Service is at present.
@@ -37,7 +38,7 @@ pub(super) struct Evaluated {
 /// Why a backend cannot be used.
 #[derive(Debug)]
 pub(super) struct Problem {
-    code: &'static str,
+    code: Code,
     message: String,
     hint: String,
 }
@@ -115,12 +116,12 @@ fn evaluate_port(
     let mut diagnostics: Vec<Diagnostic> = addresses_refused(&refused, &origin).into_iter().collect();
     if overrides.service_upstream {
         let message = "is headless: it has no address for `service-upstream`, so its endpoints are used";
-        diagnostics.push(Diagnostic::warning("HeadlessService", &origin, message).hint("leave the annotation out"));
+        diagnostics.push(Diagnostic::warning(Code::HeadlessService, &origin, message).hint("leave the annotation out"));
     }
     if endpoints.endpoints.is_empty() {
         let message = format!("port `{}` has no ready endpoint", target.port);
         let hint = "requests are answered 503 until a pod is ready";
-        diagnostics.push(Diagnostic::warning("NoEndpoints", &origin, message).hint(hint));
+        diagnostics.push(Diagnostic::warning(Code::NoEndpoints, &origin, message).hint(hint));
     }
     let mut backend = blank(target.id, origin);
     backend.protocol = overrides.protocol.unwrap_or_else(|| port.protocol());
@@ -237,7 +238,7 @@ impl Problem {
 /// The hint names no other Service: it would have to change whenever any Service comes or goes.
 fn not_found(service: &ObjectName) -> Problem {
     Problem {
-        code: "ServiceNotFound",
+        code: Code::ServiceNotFound,
         message: format!("there is no Service `{service}`"),
         hint: "check name and namespace; requests are answered 503 until it exists".to_owned(),
     }
@@ -245,7 +246,7 @@ fn not_found(service: &ObjectName) -> Problem {
 
 fn protection_on_service(service: &ObjectName) -> Problem {
     Problem {
-        code: "UnsupportedSecurityAnnotation",
+        code: Code::UnsupportedSecurityAnnotation,
         message: format!("Service `{service}` has an annotation that asks for protection, which Services do not have"),
         hint: "put it on the Ingress; requests are answered 503 until then".to_owned(),
     }
@@ -253,7 +254,7 @@ fn protection_on_service(service: &ObjectName) -> Problem {
 
 fn external_name_disabled(service: &ObjectName) -> Problem {
     Problem {
-        code: "ExternalNameDisabled",
+        code: Code::ExternalNameDisabled,
         message: format!("Service `{service}` is of type ExternalName, which is not served"),
         hint: "set `ingress.allowExternalName: true` if whoever writes Services may reach any host".to_owned(),
     }

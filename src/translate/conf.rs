@@ -11,6 +11,7 @@ use super::backend::BackendOptions;
 use super::contribution::{Contribution, Draft};
 use super::policy;
 use crate::address::AddressRules;
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::{
     Action, BackendId, Balance, Edge, HttpsRedirect, IdentityHeaders, Match, PluginInputs, PluginInstance, Policy,
@@ -96,7 +97,7 @@ pub(super) fn contribute(resources: &Resources, options: &Options) -> Contributi
 pub(super) fn plugin_not_found(name: &str, options: &Options, origin: &Origin) -> Diagnostic {
     let message = format!("there is no plugin `{name}` in the conf, so the routes are closed (503)");
     let hint = suggest::did_you_mean(name, options.plugins.keys().map(String::as_str));
-    Diagnostic::error("PluginNotFound", origin, message)
+    Diagnostic::error(Code::PluginNotFound, origin, message)
         .hint(hint.unwrap_or_else(|| "define it under `plugins`".to_owned()))
 }
 
@@ -159,7 +160,7 @@ pub(super) fn forbidden_secrets<'a>(
         let message = format!(
             "Secret `{namespace}/{name}` is of another namespace, which does not grant it; the routes are closed (503)"
         );
-        Diagnostic::error("ForbiddenReference", origin, message).hint("`grants` in the conf allow such references")
+        Diagnostic::error(Code::ForbiddenReference, origin, message).hint("`grants` in the conf allow such references")
     })
 }
 
@@ -338,7 +339,7 @@ fn default_backend(conf: &Conf, options: &Options, origin: &Origin, out: &mut Dr
     let origin = origin.at("ingress.defaultBackend");
     let Some(id) = parse_service(text) else {
         let message = format!("`{text}` is not a Service");
-        let diagnostic = Diagnostic::error("InvalidBackend", &origin, message);
+        let diagnostic = Diagnostic::error(Code::InvalidBackend, &origin, message);
         out.diagnostics.push(diagnostic.hint("write `namespace/name:port`"));
         return;
     };
@@ -368,7 +369,8 @@ fn default_certificate(conf: &Conf, origin: &Origin, out: &mut Draft) {
         }
         None => {
             let message = format!("`{text}` is not a Secret");
-            out.diagnostics.push(Diagnostic::error("InvalidSecret", &origin, message).hint("write `namespace/name`"));
+            out.diagnostics
+                .push(Diagnostic::error(Code::InvalidSecret, &origin, message).hint("write `namespace/name`"));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{Backend, BackendId, Balance, EndpointSet, HealthCheck, Probe, Protocol, Rank, Route};
@@ -126,7 +127,7 @@ pub(super) struct Overrides {
 }
 
 /// Code of the word on an Ingress of an unknown class.
-pub(super) const FOREIGN_CLASS: &str = "ForeignClass";
+pub(super) const FOREIGN_CLASS: Code = Code::ForeignClass;
 
 // === impl Contribution ===
 

@@ -12,6 +12,7 @@ use super::conf::{self, Options};
 use super::contribution::{Candidate, Contribution, Draft, FOREIGN_CLASS, Overrides, Redirection, TlsEntry};
 use super::field::{self, PathField};
 use super::policy;
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::host::{HostPattern, Labels};
 use crate::model::{
@@ -99,7 +100,9 @@ impl<'a> Reader<'a> {
         if rules.is_empty() && default_backend.is_none() {
             let message = "has neither rules nor a default backend";
             let hint = "add `spec.rules` or `spec.defaultBackend`";
-            self.out.diagnostics.push(Diagnostic::warning("EmptyIngress", &self.origin.at("spec"), message).hint(hint));
+            self.out
+                .diagnostics
+                .push(Diagnostic::warning(Code::EmptyIngress, &self.origin.at("spec"), message).hint(hint));
         }
         let fallback = default_backend.map(|backend| self.fallback(backend));
         let mut hosts = Vec::new();
@@ -125,7 +128,7 @@ impl<'a> Reader<'a> {
             let origin = self.origin.at(format!("spec.rules[{index}]"));
             let message = "has no paths, and the Ingress has no default backend";
             let hint = "add `http.paths`, or `spec.defaultBackend` to serve all of the host";
-            self.out.diagnostics.push(Diagnostic::warning("EmptyRule", &origin, message).hint(hint));
+            self.out.diagnostics.push(Diagnostic::warning(Code::EmptyRule, &origin, message).hint(hint));
         }
         for (position, path) in paths.iter().enumerate() {
             if let Some(candidate) = self.path(path, &field::of_path(index, position)) {
@@ -147,7 +150,7 @@ impl<'a> Reader<'a> {
             Err((code, part, message)) => {
                 let origin = self.origin.at(format!("{}.{part}", field::parent(&field.path)));
                 let hint = match code {
-                    "InvalidPath" => "write an absolute path such as `/shop`",
+                    Code::InvalidPath => "write an absolute path such as `/shop`",
                     _ => "write `Exact`, `Prefix` or `ImplementationSpecific`",
                 };
                 self.out.diagnostics.push(Diagnostic::error(code, &origin, message).hint(hint));
@@ -208,18 +211,18 @@ impl<'a> Reader<'a> {
             IngressBackend::Resource { kind, name } => {
                 let origin = self.origin.at(format!("{field}.resource"));
                 let message = format!("{kind} `{name}`: resource backends are not served");
-                let diagnostic = Diagnostic::error("ResourceBackend", &origin, message);
+                let diagnostic = Diagnostic::error(Code::ResourceBackend, &origin, message);
                 return Err(Box::new(diagnostic.hint("use a `service` backend")));
             }
             IngressBackend::Unclear => {
                 let message = "needs exactly one of `service` and `resource`";
-                return Err(Box::new(Diagnostic::error("InvalidBackend", &self.origin.at(field), message)));
+                return Err(Box::new(Diagnostic::error(Code::InvalidBackend, &self.origin.at(field), message)));
             }
         };
         let Some(port) = port else {
             let origin = self.origin.at(format!("{field}.service.port"));
             let message = "needs exactly one of `number` and `name`";
-            return Err(Box::new(Diagnostic::error("InvalidBackend", &origin, message)));
+            return Err(Box::new(Diagnostic::error(Code::InvalidBackend, &origin, message)));
         };
         Ok(BackendId::from(BackendName::Service {
             namespace: Arc::clone(&self.name.namespace),
@@ -259,7 +262,7 @@ impl<'a> Reader<'a> {
             let message = "a certificate is for named hosts, and a rule of this Ingress has none";
             let hint =
                 "list the hosts under `hosts`; the default certificate is `ingress.defaultCertificate` of the conf";
-            let diagnostic = Diagnostic::warning("CertificateWithoutHost", origin, message).hint(hint);
+            let diagnostic = Diagnostic::warning(Code::CertificateWithoutHost, origin, message).hint(hint);
             self.out.diagnostics.push(diagnostic);
         }
         hosts.iter().any(|host| *host != HostPattern::Any)
@@ -282,7 +285,7 @@ impl<'a> Reader<'a> {
             Ok(pattern) => return Some(pattern),
             Err(error) => format!("`{text}`: {error}"),
         };
-        let diagnostic = Diagnostic::error("InvalidHost", &self.origin.at(field()), message);
+        let diagnostic = Diagnostic::error(Code::InvalidHost, &self.origin.at(field()), message);
         self.out.diagnostics.push(diagnostic.hint("write a DNS name such as `shop.example`"));
         None
     }
@@ -337,15 +340,15 @@ fn redirection(reading: &Reading, default: bool) -> Redirection {
 }
 
 /// The match of a path, or the reason code, field and message of what is wrong with it.
-fn path_match(path: &IngressPath) -> Result<PathMatch, (&'static str, &'static str, String)> {
+fn path_match(path: &IngressPath) -> Result<PathMatch, (Code, &'static str, String)> {
     let is_exact = match &*path.path_type {
         "Exact" => true,
         "Prefix" | "ImplementationSpecific" => false,
-        other => return Err(("InvalidPathType", "pathType", format!("`{other}` is not a path type"))),
+        other => return Err((Code::InvalidPathType, "pathType", format!("`{other}` is not a path type"))),
     };
     let text = &*path.path;
     let text = if text.is_empty() && &*path.path_type == "ImplementationSpecific" { "/" } else { text };
-    let invalid = |why: String| ("InvalidPath", "path", format!("`{text}` {why}"));
+    let invalid = |why: String| (Code::InvalidPath, "path", format!("`{text}` {why}"));
     // The API server refuses these too (`ValidatePathType`), so an object that has them came round it.
     let has_odd_segment = text.contains("//") || text.split('/').any(|segment| matches!(segment, "." | ".."));
     if has_odd_segment {

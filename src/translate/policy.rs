@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Policy, Setting, Timeouts};
 use crate::origin::Origin;
@@ -100,7 +101,7 @@ pub(super) fn apply_tries(policy: &mut Policy, tries: Option<u32>, origin: Origi
 
 /// A value of the conf that is not taken; the default stays.
 pub(super) fn invalid_value(origin: &Origin, message: impl Into<String>) -> Diagnostic {
-    Diagnostic::error("InvalidValue", origin, message).hint("the default stays in force")
+    Diagnostic::error(Code::InvalidValue, origin, message).hint("the default stays in force")
 }
 
 fn record(policy: &mut Policy, name: &'static str, value: String, origin: Origin) {

@@ -1,6 +1,5 @@
 //! `tidegate run`: start, serve, reload, stop; and the questions that a running proxy answers.
 
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -190,6 +189,8 @@ fn a_running_proxy_tells_of_certificates_backends_and_findings() {
 
 #[cfg(feature = "slow-tests")]
 mod slow_tests {
+    use std::path::Path;
+
     use super::*;
 
     fn real_world() -> String {

@@ -49,7 +49,11 @@ async fn conf_routes_change_live_and_listeners_say_that_they_need_a_restart() {
     std::fs::rename(new, &file).unwrap();
     proxy.until("c.test", "/", |response| response.text() == "two").await;
     assert!(proxy.running.listener("https").is_some(), "the listener is as it was");
-    assert!(proxy.running.diagnostics().iter().any(|d| d.code == "NeedsRestart"), "{:?}", proxy.running.diagnostics());
+    assert!(
+        proxy.running.diagnostics().iter().any(|d| d.code.as_str() == "NeedsRestart"),
+        "{:?}",
+        proxy.running.diagnostics()
+    );
 }
 
 /// Counters of the load that runs while configuration changes.

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::NAME;
 use super::secrets::Secrets;
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::{Batch, Event, Kind, Object, ObjectRef};
@@ -190,7 +191,7 @@ impl State {
     fn diagnostics(&self) -> Vec<Diagnostic> {
         let lost = self.is_lost.then(|| {
             let origin = Origin::new("Kubernetes", "", "", None);
-            Diagnostic::warning("SourceUnavailable", &origin, "the API server does not answer")
+            Diagnostic::warning(Code::SourceUnavailable, &origin, "the API server does not answer")
                 .hint("the last good state stays in force")
         });
         let feeds = self.feeds.values().flat_map(Feed::diagnostics);
@@ -288,12 +289,12 @@ impl List {
 }
 
 fn broken(name: &ObjectRef, error: &str) -> Diagnostic {
-    Diagnostic::error("InvalidObject", &name.origin(None), error).hint("its last good content stays in force")
+    Diagnostic::error(Code::InvalidObject, &name.origin(None), error).hint("its last good content stays in force")
 }
 
 /// What is said of a kind that cannot be listed.
 pub(super) fn fault(kind: Kind, error: &str) -> Diagnostic {
     let message = format!("cannot be listed: {error}");
-    Diagnostic::error("SourceUnavailable", &Origin::new(kind.as_str(), "", "", None), message)
+    Diagnostic::error(Code::SourceUnavailable, &Origin::new(kind.as_str(), "", "", None), message)
         .hint("the last good state stays in force; see that the ServiceAccount may list and watch them")
 }

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::Kind;
@@ -241,7 +242,7 @@ impl Check<'_> {
             (true, false) => format!("{path}.{key}"),
             (false, _) => path,
         };
-        let diagnostic = Diagnostic::warning("UnknownField", &self.origin.at(field), message).at(entry.position);
+        let diagnostic = Diagnostic::warning(Code::UnknownField, &self.origin.at(field), message).at(entry.position);
         let hint = self.hint(key, siblings).unwrap_or_else(|| "leave it out".to_owned());
         self.found.push(diagnostic.hint(hint));
     }

@@ -5,6 +5,7 @@
 use serde_json::Map;
 
 use super::{Annotation, Reading, Refusal, Support};
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::conf::PluginSpec;
@@ -142,7 +143,7 @@ fn tell_parts(reading: &mut Reading, parts: &[Origin]) {
         return;
     }
     let message = "means nothing without `auth-type` and `auth-secret`; the routes are open to everybody";
-    let told = parts.iter().map(|origin| Diagnostic::warning("IncompleteAnnotations", origin, message));
+    let told = parts.iter().map(|origin| Diagnostic::warning(Code::IncompleteAnnotations, origin, message));
     reading.diagnostics.extend(told.map(|it| it.hint("add them, or remove it")));
 }
 
@@ -150,7 +151,7 @@ fn missing<T>(reading: &mut Reading, name: &str, origin: &Origin) -> Option<T> {
     // Half a rule was meant to protect something.
     if !reading.is_broken {
         let message = format!("needs `{name}` beside it; the routes are closed (503)");
-        reading.diagnostics.push(Diagnostic::error("InvalidAnnotation", origin, message));
+        reading.diagnostics.push(Diagnostic::error(Code::InvalidAnnotation, origin, message));
     }
     reading.is_broken = true;
     None

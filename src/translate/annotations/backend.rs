@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Annotation, Dialect, Reading, Refusal, Support, Value, parse_bool};
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Balance, HealthCheck, Probe, Protocol};
 use crate::quantity::Duration;
@@ -74,7 +75,7 @@ pub(super) const HEALTH_CHECK: Annotation = Annotation {
     protects: false,
     read: |value, reading| {
         let (check, told) = health_check(value.text)?;
-        let warn = |message| Diagnostic::warning("BoundedHealthCheck", value.origin, message);
+        let warn = |message| Diagnostic::warning(Code::BoundedHealthCheck, value.origin, message);
         reading.diagnostics.extend(told.into_iter().map(warn));
         reading.overrides.health_check = Some(check);
         Ok(())
@@ -83,7 +84,7 @@ pub(super) const HEALTH_CHECK: Annotation = Annotation {
 
 fn warn_of_ewma(value: &Value<'_>, reading: &mut Reading) {
     let message = "`ewma` is read as `least-request`, which also prefers endpoints that answer quickly";
-    reading.diagnostics.push(Diagnostic::warning("DifferentAnnotation", value.origin, message));
+    reading.diagnostics.push(Diagnostic::warning(Code::DifferentAnnotation, value.origin, message));
 }
 
 /// A health check, and what of it is not kept as it is written.

@@ -8,6 +8,7 @@
 mod snippet;
 
 use super::{ANNOTATIONS, Annotation, Annotations, Origin, PREFIX, Reading, at, name_under};
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::suggest;
 
@@ -261,7 +262,7 @@ impl Scope<'_> {
 
     fn unknown(&self, key: &str, name: &str, origin: &Origin) -> Diagnostic {
         let message = format!("`{key}` is no annotation of this kind of object");
-        let diagnostic = Diagnostic::warning("UnknownAnnotation", origin, message);
+        let diagnostic = Diagnostic::warning(Code::UnknownAnnotation, origin, message);
         let near = suggest::nearest(&name.to_ascii_lowercase(), self.read());
         Diagnostic { hint: near.map(did_you_mean), ..diagnostic }
     }
@@ -322,25 +323,25 @@ fn allows_everybody(ranges: &str) -> bool {
 // === findings ===
 
 fn unsupported(name: &str, origin: &Origin, rest: &str) -> Diagnostic {
-    Diagnostic::warning("UnsupportedSecurityAnnotation", origin, format!("`{name}` is not supported; {rest}"))
+    Diagnostic::warning(Code::UnsupportedSecurityAnnotation, origin, format!("`{name}` is not supported; {rest}"))
 }
 
 fn closing(name: &str, origin: &Origin, what: &str) -> Diagnostic {
     let message = format!("`{name}` is not supported, so the {what} are closed (503)");
-    Diagnostic::error("UnsupportedSecurityAnnotation", origin, message)
+    Diagnostic::error(Code::UnsupportedSecurityAnnotation, origin, message)
         .hint("use a plugin (`tidegate.io/plugins`) that does the same, and remove the annotation")
 }
 
 fn misplaced(name: &str, origin: &Origin, what: &str) -> Diagnostic {
     let message = format!("`{name}` is not read here, so the {what} are closed (503)");
     let hint = format!("write `{PREFIX}/{}` on the Ingress", name.to_ascii_lowercase());
-    Diagnostic::error("UnsupportedSecurityAnnotation", origin, message).hint(hint)
+    Diagnostic::error(Code::UnsupportedSecurityAnnotation, origin, message).hint(hint)
 }
 
 fn resembling(key: &str, near: Option<&str>, origin: &Origin, what: &str) -> Diagnostic {
     let message = format!("`{key}` is not known, and may ask for protection, so the {what} are closed (503)");
     let hint = near.map_or_else(|| "remove it, or spell it as it is documented".to_owned(), did_you_mean);
-    Diagnostic::error("UnknownAnnotation", origin, message).hint(hint)
+    Diagnostic::error(Code::UnknownAnnotation, origin, message).hint(hint)
 }
 
 fn did_you_mean(near: &str) -> String {
