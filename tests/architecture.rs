@@ -33,6 +33,7 @@ struct Rule {
 const LEAVES: &[&str] = &[
     "address",
     "capacity",
+    "code",
     "dense",
     "diagnostic",
     "host",
@@ -43,6 +44,7 @@ const LEAVES: &[&str] = &[
     "pressure",
     "quantity",
     "reason",
+    "suggest",
     "turns",
     "x509",
 ];

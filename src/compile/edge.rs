@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model;
 use crate::origin::Origin;
@@ -54,7 +55,7 @@ pub(super) fn unkept(edge: &model::Edge, kept: usize) -> Option<Diagnostic> {
     let message =
         format!("{wanted} client connections cannot be kept with the descriptors of this process: {kept} can");
     Some(
-        Diagnostic::warning("ConnectionsNotKept", &origin, message)
+        Diagnostic::warning(Code::ConnectionsNotKept, &origin, message)
             .hint("raise the hard limit of descriptors (ulimit -Hn)"),
     )
 }
@@ -74,7 +75,7 @@ fn server_header(edge: &model::Edge) -> (Option<HeaderValue>, Vec<Diagnostic>) {
             let origin = Origin::new("Conf", "", "", None).at("serverHeader");
             let message = "the server header has a character that header values may not have";
             let diagnostic =
-                Diagnostic::error("InvalidHeaderValue", &origin, message).hint("`tidegate` is sent instead");
+                Diagnostic::error(Code::InvalidHeaderValue, &origin, message).hint("`tidegate` is sent instead");
             (Some(HeaderValue::from_static("tidegate")), vec![diagnostic])
         }
     }

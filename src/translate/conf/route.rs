@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{policy, reference};
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{
@@ -16,6 +17,7 @@ use crate::resources::Resources;
 use crate::resources::conf::{
     BackendSpec, ConditionSpec, Conf, PathSpec, PluginRef, RedirectSpec, RespondSpec, RouteSpec,
 };
+use crate::suggest;
 use crate::translate::asked::plugin::{PluginRequest, Wanted};
 use crate::translate::asked::policy::Change;
 use crate::translate::asked::{Asked, Redirection};
@@ -23,7 +25,6 @@ use crate::translate::contribution::{Candidate, Draft};
 use crate::translate::options::Options;
 use crate::translate::resolve::{Resolved, resolve};
 use crate::translate::route::prefix;
-use crate::translate::suggest;
 
 /// Bytes of a regular expression.
 const MAX_REGEX: usize = 1024;
@@ -85,7 +86,7 @@ impl Reader<'_> {
         self.origin.at(format!("{}.{field}", self.origin.field))
     }
 
-    fn error(&mut self, code: &'static str, field: &str, message: impl Into<String>) {
+    fn error(&mut self, code: Code, field: &str, message: impl Into<String>) {
         let diagnostic = Diagnostic::error(code, &self.at(field), message);
         self.out.diagnostics.push(diagnostic);
     }
@@ -98,10 +99,10 @@ impl Reader<'_> {
         let mut hosts = Vec::with_capacity(spec.hosts.len());
         for (index, text) in spec.hosts.iter().enumerate() {
             match HostPattern::parse(text) {
-                Ok(HostPattern::Any) => self.error("InvalidHost", &format!("hosts[{index}]"), "is empty"),
+                Ok(HostPattern::Any) => self.error(Code::InvalidHost, &format!("hosts[{index}]"), "is empty"),
                 Ok(pattern) if hosts.contains(&pattern) => {}
                 Ok(pattern) => hosts.push(pattern),
-                Err(error) => self.error("InvalidHost", &format!("hosts[{index}]"), format!("`{text}`: {error}")),
+                Err(error) => self.error(Code::InvalidHost, &format!("hosts[{index}]"), format!("`{text}`: {error}")),
             }
         }
         hosts
@@ -133,7 +134,7 @@ impl Reader<'_> {
             if is_token(method) {
                 matcher.methods.push(method.to_ascii_uppercase());
             } else {
-                self.error("InvalidCondition", &format!("methods[{index}]"), format!("`{method}` is not a method"));
+                self.error(Code::InvalidCondition, &format!("methods[{index}]"), format!("`{method}` is not a method"));
                 is_good = false;
             }
         }
@@ -155,19 +156,19 @@ impl Reader<'_> {
 
     fn text_match(&mut self, condition: &ConditionSpec, is_name: bool, field: &str) -> Option<TextMatch> {
         if !is_name {
-            self.error("InvalidCondition", &format!("{field}.name"), format!("`{}` is not a name", condition.name));
+            self.error(Code::InvalidCondition, &format!("{field}.name"), format!("`{}` is not a name", condition.name));
             return None;
         }
         match (&condition.exact, &condition.regex) {
             (None, None) => Some(TextMatch::Present),
             (Some(exact), None) => Some(TextMatch::Exact(exact.as_str().into())),
             (None, Some(regex)) if regex.len() > MAX_REGEX => {
-                self.error("InvalidRegex", &format!("{field}.regex"), format!("is over {MAX_REGEX} bytes"));
+                self.error(Code::InvalidRegex, &format!("{field}.regex"), format!("is over {MAX_REGEX} bytes"));
                 None
             }
             (None, Some(regex)) => Some(TextMatch::Regex(regex.as_str().into())),
             (Some(_), Some(_)) => {
-                self.error("InvalidCondition", field, "has both `exact` and `regex`");
+                self.error(Code::InvalidCondition, field, "has both `exact` and `regex`");
                 None
             }
         }
@@ -201,7 +202,7 @@ impl Reader<'_> {
             _ => {
                 let message = "needs exactly one of `backends`, `redirect` and `respond`";
                 let origin = self.origin.clone();
-                self.out.diagnostics.push(Diagnostic::error("InvalidRoute", &origin, message));
+                self.out.diagnostics.push(Diagnostic::error(Code::InvalidRoute, &origin, message));
                 None
             }
         };
@@ -236,7 +237,7 @@ impl Reader<'_> {
                 let hint = suggest::did_you_mean(name, known);
                 let origin = self.at(&format!("{field}.upstream"));
                 let diagnostic =
-                    Diagnostic::error("UpstreamNotFound", &origin, format!("there is no upstream `{name}`"))
+                    Diagnostic::error(Code::UpstreamNotFound, &origin, format!("there is no upstream `{name}`"))
                         .hint(hint.unwrap_or_else(|| "define it under `upstreams`".to_owned()));
                 self.out.diagnostics.push(diagnostic);
                 None
@@ -245,12 +246,12 @@ impl Reader<'_> {
                 let id = reference::service(text);
                 if id.is_none() {
                     let message = format!("`{text}` is not `namespace/name:port`");
-                    self.error("InvalidBackend", &format!("{field}.service"), message);
+                    self.error(Code::InvalidBackend, &format!("{field}.service"), message);
                 }
                 id
             }
             _ => {
-                self.error("InvalidBackend", field, "needs exactly one of `upstream` and `service`");
+                self.error(Code::InvalidBackend, field, "needs exactly one of `upstream` and `service`");
                 None
             }
         }
@@ -281,7 +282,7 @@ impl Reader<'_> {
             None
         };
         if let Some(message) = problem {
-            self.error("InvalidRedirect", "redirect", message);
+            self.error(Code::InvalidRedirect, "redirect", message);
             return None;
         }
         let full = spec.path.as_deref().map(|path| RedirectPath::Full(path.into()));
@@ -299,11 +300,11 @@ impl Reader<'_> {
         let status = spec.status.unwrap_or(200);
         let content_type = spec.content_type.as_deref().unwrap_or("text/plain; charset=utf-8");
         if !(200..=599).contains(&status) {
-            self.error("InvalidRespond", "respond.status", format!("`{status}` is not a status from 200 to 599"));
+            self.error(Code::InvalidRespond, "respond.status", format!("`{status}` is not a status from 200 to 599"));
             return None;
         }
         if content_type.is_empty() || !content_type.bytes().all(|byte| (b' '..0x7f).contains(&byte)) {
-            self.error("InvalidRespond", "respond.contentType", "is not a media type");
+            self.error(Code::InvalidRespond, "respond.contentType", "is not a media type");
             return None;
         }
         let (body, content_type) = (spec.body.as_str().into(), content_type.into());
@@ -319,15 +320,17 @@ fn kind(path: &PathSpec) -> &'static str {
     }
 }
 
-fn path_match(path: &PathSpec) -> Result<PathMatch, (&'static str, String)> {
+fn path_match(path: &PathSpec) -> Result<PathMatch, (Code, String)> {
     let canonical = |text: &str| match canonical_path(text) {
         Ok(path) => Ok(path.into_owned()),
-        Err(error) => Err(("InvalidPath", format!("`{text}` {error}"))),
+        Err(error) => Err((Code::InvalidPath, format!("`{text}` {error}"))),
     };
     match path {
         PathSpec::Prefix(text) => Ok(prefix(&canonical(text)?)),
         PathSpec::Exact(text) => Ok(PathMatch::Exact(canonical(text)?.into())),
-        PathSpec::Regex(text) if text.len() > MAX_REGEX => Err(("InvalidRegex", format!("is over {MAX_REGEX} bytes"))),
+        PathSpec::Regex(text) if text.len() > MAX_REGEX => {
+            Err((Code::InvalidRegex, format!("is over {MAX_REGEX} bytes")))
+        }
         PathSpec::Regex(text) => Ok(PathMatch::Regex(text.as_str().into())),
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address;
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{
@@ -41,9 +42,9 @@ pub(crate) fn translate(
     let is_ambiguous = spec.dns.is_some() && !spec.endpoints.is_empty();
     if is_ambiguous {
         let message = "has both `endpoints` and `dns`";
-        diagnostics.push(Diagnostic::error("InvalidUpstream", &origin, message).hint("keep one of them"));
+        diagnostics.push(Diagnostic::error(Code::InvalidUpstream, &origin, message).hint("keep one of them"));
     } else if spec.dns.is_none() && endpoints.endpoints.is_empty() {
-        let diagnostic = Diagnostic::warning("NoEndpoints", &origin, "has no endpoint that can be used");
+        let diagnostic = Diagnostic::warning(Code::NoEndpoints, &origin, "has no endpoint that can be used");
         diagnostics.push(diagnostic.hint("add `endpoints` or `dns`; requests are answered 503 until then"));
     }
     let is_invalid = is_ambiguous || tls.is_none() || matches!(external, Some(None));
@@ -88,7 +89,7 @@ fn endpoints(spec: &UpstreamSpec, origin: &Origin, diagnostics: &mut Vec<Diagnos
         let (address, weight) = (&endpoint.address, endpoint.weight);
         let Some(parsed) = address.parse::<SocketAddr>().ok().filter(|parsed| parsed.port() > 0) else {
             let diagnostic = Diagnostic::error(
-                "InvalidEndpoint",
+                Code::InvalidEndpoint,
                 &origin.at(format!("{field}.address")),
                 format!("`{address}` is not an address with a port"),
             );
@@ -97,7 +98,7 @@ fn endpoints(spec: &UpstreamSpec, origin: &Origin, diagnostics: &mut Vec<Diagnos
         };
         if weight == 0 {
             let origin = origin.at(format!("{field}.weight"));
-            let diagnostic = Diagnostic::error("InvalidEndpoint", &origin, "a weight is from 1 to 65535");
+            let diagnostic = Diagnostic::error(Code::InvalidEndpoint, &origin, "a weight is from 1 to 65535");
             diagnostics.push(diagnostic.hint("leave the endpoint out to send it nothing"));
             continue;
         }
@@ -115,7 +116,7 @@ fn external(text: &str, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> O
     if parsed.is_none() {
         let origin = origin.at(format!("{}.dns", origin.field));
         let message = format!("`{text}` is not a name with a port");
-        diagnostics.push(Diagnostic::error("InvalidUpstream", &origin, message).hint("write `name.example:443`"));
+        diagnostics.push(Diagnostic::error(Code::InvalidUpstream, &origin, message).hint("write `name.example:443`"));
     }
     parsed
 }
@@ -134,14 +135,14 @@ fn tls(spec: &UpstreamTlsSpec, origin: &Origin, diagnostics: &mut Vec<Diagnostic
             }
             Err(message) => {
                 let origin = origin.at(format!("{}.tls.ca", origin.field));
-                let diagnostic = Diagnostic::error("InvalidCa", &origin, message);
+                let diagnostic = Diagnostic::error(Code::InvalidCa, &origin, message);
                 diagnostics.push(diagnostic.hint("requests are answered 503 until it is mended"));
                 return None;
             }
         },
         (None, Some(file)) => {
             let origin = origin.at(format!("{}.tls.caFile", origin.field));
-            let diagnostic = Diagnostic::error("InvalidCa", &origin, format!("`{file}` was not read"));
+            let diagnostic = Diagnostic::error(Code::InvalidCa, &origin, format!("`{file}` was not read"));
             diagnostics.push(diagnostic.hint("requests are answered 503 until it is mended"));
             return None;
         }
@@ -162,7 +163,7 @@ fn authorities(pem: &str) -> Result<CaBundle, String> {
 fn unused_blocks(pem: &str, origin: &Origin) -> Option<Diagnostic> {
     let unused = pem_text::beside_certificates(pem.as_bytes());
     let list = unused.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let diagnostic = Diagnostic::info("UnusedPemBlocks", origin, format!("not used: {list}"));
+    let diagnostic = Diagnostic::info(Code::UnusedPemBlocks, origin, format!("not used: {list}"));
     (!unused.is_empty()).then(|| diagnostic.hint("only certificates are; leave the rest out"))
 }
 
@@ -183,12 +184,13 @@ fn health_check(spec: &HealthCheckSpec, origin: &Origin, diagnostics: &mut Vec<D
     };
     if let Some(message) = problem {
         let origin = origin.at(format!("{}.healthCheck", origin.field));
-        diagnostics.push(Diagnostic::error("InvalidHealthCheck", &origin, message).hint("no check is made until then"));
+        diagnostics
+            .push(Diagnostic::error(Code::InvalidHealthCheck, &origin, message).hint("no check is made until then"));
         return None;
     }
     let Timing { interval, timeout, told } = health::timing(interval, timeout);
     let origin = origin.at(format!("{}.healthCheck", origin.field));
-    diagnostics.extend(told.into_iter().map(|message| Diagnostic::warning("BoundedHealthCheck", &origin, message)));
+    diagnostics.extend(told.into_iter().map(|message| Diagnostic::warning(Code::BoundedHealthCheck, &origin, message)));
     let probe = spec.http.as_ref().map_or(Probe::Tcp, |http| Probe::Http {
         path: http.path.as_str().into(),
         host: http.host.as_deref().map(Arc::from),
