@@ -30,6 +30,7 @@ use tidegate_plugin::{Define, Definition};
 use tokio::sync::{mpsc, watch};
 
 use crate::capacity::Capacity;
+use crate::code::Code;
 use crate::compile::{Compiler, CompilerParts};
 use crate::diagnostic::Diagnostic;
 use crate::endpoint::Table;
@@ -210,5 +211,5 @@ fn unix_seconds() -> i64 {
 
 /// The diagnostic for a fault of the process itself.
 fn internal(error: &anyhow::Error) -> Diagnostic {
-    Diagnostic::error("Internal", &Origin::new("Conf", "", "", None), format!("{error:#}"))
+    Diagnostic::error(Code::Internal, &Origin::new("Conf", "", "", None), format!("{error:#}"))
 }

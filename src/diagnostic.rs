@@ -1,25 +1,14 @@
 //! What tidegate has to say about its input.
 //!
-//! A diagnostic is a value: what is wrong, where, under which stable reason code, and what to do.
+//! A diagnostic is a value: what is wrong, where, under which code, and what to do.
 //! Whoever finds a fault makes one; who shows it (check, log, status, metrics) decides its form.
 
 use std::fmt;
 
 use serde::Serialize;
 
+pub(crate) use crate::code::{Code, Severity};
 use crate::origin::Origin;
-
-/// How much a diagnostic matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth knowing; nothing is lost.
-    Info,
-    /// Served, but not as written or not as wise.
-    Warning,
-    /// A part of the input is not served.
-    Error,
-}
 
 /// One finding about the input.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -27,8 +16,8 @@ pub enum Severity {
 pub struct Diagnostic {
     /// How much it matters.
     pub severity: Severity,
-    /// Stable reason code in CamelCase, as Kubernetes conditions and events use: `ServiceNotFound`.
-    pub code: &'static str,
+    /// What kind of finding it is.
+    pub code: Code,
     /// The object and field.
     pub origin: Origin,
     /// What is wrong, lower case, without full stop.
@@ -54,17 +43,17 @@ pub struct Position {
 
 impl Diagnostic {
     /// Something that is not served.
-    pub fn error(code: &'static str, origin: &Origin, message: impl Into<String>) -> Self {
+    pub fn error(code: Code, origin: &Origin, message: impl Into<String>) -> Self {
         Self::new(Severity::Error, code, origin, message)
     }
 
     /// Something served differently than written, or unwisely.
-    pub fn warning(code: &'static str, origin: &Origin, message: impl Into<String>) -> Self {
+    pub fn warning(code: Code, origin: &Origin, message: impl Into<String>) -> Self {
         Self::new(Severity::Warning, code, origin, message)
     }
 
     /// Something worth knowing.
-    pub fn info(code: &'static str, origin: &Origin, message: impl Into<String>) -> Self {
+    pub fn info(code: Code, origin: &Origin, message: impl Into<String>) -> Self {
         Self::new(Severity::Info, code, origin, message)
     }
 
@@ -82,7 +71,7 @@ impl Diagnostic {
         self
     }
 
-    fn new(severity: Severity, code: &'static str, origin: &Origin, message: impl Into<String>) -> Self {
+    fn new(severity: Severity, code: Code, origin: &Origin, message: impl Into<String>) -> Self {
         Self { severity, code, origin: origin.clone(), message: message.into(), hint: None, position: None }
     }
 }
@@ -110,19 +99,6 @@ impl Position {
         Self {
             line: number(text.matches('\n').count()).saturating_add(1),
             column: number(last.chars().count()).saturating_add(1),
-        }
-    }
-}
-
-// === impl Severity ===
-
-impl Severity {
-    /// `error`, `warning` or `info`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Error => "error",
         }
     }
 }

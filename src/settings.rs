@@ -15,9 +15,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Position};
 use crate::origin::{Origin, Place};
 use crate::resources::conf::Conf;
+use crate::suggest;
 use crate::yaml::{self, Entry, FieldError, Node};
 
 pub(crate) use process::needs_restart;
@@ -49,7 +51,7 @@ impl Settings {
     /// Every fault: the file cannot be read, is not YAML, or says what cannot be.
     pub fn load(path: &Path) -> Result<Self, Vec<Diagnostic>> {
         let bytes = std::fs::read(path).map_err(|error| {
-            let diagnostic = Diagnostic::error("FileUnreadable", &origin(path), format!("cannot be read: {error}"));
+            let diagnostic = Diagnostic::error(Code::FileUnreadable, &origin(path), format!("cannot be read: {error}"));
             vec![diagnostic.hint("name a conf file with `--conf FILE`")]
         })?;
         Self::parse_bytes(&bytes, path)
@@ -104,7 +106,7 @@ pub(crate) fn origin(file: &Path) -> Origin {
 fn root(bytes: &[u8], origin: &Origin) -> Result<Node, Vec<Diagnostic>> {
     let one = |code, message: String, position| vec![Diagnostic::error(code, origin, message).at(position)];
     let documents = yaml::documents(bytes).map_err(|error| {
-        let diagnostic = Diagnostic::error("InvalidYaml", origin, error.message).at(error.position);
+        let diagnostic = Diagnostic::error(Code::InvalidYaml, origin, error.message).at(error.position);
         vec![Diagnostic { hint: error.hint, ..diagnostic }]
     })?;
     let mut documents = documents.into_iter();
@@ -112,13 +114,13 @@ fn root(bytes: &[u8], origin: &Origin) -> Result<Node, Vec<Diagnostic>> {
     let root = documents.next().filter(|root| !root.is_null()).unwrap_or(empty);
     if let Some(second) = documents.find(|document| !document.is_null()) {
         return Err(one(
-            "InvalidConf",
+            Code::InvalidConf,
             "a conf file has one document, this is a second one".to_owned(),
             second.position,
         ));
     }
     if !matches!(root.content, yaml::Content::Mapping(_)) {
-        return Err(one("InvalidConf", "a conf file is a mapping of sections".to_owned(), root.position));
+        return Err(one(Code::InvalidConf, "a conf file is a mapping of sections".to_owned(), root.position));
     }
     Ok(root)
 }
@@ -133,13 +135,11 @@ fn split(root: &Node, origin: &Origin) -> Result<(Node, Node), Vec<Diagnostic>> 
         .filter(unknown)
         .map(|entry| {
             let names = process_keys.iter().chain(conf_keys).map(String::as_str);
-            let hint = match yaml::nearest(&entry.key, names.clone()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => elsewhere::hint(&entry.key)
-                    .unwrap_or_else(|| format!("sections are {}", names.collect::<Vec<_>>().join(", "))),
-            };
+            let hint = suggest::did_you_mean(&entry.key, names.clone())
+                .or_else(|| elsewhere::hint(&entry.key))
+                .unwrap_or_else(|| format!("sections are {}", names.collect::<Vec<_>>().join(", ")));
             let message = format!("unknown field `{}`", entry.key);
-            Diagnostic::error("InvalidConf", &origin.at(entry.key.as_str()), message).hint(hint).at(entry.position)
+            Diagnostic::error(Code::InvalidConf, &origin.at(entry.key.as_str()), message).hint(hint).at(entry.position)
         })
         .collect();
     if !faults.is_empty() {
@@ -167,6 +167,6 @@ fn section<T: serde::de::DeserializeOwned>(half: &Node, origin: &Origin) -> Resu
 
 fn invalid(fault: FieldError, origin: &Origin) -> Diagnostic {
     let elsewhere = fault.stray.and_then(|name| elsewhere::hint(&name));
-    let diagnostic = Diagnostic::error("InvalidConf", &origin.at(fault.field), fault.message).at(fault.position);
+    let diagnostic = Diagnostic::error(Code::InvalidConf, &origin.at(fault.field), fault.message).at(fault.position);
     Diagnostic { hint: elsewhere.or(fault.hint), ..diagnostic }
 }

@@ -16,7 +16,6 @@ mod options;
 mod plugins;
 mod resolve;
 mod route;
-mod suggest;
 mod values;
 
 use std::collections::BTreeSet;

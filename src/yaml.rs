@@ -20,7 +20,7 @@ use crate::diagnostic::Position;
 use crate::origin::Place;
 
 pub(crate) use path::locate_in;
-pub(crate) use typed::{FieldError, nearest, typed};
+pub(crate) use typed::{FieldError, typed};
 
 /// Largest conf file that is read, in bytes.
 pub(crate) const MAX_BYTES: usize = 8 << 20;

@@ -33,6 +33,7 @@ struct Rule {
 const LEAVES: &[&str] = &[
     "address",
     "capacity",
+    "code",
     "dense",
     "diagnostic",
     "edge",
@@ -46,6 +47,7 @@ const LEAVES: &[&str] = &[
     "pressure",
     "quantity",
     "reason",
+    "suggest",
     "turns",
     "upstream",
     "x509",

@@ -48,6 +48,36 @@ fn the_metric_reference_is_up_to_date() {
     compare("docs/metrics.md", &metric_reference());
 }
 
+#[test]
+fn the_reference_of_findings_is_up_to_date() {
+    compare("docs/findings.md", &finding_reference());
+}
+
+/// A finding is made as its code's table says: as an error, a warning or a note.
+#[test]
+fn findings_have_the_severity_that_the_table_says() {
+    let mut files = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut seen = 0;
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        for severity in ["error", "warning", "info"] {
+            for made in text.split(&format!("Diagnostic::{severity}(Code::")).skip(1) {
+                let name: String = made.chars().take_while(char::is_ascii_alphanumeric).collect();
+                let code = tidegate::Code::ALL.iter().find(|code| code.as_str() == name).unwrap();
+                let is_known = code.severities().iter().any(|known| known.as_str() == severity);
+                let is_test = path.to_string_lossy().contains("tests") || path.ends_with("cli/report.rs");
+                assert!(is_known || is_test, "{}: {name} as {severity}", path.display());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 40, "{seen} findings were seen");
+}
+
 /// What a client can run into must be found on one page.
 #[test]
 fn every_limit_of_the_conf_has_a_row_with_its_default() {
@@ -238,7 +268,7 @@ fn closes(security: Security) -> String {
 
 fn answer_reference() -> String {
     let mut text = String::from(
-        "# Answers of tidegate's own\n\nEvery request ends with one reason code; it stands in the access log (`reason`) and in `tidegate_requests_total{reason}`.\nAnswers carry `Content-Type`, `Content-Length`, `Date`, `Server` and `X-Request-ID`.\nThe body is short text; clients that accept JSON get `application/problem+json` (RFC 9457); gRPC requests get `grpc-status`.\n\n| reason | status |\n|---|---|\n",
+        "# Responses of tidegate's own\n\nEvery request ends with one reason code; it stands in the access log (`reason`) and in `tidegate_requests_total{reason}`.\nResponses carry `Content-Type`, `Content-Length`, `Date`, `Server` and `X-Request-ID`.\nThe body is short text; clients that accept JSON get `application/problem+json` (RFC 9457); gRPC requests get `grpc-status`.\n\n| reason | status |\n|---|---|\n",
     );
     for reason in Reason::ALL {
         let _ = writeln!(text, "| `{reason}` | {} |", reason.status());
@@ -344,4 +374,17 @@ fn sample_line() -> String {
     });
     log.close();
     std::fs::read_to_string(&file).unwrap().trim_end().to_owned()
+}
+
+fn finding_reference() -> String {
+    let mut text = String::from(
+        "# Findings\n\nGenerated from the table in `src/code.rs`.\nA finding has a code; `tidegate check` prints it, events have it as their reason, the process log has it as `code`.\nThe message of a finding names object and field; this page says what goes for every finding of a code.\n",
+    );
+    for code in tidegate::Code::ALL {
+        let severities: Vec<&str> = code.severities().iter().map(|severity| severity.as_str()).collect();
+        let (cause, remedy) = (code.cause().split_whitespace().collect::<Vec<_>>().join(" "), code.remedy());
+        let _ = write!(text, "\n## {code}\n\nSeverity: {}.\n{cause}\nRemedy: {remedy}.\n", severities.join(" or "));
+        assert!(code.docs().ends_with(&format!("#{}", code.as_str().to_lowercase())));
+    }
+    text
 }

@@ -82,7 +82,7 @@ impl Follower {
     async fn next(&mut self) {
         let batch = tokio::time::timeout(PATIENCE, self.batches.recv()).await.expect("no batch came").unwrap();
         assert!(batch.is_complete || batch.events.is_empty(), "half a state was delivered: {batch:?}");
-        self.codes = batch.diagnostics.iter().map(|it| it.code).collect();
+        self.codes = batch.diagnostics.iter().map(|it| it.code.as_str()).collect();
         self.is_complete |= batch.is_complete;
         self.answered = batch.answered;
         self.resources.apply(batch.events);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::code::Code;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::origin::Origin;
 use crate::resources::conf::Conf;
@@ -98,8 +99,14 @@ const MAX_REASONS: usize = 5;
 const MAX_JUDGED: usize = 2_500;
 
 /// Findings that other objects mend, or will.
-const OF_OTHERS: [&str; 6] =
-    ["ServiceNotFound", "PortNotFound", "SecretNotFound", "NoEndpoints", "TlsHostNotServed", "TlsHostOfOthers"];
+const OF_OTHERS: [Code; 6] = [
+    Code::ServiceNotFound,
+    Code::PortNotFound,
+    Code::SecretNotFound,
+    Code::NoEndpoints,
+    Code::TlsHostNotServed,
+    Code::TlsHostOfOthers,
+];
 
 /// Reviews a request.
 pub fn review(request: &Request, base: &Base, live: &Snapshot) -> Verdict {

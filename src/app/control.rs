@@ -321,7 +321,8 @@ fn log_new(before: &[Diagnostic], now: &[Diagnostic]) {
     let known: BTreeSet<&Diagnostic> = before.iter().collect();
     let fresh: Vec<&Diagnostic> = now.iter().filter(|diagnostic| !known.contains(diagnostic)).collect();
     for diagnostic in fresh.iter().take(MAX_LOGGED) {
-        let (object, code, hint) = (diagnostic.origin.to_string(), diagnostic.code, diagnostic.hint.as_deref());
+        let (object, code, hint) =
+            (diagnostic.origin.to_string(), diagnostic.code.as_str(), diagnostic.hint.as_deref());
         match diagnostic.severity {
             Severity::Info => info!(object, code, hint, message = diagnostic.message, "input noted"),
             Severity::Warning | Severity::Error => {

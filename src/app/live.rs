@@ -7,6 +7,7 @@ use anyhow::Context;
 use tracing::info;
 
 use super::shared::Shared;
+use crate::code::Code;
 use crate::compile::load_certificate;
 use crate::diagnostic::Diagnostic;
 use crate::explain::ListenerFacts;
@@ -165,13 +166,13 @@ pub(super) fn load_certificates(settings: &Settings, listeners: &[ListenerFacts]
 
 fn unusable(settings: &Settings, index: usize, error: &anyhow::Error) -> Diagnostic {
     let origin = settings::origin(&settings.file).at(format!("listeners[{index}].tls.certificateFile"));
-    Diagnostic::error("InvalidCertificate", &origin, format!("{error:#}"))
+    Diagnostic::error(Code::InvalidCertificate, &origin, format!("{error:#}"))
         .hint("tidegate does not start with it; a running one keeps the certificate that it has")
 }
 
 fn refused(settings: &Settings, field: &str, error: &anyhow::Error) -> Diagnostic {
     let origin = settings::origin(&settings.file).at(field);
-    Diagnostic::error("NotApplied", &origin, format!("{error:#}; the old value stays in force"))
+    Diagnostic::error(Code::NotApplied, &origin, format!("{error:#}; the old value stays in force"))
 }
 
 /// A certificate, and what is to be said of it.

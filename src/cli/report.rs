@@ -139,6 +139,7 @@ fn printable(c: char) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::code::Code;
     use crate::origin::Origin;
 
     const TEXT: &str = "kind: Ingress\nspec:\n  rules:\n  - host: a_b\n";
@@ -154,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_field_is_found_from_its_origin_and_shown_with_a_caret() {
-        let diagnostic = Diagnostic::error("InvalidHost", &origin().at("spec.rules[0].host"), "`a_b` is no host");
+        let diagnostic = Diagnostic::error(Code::InvalidHost, &origin().at("spec.rules[0].host"), "`a_b` is no host");
         assert_eq!(
             rendered(&[diagnostic.hint("use `a-b`")]),
             "error[InvalidHost]: `a_b` is no host
@@ -172,7 +173,7 @@ mod tests {
     fn a_known_position_is_taken_as_it_is() {
         let place = Place { file: "a.yaml".into(), line: 1, document: 0, item: None };
         let origin = Origin::new("Conf", "", "a.yaml", Some(place));
-        let diagnostic = Diagnostic::warning("InvalidYaml", &origin, "odd").at(Position { line: 2, column: 1 });
+        let diagnostic = Diagnostic::warning(Code::InvalidYaml, &origin, "odd").at(Position { line: 2, column: 1 });
         assert_eq!(rendered(&[diagnostic]), "warning[InvalidYaml]: odd\n --> a.yaml:2:1\n  |\n2 | spec:\n  | ^\n");
     }
 
@@ -180,28 +181,29 @@ mod tests {
     fn an_object_without_file_shows_its_origin_only() {
         let origin = Origin::new("Secret", "shop", "tls", None).at("data");
         let diagnostics = [
-            Diagnostic::info("NoKey", &origin, "there is no key"),
-            Diagnostic::info("Odd", &Origin::default(), "something is odd"),
+            Diagnostic::info(Code::UnknownKind, &origin, "there is no key"),
+            Diagnostic::info(Code::SecretType, &Origin::default(), "something is odd"),
         ];
         assert_eq!(
             rendered(&diagnostics),
-            "info[NoKey]: there is no key\n --> Secret/shop/tls data\n\ninfo[Odd]: something is odd\n"
+            "info[UnknownKind]: there is no key\n --> Secret/shop/tls data\n\ninfo[SecretType]: something is odd\n"
         );
     }
 
     #[test]
     fn a_file_that_is_gone_shows_the_line_of_its_object() {
-        let diagnostic = Diagnostic::error("X", &origin(), "x");
+        let diagnostic = Diagnostic::error(Code::Internal, &origin(), "x");
         let text = render(&[diagnostic], |_| None);
-        assert_eq!(text, "error[X]: x\n --> a.yaml:1:1\n  = in: Ingress/shop/web\n");
+        assert_eq!(text, "error[Internal]: x\n --> a.yaml:1:1\n  = in: Ingress/shop/web\n");
     }
 
     #[test]
     fn a_line_of_a_secret_is_not_shown() {
         let place = Place { file: "a.yaml".into(), line: 1, document: 0, item: None };
         let origin = Origin::new("Secret", "shop", "tls", Some(place)).at("data.key");
-        let text = render(&[Diagnostic::error("X", &origin, "x")], |_| Some("data: { key: hunter2 }\n".to_owned()));
-        assert_eq!(text, "error[X]: x\n --> a.yaml:1:14\n  = in: Secret/shop/tls data.key\n");
+        let text =
+            render(&[Diagnostic::error(Code::Internal, &origin, "x")], |_| Some("data: { key: hunter2 }\n".to_owned()));
+        assert_eq!(text, "error[Internal]: x\n --> a.yaml:1:14\n  = in: Secret/shop/tls data.key\n");
     }
 
     #[test]
@@ -209,7 +211,7 @@ mod tests {
         let place = || Place { file: "a.yaml".into(), line: 1, document: 0, item: None };
         let broken = |kind, line, text: &str| {
             let origin = Origin::new(kind, "", "a.yaml", Some(place()));
-            let diagnostic = Diagnostic::error("InvalidYaml", &origin, "odd").at(Position { line, column: 1 });
+            let diagnostic = Diagnostic::error(Code::InvalidYaml, &origin, "odd").at(Position { line, column: 1 });
             render(&[diagnostic], |_| Some(text.to_owned()))
         };
         let key = "-----BEGIN PRIVATE KEY-----\nMIIhunter2\n";
@@ -232,10 +234,10 @@ mod tests {
 
     #[test]
     fn a_long_line_is_shown_around_the_caret_and_without_control_characters() {
-        let diagnostic = Diagnostic::error("X", &origin(), "x\ny").at(Position { line: 1, column: 1001 });
+        let diagnostic = Diagnostic::error(Code::Internal, &origin(), "x\ny").at(Position { line: 1, column: 1001 });
         let text = render(&[diagnostic], |_| Some(format!("{}HERE\u{1b}[31m{}", "a".repeat(1000), "b".repeat(1000))));
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "error[X]: x y");
+        assert_eq!(lines[0], "error[Internal]: x y");
         assert_eq!(lines[3].chars().count(), WINDOW + 4);
         let caret = lines[4].find('^').unwrap();
         assert!(lines[3][caret..].starts_with("HERE [31m"), "{text}");
@@ -243,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_summary_counts_by_severity() {
-        let it = |severity: fn(&'static str, &Origin, &'static str) -> Diagnostic| severity("X", &origin(), "x");
+        let it = |severity: fn(Code, &Origin, &'static str) -> Diagnostic| severity(Code::Internal, &origin(), "x");
         let all = [it(Diagnostic::error), it(Diagnostic::error), it(Diagnostic::warning), it(Diagnostic::info)];
         assert_eq!(summary(&all), "2 errors, 1 warning, 1 note");
         assert_eq!(summary(&[]), "no findings");

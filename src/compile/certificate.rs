@@ -9,6 +9,7 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Version};
 
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Certificate, SecretBytes};
 use crate::origin::Origin;
@@ -109,7 +110,7 @@ fn told(certificate: &Certificate, leaf: &X509Certificate<'_>) -> Vec<Diagnostic
     if leaf.version() != X509Version::V3 {
         let message = format!("certificate `{name}` is {}, which most clients refuse", x509::version(leaf));
         let hint = "make it with extensions (`openssl x509 -req -extfile`): they make it version 3";
-        told.push(Diagnostic::warning("CertificateVersion", origin, message).hint(hint));
+        told.push(Diagnostic::warning(Code::CertificateVersion, origin, message).hint(hint));
     }
     if let Some(common_name) = common_name(leaf).filter(|_| alternative_names(leaf).is_empty()) {
         let message = format!(
@@ -117,7 +118,7 @@ fn told(certificate: &Certificate, leaf: &X509Certificate<'_>) -> Vec<Diagnostic
              clients refuse"
         );
         let hint = "make it with a subjectAltName";
-        told.push(Diagnostic::warning("CertificateNameMismatch", origin, message).hint(hint));
+        told.push(Diagnostic::warning(Code::CertificateNameMismatch, origin, message).hint(hint));
     }
     told.extend(unused_blocks(certificate));
     told
@@ -136,7 +137,7 @@ fn unused_blocks(certificate: &Certificate) -> Option<Diagnostic> {
         .map(|(part, blocks)| format!("{} of {part}", list(blocks)))
         .collect();
     let message = format!("certificate `{}`: not used: {}", certificate.name, unused.join("; "));
-    let diagnostic = Diagnostic::info("UnusedPemBlocks", &certificate.origin, message);
+    let diagnostic = Diagnostic::info(Code::UnusedPemBlocks, &certificate.origin, message);
     let hint = "the chain's certificates and the first key are used; leave the rest out";
     (!unused.is_empty()).then(|| diagnostic.hint(hint))
 }

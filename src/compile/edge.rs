@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::edge;
 use crate::origin::Origin;
@@ -35,7 +36,7 @@ pub(super) fn unkept(edge: &edge::Edge, kept: usize) -> Option<Diagnostic> {
     let message =
         format!("{wanted} client connections cannot be kept with the descriptors of this process: {kept} can");
     Some(
-        Diagnostic::warning("ConnectionsNotKept", &origin, message)
+        Diagnostic::warning(Code::ConnectionsNotKept, &origin, message)
             .hint("raise the hard limit of descriptors (ulimit -Hn)"),
     )
 }
@@ -55,7 +56,7 @@ fn server_header(edge: &edge::Edge) -> (Option<HeaderValue>, Vec<Diagnostic>) {
             let origin = Origin::new("Conf", "", "", None).at("serverHeader");
             let message = "the server header has a character that header values may not have";
             let diagnostic =
-                Diagnostic::error("InvalidHeaderValue", &origin, message).hint("`tidegate` is sent instead");
+                Diagnostic::error(Code::InvalidHeaderValue, &origin, message).hint("`tidegate` is sent instead");
             (Some(HeaderValue::from_static("tidegate")), vec![diagnostic])
         }
     }

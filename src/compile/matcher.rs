@@ -6,6 +6,7 @@ use http::{HeaderName, Method};
 use regex::RegexBuilder;
 use regex::bytes::RegexBuilder as BytesRegexBuilder;
 
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Match, PathMatch, TextMatch};
 use crate::origin::Origin;
@@ -109,7 +110,7 @@ impl Refused {
         let more = if shown.len() < pattern.len() { "…" } else { "" };
         let message = format!("regex `{shown}{more}`: {}", self.0);
         let hint = "the syntax is that of Rust's regex crate, without look-around and back-references";
-        Box::new(Diagnostic::error("InvalidRegex", origin, message).hint(hint))
+        Box::new(Diagnostic::error(Code::InvalidRegex, origin, message).hint(hint))
     }
 }
 
@@ -134,5 +135,5 @@ fn read_method(method: &str, origin: &Origin) -> Result<Method, Box<Diagnostic>>
 }
 
 fn invalid(origin: &Origin, message: String) -> Box<Diagnostic> {
-    Box::new(Diagnostic::error("InvalidMatch", origin, message))
+    Box::new(Diagnostic::error(Code::InvalidMatch, origin, message))
 }

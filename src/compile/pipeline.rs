@@ -10,10 +10,12 @@ use std::sync::{Arc, Weak};
 
 use tidegate_plugin::{Blocking, BuildContext, BuildError, Definition, Finding, Inputs};
 
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::{PluginInputs, PluginInstance, PluginUse};
 use crate::origin::Origin;
 use crate::snapshot::pipeline::{Instance, Mode, Pipeline};
+use crate::suggest;
 
 /// The plugins that can be built, and the instances that were.
 pub(crate) struct Instances {
@@ -97,12 +99,8 @@ impl Instances {
 
     fn unknown(&self, wanted: &PluginInstance) -> Diagnostic {
         let message = format!("no plugin is called `{}`", wanted.kind);
-        let nearest = self.registry.iter().min_by_key(|known| distance(known.name, &wanted.kind));
-        let error = Diagnostic::error("PluginNotFound", &wanted.origin, message);
-        match nearest.filter(|known| distance(known.name, &wanted.kind) <= 3) {
-            Some(known) => error.hint(format!("did you mean `{}`?", known.name)),
-            None => error,
-        }
+        let hint = suggest::did_you_mean(&wanted.kind, self.registry.iter().map(|known| known.name));
+        Diagnostic { hint, ..Diagnostic::error(Code::PluginNotFound, &wanted.origin, message) }
     }
 }
 
@@ -155,7 +153,7 @@ fn at(wanted: &PluginInstance, field: &str) -> Origin {
 
 fn doubtful(wanted: &PluginInstance, finding: &Finding) -> Diagnostic {
     let message = format!("plugin `{}` ({}): {}", wanted.name, wanted.kind, finding.message);
-    Diagnostic::warning("PluginConfigDoubtful", &at(wanted, &finding.field), message)
+    Diagnostic::warning(Code::PluginConfigDoubtful, &at(wanted, &finding.field), message)
 }
 
 fn invalid(wanted: &PluginInstance, error: &BuildError) -> Diagnostic {
@@ -164,25 +162,7 @@ fn invalid(wanted: &PluginInstance, error: &BuildError) -> Diagnostic {
         BuildError::Invalid { field, .. } => at(wanted, field),
         BuildError::Unknown(_) | BuildError::Panicked => wanted.origin.clone(),
     };
-    Diagnostic::error("PluginConfigInvalid", &origin, message)
-}
-
-/// Levenshtein distance.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(b.chars()) {
-            let value = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
-            diagonal = std::mem::replace(cell, value);
-            left = value;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(usize::MAX)
+    Diagnostic::error(Code::PluginConfigInvalid, &origin, message)
 }
 
 #[cfg(test)]

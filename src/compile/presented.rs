@@ -8,6 +8,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::certificate::{Read, read};
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{Certificate, Claim};
@@ -77,7 +78,7 @@ impl Store {
                 None => "another certificate of the host, else the default one, is presented",
             };
             let message = format!("certificate `{}`: {fault}", certificate.name);
-            diagnostics.push(Diagnostic::error("InvalidCertificate", &certificate.origin, message).hint(hint));
+            diagnostics.push(Diagnostic::error(Code::InvalidCertificate, &certificate.origin, message).hint(hint));
         } else if !certificate.is_invalid {
             diagnostics.extend(good.into_iter().flat_map(|read| judge(read, now)));
         }
@@ -156,7 +157,7 @@ impl Usable<'_> {
             format!("certificate `{}` does not cover host `{pattern}`, so it is not presented there", self.served.name);
         let hint =
             if names.is_empty() { "it has no DNS names".to_owned() } else { format!("its DNS names are: {names}") };
-        Diagnostic::warning("CertificateNameMismatch", &secret_name(&self.claim.origin), message).hint(hint)
+        Diagnostic::warning(Code::CertificateNameMismatch, &secret_name(&self.claim.origin), message).hint(hint)
     }
 }
 
@@ -174,10 +175,10 @@ fn winner<'u, 'm>(pattern: &HostPattern, usable: &'u [Usable<'m>]) -> Option<&'u
 fn conflict(pattern: &HostPattern, loser: &Origin, winner: &Usable<'_>) -> Vec<Diagnostic> {
     let (secret, owner) = (&winner.served.name, &winner.claim.origin);
     let message = format!("host `{pattern}` already has Secret `{secret}` of {}", owner.object());
-    let lost = Diagnostic::warning("CertificateConflict", &secret_name(loser), message)
+    let lost = Diagnostic::warning(Code::CertificateConflict, &secret_name(loser), message)
         .hint("the oldest object wins; name the same Secret in both");
     let message = format!("{} has another certificate for host `{pattern}`, which is not presented", loser.object());
-    let told = Diagnostic::info("HostNamedByOthers", &secret_name(owner), message);
+    let told = Diagnostic::info(Code::HostNamedByOthers, &secret_name(owner), message);
     if loser.object() == owner.object() { vec![lost] } else { vec![lost, told] }
 }
 
@@ -195,10 +196,10 @@ fn judge(read: &Read, now: i64) -> Vec<Diagnostic> {
     };
     let mut found = Vec::new();
     if now > served.not_after {
-        found.push(warn("CertificateExpired", "has expired; clients will refuse it".to_owned()));
+        found.push(warn(Code::CertificateExpired, "has expired; clients will refuse it".to_owned()));
     }
     if now < read.not_before {
-        found.push(warn("CertificateNotYetValid", "is not valid yet; clients will refuse it".to_owned()));
+        found.push(warn(Code::CertificateNotYetValid, "is not valid yet; clients will refuse it".to_owned()));
     }
     found.extend(read.told.iter().cloned());
     found

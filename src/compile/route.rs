@@ -6,6 +6,7 @@ use http::{HeaderValue, StatusCode};
 use tidegate_plugin::RouteFacts;
 
 use super::host::HostCompiler;
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::{self, BackendId, PathMatch};
 use crate::policy;
@@ -92,7 +93,7 @@ fn action(
         model::Action::Refuse { reason } => Ok(Action::Refuse(*reason)),
     };
     compiled.unwrap_or_else(|message| {
-        diagnostics.push(Diagnostic::error("InvalidAction", &route.origin, message));
+        diagnostics.push(Diagnostic::error(Code::InvalidAction, &route.origin, message));
         Action::Refuse(Reason::InvalidBackend)
     })
 }

@@ -5,10 +5,12 @@
 
 use serde_json::Value;
 
-use crate::yaml;
+use crate::suggest;
 
 /// A name that stands at more places than this says nothing about what was meant.
 const MOST_PLACES: usize = 3;
+/// Paths are long and many: with a third of their letters wrong, something would always be near.
+const MOST_LETTERS: usize = 3;
 /// Deeper than any field.
 const MAX_DEPTH: usize = 12;
 
@@ -43,7 +45,8 @@ fn place(path: &str) -> String {
 /// The path that is nearest to the name when it is read in one word.
 fn joined<'p>(name: &str, paths: &'p [String]) -> Option<&'p str> {
     let words: Vec<String> = paths.iter().map(|path| path.replace('.', "")).collect();
-    let near = yaml::nearest(name, words.iter().map(String::as_str))?;
+    let near = suggest::nearest_with_distance(name, words.iter().map(String::as_str));
+    let (_, near) = near.filter(|(distance, _)| *distance <= MOST_LETTERS)?;
     let position = words.iter().position(|word| word == near)?;
     paths.get(position).map(String::as_str)
 }

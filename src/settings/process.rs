@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::listener::{Alpn, ListenerProtocol, TlsVersion};
 use crate::origin::Origin;
@@ -345,7 +346,7 @@ impl Process {
 pub(crate) fn needs_restart(field: &str) -> Diagnostic {
     let origin = Origin::new("Conf", "", "", None);
     let message = format!("the change of `{field}` needs a restart; the old value stays in force");
-    Diagnostic::warning("NeedsRestart", &origin.at(field), message).hint("restart tidegate when it suits")
+    Diagnostic::warning(Code::NeedsRestart, &origin.at(field), message).hint("restart tidegate when it suits")
 }
 
 // === impl defaults ===

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::{ListenerSpec, Process};
+use crate::code::Code;
 use crate::host::HostPattern;
 use crate::listener::ListenerProtocol;
 use crate::resources::conf::Conf;
@@ -16,7 +17,7 @@ const SHORTEST_LEASE: Duration = Duration::from_secs(12);
 
 /// Something that cannot be.
 pub(super) struct Fault {
-    pub(super) code: &'static str,
+    pub(super) code: Code,
     pub(super) field: String,
     pub(super) message: String,
     pub(super) hint: &'static str,
@@ -45,14 +46,14 @@ fn names(process: &Process, faults: &mut Vec<Fault>) {
         let field = format!("listeners[{index}].name");
         if listener.name.is_empty() {
             faults.push(Fault::new(
-                "InvalidConf",
+                Code::InvalidConf,
                 field,
                 "the name is empty".to_owned(),
                 "give it one, such as `http`",
             ));
         } else if let Some(first) = seen.insert(&listener.name, index) {
             let message = format!("`listeners[{first}]` has the name `{}` already", listener.name);
-            faults.push(Fault::new("DuplicateName", field, message, "give each listener its own name"));
+            faults.push(Fault::new(Code::DuplicateName, field, message, "give each listener its own name"));
         }
     }
 }
@@ -68,7 +69,7 @@ fn addresses(process: &Process, faults: &mut Vec<Fault>) {
     for (field, address) in listeners.chain(others).filter(|(_, address)| address.port() != 0) {
         if let Some(first) = seen.get(&address) {
             let message = format!("`{first}` is {address} already");
-            faults.push(Fault::new("DuplicateAddress", field, message, "choose another port"));
+            faults.push(Fault::new(Code::DuplicateAddress, field, message, "choose another port"));
         } else {
             seen.insert(address, field);
         }
@@ -80,7 +81,7 @@ fn tls(index: usize, listener: &ListenerSpec, faults: &mut Vec<Fault>) {
     let field = |name: &str| format!("listeners[{index}].tls{name}");
     if listener.protocol != ListenerProtocol::Https {
         let message = "`tls` is for listeners with `protocol: https`".to_owned();
-        faults.push(Fault::new("InvalidConf", field(""), message, "set `protocol: https` or leave `tls` out"));
+        faults.push(Fault::new(Code::InvalidConf, field(""), message, "set `protocol: https` or leave `tls` out"));
     }
     let missing = match (&tls.certificate_file, &tls.key_file) {
         (Some(_), None) => Some((".certificateFile", "`certificateFile` is given without `keyFile`")),
@@ -89,7 +90,7 @@ fn tls(index: usize, listener: &ListenerSpec, faults: &mut Vec<Fault>) {
     };
     if let Some((name, message)) = missing {
         faults.push(Fault::new(
-            "InvalidConf",
+            Code::InvalidConf,
             field(name),
             message.to_owned(),
             "give both, or none for a self-signed one",
@@ -97,14 +98,14 @@ fn tls(index: usize, listener: &ListenerSpec, faults: &mut Vec<Fault>) {
     }
     if tls.alpn.as_ref().is_some_and(Vec::is_empty) {
         let message = "`alpn` is empty".to_owned();
-        faults.push(Fault::new("InvalidConf", field(".alpn"), message, "name `h2`, `http/1.1` or both"));
+        faults.push(Fault::new(Code::InvalidConf, field(".alpn"), message, "name `h2`, `http/1.1` or both"));
     }
 }
 
 fn admission(process: &Process, faults: &mut Vec<Fault>) {
     let Some(spec) = &process.admission else { return };
     let mut fault = |field: &str, message: &str, hint| {
-        faults.push(Fault::new("InvalidConf", format!("admission{field}"), message.to_owned(), hint));
+        faults.push(Fault::new(Code::InvalidConf, format!("admission{field}"), message.to_owned(), hint));
     };
     match (&spec.certificate_file, &spec.key_file, &spec.service) {
         (Some(_), Some(_), None) | (None, None, Some(_)) => {}
@@ -127,11 +128,21 @@ fn admission(process: &Process, faults: &mut Vec<Fault>) {
 fn telemetry(process: &Process, faults: &mut Vec<Fault>) {
     if process.telemetry.on().is_some_and(|it| it.stuck_after.0.is_zero()) {
         let message = "every task would be stuck at once".to_owned();
-        faults.push(Fault::new("InvalidConf", "telemetry.stuckAfter".to_owned(), message, "write `60s`, for instance"));
+        faults.push(Fault::new(
+            Code::InvalidConf,
+            "telemetry.stuckAfter".to_owned(),
+            message,
+            "write `60s`, for instance",
+        ));
     }
     if process.log.path.is_empty() {
         let message = "the path is empty".to_owned();
-        faults.push(Fault::new("InvalidConf", "log.path".to_owned(), message, "write `stderr`, `stdout` or a file"));
+        faults.push(Fault::new(
+            Code::InvalidConf,
+            "log.path".to_owned(),
+            message,
+            "write `stderr`, `stdout` or a file",
+        ));
     }
 }
 
@@ -139,7 +150,7 @@ fn files(process: &Process, faults: &mut Vec<Fault>) {
     let paths = process.sources.files.iter().flat_map(|files| &files.paths).enumerate();
     for (index, _) in paths.filter(|(_, path)| path.is_empty()) {
         let field = format!("sources.files.paths[{index}]");
-        faults.push(Fault::new("InvalidConf", field, "the path is empty".to_owned(), "name a file or a folder"));
+        faults.push(Fault::new(Code::InvalidConf, field, "the path is empty".to_owned(), "name a file or a folder"));
     }
 }
 
@@ -148,27 +159,27 @@ fn kubernetes(process: &Process, faults: &mut Vec<Fault>) {
     for (field, names) in [("namespaces", &spec.namespaces), ("secretNamespaces", &spec.secret_namespaces)] {
         for (index, _) in names.iter().enumerate().filter(|(_, name)| name.is_empty()) {
             let field = format!("sources.kubernetes.{field}[{index}]");
-            faults.push(Fault::new("InvalidConf", field, "the name is empty".to_owned(), "name a namespace"));
+            faults.push(Fault::new(Code::InvalidConf, field, "the name is empty".to_owned(), "name a namespace"));
         }
     }
     if spec.cache.as_ref().is_some_and(|cache| cache.path.is_empty()) {
         let field = "sources.kubernetes.cache.path".to_owned();
-        faults.push(Fault::new("InvalidConf", field, "the path is empty".to_owned(), "name a file"));
+        faults.push(Fault::new(Code::InvalidConf, field, "the path is empty".to_owned(), "name a file"));
     }
     if !spec.namespaces.is_empty() && spec.namespace_selector.is_some() {
         let message = "both `namespaces` and `namespaceSelector` are given".to_owned();
         let field = "sources.kubernetes.namespaceSelector".to_owned();
-        faults.push(Fault::new("InvalidConf", field, message, "keep one of them"));
+        faults.push(Fault::new(Code::InvalidConf, field, message, "keep one of them"));
     }
     let Some(election) = spec.leader_election.on() else { return };
     let field = |name: &str| format!("sources.kubernetes.leaderElection.{name}");
     if !is_name(&election.lease, 1) && !is_name(&election.lease, 2) {
         let message = format!("`{}` is not a Lease", election.lease);
-        faults.push(Fault::new("InvalidConf", field("lease"), message, "write `name` or `namespace/name`"));
+        faults.push(Fault::new(Code::InvalidConf, field("lease"), message, "write `name` or `namespace/name`"));
     }
     if election.duration.0 < SHORTEST_LEASE {
         let message = format!("{} is too short: a slow write might outlive it", election.duration);
-        faults.push(Fault::new("InvalidConf", field("duration"), message, "give it 12s or more"));
+        faults.push(Fault::new(Code::InvalidConf, field("duration"), message, "give it 12s or more"));
     }
 }
 
@@ -177,17 +188,17 @@ fn status(conf: &Conf, faults: &mut Vec<Fault>) {
     let given = [spec.publish_service.is_some(), !spec.addresses.is_empty(), spec.node_addresses.is_some()];
     if given.into_iter().filter(|is_given| *is_given).count() != 1 {
         let message = "one of `publishService`, `addresses` and `nodeAddresses` is needed".to_owned();
-        faults.push(Fault::new("InvalidConf", "ingress.status".to_owned(), message, "give exactly one of them"));
+        faults.push(Fault::new(Code::InvalidConf, "ingress.status".to_owned(), message, "give exactly one of them"));
     }
     if let Some(service) = spec.publish_service.as_ref().filter(|service| !is_name(service, 2)) {
         let message = format!("`{service}` is not a Service");
         let field = "ingress.status.publishService".to_owned();
-        faults.push(Fault::new("InvalidConf", field, message, "write `namespace/name`"));
+        faults.push(Fault::new(Code::InvalidConf, field, message, "write `namespace/name`"));
     }
     for (index, address) in spec.addresses.iter().enumerate().filter(|(_, text)| !is_address(text)) {
         let message = format!("`{address}` is neither an IP address nor a host name");
         let field = format!("ingress.status.addresses[{index}]");
-        faults.push(Fault::new("InvalidConf", field, message, "write one, without a port"));
+        faults.push(Fault::new(Code::InvalidConf, field, message, "write one, without a port"));
     }
 }
 
@@ -203,7 +214,7 @@ fn is_name(text: &str, parts: usize) -> bool {
 fn access_log(process: &Process, faults: &mut Vec<Fault>) {
     if process.access_log.on().is_some_and(|log| log.path.is_empty()) {
         let hint = "`stdout`, `stderr`, a file, or `accessLog: off`";
-        faults.push(Fault::new("InvalidConf", "accessLog.path".to_owned(), "the path is empty".to_owned(), hint));
+        faults.push(Fault::new(Code::InvalidConf, "accessLog.path".to_owned(), "the path is empty".to_owned(), hint));
     }
 }
 
@@ -212,7 +223,12 @@ fn authorities(conf: &Conf, faults: &mut Vec<Fault>) {
     for (name, upstream) in &conf.upstreams {
         if upstream.tls.ca.is_some() && upstream.tls.ca_file.is_some() {
             let message = "both `ca` and `caFile` are given".to_owned();
-            faults.push(Fault::new("InvalidConf", format!("upstreams.{name}.tls.caFile"), message, "keep one of them"));
+            faults.push(Fault::new(
+                Code::InvalidConf,
+                format!("upstreams.{name}.tls.caFile"),
+                message,
+                "keep one of them",
+            ));
         }
     }
 }
@@ -253,14 +269,14 @@ fn identity_headers(conf: &Conf, faults: &mut Vec<Fault>) {
                 _ => None,
             };
             faults.extend(found.map(|(message, hint)| {
-                Fault::new("InvalidConf", format!("defaults.identityHeaders.{list}[{index}]"), message, hint)
+                Fault::new(Code::InvalidConf, format!("defaults.identityHeaders.{list}[{index}]"), message, hint)
             }));
         }
     }
 }
 
 impl Fault {
-    fn new(code: &'static str, field: String, message: String, hint: &'static str) -> Self {
+    fn new(code: Code, field: String, message: String, hint: &'static str) -> Self {
         Self { code, field, message, hint }
     }
 }

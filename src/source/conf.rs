@@ -18,6 +18,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::stamp::Stamp;
 use super::watch::{self, Signal, Signals, Watching};
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::{Batch, Event, Object};
@@ -239,7 +240,7 @@ fn read_plugin_files(
             Err(why) => {
                 let kept = if old.is_some() { "; its last good content is kept" } else { "" };
                 let message = format!("`{name}`, which a plugin names, cannot be read: {why}{kept}");
-                diagnostics.push(Diagnostic::error("FileUnreadable", &origin.at("plugins"), message));
+                diagnostics.push(Diagnostic::error(Code::FileUnreadable, &origin.at("plugins"), message));
                 settings.conf.plugin_files.0.extend(old.map(|contents| (name, contents)));
             }
         }
@@ -279,7 +280,7 @@ fn read_bytes(path: &Path, max: usize) -> Result<Vec<u8>, String> {
 
 fn unreadable(origin: &Origin, upstream: &str, file: &str, why: &str) -> Diagnostic {
     let origin = origin.at(format!("upstreams.{upstream}.tls.caFile"));
-    Diagnostic::error("FileUnreadable", &origin, format!("`{file}` cannot be read: {why}"))
+    Diagnostic::error(Code::FileUnreadable, &origin, format!("`{file}` cannot be read: {why}"))
         .hint("relative names start in the folder of the conf file")
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::{Origin, Place};
 use crate::resources::{Kind, Object, ObjectRef, Row, Strings, Tabled, Version, Visit};
@@ -140,7 +141,7 @@ impl Reader<'_> {
         let Some((api_version, kind)) = own_kind(node).or(inherited) else {
             let origin = Origin::new("", "", "", Some(place.clone()));
             let diagnostic =
-                Diagnostic::error("InvalidObject", &origin, "the document has no `kind`").at(node.position);
+                Diagnostic::error(Code::InvalidObject, &origin, "the document has no `kind`").at(node.position);
             return taken.push(Taken::Told(diagnostic.hint("every object begins with `apiVersion` and `kind`")));
         };
         match Kind::find(api_version, kind) {
@@ -161,12 +162,12 @@ impl Reader<'_> {
         if version.api_version != row.api_version() {
             let (old, new) = (version.api_version, row.api_version());
             let message = format!("{old} is served no more by Kubernetes; it is read as {new}");
-            let diagnostic = Diagnostic::warning("DeprecatedApiVersion", &origin.at("apiVersion"), message);
+            let diagnostic = Diagnostic::warning(Code::DeprecatedApiVersion, &origin.at("apiVersion"), message);
             taken.push(Taken::Told(diagnostic.hint(format!("write `apiVersion: {new}`"))));
         }
         if name.name.name.is_empty() {
             let message = "the object has no `metadata.name`";
-            let diagnostic = Diagnostic::error("InvalidObject", &origin.at("metadata.name"), message);
+            let diagnostic = Diagnostic::error(Code::InvalidObject, &origin.at("metadata.name"), message);
             let diagnostic = diagnostic.at(yaml::locate_in(node, "metadata")).hint("give it a name");
             return taken.push(Taken::Told(diagnostic));
         }
@@ -180,7 +181,7 @@ impl Reader<'_> {
             None => {}
             Some(Ok(object)) => taken.push(Taken::Object(name, Box::new(object))),
             Some(Err(fault)) => {
-                let diagnostic = Diagnostic::error("InvalidObject", &origin.at(fault.field), fault.message);
+                let diagnostic = Diagnostic::error(Code::InvalidObject, &origin.at(fault.field), fault.message);
                 taken.push(Taken::Told(Diagnostic { hint: fault.hint, ..diagnostic.at(fault.position) }));
                 taken.push(Taken::Broken(name));
             }
@@ -205,7 +206,7 @@ impl Reader<'_> {
 
 /// A fault of the text of one object: the others of the file are served.
 fn told(origin: &Origin, fault: &YamlError) -> Diagnostic {
-    let diagnostic = Diagnostic::error("InvalidObject", origin, fault.message.clone()).at(fault.position);
+    let diagnostic = Diagnostic::error(Code::InvalidObject, origin, fault.message.clone()).at(fault.position);
     let hint = fault.hint.clone().unwrap_or_else(|| "mend it".to_owned());
     diagnostic.hint(format!("{hint}; the object is left out until then, the others of the file are served"))
 }
@@ -224,7 +225,7 @@ fn own_kind(node: &Node) -> Option<(&str, &str)> {
 pub(super) fn duplicate(origin: &Origin, first: &Object) -> Diagnostic {
     let place = first.place().map(|place| format!(" in {}:{}", place.file, place.line)).unwrap_or_default();
     let message = format!("{} is there already{place}, which is kept", origin.object());
-    Diagnostic::error("DuplicateObject", origin, message).hint("delete one of them")
+    Diagnostic::error(Code::DuplicateObject, origin, message).hint("delete one of them")
 }
 
 // === ReadNode ===

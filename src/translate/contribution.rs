@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::asked::Redirection;
 use super::asked::backend::BackendPatch;
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{Backend, BackendId, EndpointSet, Rank, Route};
@@ -108,7 +109,7 @@ pub(crate) struct BackendUse {
 }
 
 /// Code of the word on an Ingress of an unknown class.
-pub(crate) const FOREIGN_CLASS: &str = "ForeignClass";
+pub(crate) const FOREIGN_CLASS: Code = Code::ForeignClass;
 
 // === impl Contribution ===
 

@@ -18,6 +18,7 @@ use super::contribution::{Candidate, Contribution, Draft, FOREIGN_CLASS, TlsEntr
 use super::options::Options;
 use super::resolve::{Resolved, resolve};
 use super::route::prefix;
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::host::{HostPattern, Labels};
 use crate::model::{Action, BackendId, BackendName, HttpsRedirect, Match, PathMatch, Rank, Route, WeightedBackend};
@@ -83,7 +84,9 @@ impl<'a> Reader<'a> {
         if rules.is_empty() && default_backend.is_none() {
             let message = "has neither rules nor a default backend";
             let hint = "add `spec.rules` or `spec.defaultBackend`";
-            self.out.diagnostics.push(Diagnostic::warning("EmptyIngress", &self.origin.at("spec"), message).hint(hint));
+            self.out
+                .diagnostics
+                .push(Diagnostic::warning(Code::EmptyIngress, &self.origin.at("spec"), message).hint(hint));
         }
         let fallback = default_backend.map(|backend| self.fallback(backend));
         let mut hosts = Vec::new();
@@ -109,7 +112,7 @@ impl<'a> Reader<'a> {
             let origin = self.origin.at(format!("spec.rules[{index}]"));
             let message = "has no paths, and the Ingress has no default backend";
             let hint = "add `http.paths`, or `spec.defaultBackend` to serve all of the host";
-            self.out.diagnostics.push(Diagnostic::warning("EmptyRule", &origin, message).hint(hint));
+            self.out.diagnostics.push(Diagnostic::warning(Code::EmptyRule, &origin, message).hint(hint));
         }
         for (position, path) in paths.iter().enumerate() {
             if let Some(candidate) = self.path(path, &field::of_path(index, position)) {
@@ -131,7 +134,7 @@ impl<'a> Reader<'a> {
             Err((code, part, message)) => {
                 let origin = self.origin.at(format!("{}.{part}", field::parent(&field.path)));
                 let hint = match code {
-                    "InvalidPath" => "write an absolute path such as `/shop`",
+                    Code::InvalidPath => "write an absolute path such as `/shop`",
                     _ => "write `Exact`, `Prefix` or `ImplementationSpecific`",
                 };
                 self.out.diagnostics.push(Diagnostic::error(code, &origin, message).hint(hint));
@@ -185,18 +188,18 @@ impl<'a> Reader<'a> {
             IngressBackend::Resource { kind, name } => {
                 let origin = self.origin.at(format!("{field}.resource"));
                 let message = format!("{kind} `{name}`: resource backends are not served");
-                let diagnostic = Diagnostic::error("ResourceBackend", &origin, message);
+                let diagnostic = Diagnostic::error(Code::ResourceBackend, &origin, message);
                 return Err(Box::new(diagnostic.hint("use a `service` backend")));
             }
             IngressBackend::Unclear => {
                 let message = "needs exactly one of `service` and `resource`";
-                return Err(Box::new(Diagnostic::error("InvalidBackend", &self.origin.at(field), message)));
+                return Err(Box::new(Diagnostic::error(Code::InvalidBackend, &self.origin.at(field), message)));
             }
         };
         let Some(port) = port else {
             let origin = self.origin.at(format!("{field}.service.port"));
             let message = "needs exactly one of `number` and `name`";
-            return Err(Box::new(Diagnostic::error("InvalidBackend", &origin, message)));
+            return Err(Box::new(Diagnostic::error(Code::InvalidBackend, &origin, message)));
         };
         Ok(BackendId::from(BackendName::Service {
             namespace: Arc::clone(&self.name.namespace),
@@ -235,7 +238,7 @@ impl<'a> Reader<'a> {
         if hosts.contains(&HostPattern::Any) {
             let message = "a certificate is for named hosts, and a rule of this Ingress has none";
             let hint = "list the hosts under `hosts`; the default certificate is `defaults.certificate` of the conf";
-            let diagnostic = Diagnostic::warning("CertificateWithoutHost", origin, message).hint(hint);
+            let diagnostic = Diagnostic::warning(Code::CertificateWithoutHost, origin, message).hint(hint);
             self.out.diagnostics.push(diagnostic);
         }
         hosts.iter().any(|host| *host != HostPattern::Any)
@@ -258,22 +261,22 @@ impl<'a> Reader<'a> {
             Ok(pattern) => return Some(pattern),
             Err(error) => format!("`{text}`: {error}"),
         };
-        let diagnostic = Diagnostic::error("InvalidHost", &self.origin.at(field()), message);
+        let diagnostic = Diagnostic::error(Code::InvalidHost, &self.origin.at(field()), message);
         self.out.diagnostics.push(diagnostic.hint("write a DNS name such as `shop.example`"));
         None
     }
 }
 
 /// The match of a path, or the reason code, field and message of what is wrong with it.
-fn path_match(path: &IngressPath) -> Result<PathMatch, (&'static str, &'static str, String)> {
+fn path_match(path: &IngressPath) -> Result<PathMatch, (Code, &'static str, String)> {
     let is_exact = match &*path.path_type {
         "Exact" => true,
         "Prefix" | "ImplementationSpecific" => false,
-        other => return Err(("InvalidPathType", "pathType", format!("`{other}` is not a path type"))),
+        other => return Err((Code::InvalidPathType, "pathType", format!("`{other}` is not a path type"))),
     };
     let text = &*path.path;
     let text = if text.is_empty() && &*path.path_type == "ImplementationSpecific" { "/" } else { text };
-    let invalid = |why: String| ("InvalidPath", "path", format!("`{text}` {why}"));
+    let invalid = |why: String| (Code::InvalidPath, "path", format!("`{text}` {why}"));
     // The API server refuses these too (`ValidatePathType`), so an object that has them came round it.
     let has_odd_segment = text.contains("//") || text.split('/').any(|segment| matches!(segment, "." | ".."));
     if has_odd_segment {

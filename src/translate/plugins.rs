@@ -8,13 +8,14 @@ use super::asked::Asked;
 use super::asked::plugin::{PluginRequest, Wanted};
 use super::contribution::PluginPart;
 use super::options::Options;
-use super::suggest;
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::{PluginInputs, PluginInstance, PluginUse, SecretBytes};
 use crate::origin::Origin;
 use crate::reason::Reason;
 use crate::resources::conf::PluginSpec;
 use crate::resources::{ObjectName, Resources};
+use crate::suggest;
 
 /// The plugins that are asked for, in order. One that the conf does not have closes the routes.
 pub(crate) fn find(
@@ -72,7 +73,7 @@ fn named(name: &str, options: &Options, origin: &Origin, asked: &mut Asked) -> O
         let message = format!("there is no plugin `{name}` in the conf, so the routes are closed (503)");
         let hint = suggest::did_you_mean(name, options.plugins.keys().map(String::as_str));
         let hint = hint.unwrap_or_else(|| "define it under `plugins`".to_owned());
-        asked.diagnostics.push(Diagnostic::error("PluginNotFound", origin, message).hint(hint));
+        asked.diagnostics.push(Diagnostic::error(Code::PluginNotFound, origin, message).hint(hint));
     }
     instance
 }
@@ -100,7 +101,7 @@ fn forbidden_secrets<'a>(
         let message = format!(
             "Secret `{namespace}/{name}` is of another namespace, which does not grant it; the routes are closed (503)"
         );
-        Diagnostic::error("ForbiddenReference", origin, message).hint("`grants` in the conf allow such references")
+        Diagnostic::error(Code::ForbiddenReference, origin, message).hint("`grants` in the conf allow such references")
     })
 }
 

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::code::Code;
 use crate::resources::{Event, Kind, Object, ObjectRef};
 use objects::{events, object};
 
@@ -156,7 +157,7 @@ fn a_change_of_endpoints_touches_endpoints_only() {
 /// Addresses of the one backend's endpoints, and whether one is refused.
 fn endpoints_of(translator: &Translator) -> (Vec<String>, bool) {
     let set = &translator.model().endpoints[&BackendId::service("ns", "web", "80")];
-    let is_told = translator.diagnostics().iter().any(|each| each.code == "AddressRefused");
+    let is_told = translator.diagnostics().iter().any(|each| each.code == Code::AddressRefused);
     (set.endpoints.iter().map(|each| each.address.to_string()).collect(), is_told)
 }
 
@@ -318,7 +319,7 @@ fn a_secret_of_another_namespace_is_read_only_while_it_is_granted() {
         assert_eq!(!inputs(&translator, "own.test").secrets.is_empty(), is_granted, "{conf}");
         let demand = if is_granted == was_granted { vec![] } else { vec![(name.clone(), is_granted)] };
         assert_eq!(translator.take_demand(), demand, "{conf}");
-        let is_told = translator.diagnostics().iter().any(|each| each.code == "ForbiddenReference");
+        let is_told = translator.diagnostics().iter().any(|each| each.code == Code::ForbiddenReference);
         assert_eq!(is_told, !is_granted, "{conf}");
         was_granted = is_granted;
     }

@@ -121,12 +121,6 @@ fn deep_nesting_is_refused() {
     }
 }
 
-#[test]
-fn too_many_values_are_refused() {
-    let text = format!("[{}]", "1,".repeat(2_000_000));
-    assert!(documents(text.as_bytes()).unwrap_err().message.contains("values"));
-}
-
 const LIST: &str = "\
 kind: List
 items:
@@ -198,13 +192,6 @@ fn a_missing_field_is_told_at_its_object() {
 }
 
 #[test]
-fn the_nearest_name_ignores_case_and_is_silent_when_nothing_is_near() {
-    assert_eq!(nearest("acceslog", ["accessLog", "admin"]), Some("accessLog"));
-    assert_eq!(nearest("listener", ["listeners", "log"]), Some("listeners"));
-    assert_eq!(nearest("zebra", ["listeners", "log"]), None);
-}
-
-#[test]
 fn a_key_that_is_there_twice_is_found_among_many() {
     let many: String = (0..100).map(|n| format!("k{n}: 1\n")).collect();
     assert_eq!(documents(many.as_bytes()).unwrap()[0].entries().len(), 100);
@@ -216,4 +203,15 @@ fn a_key_that_is_there_twice_is_found_among_many() {
     let merged = documents(merged.as_bytes()).unwrap();
     let b = merged[0].get("b").unwrap();
     assert_eq!((b.entries().len(), b.get("k1").unwrap().to_json()), (101, serde_json::json!(1)));
+}
+
+#[cfg(feature = "slow-tests")]
+mod slow_tests {
+    use super::*;
+
+    #[test]
+    fn too_many_values_are_refused() {
+        let text = format!("[{}]", "1,".repeat(2_000_000));
+        assert!(documents(text.as_bytes()).unwrap_err().message.contains("values"));
+    }
 }

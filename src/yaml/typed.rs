@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Node, locate_in};
 use crate::diagnostic::Position;
+use crate::suggest;
 
 /// Why a node is not of a type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,13 +34,6 @@ pub(crate) fn typed<T: DeserializeOwned>(node: &Node, value: Value) -> Result<T,
     })
 }
 
-/// The nearest of some names, when it is near enough to be meant.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.chars().count() / 3).clamp(1, 3);
-    let scored = candidates.into_iter().map(|candidate| (distance(name, candidate), candidate));
-    scored.filter(|(distance, _)| *distance <= limit).min().map(|(_, candidate)| candidate)
-}
-
 fn explain(node: &Node, path: &str, message: &str) -> FieldError {
     let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
     let variant = message.strip_prefix("unknown variant `").and_then(|rest| rest.split_once('`'));
@@ -48,7 +42,7 @@ fn explain(node: &Node, path: &str, message: &str) -> FieldError {
         Some((name, _)) => key_position(node, path, name).unwrap_or_else(|| locate_in(node, path)),
         None => locate_in(node, path),
     };
-    let stray = unknown.filter(|(name, rest)| nearest(name, candidates(rest)).is_none());
+    let stray = unknown.filter(|(name, rest)| suggest::nearest(name, candidates(rest)).is_none());
     let hint = unknown.or(variant).and_then(|(name, rest)| suggestion(name, rest)).or_else(|| address_hint(message));
     FieldError {
         field: path.to_owned(),
@@ -77,11 +71,10 @@ fn candidates(rest: &str) -> impl Iterator<Item = &str> {
 }
 
 fn suggestion(name: &str, rest: &str) -> Option<String> {
-    if let Some(near) = nearest(name, candidates(rest)) {
-        return Some(format!("did you mean `{near}`?"));
-    }
-    let names = candidates(rest).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    (!names.is_empty()).then(|| format!("known here: {names}"))
+    suggest::did_you_mean(name, candidates(rest)).or_else(|| {
+        let names = candidates(rest).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        (!names.is_empty()).then(|| format!("known here: {names}"))
+    })
 }
 
 fn address_hint(message: &str) -> Option<String> {
@@ -94,23 +87,4 @@ fn short(message: &str) -> &str {
         return message;
     }
     message.split_once(", expected").map_or(message, |(head, _)| head)
-}
-
-/// Levenshtein distance, with case ignored: a name in the wrong case is the nearest there is.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().flat_map(char::to_lowercase).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.chars().flat_map(char::to_lowercase).enumerate() {
-        let mut diagonal = i;
-        let mut previous = i + 1;
-        let mut next = vec![previous];
-        for (right, above) in b.iter().zip(row.iter().skip(1)) {
-            let cost = diagonal + usize::from(left != *right);
-            previous = cost.min(above + 1).min(previous + 1);
-            diagonal = *above;
-            next.push(previous);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
 }

@@ -1,6 +1,5 @@
 //! `tidegate run`: start, serve, reload, stop; and the questions that a running proxy answers.
 
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -128,75 +127,6 @@ fn the_conf_is_found_where_it_stands_by_default_and_is_built_in_elsewhere() {
     run(folder(&[]).path(), &["check"]).exits(0).says(&["(built-in demo): 1 host, 6 routes"]);
 }
 
-// === the folder of real-world input ===
-
-fn real_world() -> String {
-    let data = root().join("tests/data");
-    format!(
-        "{FREE_PORTS}sources: {{ files: {{ paths: [\"{}\"] }} }}\ningress: {{ className: nginx, watchWithoutClass: true, controllers: [tidegate.io/ingress-controller, k8s.io/ingress-nginx] }}\n",
-        data.display()
-    )
-}
-
-/// An explanation without what differs from one process to the next: where a round begins is random.
-fn steady(mut explanation: Value) -> Value {
-    let is_sole =
-        explanation["upstreams"].as_array().unwrap().iter().all(|it| it["endpoints"].as_array().unwrap().len() < 2);
-    if !is_sole {
-        explanation["answer"] = Value::Null;
-        for upstream in explanation["upstreams"].as_array_mut().unwrap() {
-            assert!(upstream["next"].is_string());
-            upstream["next"] = Value::Null;
-        }
-    }
-    explanation
-}
-
-fn explain(folder: &Path, url: &str, admin: Option<&str>) -> Value {
-    let mut args = vec!["explain", "--conf", "t.yaml", "-o", "json", "GET", url];
-    args.extend(admin.iter().flat_map(|admin| ["--admin", *admin]));
-    let done = run(folder, &args);
-    assert!(!done.err.contains("panicked"), "{}", done.err);
-    done.json()
-}
-
-#[test]
-fn real_world_input_is_served_and_explained_route_by_route() {
-    let (it, serving) = serving(&real_world());
-    let admin = serving.admin();
-    let offline = run(it.path(), &["routes", "--conf", "t.yaml", "-o", "json"]).exits(0).json();
-    let online = run(it.path(), &["routes", "-o", "json", "--admin", &admin]).exits(0).json();
-    assert_eq!(offline, online);
-    let rows = online.as_array().unwrap();
-    assert!(rows.len() >= 20, "{} rows", rows.len());
-    for row in rows {
-        let text = |field: &str| row[field].as_str().unwrap();
-        let url = format!("https://{}{}", text("host").replace('*', "any"), text("path"));
-        let it_says = explain(it.path(), &url, None);
-        assert_eq!(steady(it_says.clone()), steady(explain(it.path(), &url, Some(&admin))), "{url}");
-        let candidates = it_says["candidates"].as_array().unwrap();
-        let this = candidates.iter().find(|it| it["origin"] == row["origin"] && it["path"] == row["path"]);
-        let this = this.unwrap_or_else(|| panic!("{url}: {row} is no candidate of {it_says:#}"));
-        let winner = named(&it_says["route"]).unwrap_or_else(|| panic!("{url}: {it_says:#}"));
-        let verdict = this["verdict"].as_str().unwrap();
-        let is_told = this["won"] == true && Some(&winner) == named(&row["route"]).as_ref()
-            || verdict.contains(&format!("`{winner}`")) && verdict.contains("comes before it")
-            || text("kind") == "fallback" && this["won"] == false;
-        assert!(is_told, "{url}: `{verdict}`");
-        // Nobody answers at the endpoints' addresses; the request is not sent, only a plain one that redirects is.
-        if explain(it.path(), &url.replace("https", "http"), None)["reason"] == "https_redirect" {
-            assert_eq!(get(&serving.listener("http"), text("host"), text("path")).0, 308, "{url}");
-        }
-    }
-    assert_eq!(serving.stop().0, Some(0));
-}
-
-/// `namespace/name`, or the name of a conf route.
-fn named(route: &Value) -> Option<String> {
-    let (namespace, name) = (route["namespace"].as_str()?, route["name"].as_str()?);
-    Some(if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") })
-}
-
 #[test]
 fn a_proxy_that_is_not_there_is_told() {
     let (it, serving) = serving(&respond("a.test", "one"));
@@ -253,4 +183,80 @@ fn a_running_proxy_tells_of_certificates_backends_and_findings() {
         assert_eq!(ask(what, "yaml").code, Some(0), "{what}");
     }
     assert!(ask("backends", "table").out.contains("IN FLIGHT"));
+}
+
+// === the folder of real-world input ===
+
+#[cfg(feature = "slow-tests")]
+mod slow_tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn real_world() -> String {
+        let data = root().join("tests/data");
+        format!(
+            "{FREE_PORTS}sources: {{ files: {{ paths: [\"{}\"] }} }}\ningress: {{ className: nginx, watchWithoutClass: true, controllers: [tidegate.io/ingress-controller, k8s.io/ingress-nginx] }}\n",
+            data.display()
+        )
+    }
+
+    /// An explanation without what differs from one process to the next: where a round begins is random.
+    fn steady(mut explanation: Value) -> Value {
+        let is_sole =
+            explanation["upstreams"].as_array().unwrap().iter().all(|it| it["endpoints"].as_array().unwrap().len() < 2);
+        if !is_sole {
+            explanation["answer"] = Value::Null;
+            for upstream in explanation["upstreams"].as_array_mut().unwrap() {
+                assert!(upstream["next"].is_string());
+                upstream["next"] = Value::Null;
+            }
+        }
+        explanation
+    }
+
+    fn explain(folder: &Path, url: &str, admin: Option<&str>) -> Value {
+        let mut args = vec!["explain", "--conf", "t.yaml", "-o", "json", "GET", url];
+        args.extend(admin.iter().flat_map(|admin| ["--admin", *admin]));
+        let done = run(folder, &args);
+        assert!(!done.err.contains("panicked"), "{}", done.err);
+        done.json()
+    }
+
+    #[test]
+    fn real_world_input_is_served_and_explained_route_by_route() {
+        let (it, serving) = serving(&real_world());
+        let admin = serving.admin();
+        let offline = run(it.path(), &["routes", "--conf", "t.yaml", "-o", "json"]).exits(0).json();
+        let online = run(it.path(), &["routes", "-o", "json", "--admin", &admin]).exits(0).json();
+        assert_eq!(offline, online);
+        let rows = online.as_array().unwrap();
+        assert!(rows.len() >= 20, "{} rows", rows.len());
+        for row in rows {
+            let text = |field: &str| row[field].as_str().unwrap();
+            let url = format!("https://{}{}", text("host").replace('*', "any"), text("path"));
+            let it_says = explain(it.path(), &url, None);
+            assert_eq!(steady(it_says.clone()), steady(explain(it.path(), &url, Some(&admin))), "{url}");
+            let candidates = it_says["candidates"].as_array().unwrap();
+            let this = candidates.iter().find(|it| it["origin"] == row["origin"] && it["path"] == row["path"]);
+            let this = this.unwrap_or_else(|| panic!("{url}: {row} is no candidate of {it_says:#}"));
+            let winner = named(&it_says["route"]).unwrap_or_else(|| panic!("{url}: {it_says:#}"));
+            let verdict = this["verdict"].as_str().unwrap();
+            let is_told = this["won"] == true && Some(&winner) == named(&row["route"]).as_ref()
+                || verdict.contains(&format!("`{winner}`")) && verdict.contains("comes before it")
+                || text("kind") == "fallback" && this["won"] == false;
+            assert!(is_told, "{url}: `{verdict}`");
+            // Nobody answers at the endpoints' addresses; the request is not sent, only a plain one that redirects is.
+            if explain(it.path(), &url.replace("https", "http"), None)["reason"] == "https_redirect" {
+                assert_eq!(get(&serving.listener("http"), text("host"), text("path")).0, 308, "{url}");
+            }
+        }
+        assert_eq!(serving.stop().0, Some(0));
+    }
+
+    /// `namespace/name`, or the name of a conf route.
+    fn named(route: &Value) -> Option<String> {
+        let (namespace, name) = (route["namespace"].as_str()?, route["name"].as_str()?);
+        Some(if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") })
+    }
 }

@@ -88,7 +88,7 @@ impl Edge {
     pub async fn until_told(&self, code: &str, is_there: bool) {
         let wait = async {
             let mut revision = self.running.revision();
-            while self.running.diagnostics().iter().any(|it| it.code == code) != is_there {
+            while self.running.diagnostics().iter().any(|it| it.code.as_str() == code) != is_there {
                 self.running.after(revision).await;
                 revision = self.running.revision();
             }

@@ -129,7 +129,7 @@ async fn a_file_is_followed_and_a_lost_one_keeps_what_it_said() {
     assert_eq!(ask(&proxy, "/", &basic("ann:two")).await.status, 200);
     std::fs::remove_file(&file).unwrap();
     let told = async {
-        while !proxy.running.diagnostics().iter().any(|told| told.code == "FileUnreadable") {
+        while !proxy.running.diagnostics().iter().any(|told| told.code.as_str() == "FileUnreadable") {
             tokio::task::yield_now().await;
         }
     };
@@ -325,7 +325,7 @@ async fn a_hash_that_is_too_dear_keeps_its_user_out_until_the_conf_allows_it() {
     assert_eq!(ask(&proxy, "/", &basic("ann:one")).await.status, 200);
     assert_eq!(ask(&proxy, "/", &basic("eve:Hello world!")).await.status, 401);
     let told: Vec<_> = proxy.running.diagnostics();
-    let told: Vec<_> = told.iter().filter(|told| told.code == "PluginConfigDoubtful").collect();
+    let told: Vec<_> = told.iter().filter(|told| told.code.as_str() == "PluginConfigDoubtful").collect();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].message.contains("line 2: ") && !told[0].message.contains("salt"), "{told:?}");
     let file = proxy.folder.path().join("tidegate.yaml");
@@ -333,5 +333,5 @@ async fn a_hash_that_is_too_dear_keeps_its_user_out_until_the_conf_allows_it() {
     std::fs::write(&file, raised).unwrap();
     proxy.running.reload();
     until(&proxy, &basic("eve:Hello world!"), 200).await;
-    assert!(proxy.running.diagnostics().iter().all(|told| told.code != "PluginConfigDoubtful"));
+    assert!(proxy.running.diagnostics().iter().all(|told| told.code.as_str() != "PluginConfigDoubtful"));
 }

@@ -134,31 +134,32 @@ async fn slow_readers_of_an_upstream_do_not_block_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_frames_of_an_upstream_end_nothing() {
-    for (piece, slow) in [(10, 10), (1, 1)] {
-        // More than a window and what is on its way to the client.
-        let much = if piece == 1 { 70_000 } else { 100_000 };
-        let (address, mut told) = feeder(much, piece, slow).await;
-        let proxy = Proxy::start(&conf(address, "h2c"), &[]).await;
-        let mut stalled = stall(&proxy, &mut told, u32::try_from(slow).unwrap()).await;
-        for _ in 0..2 {
-            let answer = get(proxy.http(), "a.test", "/small").await;
-            assert_eq!((answer.status, answer.body.len()), (200, 20_000), "{piece}");
-        }
-        // Who waits gets all of it.
-        let mut left = vec![usize::try_from(much).unwrap(); slow];
-        stalled.frame(WINDOW, 0, 0, &(1u32 << 30).to_be_bytes()).await;
-        for number in 0..slow {
-            stalled.frame(WINDOW, 0, u32::try_from(1 + 2 * number).unwrap(), &(1u32 << 20).to_be_bytes()).await;
-        }
-        while left.iter().any(|left| *left > 0) {
-            let (kind, _, id, payload) = stalled.soon().await.expect("the connection stays");
-            assert!(!matches!(kind, GOAWAY | RST), "{kind} {payload:?}");
-            if kind == DATA {
-                left[usize::try_from(id / 2).unwrap()] -= payload.len();
-            }
-        }
-        assert_eq!((told.borrow().connections, told.borrow().goaway), (1, None), "{piece}");
+    // More than a window and what is on its way to the client.
+    small_frames(10, 2, 100_000).await;
+}
+
+async fn small_frames(piece: u32, slow: usize, much: u32) {
+    let (address, mut told) = feeder(much, piece, slow).await;
+    let proxy = Proxy::start(&conf(address, "h2c"), &[]).await;
+    let mut stalled = stall(&proxy, &mut told, u32::try_from(slow).unwrap()).await;
+    for _ in 0..2 {
+        let answer = get(proxy.http(), "a.test", "/small").await;
+        assert_eq!((answer.status, answer.body.len()), (200, 20_000), "{piece}");
     }
+    // Who waits gets all of it.
+    let mut left = vec![usize::try_from(much).unwrap(); slow];
+    stalled.frame(WINDOW, 0, 0, &(1u32 << 30).to_be_bytes()).await;
+    for number in 0..slow {
+        stalled.frame(WINDOW, 0, u32::try_from(1 + 2 * number).unwrap(), &(1u32 << 20).to_be_bytes()).await;
+    }
+    while left.iter().any(|left| *left > 0) {
+        let (kind, _, id, payload) = stalled.soon().await.expect("the connection stays");
+        assert!(!matches!(kind, GOAWAY | RST), "{kind} {payload:?}");
+        if kind == DATA {
+            left[usize::try_from(id / 2).unwrap()] -= payload.len();
+        }
+    }
+    assert_eq!((told.borrow().connections, told.borrow().goaway), (1, None), "{piece}");
 }
 
 /// Empty frames that end nothing are bounded: an upstream that floods with them loses its connection, nobody else.
@@ -379,4 +380,15 @@ async fn the_window_of_the_conf_is_told_on_both_sides_and_changes_live() {
         }
     };
     tokio::time::timeout(PATIENCE, asking).await.expect("new connections have the new window");
+}
+
+#[cfg(feature = "slow-tests")]
+mod slow_tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn smaller_frames_for_more_slow_readers_end_nothing() {
+        small_frames(10, 10, 100_000).await;
+        small_frames(1, 1, 70_000).await;
+    }
 }

@@ -120,7 +120,7 @@ async fn external_names_are_served_only_when_allowed() {
         ingress("e", "e.test", &[("/", "ext")]).replace("number: 80", &format!("number: {}", echo.address.port()));
     let proxy = Proxy::start("", &[("e.yaml", route.clone() + &port)]).await;
     assert_eq!(get(proxy.http(), "e.test", "/").await.status, 503);
-    assert!(proxy.running.diagnostics().iter().any(|found| found.code == "ExternalNameDisabled"));
+    assert!(proxy.running.diagnostics().iter().any(|found| found.code.as_str() == "ExternalNameDisabled"));
     let allowed = "defaults: { allowExternalName: true, allowAddresses: [127.0.0.0/8] }\n";
     let proxy = Proxy::start(allowed, &[("e.yaml", route + &port)]).await;
     proxy.until("e.test", "/", |response| response.server() == "a").await;

@@ -76,7 +76,7 @@ async fn a_body_size_that_cannot_be_read_is_a_mebibyte() {
             format!("POST / HTTP/1.1\r\nHost: size.test\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
         assert_eq!(request(proxy.http(), &(head + &body)).await.status, status, "{length}");
     }
-    assert!(proxy.running.diagnostics().iter().any(|found| found.code == "InvalidAnnotation"));
+    assert!(proxy.running.diagnostics().iter().any(|found| found.code.as_str() == "InvalidAnnotation"));
 }
 
 /// Manifests in files may name any address, so this route leads to the API; what comes through it is refused there.
@@ -105,7 +105,7 @@ async fn an_external_name_that_leads_to_the_machine_is_refused_until_it_is_allow
     for literal in ["localhost", "a.LOCALHOST."] {
         let proxy = Proxy::start(&conf("10.0.0.0/8"), &[("e.yaml", route.clone() + &name(literal))]).await;
         assert_eq!(get(proxy.http(), "e.test", "/").await.status, 503, "{literal}");
-        assert!(proxy.running.diagnostics().iter().any(|found| found.code == "AddressRefused"), "{literal}");
+        assert!(proxy.running.diagnostics().iter().any(|found| found.code.as_str() == "AddressRefused"), "{literal}");
     }
     assert_eq!(echo.requests.load(Ordering::Relaxed), 0);
     // An address in a file is the operator's own word.

@@ -49,7 +49,11 @@ async fn conf_routes_change_live_and_listeners_say_that_they_need_a_restart() {
     std::fs::rename(new, &file).unwrap();
     proxy.until("c.test", "/", |response| response.text() == "two").await;
     assert!(proxy.running.listener("https").is_some(), "the listener is as it was");
-    assert!(proxy.running.diagnostics().iter().any(|d| d.code == "NeedsRestart"), "{:?}", proxy.running.diagnostics());
+    assert!(
+        proxy.running.diagnostics().iter().any(|d| d.code.as_str() == "NeedsRestart"),
+        "{:?}",
+        proxy.running.diagnostics()
+    );
 }
 
 /// Counters of the load that runs while configuration changes.
@@ -60,12 +64,14 @@ struct Load {
     failures: std::sync::Mutex<Vec<String>>,
 }
 
-const REQUESTS: usize = 20_000;
 const WEBSOCKETS: usize = 100;
-const CHANGES: usize = 500;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_fails_and_nothing_closes_while_configuration_changes() {
+    change_under_load(60, 2000).await;
+}
+
+async fn change_under_load(changes: usize, requests: usize) {
     let (a, b) = (Echo::start("a").await, Echo::start("b").await);
     let (cert, _) = tls_secret("cert", &["load.test"]);
     let fixed = ingress("fixed", "load.test", &[("/", "a")])
@@ -85,7 +91,7 @@ async fn nothing_fails_and_nothing_closes_while_configuration_changes() {
     let clients: Vec<_> = (0..4).map(|_| tokio::spawn(keep_asking(proxy.http(), load.clone()))).collect();
     let handshakes = tokio::spawn(keep_shaking_hands(proxy.https(), load.clone()));
     let start = proxy.running.revision();
-    for change in 0..CHANGES {
+    for change in 0..changes {
         let before = proxy.running.revision();
         change_something(&proxy, change, [a.address, b.address]);
         proxy.running.after(before).await;
@@ -93,7 +99,7 @@ async fn nothing_fails_and_nothing_closes_while_configuration_changes() {
             sockets = keep_talking(sockets).await;
         }
     }
-    while load.requests.load(Ordering::Relaxed) < REQUESTS {
+    while load.requests.load(Ordering::Relaxed) < requests {
         tokio::task::yield_now().await;
     }
     load.stop.store(true, Ordering::Relaxed);
@@ -103,7 +109,7 @@ async fn nothing_fails_and_nothing_closes_while_configuration_changes() {
     handshakes.await.unwrap();
     let failures = std::mem::take(&mut *load.failures.lock().unwrap());
     assert!(failures.is_empty(), "{} failures, first: {:?}", failures.len(), failures.first());
-    assert!(proxy.running.revision() - start >= CHANGES as u64, "{} changes", proxy.running.revision() - start);
+    assert!(proxy.running.revision() - start >= changes as u64, "{} changes", proxy.running.revision() - start);
     keep_talking(sockets).await;
 }
 
@@ -166,4 +172,14 @@ async fn open_websocket(proxy: &Proxy) -> tokio::net::TcpStream {
     let response = connection.send(head).await.unwrap();
     assert_eq!(response.status, 101, "{response:?}");
     connection.stream
+}
+
+#[cfg(feature = "slow-tests")]
+mod slow_tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nothing_fails_and_nothing_closes_over_five_hundred_changes() {
+        change_under_load(500, 20_000).await;
+    }
 }

@@ -55,7 +55,7 @@ async fn a_new_certificate_serves_the_next_handshake_and_spares_open_connections
         proxy.running.after(before).await;
         let found = proxy.running.diagnostics();
         assert_eq!(presented(proxy.https(), "c.test").await, second_der, "{kind} with {data} keeps the last good one");
-        assert!(found.iter().any(|diagnostic| diagnostic.code == code), "{code} is not in {found:?}");
+        assert!(found.iter().any(|diagnostic| diagnostic.code.as_str() == code), "{code} is not in {found:?}");
     }
     let before = proxy.running.revision();
     proxy.remove("cert.yaml");
@@ -101,7 +101,7 @@ async fn tls_entries_and_default_backends_of_others_change_nothing_on_a_host() {
     for (host, path, status) in [("shop.test", "/shop", 200), ("shop.test", "/else", 404), ("other.test", "/", 308)] {
         assert_eq!(get(proxy.http(), host, path).await.status, status, "{host}{path}");
     }
-    let codes: Vec<&str> = proxy.running.diagnostics().iter().map(|found| found.code).collect();
+    let codes: Vec<&str> = proxy.running.diagnostics().iter().map(|found| found.code.as_str()).collect();
     assert!(
         ["TlsHostOfOthers", "CertificateWithoutHost", "HostNamedByOthers"].iter().all(|code| codes.contains(code)),
         "{codes:?}"

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, info};
 
 use super::{Control, Spent, Translator};
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::Touched;
 use crate::origin::Origin;
@@ -79,7 +80,8 @@ impl Control {
             error!(object = %name, "object panics the control plane, its last version stays in force");
             let origin = Origin::new(name.kind.as_str(), &name.name.namespace, &name.name.name, None);
             let message = "it makes the control plane panic; what was in force before stays";
-            let finding = Diagnostic::error("Internal", &origin, message).hint("the process log says where; report it");
+            let finding =
+                Diagnostic::error(Code::Internal, &origin, message).hint("the process log says where; report it");
             self.refused.insert(name, finding);
         }
     }
@@ -189,7 +191,7 @@ mod tests {
 
     fn refused(control: &Control) -> Vec<String> {
         let report = control.shared.report.load();
-        report.diagnostics.iter().filter(|it| it.code == "Internal").map(|it| it.origin.to_string()).collect()
+        report.diagnostics.iter().filter(|it| it.code == Code::Internal).map(|it| it.origin.to_string()).collect()
     }
 
     #[test]

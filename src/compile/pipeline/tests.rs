@@ -59,14 +59,14 @@ fn equal_uses_share_a_chain_and_state_lives_while_the_config_is_the_same() {
 #[test]
 fn an_unknown_plugin_is_told_the_nearest_name() {
     let errors = instances().build(&[used("nop", json!({}))]).unwrap_err();
-    assert_eq!(errors[0].code, "PluginNotFound");
+    assert_eq!(errors[0].code.as_str(), "PluginNotFound");
     assert_eq!(errors[0].hint.as_deref(), Some("did you mean `noop`?"));
 }
 
 #[test]
 fn a_wrong_field_is_named_in_the_origin() {
     let errors = instances().build(&[used("noop", json!({"size": "big"}))]).unwrap_err();
-    assert_eq!((errors[0].code, &*errors[0].origin.field), ("PluginConfigInvalid", "plugins.one.size"));
+    assert_eq!((errors[0].code.as_str(), &*errors[0].origin.field), ("PluginConfigInvalid", "plugins.one.size"));
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(super) fn full(model: &Model) -> (Snapshot, Compiler) {
 }
 
 pub(super) fn codes(compiler: &Compiler) -> Vec<&'static str> {
-    compiler.diagnostics().iter().map(|diagnostic| diagnostic.code).collect()
+    compiler.diagnostics().iter().map(|diagnostic| diagnostic.code.as_str()).collect()
 }
 
 pub(super) fn route(name: &str, path: PathMatch) -> Route {

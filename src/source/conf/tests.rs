@@ -22,7 +22,7 @@ fn conf(batch: &Batch) -> Option<&Conf> {
 }
 
 fn codes(batch: &Batch) -> Vec<&'static str> {
-    batch.diagnostics.iter().map(|it| it.code).collect()
+    batch.diagnostics.iter().map(|it| it.code.as_str()).collect()
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_plugin_s_file_that_breaks_keeps_its_last_good_content() {
     for (what, make) in breaks {
         make(&path);
         file.reread(Instant::now());
-        assert_eq!(file.told.iter().map(|it| it.code).collect::<Vec<_>>(), ["FileUnreadable"], "{what}");
+        assert_eq!(file.told.iter().map(|it| it.code.as_str()).collect::<Vec<_>>(), ["FileUnreadable"], "{what}");
         let good = file.good.as_ref().and_then(|good| plugin_file(&good.conf));
         assert_eq!(good, Some(&b"one"[..]), "{what}");
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::found::{Scan, SeenFile, Text};
+use crate::code::Code;
 use crate::dense;
 use crate::diagnostic::{Diagnostic, Position};
 use crate::origin::{Origin, Place};
@@ -120,7 +121,7 @@ impl State {
             Text::Unreadable(why) => {
                 let known = self.files.entry(path.into()).or_default();
                 known.hash = None;
-                known.fault = Some(known.keeps("FileUnreadable", &file, format!("cannot be read: {why}")));
+                known.fault = Some(known.keeps(Code::FileUnreadable, &file, format!("cannot be read: {why}")));
                 return;
             }
             Text::Read { hash, is_empty, content } => (hash, is_empty, content),
@@ -130,14 +131,14 @@ impl State {
         known.hash = Some(hash);
         if is_empty && !known.objects.is_empty() {
             // Whoever writes in place empties the file first; nobody empties a file to delete its objects.
-            let fault = known.keeps("FileEmpty", &file, "the file is empty".to_owned());
+            let fault = known.keeps(Code::FileEmpty, &file, "the file is empty".to_owned());
             known.fault = Some(fault.hint("delete the file if its objects shall go").at(Position::START));
             return;
         }
         match content {
             Ok(content) => self.replace(path, content, touched),
             Err(error) => {
-                let fault = known.keeps("InvalidYaml", &file, error.message).at(error.position);
+                let fault = known.keeps(Code::InvalidYaml, &file, error.message).at(error.position);
                 known.fault = Some(Diagnostic { hint: error.hint, ..fault });
             }
         }
@@ -221,10 +222,10 @@ impl State {
         let origin = Origin::new("File", "", &path.to_string_lossy(), None);
         if self.files.keys().any(|file| file.starts_with(path)) {
             let message = format!("cannot be read: {why}; its last good content is kept");
-            return Diagnostic::error("SourceGone", &origin, message)
+            return Diagnostic::error(Code::SourceGone, &origin, message)
                 .hint("bring it back, or take it out of `sources.files.paths`");
         }
-        Diagnostic::error("SourceGone", &origin, format!("cannot be read: {why}"))
+        Diagnostic::error(Code::SourceGone, &origin, format!("cannot be read: {why}"))
             .hint("make it, or take it out of `sources.files.paths`")
     }
 }
@@ -245,7 +246,7 @@ impl Known {
     }
 
     /// A fault of the whole file, which says what is served meanwhile.
-    fn keeps(&self, code: &'static str, file: &Arc<str>, message: String) -> Diagnostic {
+    fn keeps(&self, code: Code, file: &Arc<str>, message: String) -> Diagnostic {
         let place = Place { file: file.clone(), line: 1, document: 0, item: None };
         let kept = if self.objects.is_empty() { "" } else { "; its last good content is kept" };
         Diagnostic::error(code, &Origin::new("File", "", file, Some(place)), format!("{message}{kept}"))
@@ -291,5 +292,9 @@ fn is_vanished(path: &Path, scan: &Scan) -> bool {
 
 fn unknown_kind(kind: &str, place: &Place) -> Diagnostic {
     let origin = Origin::new("", "", "", Some(place.clone()));
-    Diagnostic::info("UnknownKind", &origin, format!("objects of `{kind}` are not read here; all of them are left out"))
+    Diagnostic::info(
+        Code::UnknownKind,
+        &origin,
+        format!("objects of `{kind}` are not read here; all of them are left out"),
+    )
 }

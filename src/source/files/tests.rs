@@ -30,7 +30,7 @@ fn told(batch: &Batch) -> Vec<String> {
 }
 
 fn codes(batch: &Batch) -> Vec<&'static str> {
-    batch.diagnostics.iter().map(|it| it.code).collect()
+    batch.diagnostics.iter().map(|it| it.code.as_str()).collect()
 }
 
 struct Folder {

@@ -29,6 +29,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::client::{Contact, chain};
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::{Batch, Event, Object, ObjectName, Strings};
@@ -107,7 +108,7 @@ impl Kubernetes {
     pub fn remembering(mut self, remembered: &Remembered) -> Self {
         let age = remembered.written.elapsed().unwrap_or_default().as_secs();
         let message = format!("served as it was {age} s ago, until the API server has said everything");
-        let stale = Diagnostic::warning("StaleState", &Origin::new("Kubernetes", "", "", None), message)
+        let stale = Diagnostic::warning(Code::StaleState, &Origin::new("Kubernetes", "", "", None), message)
             .hint("see that the API server can be reached");
         self.state.remember(remembered.objects.iter().map(Object::to_ref), stale);
         self

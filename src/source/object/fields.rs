@@ -6,10 +6,12 @@
 #[cfg(test)]
 mod tests;
 
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::{Field, TOP, Version};
-use crate::yaml::{Content, Entry, Node, nearest};
+use crate::suggest::nearest;
+use crate::yaml::{Content, Entry, Node};
 
 /// Findings of one object: more help nobody.
 const MAX_FOUND: usize = 8;
@@ -90,7 +92,7 @@ impl Check<'_> {
             (true, false) => format!("{path}.{key}"),
             (false, _) => path,
         };
-        let diagnostic = Diagnostic::warning("UnknownField", &self.origin.at(field), message).at(entry.position);
+        let diagnostic = Diagnostic::warning(Code::UnknownField, &self.origin.at(field), message).at(entry.position);
         let hint = self.hint(key, siblings).unwrap_or_else(|| "leave it out".to_owned());
         self.found.push(diagnostic.hint(hint));
     }

@@ -8,7 +8,7 @@ fn content(text: &str) -> Content {
 }
 
 fn codes(content: &Content) -> Vec<&'static str> {
-    content.diagnostics.iter().map(|it| it.code).collect()
+    content.diagnostics.iter().map(|it| it.code.as_str()).collect()
 }
 
 fn ingress(content: &Content) -> Arc<Ingress> {
@@ -93,7 +93,7 @@ just: something
 ",
     );
     let told: Vec<_> =
-        content.diagnostics.iter().map(|it| (it.code, &*it.origin.field, it.position.unwrap().line)).collect();
+        content.diagnostics.iter().map(|it| (it.code.as_str(), &*it.origin.field, it.position.unwrap().line)).collect();
     assert_eq!(
         told,
         [

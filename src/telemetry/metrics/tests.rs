@@ -1,4 +1,5 @@
 use super::*;
+use crate::code::Code;
 use crate::origin::Origin;
 use crate::reason::Reason;
 use crate::telemetry::record::Try;
@@ -98,8 +99,11 @@ fn configuration_is_told() {
     metrics.published(&published);
     metrics.published(&Published { generation: 8, propagation: None, ..published });
     let origin = Origin::new("Ingress", "a", "b", None);
-    metrics.diagnostics(&[Diagnostic::error("A", &origin, "x"), Diagnostic::error("B", &origin, "y")]);
-    metrics.diagnostics(&[Diagnostic::warning("A", &origin, "x")]);
+    metrics.diagnostics(&[
+        Diagnostic::error(Code::Internal, &origin, "x"),
+        Diagnostic::error(Code::InvalidHost, &origin, "y"),
+    ]);
+    metrics.diagnostics(&[Diagnostic::warning(Code::NoEndpoints, &origin, "x")]);
     let text = metrics.render().unwrap();
     for expected in [
         "tidegate_config_generation 8",

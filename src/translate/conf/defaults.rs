@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::reference;
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Action, HttpsRedirect, Match, Rank, Route, WeightedBackend};
 use crate::origin::Origin;
@@ -16,7 +17,7 @@ pub(crate) fn backend(conf: &Conf, options: &Options, origin: &Origin, out: &mut
     let origin = origin.at("defaults.backend");
     let Some(id) = reference::service(text) else {
         let message = format!("`{text}` is not a Service");
-        let diagnostic = Diagnostic::error("InvalidBackend", &origin, message);
+        let diagnostic = Diagnostic::error(Code::InvalidBackend, &origin, message);
         out.diagnostics.push(diagnostic.hint("write `namespace/name:port`"));
         return;
     };
@@ -45,7 +46,8 @@ pub(crate) fn certificate(conf: &Conf, origin: &Origin, out: &mut Draft) {
         }
         None => {
             let message = format!("`{text}` is not a Secret");
-            out.diagnostics.push(Diagnostic::error("InvalidSecret", &origin, message).hint("write `namespace/name`"));
+            out.diagnostics
+                .push(Diagnostic::error(Code::InvalidSecret, &origin, message).hint("write `namespace/name`"));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{policy, reference};
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{
@@ -15,13 +16,13 @@ use crate::policy::{Redirect, Respond};
 use crate::reason::Reason;
 use crate::resources::Resources;
 use crate::resources::conf::{BackendSpec, ConditionSpec, Conf, PathSpec, PluginRef, RouteSpec};
+use crate::suggest;
 use crate::translate::asked::plugin::{PluginRequest, Wanted};
 use crate::translate::asked::{Asked, Redirection};
 use crate::translate::contribution::{Candidate, Draft};
 use crate::translate::options::Options;
 use crate::translate::resolve::{Resolved, resolve};
 use crate::translate::route::prefix;
-use crate::translate::suggest;
 
 /// Bytes of a regular expression.
 const MAX_REGEX: usize = 1024;
@@ -83,7 +84,7 @@ impl Reader<'_> {
         self.origin.at(format!("{}.{field}", self.origin.field))
     }
 
-    fn error(&mut self, code: &'static str, field: &str, message: impl Into<String>) {
+    fn error(&mut self, code: Code, field: &str, message: impl Into<String>) {
         let diagnostic = Diagnostic::error(code, &self.at(field), message);
         self.out.diagnostics.push(diagnostic);
     }
@@ -96,10 +97,10 @@ impl Reader<'_> {
         let mut hosts = Vec::with_capacity(spec.hosts.len());
         for (index, text) in spec.hosts.iter().enumerate() {
             match HostPattern::parse(text) {
-                Ok(HostPattern::Any) => self.error("InvalidHost", &format!("hosts[{index}]"), "is empty"),
+                Ok(HostPattern::Any) => self.error(Code::InvalidHost, &format!("hosts[{index}]"), "is empty"),
                 Ok(pattern) if hosts.contains(&pattern) => {}
                 Ok(pattern) => hosts.push(pattern),
-                Err(error) => self.error("InvalidHost", &format!("hosts[{index}]"), format!("`{text}`: {error}")),
+                Err(error) => self.error(Code::InvalidHost, &format!("hosts[{index}]"), format!("`{text}`: {error}")),
             }
         }
         hosts
@@ -131,7 +132,7 @@ impl Reader<'_> {
             if is_token(method) {
                 matcher.methods.push(method.to_ascii_uppercase());
             } else {
-                self.error("InvalidCondition", &format!("methods[{index}]"), format!("`{method}` is not a method"));
+                self.error(Code::InvalidCondition, &format!("methods[{index}]"), format!("`{method}` is not a method"));
                 is_good = false;
             }
         }
@@ -153,19 +154,19 @@ impl Reader<'_> {
 
     fn text_match(&mut self, condition: &ConditionSpec, is_name: bool, field: &str) -> Option<TextMatch> {
         if !is_name {
-            self.error("InvalidCondition", &format!("{field}.name"), format!("`{}` is not a name", condition.name));
+            self.error(Code::InvalidCondition, &format!("{field}.name"), format!("`{}` is not a name", condition.name));
             return None;
         }
         match (&condition.exact, &condition.regex) {
             (None, None) => Some(TextMatch::Present),
             (Some(exact), None) => Some(TextMatch::Exact(exact.as_str().into())),
             (None, Some(regex)) if regex.len() > MAX_REGEX => {
-                self.error("InvalidRegex", &format!("{field}.regex"), format!("is over {MAX_REGEX} bytes"));
+                self.error(Code::InvalidRegex, &format!("{field}.regex"), format!("is over {MAX_REGEX} bytes"));
                 None
             }
             (None, Some(regex)) => Some(TextMatch::Regex(regex.as_str().into())),
             (Some(_), Some(_)) => {
-                self.error("InvalidCondition", field, "has both `exact` and `regex`");
+                self.error(Code::InvalidCondition, field, "has both `exact` and `regex`");
                 None
             }
         }
@@ -195,7 +196,7 @@ impl Reader<'_> {
             _ => {
                 let message = "needs exactly one of `backends`, `redirect` and `respond`";
                 let origin = self.origin.clone();
-                self.out.diagnostics.push(Diagnostic::error("InvalidRoute", &origin, message));
+                self.out.diagnostics.push(Diagnostic::error(Code::InvalidRoute, &origin, message));
                 None
             }
         };
@@ -230,7 +231,7 @@ impl Reader<'_> {
                 let hint = suggest::did_you_mean(name, known);
                 let origin = self.at(&format!("{field}.upstream"));
                 let diagnostic =
-                    Diagnostic::error("UpstreamNotFound", &origin, format!("there is no upstream `{name}`"))
+                    Diagnostic::error(Code::UpstreamNotFound, &origin, format!("there is no upstream `{name}`"))
                         .hint(hint.unwrap_or_else(|| "define it under `upstreams`".to_owned()));
                 self.out.diagnostics.push(diagnostic);
                 None
@@ -239,12 +240,12 @@ impl Reader<'_> {
                 let id = reference::service(text);
                 if id.is_none() {
                     let message = format!("`{text}` is not `namespace/name:port`");
-                    self.error("InvalidBackend", &format!("{field}.service"), message);
+                    self.error(Code::InvalidBackend, &format!("{field}.service"), message);
                 }
                 id
             }
             _ => {
-                self.error("InvalidBackend", field, "needs exactly one of `upstream` and `service`");
+                self.error(Code::InvalidBackend, field, "needs exactly one of `upstream` and `service`");
                 None
             }
         }
@@ -274,7 +275,7 @@ impl Reader<'_> {
             None
         };
         if let Some(message) = problem {
-            self.error("InvalidRedirect", "redirect", message);
+            self.error(Code::InvalidRedirect, "redirect", message);
             return None;
         }
         let host = spec.host.as_deref().map(|host| host.to_ascii_lowercase().into());
@@ -284,11 +285,11 @@ impl Reader<'_> {
     fn respond(&mut self, spec: &Respond) -> Option<Action> {
         let Respond { status, content_type, .. } = spec;
         if !(200..=599).contains(status) {
-            self.error("InvalidRespond", "respond.status", format!("`{status}` is not a status from 200 to 599"));
+            self.error(Code::InvalidRespond, "respond.status", format!("`{status}` is not a status from 200 to 599"));
             return None;
         }
         if content_type.is_empty() || !content_type.bytes().all(|byte| (b' '..0x7f).contains(&byte)) {
-            self.error("InvalidRespond", "respond.contentType", "is not a media type");
+            self.error(Code::InvalidRespond, "respond.contentType", "is not a media type");
             return None;
         }
         Some(Action::Respond(Box::new(spec.clone())))
@@ -303,15 +304,17 @@ fn kind(path: &PathSpec) -> &'static str {
     }
 }
 
-fn path_match(path: &PathSpec) -> Result<PathMatch, (&'static str, String)> {
+fn path_match(path: &PathSpec) -> Result<PathMatch, (Code, String)> {
     let canonical = |text: &str| match canonical_path(text) {
         Ok(path) => Ok(path.into_owned()),
-        Err(error) => Err(("InvalidPath", format!("`{text}` {error}"))),
+        Err(error) => Err((Code::InvalidPath, format!("`{text}` {error}"))),
     };
     match path {
         PathSpec::Prefix(text) => Ok(prefix(&canonical(text)?)),
         PathSpec::Exact(text) => Ok(PathMatch::Exact(canonical(text)?.into())),
-        PathSpec::Regex(text) if text.len() > MAX_REGEX => Err(("InvalidRegex", format!("is over {MAX_REGEX} bytes"))),
+        PathSpec::Regex(text) if text.len() > MAX_REGEX => {
+            Err((Code::InvalidRegex, format!("is over {MAX_REGEX} bytes")))
+        }
         PathSpec::Regex(text) => Ok(PathMatch::Regex(text.as_str().into())),
     }
 }

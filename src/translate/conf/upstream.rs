@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::address;
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{Backend, BackendId, Endpoint, EndpointSet};
@@ -36,9 +37,9 @@ pub(crate) fn translate(
     let is_ambiguous = spec.dns.is_some() && !spec.endpoints.is_empty();
     if is_ambiguous {
         let message = "has both `endpoints` and `dns`";
-        diagnostics.push(Diagnostic::error("InvalidUpstream", &origin, message).hint("keep one of them"));
+        diagnostics.push(Diagnostic::error(Code::InvalidUpstream, &origin, message).hint("keep one of them"));
     } else if spec.dns.is_none() && endpoints.endpoints.is_empty() {
-        let diagnostic = Diagnostic::warning("NoEndpoints", &origin, "has no endpoint that can be used");
+        let diagnostic = Diagnostic::warning(Code::NoEndpoints, &origin, "has no endpoint that can be used");
         diagnostics.push(diagnostic.hint("add `endpoints` or `dns`; requests are answered 503 until then"));
     }
     let is_invalid = is_ambiguous || tls.is_none() || matches!(external, Some(None));
@@ -60,7 +61,7 @@ fn endpoints(spec: &UpstreamSpec, origin: &Origin, diagnostics: &mut Vec<Diagnos
         let (address, weight) = (&endpoint.address, endpoint.weight);
         let Some(parsed) = address.parse::<SocketAddr>().ok().filter(|parsed| parsed.port() > 0) else {
             let diagnostic = Diagnostic::error(
-                "InvalidEndpoint",
+                Code::InvalidEndpoint,
                 &origin.at(format!("{field}.address")),
                 format!("`{address}` is not an address with a port"),
             );
@@ -69,7 +70,7 @@ fn endpoints(spec: &UpstreamSpec, origin: &Origin, diagnostics: &mut Vec<Diagnos
         };
         if weight == 0 {
             let origin = origin.at(format!("{field}.weight"));
-            let diagnostic = Diagnostic::error("InvalidEndpoint", &origin, "a weight is from 1 to 65535");
+            let diagnostic = Diagnostic::error(Code::InvalidEndpoint, &origin, "a weight is from 1 to 65535");
             diagnostics.push(diagnostic.hint("leave the endpoint out to send it nothing"));
             continue;
         }
@@ -87,7 +88,7 @@ fn external(text: &str, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) -> O
     if parsed.is_none() {
         let origin = origin.at(format!("{}.dns", origin.field));
         let message = format!("`{text}` is not a name with a port");
-        diagnostics.push(Diagnostic::error("InvalidUpstream", &origin, message).hint("write `name.example:443`"));
+        diagnostics.push(Diagnostic::error(Code::InvalidUpstream, &origin, message).hint("write `name.example:443`"));
     }
     parsed
 }
@@ -106,14 +107,14 @@ fn tls(spec: &UpstreamTlsSpec, origin: &Origin, diagnostics: &mut Vec<Diagnostic
             }
             Err(message) => {
                 let origin = origin.at(format!("{}.tls.ca", origin.field));
-                let diagnostic = Diagnostic::error("InvalidCa", &origin, message);
+                let diagnostic = Diagnostic::error(Code::InvalidCa, &origin, message);
                 diagnostics.push(diagnostic.hint("requests are answered 503 until it is mended"));
                 return None;
             }
         },
         (None, Some(file)) => {
             let origin = origin.at(format!("{}.tls.caFile", origin.field));
-            let diagnostic = Diagnostic::error("InvalidCa", &origin, format!("`{file}` was not read"));
+            let diagnostic = Diagnostic::error(Code::InvalidCa, &origin, format!("`{file}` was not read"));
             diagnostics.push(diagnostic.hint("requests are answered 503 until it is mended"));
             return None;
         }
@@ -134,7 +135,7 @@ fn authorities(pem: &str) -> Result<CaBundle, String> {
 fn unused_blocks(pem: &str, origin: &Origin) -> Option<Diagnostic> {
     let unused = pem_text::beside_certificates(pem.as_bytes());
     let list = unused.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let diagnostic = Diagnostic::info("UnusedPemBlocks", origin, format!("not used: {list}"));
+    let diagnostic = Diagnostic::info(Code::UnusedPemBlocks, origin, format!("not used: {list}"));
     (!unused.is_empty()).then(|| diagnostic.hint("only certificates are; leave the rest out"))
 }
 
@@ -152,11 +153,12 @@ fn health_check(spec: &HealthCheck, origin: &Origin, diagnostics: &mut Vec<Diagn
     };
     if let Some(message) = problem {
         let origin = origin.at(format!("{}.healthCheck", origin.field));
-        diagnostics.push(Diagnostic::error("InvalidHealthCheck", &origin, message).hint("no check is made until then"));
+        diagnostics
+            .push(Diagnostic::error(Code::InvalidHealthCheck, &origin, message).hint("no check is made until then"));
         return None;
     }
     let (check, told) = spec.clone().bounded();
     let origin = origin.at(format!("{}.healthCheck", origin.field));
-    diagnostics.extend(told.into_iter().map(|message| Diagnostic::warning("BoundedHealthCheck", &origin, message)));
+    diagnostics.extend(told.into_iter().map(|message| Diagnostic::warning(Code::BoundedHealthCheck, &origin, message)));
     Some(check)
 }

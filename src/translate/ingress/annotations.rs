@@ -23,6 +23,7 @@ use said::{Found, Said};
 use table::{Entry, Lookup};
 use unkept::{Stray, Unkept};
 
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::reason::Reason;
@@ -114,7 +115,7 @@ fn choose<'a>(hits: &[Hit<'a>], object: &Origin, asked: &mut Asked) -> Option<Fo
             asked.close(Reason::BrokenPolicy);
         }
         let message = format!("`{}` is the same annotation with another value; {end}", rival.key);
-        asked.diagnostics.push(Diagnostic::error("InvalidAnnotation", &origin, message).hint("keep one of them"));
+        asked.diagnostics.push(Diagnostic::error(Code::InvalidAnnotation, &origin, message).hint("keep one of them"));
     }
     Some(Found { family: entry.family, name: entry.row.name, text, dialect: *dialect, origin })
 }

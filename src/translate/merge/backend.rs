@@ -17,6 +17,7 @@ use problem::{
 };
 
 use crate::address::{self, AddressRules, Refused};
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Backend, BackendId, Endpoint, EndpointSet};
 use crate::origin::Origin;
@@ -106,12 +107,12 @@ fn evaluate_port(
     let mut diagnostics: Vec<Diagnostic> = addresses_refused(&refused, &origin).into_iter().collect();
     if patch.service_upstream {
         let message = "is headless: it has no address for `service-upstream`, so its endpoints are used";
-        diagnostics.push(Diagnostic::warning("HeadlessService", &origin, message).hint("leave the annotation out"));
+        diagnostics.push(Diagnostic::warning(Code::HeadlessService, &origin, message).hint("leave the annotation out"));
     }
     if endpoints.endpoints.is_empty() {
         let message = format!("port `{}` has no ready endpoint", target.port);
         let hint = "requests are answered 503 until a pod is ready";
-        diagnostics.push(Diagnostic::warning("NoEndpoints", &origin, message).hint(hint));
+        diagnostics.push(Diagnostic::warning(Code::NoEndpoints, &origin, message).hint(hint));
     }
     let mut backend = blank(target.id, origin);
     backend.protocol = patch.protocol.unwrap_or_else(|| port.protocol());

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::{Certificate, SecretBytes};
 use crate::origin::Origin;
@@ -42,13 +43,13 @@ pub(crate) fn read(name: &ObjectName, resources: &Resources) -> (Option<Arc<Cert
 /// What a problem means at a place that names the Secret.
 pub(crate) fn diagnose(problem: &Problem, name: &ObjectName, origin: &Origin) -> Diagnostic {
     match problem {
-        Problem::Missing => Diagnostic::warning("SecretNotFound", origin, format!("there is no Secret `{name}`"))
+        Problem::Missing => Diagnostic::warning(Code::SecretNotFound, origin, format!("there is no Secret `{name}`"))
             .hint("another certificate of the host, else the default one, is presented until it exists"),
-        Problem::Invalid(message) => Diagnostic::error("InvalidSecret", origin, message.clone()).hint(format!(
+        Problem::Invalid(message) => Diagnostic::error(Code::InvalidSecret, origin, message.clone()).hint(format!(
             "make it one of type `{TYPE}` with `tls.crt` and `tls.key`; its last good certificate, else another one \
              of the host, else the default one, is presented until then"
         )),
-        Problem::OtherType(message) => Diagnostic::info("SecretType", origin, message.clone())
+        Problem::OtherType(message) => Diagnostic::info(Code::SecretType, origin, message.clone())
             .hint(format!("it is presented all the same; `{TYPE}` is what tools expect, and the API server checks it")),
     }
 }

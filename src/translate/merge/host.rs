@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::owner::owner_text;
 use super::redirects::Redirects;
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{HttpsRedirect, Match, PathMatch, Route, VirtualHost};
@@ -79,7 +80,7 @@ fn merge_fallback<'p>(
                 "{} wants to be the default backend of host `{pattern}` too, and is not",
                 loser.route.origin.object()
             );
-            diagnostics.push(Diagnostic::info("HostNamedByOthers", owner, message));
+            diagnostics.push(Diagnostic::info(Code::HostNamedByOthers, owner, message));
         }
     }
     winner
@@ -87,14 +88,14 @@ fn merge_fallback<'p>(
 
 fn fallback_conflict(pattern: &HostPattern, loser: &Route, winner: &Route) -> Diagnostic {
     let message = format!("the default backend of host `{pattern}` is that of {}", winner.origin.object());
-    Diagnostic::warning("DefaultBackendConflict", &loser.origin, message)
+    Diagnostic::warning(Code::DefaultBackendConflict, &loser.origin, message)
         .hint("the oldest object wins; remove one of the two")
 }
 
 fn foreign_fallback(pattern: &HostPattern, loser: &Route, owner: String) -> Diagnostic {
     let message =
         format!("what the paths of host `{pattern}` leave is not for this namespace: {owner} was there first");
-    Diagnostic::warning("DefaultBackendConflict", &loser.origin, message)
+    Diagnostic::warning(Code::DefaultBackendConflict, &loser.origin, message)
         .hint("the default backend of a host is that of the namespace of its oldest route; write rules for paths")
 }
 
@@ -102,7 +103,7 @@ fn path_conflict(pattern: &HostPattern, loser: &Route, winner: &Route) -> Diagno
     let path = &loser.matcher.path;
     let (kind, text, winner) = (path.kind(), path.as_str(), winner.origin.object());
     Diagnostic::warning(
-        "PathConflict",
+        Code::PathConflict,
         &loser.origin,
         format!("{kind} path `{text}` of host `{pattern}` is already served by {winner}"),
     )

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::owner::owner_text;
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{Certificate, Claim, Model, Route, VirtualHost};
@@ -90,7 +91,7 @@ impl<'m> Serving<'m> {
             let message =
                 format!("namespace `{namespace}` has no route for host `{pattern}`, so this does nothing for it");
             let hint = "add a rule for the host, or leave it out here";
-            return vec![Diagnostic::warning("TlsHostNotServed", &entry.origin, message).hint(hint)];
+            return vec![Diagnostic::warning(Code::TlsHostNotServed, &entry.origin, message).hint(hint)];
         };
         vec![foreign(pattern, entry, owner), named_by_others(pattern, &entry.origin, owner)]
     }
@@ -102,10 +103,10 @@ fn foreign(pattern: &HostPattern, entry: &TlsEntry, owner: &Route) -> Diagnostic
         "host `{pattern}` is served by {owner}, and namespace `{namespace}` has no route there, so this does nothing for it"
     );
     let hint = "certificate and redirect of a host are decided by those who serve it; leave it out here";
-    Diagnostic::warning("TlsHostOfOthers", &entry.origin, message).hint(hint)
+    Diagnostic::warning(Code::TlsHostOfOthers, &entry.origin, message).hint(hint)
 }
 
 fn named_by_others(pattern: &HostPattern, by: &Origin, owner: &Route) -> Diagnostic {
     let message = format!("{} names host `{pattern}` in `tls` too, which has no effect", by.object());
-    Diagnostic::info("HostNamedByOthers", &owner.origin, message)
+    Diagnostic::info(Code::HostNamedByOthers, &owner.origin, message)
 }

@@ -113,7 +113,8 @@ async fn a_drain_says_goaway_in_the_clear_too() {
     let mut silent = TcpStream::connect(proxy.http()).await.unwrap();
     until_metric(&proxy, "tidegate_connections{listener=\"http\",state=\"active\"}", 2.0).await;
     let stopping = proxy.running.stop();
-    let heard = async {
+    // Its connection ends with it, and the drain with that.
+    let heard = async move {
         while let Some((kind, ..)) = raw.soon().await {
             if kind == frames::GOAWAY {
                 return true;

@@ -1,5 +1,6 @@
 //! What is told of a server that does not do what it is asked.
 
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::Kind;
@@ -28,6 +29,6 @@ pub(super) enum Cause {
 /// What is said of a kind that cannot be listed.
 pub(super) fn fault(kind: Kind, error: &str) -> Diagnostic {
     let message = format!("cannot be listed: {error}");
-    Diagnostic::error("SourceUnavailable", &Origin::new(kind.as_str(), "", "", None), message)
+    Diagnostic::error(Code::SourceUnavailable, &Origin::new(kind.as_str(), "", "", None), message)
         .hint("the last good state stays in force; see that the ServiceAccount may list and watch them")
 }

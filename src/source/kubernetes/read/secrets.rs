@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::fault::{Cause, Failure, NAME, fault};
 use super::watch_event::{FeedId, SecretEvent, SecretVersion, WatchEvent};
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::resources::{Event, Kind, Object, ObjectName, ObjectRef};
 
@@ -252,6 +253,6 @@ fn reference(name: &ObjectName) -> ObjectRef {
 }
 
 fn fault_of(name: &ObjectName, error: &str) -> Diagnostic {
-    Diagnostic::warning("SecretUnavailable", &reference(name).origin(None), format!("cannot be fetched: {error}"))
+    Diagnostic::warning(Code::SecretUnavailable, &reference(name).origin(None), format!("cannot be fetched: {error}"))
         .hint("it is tried again; what was known of it stays in force")
 }

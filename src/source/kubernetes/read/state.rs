@@ -12,6 +12,7 @@ use std::time::Instant;
 use super::fault::{Cause, Failure, NAME, fault};
 use super::secrets::Secrets;
 use super::watch_event::{Decoded, FeedId, ObjectEvent, WatchEvent};
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::{Batch, Event, Kind, ObjectRef};
@@ -181,7 +182,7 @@ impl State {
     fn diagnostics(&self) -> Vec<Diagnostic> {
         let lost = self.is_lost.then(|| {
             let origin = Origin::new("Kubernetes", "", "", None);
-            Diagnostic::warning("SourceUnavailable", &origin, "the API server does not answer")
+            Diagnostic::warning(Code::SourceUnavailable, &origin, "the API server does not answer")
                 .hint("the last good state stays in force")
         });
         let feeds = self.feeds.values().flat_map(Feed::diagnostics);
@@ -285,5 +286,5 @@ impl List {
 }
 
 fn broken(name: &ObjectRef, error: &str) -> Diagnostic {
-    Diagnostic::error("InvalidObject", &name.origin(None), error).hint("its last good content stays in force")
+    Diagnostic::error(Code::InvalidObject, &name.origin(None), error).hint("its last good content stays in force")
 }

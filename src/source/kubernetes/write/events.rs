@@ -106,7 +106,7 @@ impl Note {
             namespace: Arc::clone(&origin.namespace),
             name: Arc::clone(&origin.name),
             is_warning: diagnostic.severity != Severity::Info,
-            reason: diagnostic.code,
+            reason: diagnostic.code.as_str(),
             text: shorten(format!("{field}{}{hint}", diagnostic.message)),
         })
     }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::row::{Annotation, Support};
 use super::said::{Refusal, Said};
 use super::security::Security;
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::reason::Reason;
@@ -130,14 +131,14 @@ fn tell_parts(asked: &mut Asked, parts: &[Origin]) {
         return;
     }
     let message = "means nothing without `auth-type` and `auth-secret`; the routes are open to everybody";
-    let told = parts.iter().map(|origin| Diagnostic::warning("IncompleteAnnotations", origin, message));
+    let told = parts.iter().map(|origin| Diagnostic::warning(Code::IncompleteAnnotations, origin, message));
     asked.diagnostics.extend(told.map(|it| it.hint("add them, or remove it")));
 }
 
 fn missing(asked: &mut Asked, name: &str, origin: &Origin) {
     if !asked.is_closed() {
         let message = format!("needs `{name}` beside it; the routes are closed (503)");
-        asked.diagnostics.push(Diagnostic::error("InvalidAnnotation", origin, message));
+        asked.diagnostics.push(Diagnostic::error(Code::InvalidAnnotation, origin, message));
     }
     asked.close(Reason::BrokenPolicy);
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::row::{Annotation, Dialect, Support};
 use super::said::{Refusal, Said, Value, boolean};
 use super::security::Security;
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::quantity::Duration;
 use crate::translate::asked::Asked;
@@ -59,7 +60,7 @@ pub(crate) fn finish(said: Said<'_>, asked: &mut Asked) {
         said.read(&SERVICE_UPSTREAM, asked, |value, _| boolean(value.text)).unwrap_or(false);
     asked.backend.health_check = said.read(&HEALTH_CHECK, asked, |value, asked| {
         let (check, told) = health_check(value.text)?;
-        let warn = |message| Diagnostic::warning("BoundedHealthCheck", value.origin, message);
+        let warn = |message| Diagnostic::warning(Code::BoundedHealthCheck, value.origin, message);
         asked.diagnostics.extend(told.into_iter().map(warn));
         Ok(check)
     });
@@ -81,7 +82,7 @@ fn balance(value: Value<'_>, asked: &mut Asked) -> Result<Balance, Refusal> {
         "least_request" | "least-request" => Ok(Balance::LeastRequest),
         "ewma" if value.dialect == Dialect::Nginx => {
             let message = "`ewma` is read as `least-request`, which also prefers endpoints that answer quickly";
-            asked.diagnostics.push(Diagnostic::warning("DifferentAnnotation", value.origin, message));
+            asked.diagnostics.push(Diagnostic::warning(Code::DifferentAnnotation, value.origin, message));
             Ok(Balance::LeastRequest)
         }
         text => Err(Refusal(format!("`{text}` is not a way to balance"))),

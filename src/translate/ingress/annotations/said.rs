@@ -1,6 +1,7 @@
 //! What the annotations of one object say to one family of the table.
 
 use super::row::{Annotation, Dialect};
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::reason::Reason;
@@ -55,7 +56,7 @@ impl Said<'_> {
                     asked.close(Reason::BrokenPolicy);
                 }
                 let end = if protects { "; the routes are closed" } else { "" };
-                let diagnostic = Diagnostic::error("InvalidAnnotation", origin, format!("{message}{end}"));
+                let diagnostic = Diagnostic::error(Code::InvalidAnnotation, origin, format!("{message}{end}"));
                 asked.diagnostics.push(diagnostic.hint(format!("write {}", row.grammar)));
                 None
             }

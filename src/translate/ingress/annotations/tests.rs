@@ -7,6 +7,7 @@ use super::security::Security;
 use super::table::ANNOTATIONS;
 use super::unkept::MAX_UNKNOWN;
 use super::*;
+use crate::code::Code;
 use crate::policy::Policy;
 use crate::resources::{Kind, Object};
 
@@ -53,7 +54,7 @@ fn what_asks_for_protection_closes_under_each_prefix_in_any_case_with_a_finding(
                 let reading = read_under(foreign, &[(key.clone(), asking(protection).unwrap_or("on"))]);
                 assert_eq!(reading.is_closed(), protection.security != Security::No, "{key}");
                 assert_eq!(reading.diagnostics.len(), 1, "{key}: {:?}", reading.diagnostics);
-                assert_eq!(reading.diagnostics[0].code, "UnsupportedSecurityAnnotation");
+                assert_eq!(reading.diagnostics[0].code, Code::UnsupportedSecurityAnnotation);
             }
         }
     }
@@ -101,7 +102,7 @@ fn unknown_names_that_resemble_one_which_closes_close_under_the_own_prefix() {
         let value = if name.contains("snip") { "deny all;" } else { "x" };
         let reading = read(&[(format!("{PREFIX}/{name}"), value)]);
         assert!(reading.is_closed(), "{name}");
-        assert_eq!(reading.diagnostics[0].code, "UnknownAnnotation", "{name}");
+        assert_eq!(reading.diagnostics[0].code, Code::UnknownAnnotation, "{name}");
         assert!(!read(&[(format!("{FOREIGN}/{name}"), value)]).is_closed(), "{name} meant nothing to ingress-nginx");
     }
 }

@@ -6,12 +6,13 @@
 use super::row::{Annotation, Dialect, Holder, PREFIX, Support};
 use super::security::Security;
 use super::table::ANNOTATIONS;
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::reason::Reason;
+use crate::suggest;
 use crate::translate::asked::Asked;
 use crate::translate::ingress::field;
-use crate::translate::suggest;
 
 /// Words of unknown names that ask for protection, however the rest of the name is spelled.
 const WORDS: &[&str] = &[
@@ -113,14 +114,14 @@ impl<'a> Unkept<'a> {
     pub(crate) fn finish(self, foreign: &str, object: &Origin, asked: &mut Asked) {
         if !self.foreign.is_empty() {
             let message = format!("annotations under `{foreign}/` without effect: {}", self.foreign.join(", "));
-            let diagnostic = Diagnostic::info("UnsupportedAnnotation", &object.at("metadata.annotations"), message);
+            let diagnostic = Diagnostic::info(Code::UnsupportedAnnotation, &object.at("metadata.annotations"), message);
             asked.diagnostics.push(diagnostic);
         }
     }
 
     fn unknown(&self, stray: Stray<'_>, origin: &Origin) -> Diagnostic {
         let message = format!("`{}` is no annotation of this kind of object", stray.key);
-        let diagnostic = Diagnostic::warning("UnknownAnnotation", origin, message);
+        let diagnostic = Diagnostic::warning(Code::UnknownAnnotation, origin, message);
         let rows = ANNOTATIONS.iter().filter(|row| self.holder.reads(row, Dialect::Own));
         let names = rows.flat_map(|row| std::iter::once(row.name).chain(row.aliases.iter().copied()));
         let near = suggest::nearest(&stray.name.to_ascii_lowercase(), names);
@@ -171,25 +172,25 @@ fn harmless_names() -> impl Iterator<Item = &'static str> {
 
 fn softer(name: &str, origin: &Origin) -> Diagnostic {
     let message = format!("`{name}` is not supported; the routes are served without it");
-    Diagnostic::warning("UnsupportedSecurityAnnotation", origin, message)
+    Diagnostic::warning(Code::UnsupportedSecurityAnnotation, origin, message)
 }
 
 fn closing(name: &str, origin: &Origin, what: &str) -> Diagnostic {
     let message = format!("`{name}` is not supported, so the {what} are closed (503)");
-    Diagnostic::error("UnsupportedSecurityAnnotation", origin, message)
+    Diagnostic::error(Code::UnsupportedSecurityAnnotation, origin, message)
         .hint("use a plugin (`tidegate.io/plugins`) that does the same, and remove the annotation")
 }
 
 fn misplaced(name: &str, origin: &Origin, what: &str) -> Diagnostic {
     let message = format!("`{name}` is not read here, so the {what} are closed (503)");
     let hint = format!("write `{PREFIX}/{}` on the Ingress", name.to_ascii_lowercase());
-    Diagnostic::error("UnsupportedSecurityAnnotation", origin, message).hint(hint)
+    Diagnostic::error(Code::UnsupportedSecurityAnnotation, origin, message).hint(hint)
 }
 
 fn resembling(key: &str, near: Option<&str>, origin: &Origin, what: &str) -> Diagnostic {
     let message = format!("`{key}` is not known, and may ask for protection, so the {what} are closed (503)");
     let hint = near.map_or_else(|| "remove it, or spell it as it is documented".to_owned(), did_you_mean);
-    Diagnostic::error("UnknownAnnotation", origin, message).hint(hint)
+    Diagnostic::error(Code::UnknownAnnotation, origin, message).hint(hint)
 }
 
 fn did_you_mean(near: &str) -> String {

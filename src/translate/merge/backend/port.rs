@@ -4,6 +4,7 @@
 //! KEP-3726 (`appProtocol`), RFC 6335 section 5.1 (service names are compared without case).
 
 use super::problem::Problem;
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::ObjectName;
@@ -90,13 +91,13 @@ impl<'s> Port<'s> {
             let message = format!("`{text}` is not known; the endpoints are spoken to in HTTP");
             let names = APP_PROTOCOLS.iter().map(|(name, _)| *name).filter(|name| !name.is_empty());
             let hint = format!("known are {}", names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "));
-            told.push(Diagnostic::warning("UnknownAppProtocol", &origin, message).hint(hint));
+            told.push(Diagnostic::warning(Code::UnknownAppProtocol, &origin, message).hint(hint));
         }
         if port.target == Some(TargetPort::Name) {
             let origin = service.at(format!("spec.ports[{index}].targetPort"));
             let message = "it is a name, and an ExternalName has no pods that could say its number".to_owned();
             let hint = format!("write a number; requests go to port {} until then", port.port);
-            told.push(Diagnostic::warning("NamedTargetPort", &origin, message).hint(hint));
+            told.push(Diagnostic::warning(Code::NamedTargetPort, &origin, message).hint(hint));
         }
         told
     }
@@ -117,12 +118,12 @@ impl Missing {
     pub(crate) fn problem(self, name: &ObjectName, wanted: &str, service: &Service) -> Problem {
         match self {
             Self::Unknown => Problem {
-                code: "PortNotFound",
+                code: Code::PortNotFound,
                 message: format!("Service `{name}` has no port `{wanted}`"),
                 hint: list(service),
             },
             Self::NotTcp(transport) => Problem {
-                code: "PortNotTcp",
+                code: Code::PortNotTcp,
                 message: format!(
                     "port `{wanted}` of Service `{name}` is {}, and HTTP comes by TCP",
                     transport.as_str()

@@ -1,19 +1,20 @@
 //! Why a backend cannot be used, as it is said at every place that names it.
 
 use crate::address::Refused;
+use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::ObjectName;
 
 /// Code of the finding that an address is no endpoint.
-pub(crate) const ADDRESS_REFUSED: &str = "AddressRefused";
+pub(crate) const ADDRESS_REFUSED: Code = Code::AddressRefused;
 /// What to do about it.
 pub(crate) const ALLOW_ADDRESSES: &str = "`defaults.allowAddresses` of the conf lets networks in";
 
 /// Why a backend cannot be used.
 #[derive(Debug)]
 pub(crate) struct Problem {
-    pub code: &'static str,
+    pub code: Code,
     pub message: String,
     pub hint: String,
 }
@@ -30,7 +31,7 @@ impl Problem {
 /// The hint names no other Service: it would have to change whenever any Service comes or goes.
 pub(crate) fn not_found(service: &ObjectName) -> Problem {
     Problem {
-        code: "ServiceNotFound",
+        code: Code::ServiceNotFound,
         message: format!("there is no Service `{service}`"),
         hint: "check name and namespace; requests are answered 503 until it exists".to_owned(),
     }
@@ -38,7 +39,7 @@ pub(crate) fn not_found(service: &ObjectName) -> Problem {
 
 pub(crate) fn protection_on_service(service: &ObjectName) -> Problem {
     Problem {
-        code: "UnsupportedSecurityAnnotation",
+        code: Code::UnsupportedSecurityAnnotation,
         message: format!("Service `{service}` has an annotation that asks for protection, which Services do not have"),
         hint: "put it on the Ingress; requests are answered 503 until then".to_owned(),
     }
@@ -46,7 +47,7 @@ pub(crate) fn protection_on_service(service: &ObjectName) -> Problem {
 
 pub(crate) fn external_name_disabled(service: &ObjectName) -> Problem {
     Problem {
-        code: "ExternalNameDisabled",
+        code: Code::ExternalNameDisabled,
         message: format!("Service `{service}` is of type ExternalName, which is not served"),
         hint: "set `defaults.allowExternalName: true` if whoever writes Services may reach any host".to_owned(),
     }

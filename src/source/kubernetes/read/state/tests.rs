@@ -88,7 +88,7 @@ fn a_malformed_object_keeps_its_last_good_content_and_is_told() {
     state.take(0, WatchEvent::Apply(Decoded::Broken(named("x"), "no".into())));
     let batch = state.batch(Instant::now()).unwrap();
     assert!(batch.events.is_empty(), "{batch:?}");
-    assert_eq!(batch.diagnostics.iter().map(|it| it.code).collect::<Vec<_>>(), ["InvalidObject"]);
+    assert_eq!(batch.diagnostics.iter().map(|it| it.code.as_str()).collect::<Vec<_>>(), ["InvalidObject"]);
     state.take(0, WatchEvent::Init);
     state.take(0, WatchEvent::InitApply(Decoded::Broken(named("x"), "no".into())));
     state.take(0, WatchEvent::InitDone);

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::code::Code;
 use crate::origin::Origin;
 use crate::source::kubernetes::testing::{Server, soon};
 use crate::source::kubernetes::write::leader::Held;
@@ -10,7 +11,7 @@ fn finding(name: &str, text: &str) -> Diagnostic {
 }
 
 fn finding_in(namespace: &str, name: &str, text: &str) -> Diagnostic {
-    Diagnostic::error("ServiceNotFound", &Origin::new("Ingress", namespace, name, None), text).hint("make it")
+    Diagnostic::error(Code::ServiceNotFound, &Origin::new("Ingress", namespace, name, None), text).hint("make it")
 }
 
 /// Leads for as long as what comes first is kept.
@@ -211,10 +212,10 @@ async fn an_ingress_is_told_that_it_is_live() {
 
 #[test]
 fn findings_about_files_and_conf_are_not_told_to_a_cluster() {
-    let conf = Diagnostic::error("X", &Origin::new("Conf", "", "tidegate.yaml", None), "x");
+    let conf = Diagnostic::error(Code::Internal, &Origin::new("Conf", "", "tidegate.yaml", None), "x");
     assert_eq!(Note::of(&conf), None);
     let place = crate::origin::Place { file: "a.yaml".into(), line: 1, document: 0, item: None };
-    let file = Diagnostic::error("X", &Origin::new("Ingress", "a", "b", Some(place)), "x");
+    let file = Diagnostic::error(Code::Internal, &Origin::new("Ingress", "a", "b", Some(place)), "x");
     assert_eq!(Note::of(&file), None);
 }
 
