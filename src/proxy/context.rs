@@ -9,8 +9,8 @@ use pingora::http::RequestHeader;
 use tidegate_plugin::{Hooks, RequestFacts, Shared, TlsFacts};
 
 use super::clocked::Worn;
+use super::flow_control::Held;
 use super::request_id::RequestId;
-use super::valve::Held;
 use crate::connection::ConnectionInfo;
 use crate::endpoint::{Hold, Pick, Tried};
 use crate::reason::Reason;
