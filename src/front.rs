@@ -10,14 +10,14 @@ pub(crate) mod metrics;
 pub(crate) mod tls;
 
 mod ahead;
+mod buffered;
 mod deadline;
 mod early;
 mod guarded;
 mod handshake;
 mod head;
-mod lean;
-mod lent;
 mod linger;
+mod pooled_buffer;
 mod retire;
 mod serve;
 mod sources;
@@ -49,11 +49,11 @@ use crate::listener::ListenerProtocol;
 use crate::pressure::{LetIn, Memory};
 use crate::snapshot::Snapshot;
 use crate::telemetry::record::Recorder;
+use buffered::BufferedStream;
 use deadline::Waits;
 use early::Early;
 use guarded::Guarded;
 use head::HeadBytes;
-use lean::Lean;
 use metrics::{Counted, add_one};
 use sources::Sources;
 use tls::TlsListener;
@@ -153,7 +153,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
     }
 
     async fn accepted(&self, stream: TcpStream, arrival: Arrival) {
-        let stream = Lean::new(stream);
+        let stream = BufferedStream::new(stream);
         match &self.tls {
             None => self.serve(self.guard(stream, arrival, None)).await,
             // In a box: what TLS comes to is not held by those without.
@@ -161,7 +161,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
         }
     }
 
-    async fn encrypted(&self, stream: Lean<TcpStream>, tls: &TlsListener, arrival: Arrival) {
+    async fn encrypted(&self, stream: BufferedStream<TcpStream>, tls: &TlsListener, arrival: Arrival) {
         let handshaking = Counted::in_gauge(&self.metrics.handshaking);
         let shaken = tokio::select! {
             shaken = handshake::handshake(stream, tls) => shaken,

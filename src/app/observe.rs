@@ -8,7 +8,7 @@ use super::shared::Shared;
 use super::workers::Desk;
 use crate::admission::server;
 use crate::front::{FrontMetrics, ListenerCounts};
-use crate::proxy::ValveCounts;
+use crate::proxy::FlowControlCounts;
 use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Instance;
 use crate::source::kubernetes::client::Contact;
@@ -122,7 +122,7 @@ fn memory(shared: &Shared) {
 }
 
 /// What is held back because clients do not take it.
-pub(super) fn valves(metrics: &Metrics, valves: Arc<ValveCounts>) {
+pub(super) fn valves(metrics: &Metrics, valves: Arc<FlowControlCounts>) {
     metrics.observe(Box::new(move |emit| {
         let mut tell = |family, count: &AtomicU64| {
             emit(Sample { family, labels: &[], value: count.load(Ordering::Relaxed) as f64 });

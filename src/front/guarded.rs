@@ -22,9 +22,9 @@ use super::ahead::Ahead;
 use super::deadline::{ReadClock, Timer, Waits};
 use super::early::{self, Early};
 use super::head::Excess;
-use super::lent::Lent;
 use super::linger::Linger;
 use super::metrics::{ListenerMetrics, add_one};
+use super::pooled_buffer::PooledBuffer;
 use crate::connection::{ConnectionInfo, Phase, Protocol, TimedOut, delegate};
 use preface::PREFACE;
 
@@ -65,7 +65,7 @@ pub(super) struct Guarded<S> {
     /// Bytes of what came first that the clock knows of.
     told: usize,
     /// What came first after a time in which nobody waited but us.
-    first: Lent,
+    first: PooledBuffer,
     /// Bytes that were given on, but for those of requests that are done.
     given: u64,
 }
@@ -104,7 +104,7 @@ impl<S: IO> Guarded<S> {
             has_unsent: false,
             is_telling: false,
             told: 0,
-            first: Lent::default(),
+            first: PooledBuffer::default(),
             given: 0,
         })
     }

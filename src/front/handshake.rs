@@ -14,7 +14,7 @@ use tidegate_plugin::TlsFacts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
-use super::lean::Lean;
+use super::buffered::BufferedStream;
 use super::tls::{TlsListener, canonical_server_name};
 
 /// Bytes within which a ClientHello must be complete.
@@ -61,7 +61,7 @@ impl HandshakeFailure {
 }
 
 /// An accepted stream, and it encrypted.
-type Plain = Lean<TcpStream>;
+type Plain = BufferedStream<TcpStream>;
 type Encrypted = TlsStream<Plain>;
 
 /// Encrypts an accepted stream. Takes at most the listener's handshake timeout, and hardly any memory before the client

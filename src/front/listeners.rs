@@ -1,7 +1,7 @@
 //! Listeners that come and go while the process runs.
 //!
 //! Sockets are bound here, so that a bad address is an error value at once and port 0 tells its real number; accepting
-//! is Pingora's. Its streams come without buffers: see [`super::lean`].
+//! is Pingora's. Its streams come without buffers: see [`super::buffered`].
 
 use std::collections::BTreeMap;
 use std::io;

@@ -327,6 +327,6 @@ async fn the_task_of_a_connection_is_small() {
     let (_stop, watch) = tokio::sync::watch::channel(false);
     let task = front.process_new(Box::new(stream), &watch);
     let bytes = std::mem::size_of_val(&*task);
-    let guarded = std::mem::size_of::<Guarded<Lean<TcpStream>>>();
+    let guarded = std::mem::size_of::<Guarded<BufferedStream<TcpStream>>>();
     assert!(bytes < 4096 && guarded < 2048, "{bytes} bytes, {guarded} of the stream");
 }

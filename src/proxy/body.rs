@@ -9,8 +9,8 @@ use pingora_proxy::Session;
 use tidegate_plugin::{BodyChunk, BodyFlow, Hooks};
 
 use super::context::Context;
+use super::flow_control::Held;
 use super::upstream;
-use super::valve::Held;
 use crate::reason::Reason;
 use crate::snapshot::route::Route;
 

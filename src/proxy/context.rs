@@ -8,9 +8,9 @@ use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
 use tidegate_plugin::{Hooks, RequestFacts, Shared, TlsFacts};
 
+use super::flow_control::Held;
 use super::request_id::RequestId;
 use super::timed_session::TimedSession;
-use super::valve::Held;
 use crate::connection::ConnectionInfo;
 use crate::endpoint::{Hold, Pick, Tried, Upstream};
 use crate::reason::Reason;

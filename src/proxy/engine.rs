@@ -14,9 +14,9 @@ use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 
-use super::maker::{self, Http};
+use super::http_proxy::{self, Http};
 use super::upstream::FREE_TRIES;
-use super::{Proxy, ValveCounts, windows};
+use super::{FlowControlCounts, Proxy, windows};
 use crate::snapshot::Snapshot;
 
 /// Tries of a request that the engine allows: as many as routes may, again after a wait for other endpoints, and those
@@ -26,7 +26,7 @@ const MAX_TRIES: usize = 20 + FREE_TRIES;
 /// What listeners hand their connections to.
 pub struct Engine {
     http: Arc<Http>,
-    valves: Arc<ValveCounts>,
+    valves: Arc<FlowControlCounts>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     options: Options,
 }
@@ -50,14 +50,14 @@ impl Engine {
         let mut conf = ServerConf { threads, max_retries: MAX_TRIES, daemon: false, ..ServerConf::default() };
         let of_thread = conf.upstream_keepalive_pool_size.min(idle / threads.max(1));
         conf.upstream_keepalive_pool_size = of_thread.max(1);
-        let valves = Arc::<ValveCounts>::default();
-        let http = maker::make(proxy, &Arc::new(conf), Arc::clone(&valves))?;
+        let valves = Arc::<FlowControlCounts>::default();
+        let http = http_proxy::make(proxy, &Arc::new(conf), Arc::clone(&valves))?;
         let idle = snapshot.load().edge.limits.keep_alive_timeout.0;
         Ok(Self { http, valves, snapshot, options: Options::new(idle) })
     }
 
     /// What is held back because clients do not take it.
-    pub fn valves(&self) -> &Arc<ValveCounts> {
+    pub fn valves(&self) -> &Arc<FlowControlCounts> {
         &self.valves
     }
 }

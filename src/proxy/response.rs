@@ -11,11 +11,11 @@ use tidegate_plugin::{Headers, Hooks, ResponseContext};
 
 use super::context::Context;
 use super::fields::edit_response;
+use super::flow_control::Held;
 use super::forwarded::REQUEST_ID;
 use super::http10;
 use super::length::{self, Told};
 use super::reply::{self, Answer};
-use super::valve::Held;
 use super::{clocked, upstream};
 use crate::endpoint::Hold;
 use crate::reason::Reason;

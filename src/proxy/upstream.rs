@@ -19,7 +19,7 @@ use super::fields::edit_request;
 use super::forwarded::{self, Told, Which};
 use super::length::content_length;
 use super::lenient::Lenient;
-use super::{clock, peer, pipes, tunnel, windows};
+use super::{clock, connector, peer, tunnel, windows};
 use crate::capacity::Limits;
 use crate::connection::address_field;
 use crate::endpoint::{Hold, NoPick, Upstream};
@@ -131,7 +131,7 @@ pub(super) fn peer(
     if cx.upstream.is_h2 {
         windows::set_upstream(&mut peer, &cx.snapshot.edge);
     } else if session.is_http2() {
-        pipes::set(&mut peer);
+        connector::set(&mut peer);
     }
     if session.is_upgrade_req() {
         tunnel::set(&mut peer);
@@ -215,7 +215,7 @@ fn fail<T>(cx: &mut Context, reason: Reason) -> Result<T> {
 
 /// Notes a connection's making.
 pub(super) fn connected(is_reused: bool, digest: Option<&Digest>, cx: &mut Context) {
-    if let (Some(valve), Some(client)) = (digest.and_then(pipes::valve), &cx.known.connection) {
+    if let (Some(valve), Some(client)) = (digest.and_then(connector::valve), &cx.known.connection) {
         cx.valve = Some(valve.hold(Arc::clone(client), cx.snapshot.edge.limits.h2_stalled.0));
     }
     if is_reused {

@@ -21,15 +21,15 @@ thread_local! {
 
 /// Bytes that were read and not given on yet.
 #[derive(Default)]
-pub(super) struct Lent {
+pub(super) struct PooledBuffer {
     bytes: Option<Box<[u8]>>,
     given: usize,
     filled: usize,
 }
 
-// === impl Lent ===
+// === impl PooledBuffer ===
 
-impl Lent {
+impl PooledBuffer {
     /// The bytes that wait.
     pub(super) fn rest(&self) -> &[u8] {
         self.bytes.as_ref().and_then(|bytes| bytes.get(self.given..self.filled)).unwrap_or_default()
@@ -101,16 +101,16 @@ impl Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for PooledBuffer {
     fn drop(&mut self) {
         self.give_back();
     }
 }
 
-impl std::fmt::Debug for Lent {
+impl std::fmt::Debug for PooledBuffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Not the bytes: they may be secret.
-        f.debug_struct("Lent").field("waiting", &self.rest().len()).finish_non_exhaustive()
+        f.debug_struct("PooledBuffer").field("waiting", &self.rest().len()).finish_non_exhaustive()
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
 
     use super::*;
 
-    fn given(lent: &mut Lent, at_once: usize) -> Vec<u8> {
+    fn given(lent: &mut PooledBuffer, at_once: usize) -> Vec<u8> {
         let mut all = Vec::new();
         loop {
             let mut room = vec![0; at_once];
@@ -142,7 +142,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_borrowed_while_nothing_waits() {
         let (mut client, mut stream) = tokio::io::duplex(64);
-        let mut lent = Lent::default();
+        let mut lent = PooledBuffer::default();
         let waits = poll_fn(|cx| Poll::Ready(lent.poll_fill(&mut stream, ROOM, cx))).await;
         assert!(waits.is_pending() && lent.bytes.is_none());
         client.write_all(b"abcdef").await.unwrap();
@@ -157,7 +157,7 @@ mod tests {
     #[tokio::test]
     async fn bytes_that_are_put_back_come_before_those_that_wait() {
         let (mut client, mut stream) = tokio::io::duplex(64);
-        let mut lent = Lent::default();
+        let mut lent = PooledBuffer::default();
         client.write_all(b"abcdef").await.unwrap();
         poll_fn(|cx| lent.poll_fill(&mut stream, ROOM, cx)).await.unwrap();
         let mut room = [0; 3];
@@ -170,7 +170,7 @@ mod tests {
     #[tokio::test]
     async fn more_is_read_behind_what_waits() {
         let (mut client, mut stream) = tokio::io::duplex(64);
-        let mut lent = Lent::default();
+        let mut lent = PooledBuffer::default();
         for piece in [b"abc", b"def"] {
             client.write_all(piece).await.unwrap();
             assert_eq!(poll_fn(|cx| lent.poll_fill(&mut stream, ROOM, cx)).await.unwrap(), 3);

@@ -14,7 +14,7 @@ use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{GetProxyDigest, IO, Peek, Shutdown};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::lent::{Lent, ROOM};
+use super::pooled_buffer::{PooledBuffer, ROOM};
 use crate::connection::delegate;
 
 /// Bytes that are gathered before they are written: about what one packet carries.
@@ -22,9 +22,9 @@ const GATHERED: usize = 1460;
 
 /// A stream without buffers of its own, and what is buffered of it for the moment.
 #[derive(Debug)]
-pub(super) struct Lean<S: IO> {
+pub(super) struct BufferedStream<S: IO> {
     inner: S,
-    read: Lent,
+    read: PooledBuffer,
     /// Whether the last read took all that there was room for.
     is_hungry: bool,
     write: Vec<u8>,
@@ -32,11 +32,11 @@ pub(super) struct Lean<S: IO> {
     written: usize,
 }
 
-// === impl Lean ===
+// === impl BufferedStream ===
 
-impl<S: IO> Lean<S> {
+impl<S: IO> BufferedStream<S> {
     pub(super) fn new(inner: S) -> Self {
-        Self { inner, read: Lent::default(), is_hungry: false, write: Vec::new(), written: 0 }
+        Self { inner, read: PooledBuffer::default(), is_hungry: false, write: Vec::new(), written: 0 }
     }
 
     /// Resolves when the client has sent something; false: it has closed.
@@ -84,7 +84,7 @@ impl<S: IO> Lean<S> {
     }
 }
 
-impl<S: IO> Drop for Lean<S> {
+impl<S: IO> Drop for BufferedStream<S> {
     fn drop(&mut self) {
         if !self.write.is_empty() {
             // Nobody waits any more: what the socket takes at once goes.
@@ -93,7 +93,7 @@ impl<S: IO> Drop for Lean<S> {
     }
 }
 
-impl<S: IO> AsyncRead for Lean<S> {
+impl<S: IO> AsyncRead for BufferedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.read.give(buf) {
@@ -111,7 +111,7 @@ impl<S: IO> AsyncRead for Lean<S> {
     }
 }
 
-impl<S: IO> AsyncWrite for Lean<S> {
+impl<S: IO> AsyncWrite for BufferedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if !ready!(self.poll_room(buf.len(), cx))? {
             return Pin::new(&mut self.inner).poll_write(cx, buf);
@@ -149,7 +149,7 @@ impl<S: IO> AsyncWrite for Lean<S> {
 }
 
 #[async_trait]
-impl<S: IO> Shutdown for Lean<S> {
+impl<S: IO> Shutdown for BufferedStream<S> {
     async fn shutdown(&mut self) {
         if let Err(error) = AsyncWriteExt::shutdown(self).await {
             tracing::debug!(%error, "connection was not closed cleanly");
@@ -158,7 +158,7 @@ impl<S: IO> Shutdown for Lean<S> {
 }
 
 #[async_trait]
-impl<S: IO> Peek for Lean<S> {
+impl<S: IO> Peek for BufferedStream<S> {
     async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
         self.read_exact(buf).await?;
         self.put_back(buf.to_vec());
@@ -166,9 +166,9 @@ impl<S: IO> Peek for Lean<S> {
     }
 }
 
-delegate!([S] Lean<S>);
+delegate!([S] BufferedStream<S>);
 
-impl<S: IO> GetProxyDigest for Lean<S> {
+impl<S: IO> GetProxyDigest for BufferedStream<S> {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         self.inner.get_proxy_digest()
     }

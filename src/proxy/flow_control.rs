@@ -17,7 +17,7 @@ const PIECE: usize = 64 * 1024;
 
 /// What all valves count.
 #[derive(Debug, Default)]
-pub struct ValveCounts {
+pub struct FlowControlCounts {
     /// Bytes of answers that were read and not taken by clients of HTTP/2.
     pub bytes: AtomicU64,
     /// Reads that had to wait.
@@ -26,8 +26,8 @@ pub struct ValveCounts {
 
 /// The valve of one connection to an endpoint.
 #[derive(Debug)]
-pub(super) struct Valve {
-    counts: Arc<ValveCounts>,
+pub(super) struct FlowControl {
+    counts: Arc<FlowControlCounts>,
     /// Whether there is no limit, to be seen at no cost.
     is_open: AtomicBool,
     state: Mutex<State>,
@@ -36,7 +36,7 @@ pub(super) struct Valve {
 /// A valve while it belongs to one request.
 #[derive(Debug)]
 pub(super) struct Held {
-    valve: Arc<Valve>,
+    valve: Arc<FlowControl>,
     turn: u64,
 }
 
@@ -55,10 +55,10 @@ struct State {
     waker: Option<Waker>,
 }
 
-// === impl Valve ===
+// === impl FlowControl ===
 
-impl Valve {
-    pub(super) fn new(counts: Arc<ValveCounts>) -> Arc<Self> {
+impl FlowControl {
+    pub(super) fn new(counts: Arc<FlowControlCounts>) -> Arc<Self> {
         Arc::new(Self { counts, is_open: AtomicBool::new(true), state: Mutex::default() })
     }
 
@@ -162,7 +162,7 @@ mod tests {
         Arc::new(ConnectionInfo::new("https".into(), address, now, None, Protocol::Http2))
     }
 
-    fn ask(valve: &Valve, room: usize) -> Option<usize> {
+    fn ask(valve: &FlowControl, room: usize) -> Option<usize> {
         match valve.poll_allowance(room, &mut Context::from_waker(Waker::noop())) {
             Poll::Ready(bytes) => Some(bytes),
             Poll::Pending => None,
@@ -170,7 +170,7 @@ mod tests {
     }
 
     /// Reads until the valve closes; gives how much that was.
-    fn fill(valve: &Valve) -> usize {
+    fn fill(valve: &FlowControl) -> usize {
         let mut all = 0;
         while let Some(bytes) = ask(valve, PIECE) {
             valve.read(bytes);
@@ -179,13 +179,13 @@ mod tests {
         all
     }
 
-    fn fill_of(valve: &Arc<Valve>) -> usize {
+    fn fill_of(valve: &Arc<FlowControl>) -> usize {
         fill(valve)
     }
 
     #[test]
     fn an_answer_that_is_not_taken_is_read_no_further() {
-        let (valve, client) = (Valve::new(Arc::default()), client());
+        let (valve, client) = (FlowControl::new(Arc::default()), client());
         assert_eq!(ask(&valve, 9 * PIECE), Some(9 * PIECE), "open while it is nobody's");
         let held = valve.hold(client.clone(), 1 << 30);
         assert_eq!(fill(&valve), PIECE);
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn all_streams_of_a_connection_share_what_may_wait() {
         let (client, most) = (client(), 256 * 1024);
-        let valves: Vec<_> = (0..100).map(|_| Valve::new(Arc::default())).collect();
+        let valves: Vec<_> = (0..100).map(|_| FlowControl::new(Arc::default())).collect();
         let held: Vec<_> = valves.iter().map(|valve| valve.hold(client.clone(), most)).collect();
         for _ in 0..3 {
             let filled: usize = valves.iter().map(fill_of).sum();
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_request_that_is_over_does_not_touch_the_next_one_of_its_connection() {
-        let (valve, client) = (Valve::new(Arc::default()), client());
+        let (valve, client) = (FlowControl::new(Arc::default()), client());
         let old = valve.hold(client.clone(), 1 << 20);
         fill(&valve);
         let new = valve.hold(client.clone(), 1 << 20);

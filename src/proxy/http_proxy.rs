@@ -21,11 +21,11 @@ use pingora_proxy::{HttpProxy, ProxyServiceBuilder};
 use tokio::sync::watch;
 
 use super::Proxy;
-use super::pipes::Pipes;
-use super::valve::ValveCounts;
+use super::connector::UpstreamConnector;
+use super::flow_control::FlowControlCounts;
 
 /// The engine's proxy around ours.
-pub(super) type Http = HttpProxy<Proxy, Pipes>;
+pub(super) type Http = HttpProxy<Proxy, UpstreamConnector>;
 
 /// For one connection on loopback.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// There is no loopback address to listen on, or the engine does not take a connection.
-pub(super) fn make(proxy: Proxy, conf: &Arc<ServerConf>, counts: Arc<ValveCounts>) -> io::Result<Arc<Http>> {
+pub(super) fn make(proxy: Proxy, conf: &Arc<ServerConf>, counts: Arc<FlowControlCounts>) -> io::Result<Arc<Http>> {
     let (send, made) = channel();
     let send = Mutex::new(send);
     let mut options = HttpServerOptions::default();
@@ -45,7 +45,7 @@ pub(super) fn make(proxy: Proxy, conf: &Arc<ServerConf>, counts: Arc<ValveCounts
     let mut service = ProxyServiceBuilder::new(conf, proxy)
         .server_options(options)
         .custom(
-            Pipes::new(ConnectorOptions::from_server_conf(conf), counts),
+            UpstreamConnector::new(ConnectorOptions::from_server_conf(conf), counts),
             Arc::new(move |http: Arc<Http>, _stream, _shutdown: &_| {
                 let _taken = send.lock().unwrap_or_else(PoisonError::into_inner).send(http);
                 std::future::ready(None).boxed()

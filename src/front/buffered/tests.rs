@@ -1,4 +1,4 @@
-//! The lean stream over a real socket: it reads and writes what a stream without tricks would.
+//! The buffered stream over a real socket: it reads and writes what a stream without tricks would.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use tokio::net::{TcpListener, TcpStream as Client};
 
 use super::*;
 
-async fn pair() -> (Client, Lean<TcpStream>) {
+async fn pair() -> (Client, BufferedStream<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = Client::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    (client, Lean::new(TcpStream::from(stream)))
+    (client, BufferedStream::new(TcpStream::from(stream)))
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -84,7 +84,7 @@ async fn it_holds_nothing_until_the_client_sends_or_is_sent_something() {
     assert!(stream.has_bytes().await.unwrap());
     let mut room = [0; 8];
     assert_eq!(stream.read(&mut room).await.unwrap(), 1);
-    assert_eq!(format!("{:?}", stream.read), "Lent { waiting: 0, .. }");
+    assert_eq!(format!("{:?}", stream.read), "PooledBuffer { waiting: 0, .. }");
     drop(client);
     assert!(!stream.has_bytes().await.unwrap());
 }

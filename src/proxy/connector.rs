@@ -23,20 +23,20 @@ use pingora::protocols::{ALPN, Digest, GetProxyDigest, Peek, Shutdown, Stream};
 use pingora::upstreams::peer::{HttpPeer, Peer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use super::valve::{Valve, ValveCounts};
+use super::flow_control::{FlowControl, FlowControlCounts};
 use crate::connection::delegate;
 
 /// Makes connections.
-pub(super) struct Pipes {
+pub(super) struct UpstreamConnector {
     transport: TransportConnector,
-    counts: Arc<ValveCounts>,
+    counts: Arc<FlowControlCounts>,
 }
 
 /// A stream to an endpoint.
 #[derive(Debug)]
 struct Pipe {
     inner: Stream,
-    valve: Arc<Valve>,
+    valve: Arc<FlowControl>,
     digest: Arc<ProxyDigest>,
 }
 
@@ -51,14 +51,14 @@ pub(super) fn set(peer: &mut HttpPeer) {
 }
 
 /// The valve of the connection that a digest belongs to.
-pub(super) fn valve(digest: &Digest) -> Option<&Arc<Valve>> {
+pub(super) fn valve(digest: &Digest) -> Option<&Arc<FlowControl>> {
     digest.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
 }
 
-// === impl Pipes ===
+// === impl UpstreamConnector ===
 
-impl Pipes {
-    pub(super) fn new(options: ConnectorOptions, counts: Arc<ValveCounts>) -> Self {
+impl UpstreamConnector {
+    pub(super) fn new(options: ConnectorOptions, counts: Arc<FlowControlCounts>) -> Self {
         Self { transport: TransportConnector::new(Some(options)), counts }
     }
 
@@ -66,7 +66,7 @@ impl Pipes {
         let mut peer = peer.clone();
         peer.options.alpn = ALPN::H1;
         let inner = self.transport.new_stream(&peer).await?;
-        let valve = Valve::new(Arc::clone(&self.counts));
+        let valve = FlowControl::new(Arc::clone(&self.counts));
         let user_data: Box<dyn Any + Send + Sync> = Box::new(Arc::clone(&valve));
         let response = Box::new(ResponseHeader::build(200, Some(0))?);
         let digest = Arc::new(ProxyDigest::new(response, Some(user_data)));
@@ -75,7 +75,7 @@ impl Pipes {
 }
 
 #[async_trait]
-impl Connector for Pipes {
+impl Connector for UpstreamConnector {
     type Session = ();
 
     async fn get_http_session<P: Peer + Send + Sync + 'static>(
