@@ -1,6 +1,7 @@
 //! The connection to the API server.
 
 mod contact;
+mod error;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tower::{BoxError, Layer, ServiceExt};
 
 pub(crate) use contact::Contact;
 use contact::ContactLayer;
+pub(super) use error::chain;
 
 /// Which API server, and as whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,8 +3,14 @@
 //! Whoever publishes tells an [`Outlet`] what is served and what there is to say; telling never waits. At stop the
 //! writers end before the Lease is given back.
 
+mod call;
+mod counts;
+pub(crate) mod events;
+pub(crate) mod leader;
+pub(crate) mod status;
+pub(crate) mod webhook;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kube::Client;
@@ -15,9 +21,10 @@ use tracing::warn;
 
 use crate::diagnostic::Diagnostic;
 
-use super::events::{EventWriter, Findings, Note, Notes};
-use super::leader::{Election, Elector, Leadership};
-use super::status::{Served, StatusConfig, StatusWriter};
+pub(crate) use counts::Counts;
+use events::{EventWriter, Findings, Note, Notes};
+use leader::{Election, Elector, Leadership};
+use status::{Served, StatusConfig, StatusWriter};
 
 /// What is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,21 +37,6 @@ pub(crate) struct WriteConfig {
     pub status: Option<StatusConfig>,
     /// Whether events are written.
     pub events: bool,
-}
-
-/// What was written, for metrics. Whether this process leads is told by [`Leadership::is_held`].
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    /// Statuses written.
-    pub status_writes: AtomicU64,
-    /// Attempts to write a status that failed; they are made again.
-    pub status_failures: AtomicU64,
-    /// Ingresses whose status is to be written.
-    pub status_waiting: AtomicU64,
-    /// Events written.
-    pub events: AtomicU64,
-    /// Events left out: too many waited, or a write failed.
-    pub events_dropped: AtomicU64,
 }
 
 /// Takes what is to be written.
@@ -68,14 +60,6 @@ pub(crate) struct Writing {
 
 /// How long writers may take to end: time to take statuses back.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-// === impl Counts ===
-
-impl Counts {
-    pub(super) fn add(count: &AtomicU64) {
-        count.fetch_add(1, Ordering::Relaxed);
-    }
-}
 
 // === impl Outlet ===
 

@@ -1,11 +1,13 @@
+use std::sync::atomic::Ordering;
+
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::*;
 use crate::resources::ObjectName;
-use crate::source::kubernetes::leader::Timing;
-use crate::source::kubernetes::status::{Address, AddressSource};
 use crate::source::kubernetes::testing::{Server, soon};
+use crate::source::kubernetes::write::leader::Timing;
+use crate::source::kubernetes::write::status::{Address, AddressSource};
 
 const BASE: &str = "/apis/networking.k8s.io/v1/namespaces/shop/ingresses";
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/edge/leases/tidegate-leader";

@@ -14,6 +14,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
+use super::super::client::chain;
 use super::secrets::Version;
 use super::state::{Failure, Seen, Word};
 use crate::resources::{Kind, Object, ObjectName, ObjectRef, Strings};
@@ -121,35 +122,6 @@ pub(super) fn failure(error: &watcher::Error) -> Failure {
     };
     let is_forbidden = matches!(cause, Some(kube::Error::Api(status)) if status.code == 403);
     Failure { error: chain(error), is_forbidden }
-}
-
-/// An error with its causes: the status of the server is one of them.
-///
-/// What serde says quotes the answer, which may be a Secret; only where it stumbled is told.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = words(error);
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = words(cause);
-        // Some errors repeat the text of their source.
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
-
-fn words(error: &(dyn std::error::Error + 'static)) -> String {
-    let serde = match error.downcast_ref::<kube::Error>() {
-        Some(kube::Error::SerdeError(inner)) => Some(inner),
-        _ => error.downcast_ref::<serde_json::Error>(),
-    };
-    serde.map_or_else(
-        || error.to_string(),
-        |inner| format!("the answer cannot be read (line {}, column {})", inner.line(), inner.column()),
-    )
 }
 
 /// The version of an object.

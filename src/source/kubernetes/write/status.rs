@@ -24,8 +24,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::call::within;
+use super::counts::Counts;
 use super::leader::Leadership;
-use super::write::Counts;
 use crate::pace::Pace;
 use crate::resources::ObjectName;
 pub(crate) use address::{Address, NodeAddress};

@@ -26,8 +26,8 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::call::params;
+use super::counts::Counts;
 use super::leader::Leadership;
-use super::write::Counts;
 use crate::capacity::may_take;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::pace::Pace;

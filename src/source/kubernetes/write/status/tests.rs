@@ -1,8 +1,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::source::kubernetes::leader::Held;
 use crate::source::kubernetes::testing::{Server, soon};
+use crate::source::kubernetes::write::leader::Held;
 
 const BASE: &str = "/apis/networking.k8s.io/v1/namespaces/shop/ingresses";
 

@@ -6,7 +6,7 @@ use kube::Error;
 use kube::api::PostParams;
 use tokio::time::timeout;
 
-use super::words;
+use super::super::client::chain;
 
 /// Under which the server notes who wrote a field.
 pub(super) const FIELD_MANAGER: &str = "tidegate";
@@ -19,7 +19,7 @@ pub(super) fn params() -> PostParams {
 /// Waits for an answer so long; says why there is none.
 pub(super) async fn within<T>(patience: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
     match timeout(patience, call).await {
-        Ok(answer) => answer.map_err(|error| words::chain(&error)),
+        Ok(answer) => answer.map_err(|error| chain(&error)),
         Err(_) => Err("no answer".to_owned()),
     }
 }

@@ -2,8 +2,8 @@ use std::sync::Mutex;
 
 use serde_json::json;
 
-use super::super::testing::Server;
 use super::*;
+use crate::source::kubernetes::testing::Server;
 
 const SECRET: &str = "/api/v1/namespaces/edge/secrets/tidegate-admission";
 const CONFIGURATION: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/edge";

@@ -2,8 +2,8 @@ use serde_json::json;
 
 use super::*;
 use crate::origin::Origin;
-use crate::source::kubernetes::leader::Held;
 use crate::source::kubernetes::testing::{Server, soon};
+use crate::source::kubernetes::write::leader::Held;
 
 fn finding(name: &str, text: &str) -> Diagnostic {
     finding_in("shop", name, text)

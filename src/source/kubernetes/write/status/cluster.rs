@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::address::{self, Address};
 use super::{AddressSource, Addresses, Known, Replicas, Served, StatusConfig};
 use crate::resources::ObjectName;
-use crate::source::kubernetes::call::FIELD_MANAGER;
+use crate::source::kubernetes::write::call::FIELD_MANAGER;
 
 /// Objects a page; a page is held whole.
 const PAGE: u32 = 500;
