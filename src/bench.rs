@@ -46,6 +46,6 @@ pub mod telemetry {
     pub use crate::telemetry::{AccessLog, Metrics, Recorder, RequestRecord, Telemetry, Try};
 }
 pub mod translate {
-    pub use crate::translate::annotations::{ANNOTATIONS, Asks, PROTECTIONS, Protection, Support};
+    pub use crate::translate::ingress::annotations::{ANNOTATIONS, Asks, PROTECTIONS, Protection, Support};
     pub use crate::translate::{Translation, Translator, translate};
 }

@@ -51,4 +51,4 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use reason::Reason;
 pub use settings::Settings;
 pub use settings::schema as conf_schema;
-pub use translate::annotations::ANNOTATIONS;
+pub use translate::ingress::annotations::ANNOTATIONS;

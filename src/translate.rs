@@ -5,21 +5,15 @@
 //! cost, and a change of endpoints touches endpoints only. What is kept never shows: the result is always that of a
 //! full translation. It must not know the clock, I/O, tokio, Pingora or how a model is served.
 
-pub(crate) mod annotations;
-mod backend;
-mod certificate;
-mod class;
+mod asked;
 mod conf;
 mod contribution;
-mod field;
 mod health;
-mod host;
 mod index;
-mod ingress;
-mod names;
-mod policy;
+pub(crate) mod ingress;
+mod merge;
+mod plugins;
 mod suggest;
-mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,12 +24,13 @@ use crate::host::HostPattern;
 use crate::model::{BackendId, BackendName, Certificate, Model, Touched};
 use crate::origin::Origin;
 use crate::resources::{Changes, Kind, ObjectName, Resources};
-use backend::Target;
 use conf::Options;
 use contribution::{ConfPart, Contribution, HostPart, Unit};
-use index::Index;
-use names::Names;
-use tls::Redirects;
+use index::names::Names;
+use index::users::Index;
+use merge::backend::{self, Target};
+use merge::tls::{self, Redirects};
+use merge::{certificate, host};
 
 /// A model and what there is to say about its input.
 #[derive(Clone, Debug, PartialEq)]

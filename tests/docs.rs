@@ -189,7 +189,7 @@ fn collect(schema: &Value, found: &mut BTreeSet<String>) {
 
 fn annotation_reference() -> String {
     let mut text = String::from(
-        "# Annotation reference\n\nGenerated from the table in `src/translate/annotations.rs`.\nEvery annotation is read under `tidegate.io/` and, where the table says so, under `nginx.ingress.kubernetes.io/` (or what `ingress.annotationsPrefix` says); `tidegate.io/` wins.\nNames are told apart without case; one name in two spellings with two values is an error.\n\n| annotation | also as nginx | value | meaning |\n|---|---|---|---|\n",
+        "# Annotation reference\n\nGenerated from the table in `src/translate/ingress/annotations.rs`.\nEvery annotation is read under `tidegate.io/` and, where the table says so, under `nginx.ingress.kubernetes.io/` (or what `ingress.annotationsPrefix` says); `tidegate.io/` wins.\nNames are told apart without case; one name in two spellings with two values is an error.\n\n| annotation | also as nginx | value | meaning |\n|---|---|---|---|\n",
     );
     for annotation in tidegate::ANNOTATIONS {
         let nginx = if annotation.support == tidegate::bench::translate::Support::Both { "yes" } else { "no" };
@@ -200,7 +200,7 @@ fn annotation_reference() -> String {
 }
 
 fn protection_reference(text: &mut String) {
-    *text += "\n## What closes the routes\n\nGenerated from the table in `src/translate/annotations/protection.rs`.\nThese are not supported, under neither prefix; where somebody asks for protection by one, the routes of the Ingress are closed (503 `broken_policy`) rather than open to everybody.\nUnder `tidegate.io/` an unknown name that resembles one of them, or `plugins` or an `auth-…` of above, closes too, and so does one of them on a Service.\n\n| annotation | what it does in ingress-nginx | closes |\n|---|---|---|\n";
+    *text += "\n## What closes the routes\n\nGenerated from the table in `src/translate/ingress/annotations/protection.rs`.\nThese are not supported, under neither prefix; where somebody asks for protection by one, the routes of the Ingress are closed (503 `broken_policy`) rather than open to everybody.\nUnder `tidegate.io/` an unknown name that resembles one of them, or `plugins` or an `auth-…` of above, closes too, and so does one of them on a Service.\n\n| annotation | what it does in ingress-nginx | closes |\n|---|---|---|\n";
     let (softer, closing): (Vec<_>, Vec<_>) = PROTECTIONS.iter().partition(|protection| protection.asks == Asks::Never);
     for Protection { name, asks, doc } in closing {
         let _ = writeln!(text, "| `{name}` | {doc} | {} |", closes(*asks));

@@ -25,7 +25,7 @@ use crate::source::kubernetes::write::Outlet;
 use crate::source::kubernetes::{Demand, Note};
 use crate::telemetry::vitals::Pulse;
 use crate::translate::Translator;
-use crate::translate::annotations;
+use crate::translate::ingress::annotations;
 
 /// Batches that are taken in at once, so that a flood of changes is compiled a few times and not once each.
 const MAX_BATCHES: usize = 256;

@@ -1,15 +1,16 @@
 //! The conf: options, defaults, plugins, upstreams and routes.
 
-mod hash_cost;
 mod route;
 mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::backend::BackendOptions;
+use super::asked::policy;
 use super::contribution::{Contribution, Draft};
-use super::{policy, suggest};
+use super::merge::backend::BackendOptions;
+use super::plugins::hash_cost;
+use super::suggest;
 use crate::address::AddressRules;
 use crate::diagnostic::Diagnostic;
 use crate::model::{

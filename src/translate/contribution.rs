@@ -12,7 +12,7 @@ use crate::resources::ObjectName;
 
 /// Who contributes. The conf comes first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Unit {
+pub(crate) enum Unit {
     /// The routes of the conf.
     Conf,
     /// One Ingress.
@@ -21,7 +21,7 @@ pub(super) enum Unit {
 
 /// Everything that one unit adds. There is one for each Ingress, so it is kept in lists of exactly what there is.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Contribution {
+pub(crate) struct Contribution {
     /// What it adds to each host.
     pub hosts: Sorted<HostPattern, HostPart>,
     /// Backends that it names.
@@ -38,7 +38,7 @@ pub(super) struct Contribution {
 
 /// What a unit has to do with plugins.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct PluginPart {
+pub(crate) struct PluginPart {
     /// Whether it names instances of the conf.
     pub names_some: bool,
     /// Secrets that plugins of its own name; those of the conf are among the options.
@@ -47,7 +47,7 @@ pub(super) struct PluginPart {
 
 /// A contribution that is being made.
 #[derive(Debug, Default)]
-pub(super) struct Draft {
+pub(crate) struct Draft {
     pub hosts: BTreeMap<HostPattern, HostPart>,
     pub tls: BTreeMap<HostPattern, Vec<TlsEntry>>,
     pub backends: BTreeMap<BackendId, BackendUse>,
@@ -59,7 +59,7 @@ pub(super) struct Draft {
 
 /// What only the conf adds.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct ConfPart {
+pub(crate) struct ConfPart {
     /// Upstreams that it defines.
     pub upstreams: BTreeMap<BackendId, (Arc<Backend>, Arc<EndpointSet>)>,
     /// The global default route.
@@ -70,11 +70,11 @@ pub(super) struct ConfPart {
 
 /// A map that does not change.
 #[derive(Debug, PartialEq)]
-pub(super) struct Sorted<K, V>(Box<[(K, V)]>);
+pub(crate) struct Sorted<K, V>(Box<[(K, V)]>);
 
 /// What one unit adds to one host.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct HostPart {
+pub(crate) struct HostPart {
     pub routes: Vec<Candidate>,
     pub fallback: Option<Candidate>,
     /// Its `tls` entries that name the host. Naming is not owning: whether they count is found where units meet.
@@ -83,14 +83,14 @@ pub(super) struct HostPart {
 
 /// A route that stands for a host, unless another one has its place.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Candidate {
+pub(crate) struct Candidate {
     pub route: Arc<Route>,
     pub redirect: Redirection,
 }
 
 /// When plain HTTP is sent to HTTPS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Redirection {
+pub(crate) enum Redirection {
     Never,
     /// When the namespace has a `tls` entry for the host.
     WithTls,
@@ -99,7 +99,7 @@ pub(super) enum Redirection {
 
 /// A `tls` entry of an Ingress, as far as one host is concerned.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct TlsEntry {
+pub(crate) struct TlsEntry {
     /// The entry.
     pub origin: Origin,
     /// Who is heard first.
@@ -110,14 +110,14 @@ pub(super) struct TlsEntry {
 
 /// How and where a backend is named.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct BackendUse {
+pub(crate) struct BackendUse {
     pub overrides: Arc<Overrides>,
     pub origins: Vec<Origin>,
 }
 
 /// What an Ingress asks of its backends.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Overrides {
+pub(crate) struct Overrides {
     pub protocol: Option<Protocol>,
     pub balance: Option<Balance>,
     pub health_check: Option<HealthCheck>,
@@ -126,38 +126,38 @@ pub(super) struct Overrides {
 }
 
 /// Code of the word on an Ingress of an unknown class.
-pub(super) const FOREIGN_CLASS: &str = "ForeignClass";
+pub(crate) const FOREIGN_CLASS: &str = "ForeignClass";
 
 // === impl Contribution ===
 
 impl Contribution {
     /// Nothing but something to say.
-    pub(super) fn only(diagnostic: Diagnostic) -> Self {
+    pub(crate) fn only(diagnostic: Diagnostic) -> Self {
         Self { diagnostics: [diagnostic].into(), ..Self::default() }
     }
 
     /// Whether it only says that it is of a class which nobody knows.
-    pub(super) fn is_foreign(&self) -> bool {
+    pub(crate) fn is_foreign(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.code == FOREIGN_CLASS)
     }
 
     /// Whether it names plugin instances of the conf.
-    pub(super) fn names_plugins(&self) -> bool {
+    pub(crate) fn names_plugins(&self) -> bool {
         self.plugins.as_ref().is_some_and(|plugins| plugins.names_some)
     }
 
     /// Secrets that plugins of its own name.
-    pub(super) fn plugin_secrets(&self) -> &[ObjectName] {
+    pub(crate) fn plugin_secrets(&self) -> &[ObjectName] {
         self.plugins.as_ref().map(|plugins| plugins.secrets.as_slice()).unwrap_or_default()
     }
 
     /// Its `tls` entries that name a host.
-    pub(super) fn tls(&self, pattern: &HostPattern) -> &[TlsEntry] {
+    pub(crate) fn tls(&self, pattern: &HostPattern) -> &[TlsEntry] {
         self.hosts.get(pattern).map(|part| &*part.tls).unwrap_or_default()
     }
 
     /// Ids of the backends that it names, and of those that it defines.
-    pub(super) fn backend_ids(&self) -> impl Iterator<Item = &BackendId> {
+    pub(crate) fn backend_ids(&self) -> impl Iterator<Item = &BackendId> {
         self.backends.keys().chain(self.conf.iter().flat_map(|conf| conf.upstreams.keys()))
     }
 }
@@ -165,12 +165,12 @@ impl Contribution {
 // === impl Draft ===
 
 impl Draft {
-    pub(super) fn host(&mut self, pattern: &HostPattern) -> &mut HostPart {
+    pub(crate) fn host(&mut self, pattern: &HostPattern) -> &mut HostPart {
         self.hosts.entry(pattern.clone()).or_default()
     }
 
     /// Notes that a backend is named here, and returns its id.
-    pub(super) fn backend(&mut self, id: BackendId, overrides: &Arc<Overrides>, origin: Origin) -> BackendId {
+    pub(crate) fn backend(&mut self, id: BackendId, overrides: &Arc<Overrides>, origin: Origin) -> BackendId {
         let entry = self.backends.entry(id.clone()).or_default();
         entry.overrides = Arc::clone(overrides);
         entry.origins.push(origin);
@@ -178,12 +178,12 @@ impl Draft {
     }
 
     /// What only the conf adds.
-    pub(super) fn conf(&mut self) -> &mut ConfPart {
+    pub(crate) fn conf(&mut self) -> &mut ConfPart {
         self.conf.get_or_insert_default()
     }
 
     /// Brings it into the form in which it is kept.
-    pub(super) fn finish(mut self) -> Contribution {
+    pub(crate) fn finish(mut self) -> Contribution {
         for (pattern, entries) in std::mem::take(&mut self.tls) {
             self.hosts.entry(pattern).or_default().tls = entries.into();
         }
@@ -210,16 +210,16 @@ impl<K, V> Default for Sorted<K, V> {
 }
 
 impl<K: Ord, V> Sorted<K, V> {
-    pub(super) fn get(&self, key: &K) -> Option<&V> {
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
         let index = self.0.binary_search_by(|(known, _)| known.cmp(key)).ok()?;
         self.0.get(index).map(|(_, value)| value)
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
         self.0.iter().map(|(key, _)| key)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &(K, V)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(K, V)> {
         self.0.iter()
     }
 }
@@ -234,7 +234,7 @@ impl<K, V> From<BTreeMap<K, V>> for Sorted<K, V> {
 
 impl HostPart {
     /// Whether it makes the host one that is served.
-    pub(super) fn serves(&self) -> bool {
+    pub(crate) fn serves(&self) -> bool {
         !self.routes.is_empty() || self.fallback.is_some()
     }
 }
@@ -242,7 +242,7 @@ impl HostPart {
 // === impl TlsEntry ===
 
 impl TlsEntry {
-    pub(super) fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         &self.origin.namespace
     }
 }
@@ -251,7 +251,7 @@ impl TlsEntry {
 
 impl Overrides {
     /// The text that tells these settings from others; the same text means the same settings.
-    pub(super) fn variant(&self) -> String {
+    pub(crate) fn variant(&self) -> String {
         let mut parts = Vec::new();
         if let Some(protocol) = self.protocol {
             parts.push(protocol_name(protocol).to_owned());

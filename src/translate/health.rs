@@ -11,15 +11,15 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// When an endpoint is probed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Timing {
-    pub(super) interval: Duration,
-    pub(super) timeout: Duration,
+pub(crate) struct Timing {
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
     /// What was asked for and is not kept, each a sentence.
-    pub(super) told: Vec<String>,
+    pub(crate) told: Vec<String>,
 }
 
 /// The timing that was asked for, within bounds: a probe is over before the next one is due.
-pub(super) fn timing(interval: Option<Duration>, timeout: Option<Duration>) -> Timing {
+pub(crate) fn timing(interval: Option<Duration>, timeout: Option<Duration>) -> Timing {
     let asked = interval.unwrap_or(DEFAULT_INTERVAL);
     let interval = asked.max(MIN_INTERVAL);
     let most = interval.min(MAX_TIMEOUT);

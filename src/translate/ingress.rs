@@ -3,15 +3,16 @@
 //! Looks at one Ingress, its class and the options, never at Services, Secrets or other Ingresses: what depends on
 //! those is decided where they meet. Source: Ingress v1 API documentation.
 
+pub(crate) mod annotations;
+mod class;
+mod field;
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
-use super::annotations::{self, Reading};
-use super::class::{self, Ownership};
+use super::asked::policy;
 use super::conf::{self, Options};
 use super::contribution::{Candidate, Contribution, Draft, FOREIGN_CLASS, Overrides, Redirection, TlsEntry};
-use super::field::{self, PathField};
-use super::policy;
 use crate::diagnostic::Diagnostic;
 use crate::host::{HostPattern, Labels};
 use crate::model::{
@@ -23,6 +24,9 @@ use crate::path::canonical_path;
 use crate::reason::Reason;
 use crate::resources::object::{Ingress, IngressBackend, IngressPath, IngressRule, IngressTls};
 use crate::resources::{ObjectName, Resources, Sourced};
+use annotations::Reading;
+use class::Ownership;
+use field::PathField;
 
 /// Translates one Ingress; nothing when it is not ours.
 pub(super) fn contribute(

@@ -1,12 +1,12 @@
 //! The nearest known name to one that was not found.
 
 /// The known name that is at most a third of the letters away, nearest first.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     nearest_with_distance(name, known).map(|(_, candidate)| candidate)
 }
 
 /// The same, with how many letters it is away.
-pub(super) fn nearest_with_distance<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<(usize, &'a str)> {
+pub(crate) fn nearest_with_distance<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<(usize, &'a str)> {
     let letters = name.chars().count();
     let limit = (letters / 3).max(1);
     known
@@ -18,7 +18,7 @@ pub(super) fn nearest_with_distance<'a>(name: &str, known: impl Iterator<Item = 
 }
 
 /// `did you mean …?`, when something is near.
-pub(super) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     nearest(name, known).map(|candidate| format!("did you mean `{candidate}`?"))
 }
 

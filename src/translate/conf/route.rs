@@ -16,9 +16,10 @@ use crate::resources::Resources;
 use crate::resources::conf::{
     BackendSpec, ConditionSpec, Conf, PathSpec, PluginRef, RedirectSpec, RespondSpec, RouteSpec,
 };
+use crate::translate::asked::policy;
 use crate::translate::contribution::{Candidate, Draft, Redirection};
 use crate::translate::ingress::prefix;
-use crate::translate::{policy, suggest};
+use crate::translate::suggest;
 
 /// Bytes of a regular expression.
 const MAX_REGEX: usize = 1024;

@@ -15,7 +15,7 @@ const PATHS: usize = 16;
 
 /// Fields of a path of a rule.
 #[derive(Clone, Debug)]
-pub(super) struct PathField {
+pub(crate) struct PathField {
     /// `spec.rules[…].http.paths[…].path`
     pub path: Arc<str>,
     /// `spec.rules[…].http.paths[…].backend.service`
@@ -23,7 +23,7 @@ pub(super) struct PathField {
 }
 
 /// The fields of one path of one rule.
-pub(super) fn of_path(rule: usize, path: usize) -> PathField {
+pub(crate) fn of_path(rule: usize, path: usize) -> PathField {
     static KNOWN: LazyLock<Vec<PathField>> =
         LazyLock::new(|| (0..RULES * PATHS).map(|at| make(at / PATHS, at % PATHS)).collect());
     let known = (rule < RULES && path < PATHS).then(|| KNOWN.get(rule * PATHS + path)).flatten();
@@ -31,7 +31,7 @@ pub(super) fn of_path(rule: usize, path: usize) -> PathField {
 }
 
 /// The field of an annotation.
-pub(super) fn of_annotation(key: &str) -> Arc<str> {
+pub(crate) fn of_annotation(key: &str) -> Arc<str> {
     static KNOWN: LazyLock<HashMap<String, Arc<str>>> = LazyLock::new(|| {
         let names = ANNOTATIONS.iter().flat_map(|each| std::iter::once(&each.name).chain(each.aliases));
         let keys = names.flat_map(|name| [PREFIX, FOREIGN_PREFIX].map(|prefix| format!("{prefix}/{name}")));
@@ -45,7 +45,7 @@ fn annotation(key: &str) -> Arc<str> {
 }
 
 /// The field that a field is part of.
-pub(super) fn parent(field: &str) -> &str {
+pub(crate) fn parent(field: &str) -> &str {
     field.rsplit_once('.').map_or("", |(parent, _)| parent)
 }
 

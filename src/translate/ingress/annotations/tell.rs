@@ -3,7 +3,7 @@
 use super::{Annotation, Dialect, PREFIX, Support, find_under, parse_bool};
 use crate::resources::object::Annotations;
 
-pub(super) const REPORT_LIVE: Annotation = Annotation {
+pub(crate) const REPORT_LIVE: Annotation = Annotation {
     name: "report-live",
     aliases: &[],
     grammar: "`true` or `false`",

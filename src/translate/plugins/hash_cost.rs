@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::conf::{Defaults, HashCostSpec, PluginSpec};
-use crate::translate::policy;
+use crate::translate::asked::policy;
 
 /// The plugin, and its field.
 const KIND: &str = "basic-auth";
@@ -17,7 +17,7 @@ const FIELD: &str = "maxHashCost";
 const BOUNDS: [(&str, RangeInclusive<u32>); 2] = [("bcrypt", 4..=15), ("rounds", 1000..=1_000_000)];
 
 /// Says what is wrong with the defaults.
-pub(super) fn check(defaults: &Defaults, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) {
+pub(crate) fn check(defaults: &Defaults, origin: &Origin, diagnostics: &mut Vec<Diagnostic>) {
     for (name, value, bounds) in values(&defaults.max_hash_cost) {
         if !bounds.contains(&value) {
             let message = format!("`{value}` is not from {} to {}", bounds.start(), bounds.end());
@@ -27,7 +27,7 @@ pub(super) fn check(defaults: &Defaults, origin: &Origin, diagnostics: &mut Vec<
 }
 
 /// The configuration of a plugin with what the defaults add.
-pub(super) fn with_defaults(spec: &PluginSpec, defaults: Option<&Defaults>) -> Map<String, Value> {
+pub(crate) fn with_defaults(spec: &PluginSpec, defaults: Option<&Defaults>) -> Map<String, Value> {
     let mut config = spec.config.clone();
     let Some(defaults) = defaults.filter(|_| spec.kind == KIND && !config.contains_key(FIELD)) else { return config };
     let good = values(&defaults.max_hash_cost).filter(|(_, value, bounds)| bounds.contains(value));

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::{Annotation, Dialect, Reading, Refusal, Support, Value};
 use crate::quantity;
-use crate::translate::policy::{MAX_TRIES, Wait};
+use crate::translate::asked::policy::{MAX_TRIES, Wait};
 
 /// Who asked for a limit has one: that of ingress-nginx where nothing is said.
 const UNREADABLE_BODY: u64 = 1 << 20;
 
 const TIMEOUT_GRAMMAR: &str = "seconds (`30`), or under `tidegate.io/` a duration (`30s`)";
 
-pub(super) const PROXY_CONNECT_TIMEOUT: Annotation = Annotation {
+pub(crate) const PROXY_CONNECT_TIMEOUT: Annotation = Annotation {
     name: "proxy-connect-timeout",
     aliases: &[],
     grammar: TIMEOUT_GRAMMAR,
@@ -22,7 +22,7 @@ pub(super) const PROXY_CONNECT_TIMEOUT: Annotation = Annotation {
     read: |value, reading| read_wait(Wait::Connect, value, reading),
 };
 
-pub(super) const PROXY_READ_TIMEOUT: Annotation = Annotation {
+pub(crate) const PROXY_READ_TIMEOUT: Annotation = Annotation {
     name: "proxy-read-timeout",
     aliases: &[],
     grammar: TIMEOUT_GRAMMAR,
@@ -33,7 +33,7 @@ pub(super) const PROXY_READ_TIMEOUT: Annotation = Annotation {
     read: |value, reading| read_wait(Wait::Read, value, reading),
 };
 
-pub(super) const PROXY_SEND_TIMEOUT: Annotation = Annotation {
+pub(crate) const PROXY_SEND_TIMEOUT: Annotation = Annotation {
     name: "proxy-send-timeout",
     aliases: &[],
     grammar: TIMEOUT_GRAMMAR,
@@ -44,7 +44,7 @@ pub(super) const PROXY_SEND_TIMEOUT: Annotation = Annotation {
     read: |value, reading| read_wait(Wait::Send, value, reading),
 };
 
-pub(super) const PROXY_BODY_SIZE: Annotation = Annotation {
+pub(crate) const PROXY_BODY_SIZE: Annotation = Annotation {
     name: "proxy-body-size",
     aliases: &["max-body"],
     grammar: "a size (`8m`, `512k`, `1g`, bytes; under `tidegate.io/` also `8MiB`) or `0` for unlimited",
@@ -61,7 +61,7 @@ pub(super) const PROXY_BODY_SIZE: Annotation = Annotation {
     },
 };
 
-pub(super) const PROXY_NEXT_UPSTREAM_TRIES: Annotation = Annotation {
+pub(crate) const PROXY_NEXT_UPSTREAM_TRIES: Annotation = Annotation {
     name: "proxy-next-upstream-tries",
     aliases: &["tries"],
     grammar: "a number from 1 to 10, or `0` for the default",

@@ -134,7 +134,7 @@ pub enum Asks {
 
 /// A prefix under which annotations of one kind of object are looked at.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scope<'a> {
+pub(crate) struct Scope<'a> {
     pub prefix: &'a str,
     /// Which annotations are read there.
     pub is_read: fn(&Annotation) -> bool,
@@ -159,7 +159,7 @@ enum Verdict {
 }
 
 /// Reports the annotations under a prefix that are not read, and closes the routes where they were to be protected.
-pub(super) fn check(annotations: &Annotations, scope: Scope<'_>, object: &Origin, reading: &mut Reading) {
+pub(crate) fn check(annotations: &Annotations, scope: Scope<'_>, object: &Origin, reading: &mut Reading) {
     let mut unknown = 0;
     for (key, value) in annotations.iter() {
         let Some(name) = name_under(scope.prefix, key).filter(|name| !scope.reads(name)) else { continue };
@@ -190,7 +190,7 @@ pub(super) fn check(annotations: &Annotations, scope: Scope<'_>, object: &Origin
 }
 
 /// Whether it is one of [`PROTECTIONS`].
-pub(super) fn is_listed(name: &str) -> bool {
+pub(crate) fn is_listed(name: &str) -> bool {
     find(name).is_some()
 }
 

@@ -8,7 +8,7 @@ use crate::model::{Balance, HealthCheck, Probe, Protocol};
 use crate::quantity::Duration;
 use crate::translate::health::{self, Timing};
 
-pub(super) const BACKEND_PROTOCOL: Annotation = Annotation {
+pub(crate) const BACKEND_PROTOCOL: Annotation = Annotation {
     name: "backend-protocol",
     aliases: &[],
     grammar: "`HTTP`, `HTTPS`, `GRPC` or `GRPCS`",
@@ -28,7 +28,7 @@ pub(super) const BACKEND_PROTOCOL: Annotation = Annotation {
     },
 };
 
-pub(super) const LOAD_BALANCE: Annotation = Annotation {
+pub(crate) const LOAD_BALANCE: Annotation = Annotation {
     name: "load-balance",
     aliases: &[],
     grammar: "`round-robin` or `least-request`",
@@ -50,7 +50,7 @@ pub(super) const LOAD_BALANCE: Annotation = Annotation {
     },
 };
 
-pub(super) const SERVICE_UPSTREAM: Annotation = Annotation {
+pub(crate) const SERVICE_UPSTREAM: Annotation = Annotation {
     name: "service-upstream",
     aliases: &[],
     grammar: "`true` or `false`",
@@ -64,7 +64,7 @@ pub(super) const SERVICE_UPSTREAM: Annotation = Annotation {
     },
 };
 
-pub(super) const HEALTH_CHECK: Annotation = Annotation {
+pub(crate) const HEALTH_CHECK: Annotation = Annotation {
     name: "health-check",
     aliases: &[],
     grammar: "`tcp`, a path (`/healthz`) or `path=/healthz,interval=5s,timeout=1s,healthy=1,unhealthy=2`",

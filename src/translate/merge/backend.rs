@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use port::Port;
 
-use super::annotations;
-use super::contribution::Overrides;
 use crate::address::{self, AddressRules, Refused};
 use crate::diagnostic::Diagnostic;
 use crate::model::{Backend, BackendId, Balance, Endpoint, EndpointSet, ExternalName, Protocol, UpstreamTls};
 use crate::origin::Origin;
 use crate::resources::object::{EndpointPort, EndpointSlice, Endpoints, Service, Transport};
 use crate::resources::{Kind, ObjectName, ObjectRef, Resources, Sourced};
+use crate::translate::contribution::Overrides;
+use crate::translate::ingress::annotations;
 
 /// Code of the finding that an address is no endpoint, and what to do about it.
 const ADDRESS_REFUSED: &str = "AddressRefused";
@@ -25,7 +25,7 @@ const ALLOW_ADDRESSES: &str = "`defaults.allowAddresses` of the conf lets networ
 
 /// What a backend of a Service is at present.
 #[derive(Debug)]
-pub(super) struct Evaluated {
+pub(crate) struct Evaluated {
     pub backend: Backend,
     pub endpoints: EndpointSet,
     /// About the Service itself.
@@ -36,7 +36,7 @@ pub(super) struct Evaluated {
 
 /// Why a backend cannot be used.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     code: &'static str,
     message: String,
     hint: String,
@@ -44,7 +44,7 @@ pub(super) struct Problem {
 
 /// What holds for every backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BackendOptions {
+pub(crate) struct BackendOptions {
     pub balance: Balance,
     pub allow_external_name: bool,
     /// Zone of this process.
@@ -55,14 +55,14 @@ pub(super) struct BackendOptions {
 
 /// A port of a Service, as an id names it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Target<'a> {
+pub(crate) struct Target<'a> {
     pub id: &'a BackendId,
     pub service: &'a ObjectName,
     pub port: &'a str,
 }
 
 /// Finds out what a backend is. Costs what its endpoints cost, however many routes name it.
-pub(super) fn evaluate(
+pub(crate) fn evaluate(
     target: Target<'_>,
     overrides: &Overrides,
     resources: &Resources,
@@ -229,7 +229,7 @@ fn external(name: &str, port: Port<'_>, wanted: &str) -> Option<ExternalName> {
 
 impl Problem {
     /// What is to be said at a place that names the backend.
-    pub(super) fn diagnose(&self, origin: &Origin) -> Diagnostic {
+    pub(crate) fn diagnose(&self, origin: &Origin) -> Diagnostic {
         Diagnostic::error(self.code, origin, self.message.clone()).hint(self.hint.clone())
     }
 }

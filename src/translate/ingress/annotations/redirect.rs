@@ -2,7 +2,7 @@
 
 use super::{Annotation, Support, parse_bool};
 
-pub(super) const SSL_REDIRECT: Annotation = Annotation {
+pub(crate) const SSL_REDIRECT: Annotation = Annotation {
     name: "ssl-redirect",
     aliases: &[],
     grammar: "`true` or `false`",
@@ -16,7 +16,7 @@ pub(super) const SSL_REDIRECT: Annotation = Annotation {
     },
 };
 
-pub(super) const FORCE_SSL_REDIRECT: Annotation = Annotation {
+pub(crate) const FORCE_SSL_REDIRECT: Annotation = Annotation {
     name: "force-ssl-redirect",
     aliases: &[],
     grammar: "`true` or `false`",

@@ -10,7 +10,7 @@ const LEGACY_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
 /// Whose an Ingress is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ownership {
+pub(crate) enum Ownership {
     Ours,
     Foreign,
     /// Its class does not exist.
@@ -21,7 +21,7 @@ pub(super) enum Ownership {
 }
 
 /// Decides whose an Ingress is.
-pub(super) fn ownership(ingress: &Ingress, resources: &Resources, options: &IngressOptions) -> Ownership {
+pub(crate) fn ownership(ingress: &Ingress, resources: &Resources, options: &IngressOptions) -> Ownership {
     let named = |class: &str, field: String| by_name(class, resources, options, field);
     if let Some(class) = ingress.class.as_deref() {
         return named(class, "spec.ingressClassName".to_owned());

@@ -15,7 +15,7 @@ const VERIFYING: &[&str] = &["ssl_verify_client", "proxy_ssl_verify", "grpc_ssl_
 struct Unreadable;
 
 /// Whether somebody is to be kept out, or that cannot be told.
-pub(super) fn has_access_rule(text: &str) -> bool {
+pub(crate) fn has_access_rule(text: &str) -> bool {
     statements(text).map_or(true, |statements| statements.iter().any(|words| is_access_rule(words)))
 }
 

@@ -7,16 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::contribution::TlsEntry;
-use super::names::Names;
 use crate::diagnostic::Diagnostic;
 use crate::host::{HostPattern, HostSet};
 use crate::model::{Certificate, Claim, HttpsRedirect, Model, Route, VirtualHost};
 use crate::origin::Origin;
 use crate::resources::{Kind, ObjectName};
+use crate::translate::contribution::TlsEntry;
+use crate::translate::index::names::Names;
 
 /// Which plain requests of a host's routes are sent to https, by the namespace of the route.
-pub(super) struct Redirects<'n> {
+pub(crate) struct Redirects<'n> {
     names: &'n Names,
     pattern: &'n HostPattern,
     known: BTreeMap<Arc<str>, HttpsRedirect>,
@@ -24,7 +24,7 @@ pub(super) struct Redirects<'n> {
 
 /// What the `tls` entries for a pattern come to.
 #[derive(Debug, Default)]
-pub(super) struct Judged {
+pub(crate) struct Judged {
     /// Who is heard; empty: nobody, though a wildcard above has a certificate.
     pub claims: Option<Arc<[Claim]>>,
     pub diagnostics: Vec<Diagnostic>,
@@ -39,12 +39,12 @@ struct Serving<'m> {
 // === impl Redirects ===
 
 impl<'n> Redirects<'n> {
-    pub(super) fn new(names: &'n Names, pattern: &'n HostPattern) -> Self {
+    pub(crate) fn new(names: &'n Names, pattern: &'n HostPattern) -> Self {
         Self { names, pattern, known: BTreeMap::new() }
     }
 
     /// For routes of a namespace that are redirected where it has a `tls` entry.
-    pub(super) fn of(&mut self, namespace: &Arc<str>) -> HttpsRedirect {
+    pub(crate) fn of(&mut self, namespace: &Arc<str>) -> HttpsRedirect {
         if let Some(known) = self.known.get(namespace) {
             return known.clone();
         }
@@ -64,7 +64,7 @@ impl<'n> Redirects<'n> {
 }
 
 /// Judges the `tls` entries that name a pattern, itself or by the wildcard above it.
-pub(super) fn judge(
+pub(crate) fn judge(
     names: &Names,
     model: &Model,
     certificates: &BTreeMap<ObjectName, Arc<Certificate>>,
@@ -103,7 +103,7 @@ fn counts_under(names: &Names, model: &Model, wildcard: &HostPattern, namespace:
 }
 
 /// An object as others may see it: where the conf lies is nothing for those who use a cluster.
-pub(super) fn owner_text(origin: &Origin) -> String {
+pub(crate) fn owner_text(origin: &Origin) -> String {
     if origin.kind == Kind::Conf.as_str() { "the conf".to_owned() } else { origin.object() }
 }
 

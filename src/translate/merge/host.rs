@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::contribution::{Candidate, HostPart, Redirection};
 use super::tls::{Redirects, owner_text};
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{HttpsRedirect, Match, PathMatch, Route, VirtualHost};
+use crate::translate::contribution::{Candidate, HostPart, Redirection};
 
 /// What became of one host.
 #[derive(Debug, Default)]
-pub(super) struct Merged {
+pub(crate) struct Merged {
     pub host: Option<Arc<VirtualHost>>,
     pub diagnostics: Vec<Diagnostic>,
 }
 
 /// Merges the parts of a host, in any order.
-pub(super) fn merge(pattern: &HostPattern, parts: &[&HostPart], redirects: &mut Redirects<'_>) -> Merged {
+pub(crate) fn merge(pattern: &HostPattern, parts: &[&HostPart], redirects: &mut Redirects<'_>) -> Merged {
     let mut merged = Merged::default();
     let routes = merge_routes(pattern, parts, &mut merged.diagnostics);
     let fallback = merge_fallback(pattern, parts, &mut merged.diagnostics);

@@ -13,7 +13,7 @@ const TYPE: &str = "kubernetes.io/tls";
 
 /// What is to be said of a Secret where it is named.
 #[derive(Debug)]
-pub(super) enum Problem {
+pub(crate) enum Problem {
     Missing,
     /// It gives no certificate that can be used.
     Invalid(String),
@@ -23,7 +23,7 @@ pub(super) enum Problem {
 
 /// Reads a certificate. One that lacks a part is invalid, but keeps its place: what it was before may still be
 /// presented. Only a Secret that is missing gives none.
-pub(super) fn read(name: &ObjectName, resources: &Resources) -> (Option<Arc<Certificate>>, Option<Problem>) {
+pub(crate) fn read(name: &ObjectName, resources: &Resources) -> (Option<Arc<Certificate>>, Option<Problem>) {
     let Some(sourced) = resources.secrets.get(name) else { return (None, Some(Problem::Missing)) };
     let (chain, key, problem) = match parts(&sourced.object) {
         Ok((chain, key)) => (Arc::clone(chain), Arc::clone(key), other_type(&sourced.object, name)),
@@ -40,7 +40,7 @@ pub(super) fn read(name: &ObjectName, resources: &Resources) -> (Option<Arc<Cert
 }
 
 /// What a problem means at a place that names the Secret.
-pub(super) fn diagnose(problem: &Problem, name: &ObjectName, origin: &Origin) -> Diagnostic {
+pub(crate) fn diagnose(problem: &Problem, name: &ObjectName, origin: &Origin) -> Diagnostic {
     match problem {
         Problem::Missing => Diagnostic::warning("SecretNotFound", origin, format!("there is no Secret `{name}`"))
             .hint("another certificate of the host, else the default one, is presented until it exists"),

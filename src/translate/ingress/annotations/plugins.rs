@@ -2,7 +2,7 @@
 
 use super::{Annotation, Refusal, Support};
 
-pub(super) const PLUGINS: Annotation = Annotation {
+pub(crate) const PLUGINS: Annotation = Annotation {
     name: "plugins",
     aliases: &[],
     grammar: "names of plugin instances of the conf, separated by commas",

@@ -9,13 +9,13 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::contribution::{Contribution, HostPart, TlsEntry};
-use super::index::Index;
+use super::users::Index;
 use crate::host::{HostPattern, Labels};
+use crate::translate::contribution::{Contribution, HostPart, TlsEntry};
 
 /// Contributions by host.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(crate) struct Names {
     index: Index<HostPattern>,
     strays: BTreeSet<HostPattern>,
     /// Every exact name, so that those under a wildcard are found without a search; nothing before an entry names one.
@@ -24,7 +24,7 @@ pub(super) struct Names {
 
 /// What has to be looked at again.
 #[derive(Debug, Default)]
-pub(super) struct Reach {
+pub(crate) struct Reach {
     /// Patterns whose routes, fallback or redirects may differ.
     pub routes: BTreeSet<HostPattern>,
     /// Patterns whose `tls` entries may count otherwise.
@@ -38,31 +38,31 @@ struct Reversed(Arc<str>);
 // === impl Names ===
 
 impl Names {
-    pub(super) fn link(&mut self, contribution: &Arc<Contribution>) {
+    pub(crate) fn link(&mut self, contribution: &Arc<Contribution>) {
         self.index.link(contribution.hosts.keys(), contribution);
     }
 
-    pub(super) fn unlink(&mut self, contribution: &Arc<Contribution>) {
+    pub(crate) fn unlink(&mut self, contribution: &Arc<Contribution>) {
         self.index.unlink(contribution.hosts.keys(), contribution);
     }
 
     /// Gives up empty room.
-    pub(super) fn pack(&mut self) {
+    pub(crate) fn pack(&mut self) {
         self.index.pack();
     }
 
     /// What is said about exactly this pattern, in no order.
-    pub(super) fn parts<'n>(&'n self, pattern: &'n HostPattern) -> impl Iterator<Item = &'n HostPart> + 'n {
+    pub(crate) fn parts<'n>(&'n self, pattern: &'n HostPattern) -> impl Iterator<Item = &'n HostPart> + 'n {
         self.index.users(pattern).iter().filter_map(|user| user.hosts.get(pattern))
     }
 
     /// `tls` entries that name exactly this pattern, in no order.
-    pub(super) fn tls<'n>(&'n self, pattern: &'n HostPattern) -> impl Iterator<Item = &'n TlsEntry> + 'n {
+    pub(crate) fn tls<'n>(&'n self, pattern: &'n HostPattern) -> impl Iterator<Item = &'n TlsEntry> + 'n {
         self.parts(pattern).flat_map(|part| &part.tls)
     }
 
     /// The pattern that requests for a pattern's hosts go to, as far as no more specific one takes them.
-    pub(super) fn serving(&self, pattern: &HostPattern) -> Option<HostPattern> {
+    pub(crate) fn serving(&self, pattern: &HostPattern) -> Option<HostPattern> {
         if self.is_served(pattern) {
             return Some(pattern.clone());
         }
@@ -70,12 +70,12 @@ impl Names {
     }
 
     /// Strays whose requests go to this pattern.
-    pub(super) fn strays_of(&self, pattern: &HostPattern) -> impl Iterator<Item = &HostPattern> {
+    pub(crate) fn strays_of(&self, pattern: &HostPattern) -> impl Iterator<Item = &HostPattern> {
         self.strays_under(pattern).filter(move |stray| self.above(stray).as_ref() == Some(pattern))
     }
 
     /// Exact names that a wildcard of one label matches.
-    pub(super) fn under(&self, wildcard: &HostPattern) -> impl Iterator<Item = HostPattern> {
+    pub(crate) fn under(&self, wildcard: &HostPattern) -> impl Iterator<Item = HostPattern> {
         let suffix: Option<Arc<str>> = match wildcard {
             HostPattern::Wildcard { suffix, labels: Labels::One } => Some(format!(".{suffix}").into()),
             _ => None,
@@ -93,7 +93,7 @@ impl Names {
     ///
     /// `tls`: those of them that `tls` entries name, or do not name any more, otherwise than before.
     /// `was_served`: whether a pattern was served before.
-    pub(super) fn settle(
+    pub(crate) fn settle(
         &mut self,
         changed: &BTreeSet<HostPattern>,
         tls: &BTreeSet<HostPattern>,

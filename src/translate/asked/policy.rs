@@ -11,11 +11,11 @@ use crate::resources::conf::TimeoutsSpec;
 /// Connections tried at most, where nobody says otherwise.
 const DEFAULT_TRIES: u32 = 3;
 /// The most that may be asked for.
-pub(super) const MAX_TRIES: u32 = 10;
+pub(crate) const MAX_TRIES: u32 = 10;
 
 /// Which wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wait {
+pub(crate) enum Wait {
     Connect,
     Read,
     Head,
@@ -25,12 +25,12 @@ pub(super) enum Wait {
 }
 
 /// The policy of routes about which nothing is said.
-pub(super) fn initial() -> Policy {
+pub(crate) fn initial() -> Policy {
     Policy { tries: DEFAULT_TRIES, timeouts: Timeouts::default(), ..Policy::default() }
 }
 
 /// Sets a wait.
-pub(super) fn set_wait(policy: &mut Policy, wait: Wait, value: Duration, origin: Origin) {
+pub(crate) fn set_wait(policy: &mut Policy, wait: Wait, value: Duration, origin: Origin) {
     let (slot, name) = match wait {
         Wait::Connect => (&mut policy.timeouts.connect, "timeouts.connect"),
         Wait::Read => (&mut policy.timeouts.read, "timeouts.read"),
@@ -47,20 +47,20 @@ pub(super) fn set_wait(policy: &mut Policy, wait: Wait, value: Duration, origin:
 }
 
 /// Sets the largest request body; `None` is unlimited.
-pub(super) fn set_body(policy: &mut Policy, bytes: Option<u64>, origin: Origin) {
+pub(crate) fn set_body(policy: &mut Policy, bytes: Option<u64>, origin: Origin) {
     policy.limits.body_bytes = bytes;
     let value = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| quantity::ByteSize(bytes).to_string());
     record(policy, "maxBody", value, origin);
 }
 
 /// Sets how many connections are tried.
-pub(super) fn set_tries(policy: &mut Policy, tries: u32, origin: Origin) {
+pub(crate) fn set_tries(policy: &mut Policy, tries: u32, origin: Origin) {
     policy.tries = tries;
     record(policy, "tries", tries.to_string(), origin);
 }
 
 /// Sets the waits that the conf gives under `origin`'s field; a wait of nothing is refused.
-pub(super) fn apply_timeouts(
+pub(crate) fn apply_timeouts(
     policy: &mut Policy,
     spec: &TimeoutsSpec,
     origin: &Origin,
@@ -87,7 +87,7 @@ pub(super) fn apply_timeouts(
 }
 
 /// Sets the tries that the conf gives.
-pub(super) fn apply_tries(policy: &mut Policy, tries: Option<u32>, origin: Origin, diagnostics: &mut Vec<Diagnostic>) {
+pub(crate) fn apply_tries(policy: &mut Policy, tries: Option<u32>, origin: Origin, diagnostics: &mut Vec<Diagnostic>) {
     match tries {
         Some(tries @ 1..=MAX_TRIES) => set_tries(policy, tries, origin),
         Some(tries) => {
@@ -99,7 +99,7 @@ pub(super) fn apply_tries(policy: &mut Policy, tries: Option<u32>, origin: Origi
 }
 
 /// A value of the conf that is not taken; the default stays.
-pub(super) fn invalid_value(origin: &Origin, message: impl Into<String>) -> Diagnostic {
+pub(crate) fn invalid_value(origin: &Origin, message: impl Into<String>) -> Diagnostic {
     Diagnostic::error("InvalidValue", origin, message).hint("the default stays in force")
 }
 

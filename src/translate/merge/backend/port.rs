@@ -11,11 +11,11 @@ use crate::resources::object::{Service, ServicePort, TargetPort, Transport};
 
 /// A port of a Service, or a number that an ExternalName need not list.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Port<'s>(Option<(usize, &'s ServicePort)>);
+pub(crate) struct Port<'s>(Option<(usize, &'s ServicePort)>);
 
 /// Why there is no port to send HTTP to.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Missing {
+pub(crate) enum Missing {
     /// The Service has none of that name or number.
     Unknown,
     /// It has one, which is not of TCP.
@@ -41,7 +41,7 @@ const APP_PROTOCOLS: [(&str, Protocol); 11] = [
 ///
 /// # Errors
 /// There is none, or none of TCP.
-pub(super) fn find<'s>(service: &'s Service, wanted: &str) -> Result<Port<'s>, Missing> {
+pub(crate) fn find<'s>(service: &'s Service, wanted: &str) -> Result<Port<'s>, Missing> {
     let number = wanted.parse::<i32>().ok();
     let is_wanted = |port: &ServicePort| number.map_or(*port.name == *wanted, |number| port.port == number);
     let found = || service.ports.iter().enumerate().filter(|(_, port)| is_wanted(port));
@@ -59,16 +59,16 @@ pub(super) fn find<'s>(service: &'s Service, wanted: &str) -> Result<Port<'s>, M
 
 impl<'s> Port<'s> {
     /// Its name, which ports of endpoints have too; may be empty.
-    pub(super) fn name(self) -> &'s str {
+    pub(crate) fn name(self) -> &'s str {
         self.0.map_or("", |(_, port)| &*port.name)
     }
 
-    pub(super) fn number(self) -> Option<u16> {
+    pub(crate) fn number(self) -> Option<u16> {
         u16::try_from(self.0?.1.port).ok()
     }
 
     /// The port behind an ExternalName: its target, where that is a number.
-    pub(super) fn target(self) -> Option<u16> {
+    pub(crate) fn target(self) -> Option<u16> {
         match self.0?.1.target {
             Some(TargetPort::Number(number)) => Some(number),
             Some(TargetPort::Name) | None => self.number(),
@@ -76,12 +76,12 @@ impl<'s> Port<'s> {
     }
 
     /// What its endpoints speak.
-    pub(super) fn protocol(self) -> Protocol {
+    pub(crate) fn protocol(self) -> Protocol {
         self.app_protocol().and_then(known).unwrap_or_default()
     }
 
     /// What it says that cannot be kept; `is_moot`: somebody else says what the endpoints speak.
-    pub(super) fn told(self, service: &Origin, is_moot: bool) -> Vec<Diagnostic> {
+    pub(crate) fn told(self, service: &Origin, is_moot: bool) -> Vec<Diagnostic> {
         let Some((index, port)) = self.0 else { return Vec::new() };
         let mut told = Vec::new();
         if let Some(text) = self.app_protocol().filter(|text| !is_moot && known(text).is_none()) {
@@ -113,7 +113,7 @@ fn known(text: &str) -> Option<Protocol> {
 
 impl Missing {
     /// As it is said where a route names the port.
-    pub(super) fn problem(self, target: Target<'_>, service: &Service) -> Problem {
+    pub(crate) fn problem(self, target: Target<'_>, service: &Service) -> Problem {
         let (name, wanted) = (target.service, target.port);
         match self {
             Self::Unknown => Problem {

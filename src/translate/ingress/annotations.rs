@@ -12,16 +12,16 @@ mod protection;
 mod redirect;
 mod tell;
 
-use super::contribution::Overrides;
 use super::field;
-use super::policy::Wait;
 use crate::diagnostic::Diagnostic;
 use crate::model::HealthCheck;
 use crate::origin::Origin;
 use crate::resources::object::Annotations;
+use crate::translate::asked::policy::Wait;
+use crate::translate::contribution::Overrides;
 use protection::Scope;
 
-pub(super) use auth::plugin as auth_plugin;
+pub(crate) use auth::plugin as auth_plugin;
 pub use protection::{Asks, PROTECTIONS, Protection};
 pub(crate) use tell::asks_when_live;
 
@@ -69,7 +69,7 @@ pub struct Annotation {
     pub on_service: bool,
     /// Whether it decides who may pass, so that an Ingress where it cannot be kept is closed.
     pub protects: bool,
-    pub(super) read: Reader,
+    pub(crate) read: Reader,
 }
 
 /// Under which prefixes an annotation is read.
@@ -82,11 +82,11 @@ pub enum Support {
 }
 
 /// Reads one value into the settings.
-pub(super) type Reader = fn(&Value<'_>, &mut Reading) -> Result<(), Refusal>;
+pub(crate) type Reader = fn(&Value<'_>, &mut Reading) -> Result<(), Refusal>;
 
 /// A value to be read.
 #[derive(Debug)]
-pub(super) struct Value<'a> {
+pub(crate) struct Value<'a> {
     pub text: &'a str,
     pub dialect: Dialect,
     pub origin: &'a Origin,
@@ -94,18 +94,18 @@ pub(super) struct Value<'a> {
 
 /// Whose grammar holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub(crate) enum Dialect {
     Own,
     Nginx,
 }
 
 /// Why a value is not taken.
 #[derive(Debug)]
-pub(super) struct Refusal(pub String);
+pub(crate) struct Refusal(pub String);
 
 /// What the annotations of one object say.
 #[derive(Debug, Default)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     pub ssl_redirect: Option<bool>,
     pub force_ssl_redirect: Option<bool>,
     pub overrides: Overrides,
@@ -122,7 +122,7 @@ pub(super) struct Reading {
 
 /// What the annotations of a Service say.
 #[derive(Debug, Default)]
-pub(super) struct ServiceReading {
+pub(crate) struct ServiceReading {
     pub health_check: Option<HealthCheck>,
     /// Whether one asks for protection, which is not kept there.
     pub is_broken: bool,
@@ -138,7 +138,7 @@ struct Found<'a> {
 }
 
 /// Reads the annotations of an Ingress.
-pub(super) fn read_ingress(annotations: &Annotations, foreign: &str, object: &Origin) -> Reading {
+pub(crate) fn read_ingress(annotations: &Annotations, foreign: &str, object: &Origin) -> Reading {
     let mut reading = Reading::default();
     if annotations.is_empty() {
         return reading;
@@ -159,7 +159,7 @@ pub(super) fn read_ingress(annotations: &Annotations, foreign: &str, object: &Or
 }
 
 /// Reads the annotations of a Service: its health check.
-pub(super) fn read_service(
+pub(crate) fn read_service(
     annotations: &Annotations,
     object: &Origin,
     diagnostics: &mut Vec<Diagnostic>,

@@ -14,7 +14,7 @@ const KIND: &str = "basic-auth";
 
 /// What the annotations of one object say about it.
 #[derive(Debug, Default)]
-pub(in crate::translate) struct Auth {
+pub(crate) struct Auth {
     basic: Option<Origin>,
     secret: Option<(Secret, Origin)>,
     is_map: bool,
@@ -29,7 +29,7 @@ struct Secret {
     name: String,
 }
 
-pub(super) const AUTH_TYPE: Annotation = Annotation {
+pub(crate) const AUTH_TYPE: Annotation = Annotation {
     name: "auth-type",
     aliases: &[],
     grammar: "`basic`",
@@ -46,7 +46,7 @@ pub(super) const AUTH_TYPE: Annotation = Annotation {
     },
 };
 
-pub(super) const AUTH_SECRET: Annotation = Annotation {
+pub(crate) const AUTH_SECRET: Annotation = Annotation {
     name: "auth-secret",
     aliases: &[],
     grammar: "the name of a Secret, with or without `namespace/`",
@@ -68,7 +68,7 @@ pub(super) const AUTH_SECRET: Annotation = Annotation {
     },
 };
 
-pub(super) const AUTH_SECRET_TYPE: Annotation = Annotation {
+pub(crate) const AUTH_SECRET_TYPE: Annotation = Annotation {
     name: "auth-secret-type",
     aliases: &[],
     grammar: "`auth-file` or `auth-map`",
@@ -89,7 +89,7 @@ pub(super) const AUTH_SECRET_TYPE: Annotation = Annotation {
     },
 };
 
-pub(super) const AUTH_REALM: Annotation = Annotation {
+pub(crate) const AUTH_REALM: Annotation = Annotation {
     name: "auth-realm",
     aliases: &[],
     grammar: "printable ASCII without `\"` and `\\`",
@@ -108,7 +108,7 @@ pub(super) const AUTH_REALM: Annotation = Annotation {
 };
 
 /// The `basic-auth` that does what the annotations ask for, and where they name its users.
-pub(in crate::translate) fn plugin(reading: &mut Reading) -> Option<(PluginSpec, Origin)> {
+pub(crate) fn plugin(reading: &mut Reading) -> Option<(PluginSpec, Origin)> {
     let Auth { basic, secret, is_map, realm, parts } = std::mem::take(&mut reading.auth);
     let (secret, origin) = match (basic, secret) {
         (None, None) => {

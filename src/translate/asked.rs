@@ -1,0 +1,3 @@
+//! What any dialect asks for: one vocabulary.
+
+pub(crate) mod policy;

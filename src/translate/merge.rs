@@ -1,0 +1,8 @@
+//! Contributions brought together: hosts, backends and certificates of the model.
+//!
+//! It knows no dialect: whoever contributes, what is asked for has one form.
+
+pub(crate) mod backend;
+pub(crate) mod certificate;
+pub(crate) mod host;
+pub(crate) mod tls;

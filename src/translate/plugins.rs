@@ -1,0 +1,3 @@
+//! Plugins that any dialect asks for.
+
+pub(crate) mod hash_cost;
