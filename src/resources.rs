@@ -4,7 +4,9 @@
 //! It must not know what objects mean: no class, no route, no port is looked at here.
 
 pub(crate) mod conf;
+pub(crate) mod note;
 pub(crate) mod object;
+pub(crate) mod status;
 mod strings;
 
 use std::collections::{BTreeMap, BTreeSet};

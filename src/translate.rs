@@ -13,6 +13,7 @@ mod index;
 pub(crate) mod ingress;
 mod merge;
 mod plugins;
+mod standing;
 mod suggest;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,12 +24,14 @@ use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{BackendId, BackendName, Certificate, Model, Touched};
 use crate::origin::Origin;
+use crate::resources::status::{StatusChange, Statuses};
 use crate::resources::{Changes, Kind, ObjectName, Resources};
 use conf::Options;
 use contribution::{ConfPart, Contribution, HostPart, Unit};
 use index::names::Names;
 use index::users::Index;
 use merge::backend::{self, Target};
+use merge::statuses::{Findings, Meeting};
 use merge::tls::{self, Redirects};
 use merge::{certificate, host};
 
@@ -37,6 +40,8 @@ use merge::{certificate, host};
 pub struct Translation {
     /// What is to be served.
     pub model: Model,
+    /// What is said of each object: what is served, what is refused, and why.
+    pub statuses: Statuses,
     /// Findings, sorted, each once.
     pub diagnostics: Vec<Diagnostic>,
     /// Every host that is named in `tls`, and where, whether that counts or not.
@@ -47,7 +52,12 @@ pub struct Translation {
 pub fn translate(resources: &Resources) -> Translation {
     let mut translator = Translator::new();
     translator.apply(resources, &resources.all());
-    Translation { diagnostics: translator.diagnostics(), tls_names: translator.tls_names(), model: translator.model }
+    Translation {
+        statuses: translator.take_statuses(resources).into_iter().collect(),
+        diagnostics: translator.diagnostics(),
+        tls_names: translator.tls_names(),
+        model: translator.model,
+    }
 }
 
 /// Keeps a model in step with changing resources.
@@ -70,6 +80,7 @@ pub struct Translator {
     tls_diagnostics: BTreeMap<HostPattern, Vec<Diagnostic>>,
     backend_diagnostics: BTreeMap<BackendId, Vec<Diagnostic>>,
     secret_diagnostics: BTreeMap<ObjectName, Vec<Diagnostic>>,
+    findings: Findings,
     model: Model,
 }
 
@@ -112,6 +123,7 @@ impl Translator {
             tls_diagnostics: BTreeMap::new(),
             backend_diagnostics: BTreeMap::new(),
             secret_diagnostics: BTreeMap::new(),
+            findings: Findings::default(),
         }
     }
 
@@ -120,6 +132,9 @@ impl Translator {
         let mut touched = Touched::default();
         let mut dirty = self.gather(resources, changes, &mut touched);
         for unit in std::mem::take(&mut dirty.units) {
+            if let Unit::Ingress(name) = &unit {
+                self.findings.doubt(name);
+            }
             let contribution = self.read(&unit, resources);
             self.replace(unit, contribution, &mut dirty);
         }
@@ -144,12 +159,20 @@ impl Translator {
         touched
     }
 
-    /// Ingresses that are ours, served or not: a mistake in one must not take its address away.
-    pub fn ours(&self) -> impl Iterator<Item = &ObjectName> {
-        self.contributions.iter().filter_map(|(unit, contribution)| match unit {
-            Unit::Ingress(name) if !contribution.is_foreign() => Some(name),
-            _ => None,
-        })
+    /// The statuses of all objects that may have another one than when it was asked last.
+    ///
+    /// `resources`: those that were taken in last.
+    pub fn take_statuses(&mut self, resources: &Resources) -> Vec<StatusChange> {
+        let none = Contribution::default();
+        let mut changes = Vec::new();
+        for object in self.findings.take_doubtful() {
+            let sourced = resources.ingresses.get(&object.name);
+            let standing = sourced.and_then(|it| ingress::standing(it, resources, &self.options.ingress));
+            let added = self.contributions.get(&Unit::Ingress(object.name.clone())).map_or(&none, |it| &**it);
+            let status = standing.map(|standing| self.findings.status(&object, standing, added));
+            changes.push((object, status));
+        }
+        changes
     }
 
     /// Which Secrets came into use since it was asked last, and which went out of it.
@@ -341,6 +364,7 @@ impl Translator {
         if set(&mut self.model.hosts, pattern, merged.host) {
             touched.hosts.insert(pattern.clone());
         }
+        self.findings.replace(Meeting::Routes, self.host_diagnostics.get(pattern), &merged.diagnostics);
         put_list(&mut self.host_diagnostics, pattern, merged.diagnostics);
     }
 
@@ -350,6 +374,7 @@ impl Translator {
         if set(&mut self.model.certificates, pattern, judged.claims) {
             touched.certificates.insert(pattern.clone());
         }
+        self.findings.replace(Meeting::Names, self.tls_diagnostics.get(pattern), &judged.diagnostics);
         put_list(&mut self.tls_diagnostics, pattern, judged.diagnostics);
     }
 
@@ -370,6 +395,7 @@ impl Translator {
         if set(&mut self.model.endpoints, id, endpoints) {
             touched.endpoints.insert(id.clone());
         }
+        self.findings.replace(Meeting::References, self.backend_diagnostics.get(id), &diagnostics);
         put_list(&mut self.backend_diagnostics, id, diagnostics);
     }
 
@@ -396,6 +422,7 @@ impl Translator {
         let users = self.secrets.users(name);
         if users.is_empty() {
             self.certificates.remove(name);
+            self.findings.replace(Meeting::References, self.secret_diagnostics.get(name), &[]);
             self.secret_diagnostics.remove(name);
             return;
         }
@@ -408,8 +435,9 @@ impl Translator {
         let origins = users.iter().filter_map(|user| user.secrets.get(name)).flatten();
         let (certificate, problem) = certificate::read(name, resources);
         let diagnose = |problem| origins.map(move |origin: &Origin| certificate::diagnose(&problem, name, origin));
-        let diagnostics = problem.map(|problem| diagnose(problem).collect()).unwrap_or_default();
+        let diagnostics: Vec<Diagnostic> = problem.map(|problem| diagnose(problem).collect()).unwrap_or_default();
         set(&mut self.certificates, name, certificate);
+        self.findings.replace(Meeting::References, self.secret_diagnostics.get(name), &diagnostics);
         put_list(&mut self.secret_diagnostics, name, diagnostics);
     }
 

@@ -19,6 +19,9 @@ use serde::{Deserialize, Serialize};
 pub struct Ingress {
     /// Seconds since 1970.
     pub created: Option<i64>,
+    /// `metadata.generation`; 0: there is none, as in most files.
+    #[serde(default)]
+    pub generation: i64,
     /// `metadata.annotations`.
     pub annotations: Annotations,
     /// `spec.ingressClassName`.

@@ -6,13 +6,14 @@
 pub(crate) mod annotations;
 mod class;
 mod field;
+mod standing;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use super::asked::policy;
 use super::conf::{self, Options};
-use super::contribution::{Candidate, Contribution, Draft, FOREIGN_CLASS, Overrides, Redirection, TlsEntry};
+use super::contribution::{Candidate, Contribution, Draft, Overrides, Redirection, TlsEntry};
 use crate::diagnostic::Diagnostic;
 use crate::host::{HostPattern, Labels};
 use crate::model::{
@@ -28,6 +29,8 @@ use annotations::Reading;
 use class::Ownership;
 use field::PathField;
 
+pub(super) use standing::standing;
+
 /// Translates one Ingress; nothing when it is not ours.
 pub(super) fn contribute(
     name: &ObjectName,
@@ -37,12 +40,12 @@ pub(super) fn contribute(
 ) -> Contribution {
     let ingress = &*sourced.object;
     match class::ownership(ingress, resources, &options.ingress) {
-        Ownership::Ours => Reader::new(name, sourced, resources, options).read(ingress),
+        Ownership::Ours { .. } => Reader::new(name, sourced, resources, options).read(ingress),
         Ownership::Foreign => Contribution::default(),
         Ownership::Unknown { class, field } => {
             let message = format!("there is no IngressClass `{class}`, so this Ingress is not served");
             let hint = format!("make the class, or use `{}`", options.ingress.class_name);
-            Contribution::only(Diagnostic::info(FOREIGN_CLASS, &sourced.origin().at(field), message).hint(hint))
+            Contribution::only(Diagnostic::info("ForeignClass", &sourced.origin().at(field), message).hint(hint))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Whatever the order of events, the incremental result is the full one, and what differs is told.
 
 mod objects;
+mod statuses;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};

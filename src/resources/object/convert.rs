@@ -45,6 +45,7 @@ impl Object {
             tls: tls.collect(),
             rules,
             created: api.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second()),
+            generation: api.metadata.generation.unwrap_or_default(),
             class: option(spec.ingress_class_name.as_deref(), strings),
             default_backend: spec.default_backend.map(|backend| Box::new(ingress_backend(backend, strings))),
             annotations: annotations(api.metadata.annotations.as_ref(), strings),
