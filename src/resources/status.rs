@@ -23,7 +23,7 @@ pub struct ObjectStatus {
     /// Whether the object is to say where its traffic comes in.
     pub has_address: bool,
     /// Whether it is told each time that a change of it is live.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub reports_live: bool,
     /// What each parent says. Objects of which the same is said share it.
     pub parents: Arc<[ParentStatus]>,
@@ -193,14 +193,8 @@ fn status_text<S: Serializer>(status: &bool, serializer: S) -> Result<S::Ok, S::
     serializer.serialize_str(if *status { "True" } else { "False" })
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(generation: &i64) -> bool {
     *generation == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 #[cfg(test)]
