@@ -108,7 +108,9 @@ async fn one_that_appears_is_followed_in_every_namespace_that_is_read() {
         slice["metadata"]["namespace"] = namespace.into();
         slice
     };
-    ["a", "b", "foreign"].map(|namespace| server.apply(in_namespace(namespace)));
+    for namespace in ["a", "b", "foreign"] {
+        server.apply(in_namespace(namespace));
+    }
     server.allow("endpointslices");
     follower.until(|it| it.resources.endpoint_slices.len() == 1).await;
     server.apply(team("b"));
