@@ -53,6 +53,8 @@ fn measure(hosts: usize) {
     let (took, touched) = timed(|| translator.apply(&resources, &changes));
     println!("translate {took:>12?}");
     assert_eq!(touched.hosts.len(), hosts);
+    let (took, statuses) = timed(|| translator.take_statuses(&resources));
+    println!("statuses  {took:>12?}");
 
     let (table, metrics) = (Arc::<Table>::default(), Arc::new(Metrics::new().unwrap()));
     let mut compiler = compiler(Arc::clone(&table), Arc::clone(&metrics));
@@ -61,7 +63,7 @@ fn measure(hosts: usize) {
     println!("compile   {took:>12?}");
     one_change(folder.path(), source, (&mut resources, &mut translator, &mut compiler), &snapshot, &mut report);
 
-    report.dropped("changes", (changes, touched, empty));
+    report.dropped("changes", (changes, statuses, touched, empty));
     report.total = 0;
     report.dropped("snapshot", snapshot);
     report.dropped("compiler", compiler);

@@ -8,10 +8,12 @@ pub(crate) mod conf;
 mod event;
 mod fields;
 mod name;
+pub(crate) mod note;
 pub(crate) mod object;
 mod row;
 mod slices;
 mod sourced;
+pub(crate) mod status;
 mod strings;
 mod table;
 

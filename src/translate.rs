@@ -16,6 +16,7 @@ mod options;
 mod plugins;
 mod resolve;
 mod route;
+mod standing;
 mod values;
 
 use std::collections::BTreeSet;
@@ -24,7 +25,8 @@ use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{BackendId, BackendName, Model, Touched};
 use crate::origin::Origin;
-use crate::resources::{Changes, ObjectName, Resources};
+use crate::resources::status::{StatusChange, Statuses};
+use crate::resources::{Changes, ObjectName, ObjectRef, Resources};
 use asked::Asked;
 use contribution::{Contribution, Unit};
 use findings::Findings;
@@ -32,6 +34,7 @@ use index::Index;
 use index::dirty::Dirty;
 use ingress::annotations;
 use merge::Merge;
+use merge::statuses::Parents;
 use options::Options;
 use values::Values;
 
@@ -40,6 +43,8 @@ use values::Values;
 pub struct Translation {
     /// What is to be served.
     pub model: Model,
+    /// What is said of each object: what is served, what is refused, and why.
+    pub statuses: Statuses,
     /// Findings, sorted, each once.
     pub diagnostics: Vec<Diagnostic>,
     /// Every host that is named in `tls`, and where, whether that counts or not.
@@ -51,6 +56,7 @@ pub fn translate(resources: &Resources) -> Translation {
     let mut translator = Translator::new();
     translator.apply(resources, &resources.all());
     Translation {
+        statuses: translator.take_statuses(resources).into_iter().collect(),
         diagnostics: translator.diagnostics(),
         tls_names: translator.index.tls_names().collect(),
         model: translator.values.model,
@@ -68,6 +74,8 @@ pub struct Translator {
     values: Values,
     /// What there is to say where it meets.
     findings: Findings,
+    /// What is said of objects, as far as several share it.
+    parents: Parents,
 }
 
 // === impl Translator ===
@@ -84,7 +92,7 @@ impl Translator {
         let (options, _) = conf::translate(&Resources::default());
         let mut values = Values::default();
         values.take(&options, &mut Touched::default());
-        Self { options, index: Index::default(), values, findings: Findings::default() }
+        Self { options, index: Index::default(), values, findings: Findings::default(), parents: Parents::default() }
     }
 
     /// Takes a change in and says what of the model it touched: exactly what differs from before.
@@ -95,7 +103,10 @@ impl Translator {
         while let Some(unit) = dirty.units.pop_first() {
             let contribution = match &unit {
                 Unit::Conf => self.read_conf(resources, &mut dirty, &mut touched),
-                Unit::Ingress(name) => self.read_ingress(name, resources),
+                Unit::Ingress(name) => {
+                    self.findings.by_object.doubt(name);
+                    self.read_ingress(name, resources)
+                }
             };
             self.index.replace(unit, contribution, &mut dirty);
         }
@@ -107,9 +118,12 @@ impl Translator {
         touched
     }
 
-    /// Ingresses that are ours, served or not: a mistake in one must not take its address away.
-    pub fn ours(&self) -> impl Iterator<Item = &ObjectName> {
-        self.index.ingresses()
+    /// The statuses of all objects that may have another one than when it was asked last.
+    ///
+    /// `resources`: those that were taken in last.
+    pub fn take_statuses(&mut self, resources: &Resources) -> Vec<StatusChange> {
+        let doubtful = self.findings.by_object.take_doubtful();
+        doubtful.into_iter().map(|object| self.status(object, resources)).collect()
     }
 
     /// Which Secrets came into use since it was asked last, and which went out of it.
@@ -149,11 +163,22 @@ impl Translator {
         sourced.map_or_else(Contribution::default, |it| ingress::translate(name, it, resources, &self.options))
     }
 
+    fn status(&mut self, object: ObjectRef, resources: &Resources) -> StatusChange {
+        let sourced = resources.ingresses.get(&object.name);
+        let standing = sourced.and_then(|it| ingress::standing(it, resources, &self.options.ingress));
+        let status = standing.map(|standing| {
+            let (none, unit) = (Contribution::default(), Unit::Ingress(object.name.clone()));
+            let added = self.index.contribution(&unit).unwrap_or(&none);
+            self.parents.status(standing, added, self.findings.by_object.of(&object))
+        });
+        (object, status)
+    }
+
     /// Brings together what is said of everything that may be out of date.
     fn merge(&mut self, dirty: Dirty, resources: &Resources, touched: &mut Touched) {
         let served = &self.values.model.hosts;
         let mut reach = self.index.hosts.settle(&dirty.hosts, &dirty.tls, |pattern| served.contains_key(pattern));
-        let Self { options, index, values, findings } = self;
+        let Self { options, index, values, findings, .. } = self;
         let mut merge = Merge { index, options, resources, values, findings, touched };
         dirty.backends.iter().for_each(|id| merge.backend(id, asked_by_service(id, resources)));
         dirty.secrets.iter().for_each(|name| merge.secret(name, &mut reach.tls));

@@ -1,4 +1,4 @@
-//! Golden translations: `tests/golden/<case>/in.yaml` → `model.yaml` and `diagnostics.yaml`.
+//! Golden translations: `tests/golden/<case>/in.yaml` → `model.yaml`, `status.yaml` and `diagnostics.yaml`.
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test golden` rewrites the results; their diff is reviewed like code.
 //! Input documents are Kubernetes objects, and `kind: Conf` with the conf under `spec`.
@@ -20,8 +20,9 @@ fn every_case_translates_as_recorded() {
     let cases = cases();
     assert!(cases.len() >= 60, "there should be 60 cases or more, not {}", cases.len());
     for case in cases {
-        let Translation { model, diagnostics, .. } = translate(&read(&case.join("in.yaml")));
+        let Translation { model, statuses, diagnostics, .. } = translate(&read(&case.join("in.yaml")));
         failures.extend(compare(&case.join("model.yaml"), &to_yaml(&trimmed(&model))));
+        failures.extend(compare(&case.join("status.yaml"), &to_yaml(&statuses)));
         failures.extend(compare(&case.join("diagnostics.yaml"), &to_yaml(&diagnostics)));
     }
     assert!(failures.is_empty(), "{}\nUPDATE_GOLDEN=1 rewrites what is recorded", failures.join("\n"));

@@ -28,6 +28,7 @@ fn a_route_keeps_few_bytes_from_its_manifests_to_its_snapshot() {
     let (mut resources, mut translator) = (Resources::default(), Translator::new());
     let changes = resources.apply(batch.events);
     let touched = translator.apply(&resources, &changes);
+    drop(translator.take_statuses(&resources));
     let (table, metrics) = (Arc::<Table>::default(), Arc::new(Metrics::new().unwrap()));
     let counters = Arc::clone(&metrics);
     let mut compiler = Compiler::new(CompilerParts {

@@ -4,6 +4,7 @@
 //! published snapshot and the endpoint table.
 
 mod recover;
+mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,13 +20,13 @@ use crate::admission::review::Base;
 use crate::compile::Compiler;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::model::Touched;
-use crate::resources::{Batch, Changes, Kind, ObjectName, ObjectRef, Resources};
+use crate::resources::{Batch, Changes, Kind, ObjectRef, Resources};
 use crate::snapshot::Snapshot;
+use crate::source::kubernetes::Demand;
 use crate::source::kubernetes::write::Outlet;
-use crate::source::kubernetes::{Demand, Note};
 use crate::telemetry::vitals::Pulse;
 use crate::translate::Translator;
-use crate::translate::ingress::annotations::live;
+use telling::Telling;
 
 /// Batches that are taken in at once, so that a flood of changes is compiled a few times and not once each.
 const MAX_BATCHES: usize = 256;
@@ -50,10 +51,8 @@ pub(crate) struct Control {
     /// between: a route goes live together with its Secrets.
     asked: u64,
     answered: u64,
-    /// Where that is told which is to be written to a cluster.
-    outlet: Option<Outlet>,
-    /// Changed Ingresses that want to be told when they are live.
-    to_tell: BTreeSet<ObjectName>,
+    /// What is to be written to a cluster.
+    telling: Telling,
     /// Has the state of the cluster written.
     keeper: Option<Keeper>,
     /// Objects that are not in force because taking them in panicked.
@@ -92,8 +91,7 @@ impl Control {
             demand: None,
             asked: 0,
             answered: 0,
-            outlet: None,
-            to_tell: BTreeSet::new(),
+            telling: Telling::default(),
             keeper: None,
         }
     }
@@ -108,7 +106,7 @@ impl Control {
     /// Tells there what is to be written to a cluster.
     #[must_use]
     pub(crate) fn with_outlet(mut self, outlet: Outlet) -> Self {
-        self.outlet = Some(outlet);
+        self.telling.to(outlet);
         self
     }
 
@@ -157,7 +155,7 @@ impl Control {
         let changes = self.resources.apply(events);
         let touched = self.translator.apply(&self.resources, &changes);
         self.touched.merge(touched);
-        self.note_curious(&changes);
+        self.telling.take(self.translator.take_statuses(&self.resources), &changes);
         self.share_base(&changes);
         let translate = started.elapsed();
         self.ask();
@@ -208,7 +206,7 @@ impl Control {
         let spent = Spent { translate, compile: started.elapsed() };
         let is_new = self.shared.snapshot.load().generation > previous.generation;
         self.report(noticed, &spent, is_new);
-        self.tell_cluster(noticed, is_new);
+        self.tell_cluster(noticed);
         self.shared.readiness.set_loaded();
     }
 
@@ -232,35 +230,10 @@ impl Control {
         }
     }
 
-    /// Remembers which changed Ingresses want to be told when they are live.
-    fn note_curious(&mut self, changes: &Changes) {
-        for object in changes.objects.iter().filter(|object| object.kind == Kind::Ingress) {
-            let ingress = self.resources.ingresses.get(&object.name);
-            if ingress.is_some_and(|it| live::asks_when_live(&it.object.annotations)) {
-                self.to_tell.insert(object.name.clone());
-            }
-        }
-    }
-
     /// Tells whoever writes to the cluster what is live now.
-    fn tell_cluster(&mut self, noticed: Instant, is_new: bool) {
-        let (generation, elapsed) = (self.shared.snapshot.load().generation, noticed.elapsed());
-        for name in std::mem::take(&mut self.to_tell) {
-            info!(object = format!("Ingress/{name}"), generation, elapsed_ms = millis(elapsed), "live");
-            if let Some(outlet) = &self.outlet {
-                outlet.note(Note::live(&name.namespace, &name.name, generation, elapsed));
-            }
-        }
-        let Some(outlet) = &self.outlet else { return };
-        outlet.findings(Arc::new(self.shared.report.load().diagnostics.clone()));
-        if is_new {
-            let served = self.translator.ours().filter(|name| self.is_of_cluster(name));
-            outlet.served(Arc::new(served.cloned().collect()));
-        }
-    }
-
-    fn is_of_cluster(&self, ingress: &ObjectName) -> bool {
-        self.resources.ingresses.get(ingress).is_some_and(|it| it.origin.is_of_cluster())
+    fn tell_cluster(&mut self, noticed: Instant) {
+        let generation = self.shared.snapshot.load().generation;
+        self.telling.tell(generation, noticed.elapsed(), self.shared.report.load_full());
     }
 
     /// Tells what sources have to say while something is still waited for.

@@ -10,7 +10,6 @@ pub(crate) mod write;
 
 pub use read::{Demand, Kubernetes, Reads, Running, Scope};
 pub(crate) use read::{NAME, cache};
-pub(crate) use write::events::Note;
 pub(crate) use write::leader::{Election, Leadership, Timing};
 pub(crate) use write::status::{Address, AddressSource, NodeAddress, Replicas, StatusConfig};
 pub(crate) use write::webhook;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::asked::Redirection;
 use super::asked::backend::BackendPatch;
-use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::host::HostPattern;
 use crate::model::{Backend, BackendId, EndpointSet, Rank, Route};
@@ -108,20 +107,12 @@ pub(crate) struct BackendUse {
     pub origins: Vec<Origin>,
 }
 
-/// Code of the word on an Ingress of an unknown class.
-pub(crate) const FOREIGN_CLASS: Code = Code::ForeignClass;
-
 // === impl Contribution ===
 
 impl Contribution {
     /// Nothing but something to say.
     pub(crate) fn only(diagnostic: Diagnostic) -> Self {
         Self { diagnostics: [diagnostic].into(), ..Self::default() }
-    }
-
-    /// Whether it only says that it is of a class which nobody knows.
-    pub(crate) fn is_foreign(&self) -> bool {
-        self.diagnostics.iter().any(|diagnostic| diagnostic.code == FOREIGN_CLASS)
     }
 
     /// Whether it names plugin instances of the conf.

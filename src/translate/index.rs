@@ -139,15 +139,12 @@ impl Index {
 
     /// What only the conf adds.
     pub(crate) fn conf(&self) -> Option<&ConfPart> {
-        self.contributions.get(&Unit::Conf)?.conf.as_deref()
+        self.contribution(&Unit::Conf)?.conf.as_deref()
     }
 
-    /// Ingresses that are ours, served or not: a mistake in one must not take its address away.
-    pub(crate) fn ingresses(&self) -> impl Iterator<Item = &ObjectName> {
-        self.contributions.iter().filter_map(|(unit, contribution)| match unit {
-            Unit::Ingress(name) if !contribution.is_foreign() => Some(name),
-            _ => None,
-        })
+    /// What an object adds, if it adds anything.
+    pub(crate) fn contribution(&self, unit: &Unit) -> Option<&Contribution> {
+        self.contributions.get(unit).map(|it| &**it)
     }
 
     /// What units have to say of themselves.

@@ -6,6 +6,7 @@
 pub(crate) mod annotations;
 mod class;
 pub(crate) mod field;
+mod standing;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use class::Ownership;
 use field::PathField;
 
 use super::asked::Redirection;
-use super::contribution::{Candidate, Contribution, Draft, FOREIGN_CLASS, TlsEntry};
+use super::contribution::{Candidate, Contribution, Draft, TlsEntry};
 use super::options::Options;
 use super::resolve::{Resolved, resolve};
 use super::route::prefix;
@@ -28,6 +29,8 @@ use crate::reason::Reason;
 use crate::resources::object::{Ingress, IngressBackend, IngressPath, IngressRule, IngressTls};
 use crate::resources::{ObjectName, Resources, Sourced};
 
+pub(crate) use standing::standing;
+
 /// Translates one Ingress; nothing when it is not ours.
 pub(crate) fn translate(
     name: &ObjectName,
@@ -37,12 +40,12 @@ pub(crate) fn translate(
 ) -> Contribution {
     let ingress = &*sourced.object;
     match class::ownership(ingress, resources, &options.ingress) {
-        Ownership::Ours => Reader::new(name, sourced, resources, options).read(ingress),
+        Ownership::Ours { .. } => Reader::new(name, sourced, resources, options).read(ingress),
         Ownership::Foreign => Contribution::default(),
         Ownership::Unknown { class, field } => {
             let message = format!("there is no IngressClass `{class}`, so this Ingress is not served");
             let hint = format!("make the class, or use `{}`", options.ingress.class_name);
-            Contribution::only(Diagnostic::info(FOREIGN_CLASS, &sourced.origin().at(field), message).hint(hint))
+            Contribution::only(Diagnostic::info(Code::ForeignClass, &sourced.origin().at(field), message).hint(hint))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Contributions brought together: hosts, backends and certificates of the model.
+//! Contributions brought together: hosts, backends and certificates of the model, and what is said of each object.
 //!
 //! It knows no dialect: whoever contributes, what is asked for has one form.
 
@@ -7,6 +7,7 @@ mod certificate;
 mod host;
 mod owner;
 mod redirects;
+pub(crate) mod statuses;
 mod tls;
 
 use std::collections::BTreeSet;
@@ -61,7 +62,7 @@ impl Merge<'_> {
         if set(&mut self.values.model.endpoints, id, endpoints) {
             self.touched.endpoints.insert(id.clone());
         }
-        self.findings.backends.put(id, diagnostics);
+        self.findings.put_backend(id, diagnostics);
     }
 
     fn evaluate(&self, target: Target<'_>, said: Asked) -> Parts {
@@ -83,7 +84,7 @@ impl Merge<'_> {
         let users = self.index.users_of_secret(name);
         if users.is_empty() {
             self.values.certificates.remove(name);
-            self.findings.secrets.put(name, Vec::new());
+            self.findings.put_secret(name, Vec::new());
             return;
         }
         let named = |part: &HostPart| part.tls.iter().any(|entry| entry.secret.as_ref() == Some(name));
@@ -96,7 +97,7 @@ impl Merge<'_> {
         let (certificate, problem) = certificate::read(name, self.resources);
         let diagnose = |problem| origins.map(move |origin| certificate::diagnose(&problem, name, origin)).collect();
         set(&mut self.values.certificates, name, certificate);
-        self.findings.secrets.put(name, problem.map(diagnose).unwrap_or_default());
+        self.findings.put_secret(name, problem.map(diagnose).unwrap_or_default());
     }
 
     pub(crate) fn host(&mut self, pattern: &HostPattern) {
@@ -105,7 +106,7 @@ impl Merge<'_> {
         if set(&mut self.values.model.hosts, pattern, merged.host) {
             self.touched.hosts.insert(pattern.clone());
         }
-        self.findings.hosts.put(pattern, merged.diagnostics);
+        self.findings.put_host(pattern, merged.diagnostics);
     }
 
     /// Hosts must be fresh: an entry counts where its namespace has routes.
@@ -114,7 +115,7 @@ impl Merge<'_> {
         if set(&mut self.values.model.certificates, pattern, judged.claims) {
             self.touched.certificates.insert(pattern.clone());
         }
-        self.findings.tls.put(pattern, judged.diagnostics);
+        self.findings.put_tls(pattern, judged.diagnostics);
     }
 
     /// The default backend and certificate. Certificates must be fresh.

@@ -1,6 +1,7 @@
 //! Whatever the order of events, the incremental result is the full one, and what differs is told.
 
 mod objects;
+mod statuses;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

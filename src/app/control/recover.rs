@@ -53,13 +53,14 @@ impl Control {
             self.settle(all);
         }
         info!(refused = self.refused.len(), "control plane begun anew");
+        self.telling.restart(self.translator.take_statuses(&self.resources));
         // Only now, so that nobody is served by less than there is.
         let Some(mut snapshot) = self.draft.take().filter(|_| self.may_publish()) else { return };
         snapshot.generation = self.shared.snapshot.load().generation + 1;
         self.shared.snapshot.store(Arc::new(snapshot));
         let now = Instant::now();
         self.report(now, &Spent { translate: Duration::ZERO, compile: Duration::ZERO }, true);
-        self.tell_cluster(now, true);
+        self.tell_cluster(now);
         self.shared.readiness.set_loaded();
     }
 
@@ -148,6 +149,7 @@ mod tests {
     use crate::compile::{Compiler, CompilerParts};
     use crate::endpoint::Table;
     use crate::resources::{Kind, Object};
+    use crate::source::kubernetes::write::{Given, Outlet};
     use crate::telemetry::{Metrics, Telemetry};
 
     /// A control plane whose counters panic for Ingresses called `poison`.
@@ -225,6 +227,41 @@ mod tests {
         let paths = crate::explain::routes(&shown);
         assert!(format!("{paths:?}").contains("/a") && !format!("{paths:?}").contains("/poison"));
         assert_eq!(control.shared.vitals.obstacles(), []);
+    }
+
+    /// Names of the Ingresses with an address, as whoever writes it hears them.
+    fn addressed(given: &Given) -> Vec<String> {
+        given.statuses.borrow().addressed().map(|name| name.name.to_string()).collect()
+    }
+
+    #[test]
+    fn whoever_writes_to_a_cluster_hears_what_is_left() {
+        let (outlet, given) = Outlet::new(true, Arc::default());
+        let mut control = control().with_outlet(outlet);
+        control.take_contained(vec![batch(vec![ingress("a", "/a"), ingress("gone", "/a")])]);
+        assert_eq!(addressed(&given), ["a", "gone"]);
+        let gone = Event::Delete(ingress("gone", "/a").to_ref());
+        control.take_contained(vec![batch(vec![gone, ingress("a", "/poison"), ingress("b", "/b")])]);
+        assert_eq!(addressed(&given), ["a", "b"]);
+        let notes = given.findings.borrow();
+        assert_eq!(
+            notes.iter().map(|note| note.reason).collect::<Vec<_>>(),
+            ["Internal", "ServiceNotFound", "ServiceNotFound"]
+        );
+    }
+
+    #[test]
+    fn an_ingress_that_changes_nothing_of_what_is_served_is_heard_of_too() {
+        let (outlet, given) = Outlet::new(true, Arc::default());
+        let mut control = control().with_outlet(outlet);
+        control.take_contained(vec![batch(vec![ingress("a", "no path")])]);
+        let generation = control.shared.snapshot.load().generation;
+        control.take_contained(vec![batch(vec![ingress("b", "no path")])]);
+        assert_eq!(control.shared.snapshot.load().generation, generation);
+        assert_eq!(addressed(&given), ["a", "b"]);
+        let before = Arc::clone(&given.statuses.borrow());
+        control.take_contained(vec![batch(vec![])]);
+        assert!(Arc::ptr_eq(&before, &given.statuses.borrow()), "what is nothing new is not told again");
     }
 
     #[test]

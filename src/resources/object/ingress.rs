@@ -19,6 +19,9 @@ use crate::resources::strings::Strings;
 pub struct Ingress {
     /// Seconds since 1970.
     pub created: Option<i64>,
+    /// `metadata.generation`; 0: there is none, as in most files.
+    #[serde(default)]
+    pub generation: i64,
     /// `metadata.annotations`.
     pub annotations: Annotations,
     /// `spec.ingressClassName`.
@@ -152,6 +155,7 @@ impl ApiKind for networking::Ingress {
             tls: tls.collect(),
             rules,
             created: self.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second()),
+            generation: self.metadata.generation.unwrap_or_default(),
             class: option(spec.ingress_class_name.as_deref(), strings),
             default_backend: spec.default_backend.map(|backend| Box::new(ingress_backend(backend, strings))),
             annotations: Annotations::of(self.metadata.annotations.as_ref(), strings),

@@ -1,7 +1,7 @@
 //! Everything that is written to a cluster, started and stopped together.
 //!
-//! Whoever publishes tells an [`Outlet`] what is served and what there is to say; telling never waits. At stop the
-//! writers end before the Lease is given back.
+//! Whoever publishes gives an [`Outlet`] the statuses and what else there is to say, ready to be written: nothing is
+//! decided here about what is served. Giving never waits. At stop the writers end before the Lease is given back.
 
 mod call;
 mod counts;
@@ -19,12 +19,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::diagnostic::Diagnostic;
-
+use crate::resources::note::Note;
+use crate::resources::status::Statuses;
 pub(crate) use counts::Counts;
-use events::{EventWriter, Findings, Note, Notes};
+use events::{EventWriter, Findings, Notes};
 use leader::{Election, Elector, Leadership};
-use status::{Served, StatusConfig, StatusWriter};
+use status::{StatusConfig, StatusWriter};
 
 /// What is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,11 +42,20 @@ pub(crate) struct WriteConfig {
 /// Takes what is to be written.
 #[derive(Clone, Debug)]
 pub(crate) struct Outlet {
-    served: watch::Sender<Served>,
+    statuses: watch::Sender<Arc<Statuses>>,
     findings: watch::Sender<Findings>,
     /// `None`: events are not written.
     notes: Option<Arc<Notes>>,
     counts: Arc<Counts>,
+}
+
+/// What an [`Outlet`] was given last.
+#[derive(Debug)]
+pub(crate) struct Given {
+    /// The statuses of all objects.
+    pub statuses: watch::Receiver<Arc<Statuses>>,
+    /// What there is to say about the input.
+    pub findings: watch::Receiver<Findings>,
 }
 
 /// Writers that run. Dropping it stops them without waiting.
@@ -64,13 +73,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 // === impl Outlet ===
 
 impl Outlet {
-    /// Says which Ingresses are served. Costs nothing: what changed is found out by the writer.
-    pub(crate) fn served(&self, served: Served) {
-        self.served.send_replace(served);
+    /// Makes one, with the end where writers take what it is given.
+    pub(crate) fn new(has_events: bool, counts: Arc<Counts>) -> (Self, Given) {
+        let (statuses, statuses_given) = watch::channel(Arc::default());
+        let (findings, findings_given) = watch::channel(Findings::default());
+        let outlet = Self { statuses, findings, notes: has_events.then(Arc::<Notes>::default), counts };
+        (outlet, Given { statuses: statuses_given, findings: findings_given })
+    }
+
+    /// Gives the statuses of all objects. Costs nothing: what changed is found out by the writer.
+    pub(crate) fn statuses(&self, statuses: Arc<Statuses>) {
+        self.statuses.send_replace(statuses);
     }
 
     /// Says what there is to say about the input.
-    pub(crate) fn findings(&self, findings: Arc<Vec<Diagnostic>>) {
+    pub(crate) fn findings(&self, findings: Arc<Vec<Note>>) {
         self.findings.send_replace(findings);
     }
 
@@ -88,9 +105,7 @@ impl Writing {
     /// Starts to write as this process's turn comes.
     pub(crate) fn start(client: Client, config: WriteConfig) -> (Self, Outlet) {
         let counts = Arc::new(Counts::default());
-        let (served, served_told) = watch::channel(Served::default());
-        let (findings, findings_told) = watch::channel(Findings::default());
-        let notes = config.events.then(Arc::<Notes>::default);
+        let (outlet, given) = Outlet::new(config.events, counts.clone());
         let (stop, stopped) = watch::channel(false);
         let (done, is_done) = watch::channel(false);
         let (yield_lease, yielded) = watch::channel(false);
@@ -104,11 +119,11 @@ impl Writing {
         let mut writers = JoinSet::new();
         if let Some(status) = config.status {
             let writer = StatusWriter::new(client.clone(), status, leadership.clone(), counts.clone());
-            writers.spawn(writer.run(served_told, stopped.clone()));
+            writers.spawn(writer.run(given.statuses, stopped.clone()));
         }
-        if let Some(notes) = notes.clone() {
+        if let Some(notes) = outlet.notes.clone() {
             let writer = EventWriter::new(client, &config.identity, leadership.clone(), counts.clone());
-            writers.spawn(writer.run(findings_told, notes, stopped.clone()));
+            writers.spawn(writer.run(given.findings, notes, stopped.clone()));
         }
         tokio::spawn(async move {
             end(writers, stopped).await;
@@ -119,7 +134,6 @@ impl Writing {
             }
             done.send_replace(true);
         });
-        let outlet = Outlet { served, findings, notes, counts: Arc::clone(&counts) };
         (Self { leadership, counts, stop, done: is_done }, outlet)
     }
 

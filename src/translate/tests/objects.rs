@@ -39,9 +39,9 @@ fn ingress() -> impl Strategy<Value = Event> {
         prop::option::of(pick(&SERVICES)),
         tls,
         annotations,
-        pick(&["2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z"]),
+        (pick(&["2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z"]), 1..3_i64),
     );
-    parts.prop_map(|((namespace, name), class, rules, default, tls, annotations, created)| {
+    parts.prop_map(|((namespace, name), class, rules, default, tls, annotations, (created, generation))| {
         let backend = |service: &str, port: i32| json!({"service": {"name": service, "port": {"number": port}}});
         let rules: Vec<Value> = rules
             .into_iter()
@@ -60,8 +60,10 @@ fn ingress() -> impl Strategy<Value = Event> {
         Event::Apply(object(
             Kind::Ingress,
             json!({
-                "metadata":
-                    {"name": name, "namespace": namespace, "creationTimestamp": created, "annotations": annotations},
+                "metadata": {
+                    "name": name, "namespace": namespace, "creationTimestamp": created, "generation": generation,
+                    "annotations": annotations,
+                },
                 "spec": {
                     "ingressClassName": class, "rules": rules, "tls": tls,
                     "defaultBackend": default.map(|service| backend(service, 80)),

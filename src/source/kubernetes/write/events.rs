@@ -29,31 +29,14 @@ use super::call::params;
 use super::counts::Counts;
 use super::leader::Leadership;
 use crate::capacity::may_take;
-use crate::diagnostic::{Diagnostic, Severity};
 use crate::pace::Pace;
+use crate::resources::note::Note;
 use notes::{MAX_OF_NAMESPACE, in_turns};
 
 pub(super) use notes::Notes;
 
-/// What is told of an object.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Note {
-    /// Kind of the object.
-    pub kind: &'static str,
-    /// Its namespace; empty for cluster-scoped kinds.
-    pub namespace: Arc<str>,
-    /// Its name.
-    pub name: Arc<str>,
-    /// Whether it is a warning.
-    pub is_warning: bool,
-    /// Reason code in CamelCase.
-    pub reason: &'static str,
-    /// The text, a line.
-    pub text: String,
-}
-
 /// Everything there is to say now.
-pub(super) type Findings = Arc<Vec<Diagnostic>>;
+pub(crate) type Findings = Arc<Vec<Note>>;
 
 /// Writes events while it may; see [`EventWriter::run`].
 pub(super) struct EventWriter {
@@ -78,7 +61,6 @@ const BURST: u32 = 25;
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 const PATIENCE: Duration = Duration::from_secs(4);
 /// What the API takes.
-const MAX_TEXT: usize = 1024;
 const MAX_INSTANCE: usize = 128;
 /// Findings that are remembered as told, and so those that are told.
 const MAX_TOLD: usize = 10_000;
@@ -89,40 +71,6 @@ const MAX_FAILURES: u32 = 5;
 /// Failures in a row after which none of them are.
 const MAX_FAILURES_IN_A_ROW: u32 = 20;
 const CONTROLLER: &str = "tidegate.io/ingress-controller";
-
-// === impl Note ===
-
-impl Note {
-    /// What a diagnostic says of its object; nothing, when that is no object of a cluster.
-    pub(crate) fn of(diagnostic: &Diagnostic) -> Option<Self> {
-        let origin = &diagnostic.origin;
-        if origin.place.is_some() || resource(origin.kind).is_none() {
-            return None;
-        }
-        let field = if origin.field.is_empty() { String::new() } else { format!("{}: ", origin.field) };
-        let hint = diagnostic.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-        Some(Self {
-            kind: origin.kind,
-            namespace: Arc::clone(&origin.namespace),
-            name: Arc::clone(&origin.name),
-            is_warning: diagnostic.severity != Severity::Info,
-            reason: diagnostic.code.as_str(),
-            text: shorten(format!("{field}{}{hint}", diagnostic.message)),
-        })
-    }
-
-    /// Says that an Ingress is served as it is now written.
-    pub(crate) fn live(namespace: &Arc<str>, name: &Arc<str>, generation: u64, elapsed: Duration) -> Self {
-        Self {
-            kind: "Ingress",
-            namespace: Arc::clone(namespace),
-            name: Arc::clone(name),
-            is_warning: false,
-            reason: "Live",
-            text: format!("live in {} ms at generation {generation}", elapsed.as_millis()),
-        }
-    }
-}
 
 // === impl EventWriter ===
 
@@ -216,17 +164,17 @@ impl EventWriter {
 
     /// What was not told yet, each once, in turns; what was told is remembered for as long as it is found, and a while
     /// longer.
-    fn fresh(&mut self, findings: &[Diagnostic]) -> Vec<Note> {
+    fn fresh(&mut self, findings: &[Note]) -> Vec<Note> {
         let now = Instant::now();
         let mut fresh: BTreeMap<Arc<str>, BTreeSet<Note>> = BTreeMap::new();
-        for note in findings.iter().filter_map(Note::of) {
-            if let Some(found) = self.told.get_mut(&note) {
+        for note in findings {
+            if let Some(found) = self.told.get_mut(note) {
                 *found = now;
                 continue;
             }
             let of_namespace = fresh.entry(Arc::clone(&note.namespace)).or_default();
             if of_namespace.len() < MAX_OF_NAMESPACE {
-                of_namespace.insert(note);
+                of_namespace.insert(note.clone());
             }
         }
         self.told.retain(|_, found| now.saturating_duration_since(*found) < FORGOTTEN_AFTER);
@@ -342,15 +290,6 @@ fn event_name(note: &Note, uid: &str) -> String {
     (note.kind, &*note.name, note.is_warning, note.reason, &note.text, uid).hash(&mut hasher);
     let name: String = note.name.chars().take(230).collect();
     format!("{}.{:016x}", name.trim_end_matches(['.', '-']), hasher.finish())
-}
-
-fn shorten(mut text: String) -> String {
-    if text.len() > MAX_TEXT {
-        let end = (0..=MAX_TEXT - 3).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        text.truncate(end);
-        text.push('…');
-    }
-    text
 }
 
 #[cfg(test)]

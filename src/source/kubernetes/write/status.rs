@@ -1,5 +1,6 @@
-//! Tells in `status.loadBalancer.ingress` of the Ingresses that are served where their traffic comes in.
+//! Writes into `status.loadBalancer.ingress` of Ingresses where their traffic comes in.
 //!
+//! Which Ingresses say that is decided by their statuses, which translation makes; where it is, is found out here.
 //! Only the leader writes, with JSON merge patches on `/status`: the list of addresses is one atomic value, so that a
 //! merge patch takes it over whole from a controller before us, without the conflicts and the forcing of
 //! server-side apply. Nothing is written that stands there already. Writing has its own queue, one entry an Ingress,
@@ -12,7 +13,7 @@ mod address;
 mod cluster;
 mod queue;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -28,12 +29,10 @@ use super::counts::Counts;
 use super::leader::Leadership;
 use crate::pace::Pace;
 use crate::resources::ObjectName;
+use crate::resources::status::Statuses;
 pub(crate) use address::{Address, NodeAddress};
 use cluster::Cluster;
 use queue::{Attempt, Queue};
-
-/// Ingresses that are served, by name. An address is taken back from one that leaves.
-pub(crate) type Served = Arc<BTreeSet<ObjectName>>;
 
 /// What is told, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,14 +77,15 @@ pub(super) struct StatusWriter {
     config: StatusConfig,
     leadership: Leadership,
     counts: Arc<Counts>,
-    served: Served,
-    /// What is to stand on what is served; `None` until it is known.
+    /// Says which Ingresses have an address. It is taken back from one that has it no more.
+    statuses: Arc<Statuses>,
+    /// What is to stand on those that have an address; `None` until it is known.
     wanted: Option<Addresses>,
     /// What was to stand there before: it is ours too.
     outdated: Option<Addresses>,
-    /// What stands on what is served, as far as it was seen or written.
+    /// What stands on them, as far as it was seen or written.
     known: Known,
-    /// Ingresses to be looked at: those that are served, and those that were.
+    /// Ingresses to be looked at: those that have an address, and those that had one.
     queue: Queue,
     pace: Pace,
     /// Nothing is written before.
@@ -121,7 +121,7 @@ const MAX_ASKED: usize = 50;
 const MAX_REST: Duration = Duration::from_secs(5);
 /// Writes at once; more are spread by the pace.
 const BURST: u32 = 20;
-/// Ingresses that were served and wait to be looked at; more are left as they are.
+/// Ingresses that had an address and wait to be looked at; more are left as they are.
 const MAX_LEFT: usize = 10_000;
 /// How many are cleared at the same time when the process stops.
 const CLEARED_AT_ONCE: usize = 16;
@@ -138,7 +138,7 @@ impl StatusWriter {
             config,
             leadership,
             counts,
-            served: Served::default(),
+            statuses: Arc::default(),
             wanted: None,
             outdated: None,
             known: Known::new(),
@@ -150,7 +150,7 @@ impl StatusWriter {
     }
 
     /// Writes until `stop` turns true; then clears, if that was chosen and this is the last replica.
-    pub(super) async fn run(mut self, mut served: watch::Receiver<Served>, mut stop: watch::Receiver<bool>) {
+    pub(super) async fn run(mut self, mut statuses: watch::Receiver<Arc<Statuses>>, mut stop: watch::Receiver<bool>) {
         let leadership = self.leadership.clone();
         loop {
             tokio::select! {
@@ -159,22 +159,22 @@ impl StatusWriter {
             }
             tokio::select! {
                 // A write that is under way is cut off with everything else: what still arrives is early enough.
-                _ = leadership.while_held(self.lead(&mut served)) => self.forget(),
+                _ = leadership.while_held(self.lead(&mut statuses)) => self.forget(),
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }
         if self.config.clear_on_stop {
-            let served = Arc::clone(&served.borrow());
-            leadership.while_held(self.clear(&served)).await;
+            let statuses = Arc::clone(&statuses.borrow());
+            leadership.while_held(self.clear(&statuses)).await;
         }
         self.forget();
     }
 
     /// Writes, without end.
-    async fn lead(&mut self, served: &mut watch::Receiver<Served>) {
+    async fn lead(&mut self, statuses: &mut watch::Receiver<Arc<Statuses>>) {
         let mut refresh_at = Instant::now();
         loop {
-            let has_many_unknown = self.hear(served);
+            let has_many_unknown = self.hear(statuses);
             if Instant::now() >= refresh_at || has_many_unknown && Instant::now() >= self.list_at {
                 self.refresh().await;
                 refresh_at = Instant::now() + self.config.refresh.max(MIN_REFRESH);
@@ -186,28 +186,28 @@ impl StatusWriter {
             }
             tokio::select! {
                 // An error: nobody says anything any more, so the last word stands.
-                Ok(()) = served.changed() => {}
+                Ok(()) = statuses.changed() => {}
                 () = sleep_until(turn.map_or(refresh_at, |turn| turn.min(refresh_at))) => {}
             }
         }
     }
 
-    /// Hears what is served now; tells whether that is news of so many that a list is cheaper than asking for each.
-    fn hear(&mut self, served: &mut watch::Receiver<Served>) -> bool {
-        let now = Arc::clone(&served.borrow_and_update());
-        if Arc::ptr_eq(&now, &self.served) {
+    /// Hears what is said now; tells whether that is news of so many that a list is cheaper than asking for each.
+    fn hear(&mut self, statuses: &mut watch::Receiver<Arc<Statuses>>) -> bool {
+        let now = Arc::clone(&statuses.borrow_and_update());
+        if Arc::ptr_eq(&now, &self.statuses) {
             return false;
         }
-        let before = std::mem::replace(&mut self.served, now);
+        let before = std::mem::replace(&mut self.statuses, now);
         self.queue_left(&before);
         self.queue_differing();
-        self.served.len() > self.known.len().saturating_add(MAX_ASKED)
+        self.statuses.addressed_len() > self.known.len().saturating_add(MAX_ASKED)
     }
 
     /// Looks up the addresses again, and compares what stands on Ingresses with them.
     async fn refresh(&mut self) {
         self.look_up_addresses().await;
-        if Instant::now() >= self.list_at && !self.served.is_empty() {
+        if Instant::now() >= self.list_at && self.statuses.addressed_len() > 0 {
             self.list().await;
         }
         self.queue_differing();
@@ -215,7 +215,7 @@ impl StatusWriter {
 
     async fn list(&mut self) {
         let begun = Instant::now();
-        let listed = self.cluster.statuses(&self.config.namespaces, &self.served, self.wanted.as_ref());
+        let listed = self.cluster.statuses(&self.config.namespaces, &self.statuses, self.wanted.as_ref());
         match within(LOOKUP_PATIENCE, listed).await {
             Ok(known) => {
                 self.known = known;
@@ -240,12 +240,12 @@ impl StatusWriter {
         }
     }
 
-    /// Puts those into the queue that were served and are not any more, unless somebody else's addresses stand there.
-    fn queue_left(&mut self, before: &Served) {
+    /// Puts those into the queue that had an address and have none any more, unless somebody else's stands there.
+    fn queue_left(&mut self, before: &Statuses) {
         let now = Instant::now();
-        for name in before.difference(&self.served) {
+        for name in before.addressed().filter(|name| !self.statuses.is_addressed(name)) {
             let is_foreign = self.known.remove(name).is_some_and(|standing| !self.is_ours(&standing));
-            let has_room = self.queue.len() < self.served.len().saturating_add(MAX_LEFT);
+            let has_room = self.queue.len() < self.statuses.addressed_len().saturating_add(MAX_LEFT);
             // As long as no address is known, none was written.
             if self.wanted.is_some() && !is_foreign && has_room {
                 self.queue.add(name, now);
@@ -254,11 +254,11 @@ impl StatusWriter {
         self.tell_waiting();
     }
 
-    /// Puts those into the queue that are served and do not say what they should.
+    /// Puts those into the queue that have an address and do not say what they should.
     fn queue_differing(&mut self) {
         let Some(wanted) = &self.wanted else { return };
         let now = Instant::now();
-        for name in self.served.iter().filter(|name| self.known.get(*name) != Some(wanted)) {
+        for name in self.statuses.addressed().filter(|name| self.known.get(*name) != Some(wanted)) {
             self.queue.add(name, now);
         }
         self.tell_waiting();
@@ -284,7 +284,7 @@ impl StatusWriter {
 
     /// Whether it became what it should be while it waited.
     fn is_settled(&self, name: &ObjectName) -> bool {
-        self.wanted.is_some() && self.served.contains(name) && self.known.get(name) == self.wanted.as_ref()
+        self.wanted.is_some() && self.statuses.is_addressed(name) && self.known.get(name) == self.wanted.as_ref()
     }
 
     async fn attend_now(&mut self) {
@@ -293,15 +293,15 @@ impl StatusWriter {
         };
         // While it is written to, nobody knows what stands there.
         let is_known = self.known.remove(&name).is_some();
-        let is_served = self.served.contains(&name);
+        let has_address = self.statuses.is_addressed(&name);
         let bringing = async {
-            if is_served { self.publish(&name, is_known, &wanted).await } else { self.take_back(&name).await }
+            if has_address { self.publish(&name, is_known, &wanted).await } else { self.take_back(&name).await }
         };
         let error = match timeout(PATIENCE, bringing).await {
             Ok(Ok(done)) => {
                 self.troubles = 0;
                 self.count(done);
-                if is_served {
+                if has_address {
                     self.known.insert(name, wanted);
                 }
                 return self.tell_waiting();
@@ -329,7 +329,7 @@ impl StatusWriter {
         warn!(object, error, retry_ms = backoff.as_millis(), "status not written");
     }
 
-    /// Says where it is served.
+    /// Says where its traffic comes in.
     async fn publish(&self, name: &ObjectName, is_known: bool, wanted: &[Address]) -> Result<Done, Error> {
         // One that was not listed is new: it may have come with its status, from a backup for instance.
         if !is_known && self.cluster.read(name).await?.0 == *wanted {
@@ -354,7 +354,7 @@ impl StatusWriter {
     }
 
     /// Takes all addresses back, unless another replica goes on serving.
-    async fn clear(&self, served: &Served) {
+    async fn clear(&self, statuses: &Statuses) {
         let Some(pods) = self.config.pods.as_ref().filter(|_| self.wanted.is_some()) else { return };
         match self.cluster.has_others(pods).await {
             Ok(false) => {}
@@ -362,7 +362,7 @@ impl StatusWriter {
             Err(error) => return warn!(error = %error, "not known whether others serve; statuses stay"),
         }
         let may_be_ours = |name: &&ObjectName| self.known.get(*name).is_none_or(|standing| self.is_ours(standing));
-        let cleared: Vec<_> = served.iter().filter(may_be_ours).map(|name| self.clear_one(name)).collect();
+        let cleared: Vec<_> = statuses.addressed().filter(may_be_ours).map(|name| self.clear_one(name)).collect();
         futures::stream::iter(cleared).buffer_unordered(CLEARED_AT_ONCE).collect::<()>().await;
     }
 
@@ -377,7 +377,7 @@ impl StatusWriter {
 
     /// Forgets what only a leader may know for sure.
     fn forget(&mut self) {
-        self.served = Served::default();
+        self.statuses = Arc::default();
         self.wanted = None;
         self.outdated = None;
         self.known = Known::new();

@@ -4,7 +4,8 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::*;
-use crate::resources::ObjectName;
+use crate::resources::status::ObjectStatus;
+use crate::resources::{Kind, ObjectName, ObjectRef};
 use crate::source::kubernetes::testing::{Server, soon};
 use crate::source::kubernetes::write::leader::Timing;
 use crate::source::kubernetes::write::status::{Address, AddressSource};
@@ -32,8 +33,10 @@ fn put_ingress(server: &Server, name: &str) {
     server.put(&format!("{BASE}/{name}"), ingress);
 }
 
-fn served(names: &[String]) -> Served {
-    Arc::new(names.iter().map(|name| ObjectName::new("shop", name)).collect())
+fn served(names: &[String]) -> Arc<Statuses> {
+    let status = ObjectStatus { has_address: true, ..ObjectStatus::default() };
+    let object = |name: &String| ObjectRef::new(Kind::Ingress, "shop", name);
+    Arc::new(names.iter().map(|name| (object(name), Some(status.clone()))).collect())
 }
 
 fn is_written(server: &Server, name: &str) -> bool {
@@ -41,7 +44,7 @@ fn is_written(server: &Server, name: &str) -> bool {
 }
 
 fn note() -> Note {
-    Note::live(&"shop".into(), &"a".into(), 1, Duration::ZERO)
+    Note::live(&ObjectName::new("shop", "a"), 1, Duration::ZERO)
 }
 
 #[tokio::test]
@@ -52,8 +55,8 @@ async fn one_of_two_writes_and_the_other_goes_on_when_it_stops() {
     soon("leadership", first.leadership().gained()).await;
     let (second, other_outlet) = Writing::start(server.client_of("two"), config("two"));
     let names = ["a".to_owned(), "b".to_owned()];
-    outlet.served(served(&names));
-    other_outlet.served(served(&names));
+    outlet.statuses(served(&names));
+    other_outlet.statuses(served(&names));
     let written = |writing: &Writing| writing.counts().status_writes.load(Ordering::Relaxed);
     server.until("the leader writes", |server| is_written(server, "a") && written(&first) == 1).await;
     soon("the end of the first", first.stop()).await;
@@ -74,11 +77,11 @@ async fn nobody_waits_for_ten_thousand_statuses() {
     server.stall_writes(true);
     let (writing, outlet) = Writing::start(server.client(), WriteConfig { election: None, ..config("one") });
     let sets = [served(&names), served(&names[..9_000])];
-    outlet.served(Arc::clone(&sets[0]));
+    outlet.statuses(Arc::clone(&sets[0]));
     server.until("a write is under way", |server| !server.writes().is_empty()).await;
     let begun = Instant::now();
     for set in sets.iter().cycle().take(10_000) {
-        outlet.served(Arc::clone(set));
+        outlet.statuses(Arc::clone(set));
         outlet.findings(Arc::default());
         outlet.note(note());
     }
@@ -97,7 +100,7 @@ async fn what_is_not_written_by_choice_is_heard_and_forgotten() {
     let server = Server::start().await;
     let none = WriteConfig { election: None, status: None, events: false, ..config("one") };
     let (writing, outlet) = Writing::start(server.client(), none);
-    outlet.served(served(&["a".to_owned()]));
+    outlet.statuses(served(&["a".to_owned()]));
     outlet.note(note());
     soon("the end", writing.stop()).await;
     assert_eq!(server.calls(), [] as [String; 0]);

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::Note;
 use crate::capacity::may_take;
+use crate::resources::note::Note;
 use crate::turns::Turns;
 
 /// Notes that may wait.
@@ -94,9 +94,10 @@ pub(super) fn in_turns(by_namespace: BTreeMap<Arc<str>, Vec<Note>>, last: &str) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::ObjectName;
 
     fn note(namespace: &str, generation: u64) -> Note {
-        Note::live(&namespace.into(), &"web".into(), generation, std::time::Duration::ZERO)
+        Note::live(&ObjectName::new(namespace, "web"), generation, std::time::Duration::ZERO)
     }
 
     fn many(namespace: &str, count: u64) -> (Arc<str>, Vec<Note>) {

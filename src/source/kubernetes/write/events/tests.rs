@@ -2,16 +2,19 @@ use serde_json::json;
 
 use super::*;
 use crate::code::Code;
+use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
+use crate::resources::ObjectName;
 use crate::source::kubernetes::testing::{Server, soon};
 use crate::source::kubernetes::write::leader::Held;
 
-fn finding(name: &str, text: &str) -> Diagnostic {
+fn finding(name: &str, text: &str) -> Note {
     finding_in("shop", name, text)
 }
 
-fn finding_in(namespace: &str, name: &str, text: &str) -> Diagnostic {
-    Diagnostic::error(Code::ServiceNotFound, &Origin::new("Ingress", namespace, name, None), text).hint("make it")
+fn finding_in(namespace: &str, name: &str, text: &str) -> Note {
+    let found = Diagnostic::error(Code::ServiceNotFound, &Origin::new("Ingress", namespace, name, None), text);
+    Note::of(&found.hint("make it")).unwrap()
 }
 
 /// Leads for as long as what comes first is kept.
@@ -47,7 +50,7 @@ impl Run {
         Self { held, findings, notes, counts, stop, writer: tokio::spawn(writer.run(told, noted, stopped)) }
     }
 
-    fn find(&self, findings: impl IntoIterator<Item = Diagnostic>) {
+    fn find(&self, findings: impl IntoIterator<Item = Note>) {
         self.findings.send_replace(Arc::new(findings.into_iter().collect()));
     }
 
@@ -107,7 +110,7 @@ async fn only_the_leader_tells_and_a_new_one_tells_what_still_holds() {
     run.find([finding("shop", "x")]);
     // Who does not lead throws them away.
     for generation in 0..10 {
-        assert!(run.notes.push(Note::live(&"shop".into(), &"shop".into(), generation, Duration::ZERO)));
+        assert!(run.notes.push(Note::live(&ObjectName::new("shop", "shop"), generation, Duration::ZERO)));
     }
     let thrown_away = async {
         while run.notes.len() > 0 {
@@ -161,8 +164,8 @@ async fn what_one_namespace_has_to_say_keeps_no_other_waiting() {
     let mut findings: Vec<_> = (0..5000).map(|index| finding_in("many", "gone", &format!("fault {index}"))).collect();
     findings.push(finding("shop", "there is no Service `a`"));
     let notes = Notes::default();
-    while notes.push(Note::live(&"many".into(), &"gone".into(), 1, PATIENCE)) {}
-    assert!(notes.push(Note::live(&"shop".into(), &"shop".into(), 7, Duration::from_millis(12))));
+    while notes.push(Note::live(&ObjectName::new("many", "gone"), 1, PATIENCE)) {}
+    assert!(notes.push(Note::live(&ObjectName::new("shop", "shop"), 7, Duration::from_millis(12))));
     let (_sender, mut receiver) = watch::channel(Findings::new(findings));
     let telling = writer.tell_all(&mut receiver, &notes);
     let told = server.until("both are told", |server| events(server).len() == 2);
@@ -202,25 +205,10 @@ async fn an_ingress_is_told_that_it_is_live() {
     let server = Server::start().await;
     put_ingress(&server, "shop");
     let run = Run::start(&server);
-    assert!(run.notes.push(Note::live(&"shop".into(), &"shop".into(), 7, Duration::from_millis(12))));
+    assert!(run.notes.push(Note::live(&ObjectName::new("shop", "shop"), 7, Duration::from_millis(12))));
     server.until("it is told", |server| events(server).len() == 1).await;
     run.stop().await;
     let told = events(&server);
     assert_eq!(told[0]["note"], "live in 12 ms at generation 7");
     assert_eq!(told[0]["type"], "Normal");
-}
-
-#[test]
-fn findings_about_files_and_conf_are_not_told_to_a_cluster() {
-    let conf = Diagnostic::error(Code::Internal, &Origin::new("Conf", "", "tidegate.yaml", None), "x");
-    assert_eq!(Note::of(&conf), None);
-    let place = crate::origin::Place { file: "a.yaml".into(), line: 1, document: 0, item: None };
-    let file = Diagnostic::error(Code::Internal, &Origin::new("Ingress", "a", "b", Some(place)), "x");
-    assert_eq!(Note::of(&file), None);
-}
-
-#[test]
-fn a_long_text_is_shortened_at_a_character() {
-    let text = shorten("ä".repeat(1000));
-    assert!(text.len() <= MAX_TEXT && text.ends_with('…'), "{}", text.len());
 }

@@ -10,8 +10,9 @@ use kube::{Client, Error, ResourceExt};
 use serde_json::{Value, json};
 
 use super::address::{self, Address};
-use super::{AddressSource, Addresses, Known, Replicas, Served, StatusConfig};
+use super::{AddressSource, Addresses, Known, Replicas, StatusConfig};
 use crate::resources::ObjectName;
+use crate::resources::status::Statuses;
 use crate::source::kubernetes::write::call::FIELD_MANAGER;
 
 /// Objects a page; a page is held whole.
@@ -55,22 +56,24 @@ impl Cluster {
         }
     }
 
-    /// What stands on those Ingresses of these namespaces that are served; of all namespaces, when none are named.
+    /// What stands on those Ingresses of these namespaces that have an address; of all namespaces, when none are named.
     ///
     /// `wanted` is what most of them say; it is shared instead of kept for each.
     pub(super) async fn statuses(
         &self,
         namespaces: &[String],
-        served: &Served,
+        statuses: &Statuses,
         wanted: Option<&Addresses>,
     ) -> Result<Known, Error> {
         let mut known = BTreeMap::new();
         let mut keep = |ingress: &Ingress| {
             let name = name_of(ingress);
-            let Some(name) = served.get(&name) else { return };
+            if !statuses.is_addressed(&name) {
+                return;
+            }
             let standing = standing(ingress.status.as_ref());
             let shared = wanted.filter(|wanted| ***wanted == *standing).map(Arc::clone);
-            known.insert(name.clone(), shared.unwrap_or_else(|| standing.into()));
+            known.insert(name, shared.unwrap_or_else(|| standing.into()));
         };
         if namespaces.is_empty() {
             list(&Api::all(self.client.clone()), &mut keep).await?;

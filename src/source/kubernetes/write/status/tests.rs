@@ -1,6 +1,8 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::resources::status::ObjectStatus;
+use crate::resources::{Kind, ObjectRef};
 use crate::source::kubernetes::testing::{Server, soon};
 use crate::source::kubernetes::write::leader::Held;
 
@@ -39,7 +41,7 @@ fn given(address: &str) -> StatusConfig {
 /// Status written by a leader, until `stop`.
 struct Run {
     held: Held,
-    served: watch::Sender<Served>,
+    served: watch::Sender<Arc<Statuses>>,
     counts: Arc<Counts>,
     stop: watch::Sender<bool>,
     writer: tokio::task::JoinHandle<()>,
@@ -84,8 +86,13 @@ impl Run {
     }
 }
 
-fn all(names: &[&str]) -> Served {
-    Arc::new(names.iter().map(|it| name(it)).collect())
+/// Statuses with an address of all of these, and of another one that has none.
+fn all(names: &[&str]) -> Arc<Statuses> {
+    let status = |name: ObjectName, has_address| {
+        (ObjectRef { kind: Kind::Ingress, name }, Some(ObjectStatus { has_address, ..ObjectStatus::default() }))
+    };
+    let addressed = names.iter().map(|it| status(name(it), true));
+    Arc::new(addressed.chain([status(name("without"), false)]).collect())
 }
 
 fn patches(server: &Server) -> Vec<String> {
