@@ -22,9 +22,9 @@ use tidegate_plugin::{Definition, RouteFacts};
 
 pub use self::certificate::load_certificate;
 
-use self::host::HostCompiler;
 use self::pipeline::{Instances, Lanes};
 use self::presented::Store;
+use self::route::RouteCompiler;
 use self::upstream::Upstreams;
 use crate::diagnostic::Diagnostic;
 use crate::endpoint::Table;
@@ -230,8 +230,8 @@ impl Compiler {
         Arc::new(edge)
     }
 
-    fn host_compiler(&mut self) -> HostCompiler<'_> {
-        HostCompiler {
+    fn host_compiler(&mut self) -> RouteCompiler<'_> {
+        RouteCompiler {
             upstreams: &mut self.upstreams,
             instances: &mut self.instances,
             route_metrics: &self.route_metrics,

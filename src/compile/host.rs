@@ -2,23 +2,13 @@
 
 use std::sync::Arc;
 
-use super::RouteMetricsSource;
 use super::matcher::Matchers;
-use super::pipeline::Instances;
-use super::upstream::Upstreams;
+use super::route::RouteCompiler;
 use crate::diagnostic::Diagnostic;
 use crate::model;
-use crate::snapshot::route::Route;
 use crate::snapshot::router::{Entry, HostRoutes};
 
-/// What the routes of hosts are compiled with.
-pub(super) struct HostCompiler<'c> {
-    pub(super) upstreams: &'c mut Upstreams,
-    pub(super) instances: &'c mut Instances,
-    pub(super) route_metrics: &'c RouteMetricsSource,
-}
-
-impl HostCompiler<'_> {
+impl RouteCompiler<'_> {
     /// Compiles a host. Routes that cannot be compiled are left out and named in a diagnostic.
     pub(super) fn host(&mut self, host: &model::VirtualHost) -> (Arc<HostRoutes>, Vec<Diagnostic>) {
         let mut diagnostics = Vec::new();
@@ -37,10 +27,5 @@ impl HostCompiler<'_> {
         let fallback = host.fallback.as_ref().map(|route| self.route(route, &mut diagnostics));
         let is_rest_older = host.oldest().zip(host.fallback.as_ref()).is_some_and(|(a, b)| Arc::ptr_eq(a, b));
         (Arc::new(HostRoutes::new(entries, fallback, is_rest_older)), diagnostics)
-    }
-
-    /// Compiles a route. One whose plugins or action cannot be built is closed.
-    pub(super) fn route(&mut self, route: &model::Route, diagnostics: &mut Vec<Diagnostic>) -> Arc<Route> {
-        super::route::compile(self, route, diagnostics)
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode};
 use tidegate_plugin::RouteFacts;
 
-use super::host::HostCompiler;
+use super::RouteMetricsSource;
+use super::pipeline::Instances;
+use super::upstream::Upstreams;
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::model::{self, BackendId, PathMatch};
@@ -13,12 +15,24 @@ use crate::policy;
 use crate::reason::Reason;
 use crate::snapshot::route::{Action, Forward, HttpsRedirect, Named, Redirect, RedirectPath, Respond, Route, Share};
 
+/// What routes are compiled with.
+pub(super) struct RouteCompiler<'c> {
+    pub(super) upstreams: &'c mut Upstreams,
+    pub(super) instances: &'c mut Instances,
+    pub(super) route_metrics: &'c RouteMetricsSource,
+}
+
+// === impl RouteCompiler ===
+
+impl RouteCompiler<'_> {
+    /// Compiles a route. One whose plugins or action cannot be built is closed.
+    pub(super) fn route(&mut self, route: &model::Route, diagnostics: &mut Vec<Diagnostic>) -> Arc<Route> {
+        compile(self, route, diagnostics)
+    }
+}
+
 /// Compiles a route; what cannot be built closes it.
-pub(super) fn compile(
-    cx: &mut HostCompiler<'_>,
-    route: &model::Route,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Arc<Route> {
+fn compile(cx: &mut RouteCompiler<'_>, route: &model::Route, diagnostics: &mut Vec<Diagnostic>) -> Arc<Route> {
     let facts = Arc::new(facts(route));
     let mut action = action(cx, route, &facts, diagnostics);
     let pipeline = match cx.instances.build(&route.plugins) {
@@ -78,7 +92,7 @@ fn service(route: &model::Route, backend: &BackendId) -> Arc<str> {
 }
 
 fn action(
-    cx: &mut HostCompiler<'_>,
+    cx: &mut RouteCompiler<'_>,
     route: &model::Route,
     facts: &RouteFacts,
     diagnostics: &mut Vec<Diagnostic>,
@@ -99,7 +113,7 @@ fn action(
 }
 
 fn share(
-    cx: &mut HostCompiler<'_>,
+    cx: &mut RouteCompiler<'_>,
     route: &model::Route,
     facts: &RouteFacts,
     backend: &model::WeightedBackend,
