@@ -31,6 +31,7 @@ use super::leader::Leadership;
 use crate::capacity::may_take;
 use crate::pace::Pace;
 use crate::resources::note::Note;
+use crate::resources::{Kind, Use};
 use notes::{MAX_OF_NAMESPACE, in_turns};
 
 pub(super) use notes::Notes;
@@ -274,13 +275,9 @@ impl EventWriter {
 
 /// How the API names the kinds that findings are about.
 fn resource(kind: &str) -> Option<ApiResource> {
-    let (group, plural) = match kind {
-        "Ingress" => ("networking.k8s.io", "ingresses"),
-        "IngressClass" => ("networking.k8s.io", "ingressclasses"),
-        "Service" => ("", "services"),
-        _ => return None,
-    };
-    Some(ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", kind), plural))
+    let (_, row) = Kind::rows().find(|(_, row)| row.name == kind && row.uses.contains(&Use::Events))?;
+    let version = row.api_version().rsplit('/').next().unwrap_or_default();
+    Some(ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(row.group, version, kind), row.plural))
 }
 
 /// The same for the same finding, in every replica.
