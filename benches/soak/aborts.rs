@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::clients::{HOST, Proxy};
+use crate::proxy::{HOST, Proxy};
 use crate::{Failure, orderly, tls};
 
 /// Reads a part of a long answer and closes with bytes unread, which resets the connection.

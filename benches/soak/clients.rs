@@ -9,9 +9,8 @@ use std::time::Duration;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::proxy::Proxy;
 use crate::{Failure, aborts, orderly};
-
-pub(crate) const HOST: &str = "soak.test";
 
 /// Clients of each kind at a time.
 const EACH: usize = 4;
@@ -21,12 +20,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// After this a round counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Where the proxy listens.
-pub(crate) struct Proxy {
-    pub(crate) plain: SocketAddr,
-    pub(crate) tls: SocketAddr,
-}
 
 /// What came of the rounds of one kind.
 #[derive(Debug, Default)]

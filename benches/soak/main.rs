@@ -8,6 +8,7 @@ mod aborts;
 mod clients;
 mod orderly;
 mod origin;
+mod proxy;
 #[path = "../../tests/serve/support/tls.rs"]
 #[allow(
     dead_code,

@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::clients::{HOST, Proxy};
+use crate::proxy::{HOST, Proxy};
 use crate::{Failure, tls};
 
 /// Requests of a round on one connection.

@@ -13,7 +13,7 @@ mod histogram;
 mod observed;
 mod plugin;
 mod process;
-mod route;
+pub(super) mod route;
 mod status_table;
 
 use std::fmt;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tidegate_plugin::{RouteFacts, TlsFacts};
 
-use super::metrics::RouteMetrics;
+use super::metrics::route::RouteMetrics;
 use crate::reason::Reason;
 
 /// A request that has ended.
