@@ -164,6 +164,8 @@ codes! {
     InvalidValue: Error, "correct the value";
     /// The file is not YAML.
     InvalidYaml: Error, "correct the line that is named";
+    /// A listener cannot have its address: it is in use, of another machine or not permitted. The old one stays until then.
+    ListenerNotBound: Error, "free the address, or choose another; it is tried again until then";
     /// The port of the Service is named by a name that its Pods resolve, where only a number helps.
     NamedTargetPort: Warning, "write the number in `targetPort`";
     /// A change takes effect only at a restart.

@@ -26,6 +26,7 @@ fn difference(before: &Model, after: &Model) -> Touched {
         certificates: changed(&before.certificates, &after.certificates),
         default_certificate: before.default_certificate != after.default_certificate,
         default: before.default != after.default,
+        listeners: before.listeners != after.listeners,
         edge: before.edge != after.edge,
         address_rules: before.address_rules != after.address_rules,
     }

@@ -20,11 +20,11 @@ use crate::policy::{Policy, Timeouts};
 use crate::proxy::{Engine, Proxy};
 use crate::quantity;
 use crate::reason::Reason;
-use crate::snapshot::Snapshot;
 use crate::snapshot::certificates::{Certificates, ServedCertificate};
 use crate::snapshot::edge::Edge;
 use crate::snapshot::route::{Action, Forward, Route, Share};
-use crate::telemetry::record::{Recorder, RequestRecord};
+use crate::snapshot::{Served, Snapshot};
+use crate::telemetry::record::{Recorder, RequestRecord, SessionRecord};
 
 /// Longer than any test takes on the busiest machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -69,6 +69,8 @@ impl Recorder for Teller {
         };
         self.0.lock().unwrap().send(seen).unwrap();
     }
+
+    fn record_session(&self, _: &SessionRecord<'_>) {}
 }
 
 impl Gate {
@@ -289,7 +291,8 @@ async fn read_head(socket: &mut TcpStream) -> Vec<u8> {
 }
 
 fn snapshot(generation: u64, default: Option<Arc<Route>>, edge: Edge) -> Snapshot {
-    Snapshot { generation, router: Default::default(), default, certificates: certificates(), edge: Arc::new(edge) }
+    let common = Arc::new(Served { router: Default::default(), default, certificates: certificates() });
+    Snapshot { generation, listeners: Default::default(), common, edge: Arc::new(edge) }
 }
 
 /// Edge settings that are in nobody's way.
