@@ -129,21 +129,32 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
         Some((counted, let_in))
     }
 
-    /// Hello, decision, and what was decided.
+    /// Hello, decision, and what was decided. What TLS comes to is in boxes: it is not held by those without.
     async fn accepted(&self, stream: TcpStream, now: Arc<Now>, arrival: Arrival) {
-        let mut stream = BufferedStream::new(stream);
-        let opening = match &now.tls {
-            None => Opening::Unread,
-            Some(tls) => match self.shaking(hello::read(&mut stream, tls.handshake_timeout)).await {
-                Some(Ok(hello)) => Opening::Hello(tls, hello),
-                Some(Err(failure)) => return self.not_shaken(failure, &arrival),
-                None => return,
-            },
+        let stream = BufferedStream::new(stream);
+        let greeted = match &now.tls {
+            None => Some((stream, arrival, Opening::Unread)),
+            Some(tls) => Box::pin(self.hello(stream, arrival, tls)).await,
         };
+        let Some((stream, arrival, opening)) = greeted else { return };
         match decide(opening) {
             Course::Plain => self.serve(self.guard(stream, arrival, None)).await,
-            // In a box: what TLS comes to is not held by those without.
             Course::Terminate(tls, hello) => Box::pin(self.terminate(stream, tls, hello, arrival)).await,
+        }
+    }
+
+    async fn hello<'l>(
+        &self,
+        mut stream: Plain,
+        arrival: Arrival,
+        tls: &'l TlsListener,
+    ) -> Option<(Plain, Arrival, Opening<'l>)> {
+        match self.shaking(hello::read(&mut stream, tls.handshake_timeout)).await? {
+            Ok(hello) => Some((stream, arrival, Opening::Hello(tls, hello))),
+            Err(failure) => {
+                self.not_shaken(failure, &arrival);
+                None
+            }
         }
     }
 

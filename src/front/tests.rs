@@ -66,6 +66,8 @@ impl ProxyHttp for App {
         info(session).head_arrived();
         if session.req_header().headers.contains_key("content-length") {
             info(session).body_expected();
+        } else if !session.is_http2() {
+            info(session).note_request_len(Some(session.to_h1_raw().len() as u64));
         }
         session.set_keepalive(Some(60));
         Ok(())

@@ -233,6 +233,7 @@ fn networks_and_sockets_of_the_conf_decide_about_addresses_at_once() {
         conf.own_sockets.sockets = vec![own.parse().unwrap()];
         Object::conf(conf, None)
     };
+    apply(&mut resources, &mut translator, conf("192.0.2.0/24", "127.0.0.1:1"));
     for (allowed, own, is_let_in) in [
         ("127.0.0.0/8", "127.0.0.1:1", true),
         ("10.0.0.0/8", "127.0.0.1:1", false),

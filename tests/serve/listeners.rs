@@ -13,10 +13,10 @@ impl Proxy {
     fn listen(&self, listeners: &str) {
         let file = self.folder.path().join("tidegate.yaml");
         let text = std::fs::read_to_string(&file).unwrap();
-        let rest = text.lines().skip_while(|line| *line != "listeners:").skip(1);
-        let rest: Vec<&str> = rest.skip_while(|line| line.starts_with(' ')).collect();
+        let (before, rest) = text.split_once("listeners:\n").unwrap();
+        let rest: Vec<&str> = rest.lines().skip_while(|line| line.starts_with(' ')).collect();
         let new = self.folder.path().join("new.yaml");
-        std::fs::write(&new, format!("listeners:\n{listeners}{}\n", rest.join("\n"))).unwrap();
+        std::fs::write(&new, format!("{before}listeners:\n{listeners}{}\n", rest.join("\n"))).unwrap();
         std::fs::rename(new, file).unwrap();
     }
 
@@ -28,6 +28,15 @@ impl Proxy {
         };
         tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{name} never fitted"));
         self.running.listener(name)
+    }
+
+    async fn until_told(&self, code: &str) {
+        let wait = async {
+            while !self.codes().contains(code) {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{code} is never told"));
     }
 
     fn codes(&self) -> BTreeSet<String> {
@@ -117,10 +126,8 @@ async fn a_certificate_is_renewed_when_its_files_change() {
     write(&second);
     until(&proxy, second.cert.der()).await;
     // A key of another certificate: the last good pair stays, and somebody says so.
-    let before = proxy.running.revision();
     std::fs::write(&key, first.signing_key.serialize_pem()).unwrap();
-    proxy.running.after(before).await;
-    assert!(proxy.codes().contains("InvalidCertificate"), "{:?}", proxy.codes());
+    proxy.until_told("InvalidCertificate").await;
     assert_eq!(presented(proxy.https(), "own.test").await, second.cert.der().to_vec());
     std::fs::remove_file(&crt).unwrap();
     proxy.listen(&format!("{HTTP}{https}"));
@@ -157,6 +164,20 @@ async fn a_port_in_use_is_a_finding_and_is_taken_as_soon_as_it_is_free() {
         }
     };
     tokio::time::timeout(PATIENCE, wait).await.expect("there is nothing more to say");
+}
+
+/// A name leads to a listener that came later, and whose port the system chose.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_may_not_lead_to_those_that_came_later_either() {
+    let allowed = "defaults: { allowExternalName: true, allowAddresses: [127.0.0.0/8] }\n";
+    let proxy = Proxy::start(&format!("listeners:\n{HTTP}{HELLO}{allowed}"), &[]).await;
+    proxy.listen(&format!("{HTTP}  - {{ name: extra, address: \"127.0.0.1:0\", protocol: http }}\n"));
+    let port = proxy.until_listener("extra", |it| it.is_some()).await.unwrap().port();
+    let route = ingress("e", "e.test", &[("/", "ext")]).replace("number: 80", &format!("number: {port}"));
+    let name = "---\napiVersion: v1\nkind: Service\nmetadata: { name: ext, namespace: default }\nspec: { type: ExternalName, externalName: localhost }\n";
+    proxy.put("e.yaml", &(route + name));
+    proxy.until("e.test", "/", |response| response.status == 503).await;
+    proxy.until_told("AddressRefused").await;
 }
 
 #[cfg(feature = "slow-tests")]

@@ -152,7 +152,7 @@ async fn a_thousand_listeners_start_and_stop_and_nobody_notices() {
     }
     assert!(asked >= 100, "{asked} requests");
     house.listeners.drain_state().idle().await;
-    assert!(house.listeners.metrics().snapshot().len() <= 66, "what is gone is forgotten");
+    assert!(house.listeners.metrics().snapshot().len() < 80, "what is gone is forgotten");
 }
 
 async fn keep_asking(address: SocketAddr, is_kept: bool, stop: Arc<std::sync::atomic::AtomicBool>) -> usize {
