@@ -20,7 +20,7 @@ use pingora::protocols::{ALPN, IO, Stream};
 use pingora::server::ShutdownWatch;
 use tidegate_plugin::TlsFacts;
 
-use self::decide::{Course, Opening, decide};
+use self::decide::{Course, Start};
 use self::hello::Hello;
 use super::buffered::BufferedStream;
 use super::deadline::Waits;
@@ -101,7 +101,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for Front<A> {
         let _connected = self.capacity.connected();
         let stream = stream.into_any().downcast::<TcpStream>().ok()?;
         let now = self.now.load_full();
-        let arrival = arrival(&stream, &snapshot, &now, accepted_at);
+        // In a box: it is handed on from step to step, each of which would have room for it.
+        let arrival = Box::new(arrival(&stream, &snapshot, &now, accepted_at));
         let (_counted, _let_in) = self.let_in(&arrival, &snapshot)?;
         // An open connection must not hold on to the snapshot it began with.
         drop(snapshot);
@@ -129,38 +130,28 @@ impl<A: HttpServerApp + Send + Sync + 'static> Front<A> {
         Some((counted, let_in))
     }
 
-    /// Hello, decision, and what was decided. What TLS comes to is in boxes: it is not held by those without.
-    async fn accepted(&self, stream: TcpStream, now: Arc<Now>, arrival: Arrival) {
+    async fn accepted(&self, stream: TcpStream, now: Arc<Now>, arrival: Box<Arrival>) {
         let stream = BufferedStream::new(stream);
-        let greeted = match &now.tls {
-            None => Some((stream, arrival, Opening::Unread)),
-            Some(tls) => Box::pin(self.hello(stream, arrival, tls)).await,
-        };
-        let Some((stream, arrival, opening)) = greeted else { return };
-        match decide(opening) {
-            Course::Plain => self.serve(self.guard(stream, arrival, None)).await,
-            Course::Terminate(tls, hello) => Box::pin(self.terminate(stream, tls, hello, arrival)).await,
+        match decide::start(&now) {
+            Start::Plain => self.serve(self.guard(stream, *arrival, None)).await,
+            // In a box: what TLS comes to is not held by those without.
+            Start::Hello(tls) => Box::pin(self.greeted(stream, tls, arrival)).await,
         }
     }
 
-    async fn hello<'l>(
-        &self,
-        mut stream: Plain,
-        arrival: Arrival,
-        tls: &'l TlsListener,
-    ) -> Option<(Plain, Arrival, Opening<'l>)> {
-        match self.shaking(hello::read(&mut stream, tls.handshake_timeout)).await? {
-            Ok(hello) => Some((stream, arrival, Opening::Hello(tls, hello))),
-            Err(failure) => {
-                self.not_shaken(failure, &arrival);
-                None
-            }
+    async fn greeted(&self, mut stream: Plain, tls: &TlsListener, arrival: Box<Arrival>) {
+        match self.shaking(hello::read(&mut stream, tls.handshake_timeout)).await {
+            Some(Ok(hello)) => match decide::course(tls, hello) {
+                Course::Terminate(tls, hello) => Box::pin(self.terminate(stream, tls, hello, arrival)).await,
+            },
+            Some(Err(failure)) => self.not_shaken(failure, &arrival),
+            None => {}
         }
     }
 
-    async fn terminate(&self, stream: Plain, tls: &TlsListener, hello: Hello, arrival: Arrival) {
+    async fn terminate(&self, stream: Plain, tls: &TlsListener, hello: Hello, arrival: Box<Arrival>) {
         match self.shaking(shake::shake(stream, tls, hello)).await {
-            Some(Ok((stream, facts))) => self.serve(self.guard(*stream, arrival, Some(facts))).await,
+            Some(Ok((stream, facts))) => self.serve(self.guard(*stream, *arrival, Some(facts))).await,
             Some(Err(failure)) => self.not_shaken(failure, &arrival),
             None => {}
         }

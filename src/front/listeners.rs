@@ -231,14 +231,17 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
     }
 
     /// Those that nobody wants any more, and those that move and are in the way of one that is wanted.
-    fn take_leaving(&self, wanted: &[Arc<Listener>]) -> Vec<(ListenerId, Running)> {
+    fn take_leaving(&self, wanted: &[Arc<Listener>]) -> BTreeMap<ListenerId, Running> {
         self.metrics.only_wanted(|name| wanted.iter().any(|listener| listener.id.name() == name));
         let is_leaving = |id: &ListenerId, running: &Running| match wanted.iter().find(|wanted| wanted.id == *id) {
             None => true,
             Some(own) if own.address == running.wanted => false,
             Some(_) => wanted.iter().any(|wanted| overlap(wanted.address, running.address)),
         };
-        self.lock().extract_if(.., |id, running| is_leaving(id, running)).collect()
+        let mut running = self.lock();
+        let (leaving, staying) = std::mem::take(&mut *running).into_iter().partition(|(id, it)| is_leaving(id, it));
+        *running = staying;
+        leaving
     }
 
     /// Stops accepting; when this resolves, the addresses are free. What is open there ends as in a graceful stop, and
