@@ -113,8 +113,8 @@ mod tests {
 
     #[test]
     fn sockets_without_a_port_yet_are_not_named() {
-        let mut process = Process::default();
-        process.admission = Some(serde_json::from_value(serde_json::json!({ "address": "127.0.0.1:0" })).unwrap());
+        let admission = serde_json::from_value(serde_json::json!({ "address": "127.0.0.1:0" })).unwrap();
+        let process = Process { admission: Some(admission), ..Process::default() };
         let sockets: Vec<String> = wanted(&process).iter().map(ToString::to_string).collect();
         assert_eq!(sockets, ["0.0.0.0:10254", "127.0.0.1:10255"]);
     }
