@@ -54,8 +54,9 @@ pub mod translate {
 
     use crate::resources::Object;
     use crate::translate::ingress::annotations;
+    use crate::translate::ingress::annotations::family::{FAMILIES, Family};
     use crate::translate::ingress::annotations::row::Holder;
-    use crate::translate::ingress::annotations::table::{FAMILIES, Family, Lookup};
+    use crate::translate::ingress::annotations::table::Lookup;
 
     /// Reads annotations of Ingresses as translation does, with further rows in the table that nobody looks at; says
     /// whether there was nothing to say about them.

@@ -239,7 +239,7 @@ fn annotation_reference() -> String {
 }
 
 fn protection_reference(text: &mut String) {
-    *text += "\n## What closes the routes\n\nGenerated from the table in `src/translate/ingress/annotations/unread.rs`.\nThese are not supported, under neither prefix; where somebody asks for protection by one, the routes of the Ingress are closed (503 `broken_policy`) rather than open to everybody.\nUnder `tidegate.io/` an unknown name that resembles one of them, or `plugins` or an `auth-…` of above, closes too, and so does one of them on a Service.\n\n| annotation | what it does in ingress-nginx | closes |\n|---|---|---|\n";
+    *text += "\n## What closes the routes\n\nGenerated from the table in `src/translate/ingress/annotations/family/unread.rs`.\nThese are not supported, under neither prefix; where somebody asks for protection by one, the routes of the Ingress are closed (503 `broken_policy`) rather than open to everybody.\nUnder `tidegate.io/` an unknown name that resembles one of them, or `plugins` or an `auth-…` of above, closes too, and so does one of them on a Service.\n\n| annotation | what it does in ingress-nginx | closes |\n|---|---|---|\n";
     let unread = ANNOTATIONS.iter().filter(|row| row.support == Support::Unread);
     let (softer, closing): (Vec<&Annotation>, Vec<&Annotation>) = unread.partition(|row| row.security == Security::No);
     for Annotation { name, security, doc, .. } in closing {

@@ -27,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use super::certificate::{Clients, Current};
 use super::review::{self, Verdict};
 use crate::telemetry::http::{Arrival, Door, Mark, Places, SeatCounts, Seats, WriteLimit};
+use crate::telemetry::metrics::{Emit, Sample, family};
 
 /// Makes verdicts.
 pub(crate) trait Judge: Send + Sync + 'static {
@@ -97,6 +98,18 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_LIFE: Duration = Duration::from_secs(300);
 /// For what is under way when a connection or the server ends.
 const LAST_REVIEW: Duration = Duration::from_secs(5);
+
+// === impl Counts ===
+
+impl Counts {
+    /// Tells the metrics.
+    pub(crate) fn observe(&self, emit: Emit<'_>) {
+        for (result, count) in [("allowed", &self.allowed), ("refused", &self.refused), ("failed", &self.failed)] {
+            let value = count.load(Ordering::Relaxed) as f64;
+            emit(Sample { family: &family::ADMISSION_REVIEWS, labels: &[result], value });
+        }
+    }
+}
 
 // === impl Limits, Server ===
 

@@ -15,9 +15,7 @@ use crate::snapshot::edge::claims::Claims;
 pub(super) fn compile(edge: &edge::Edge) -> (Edge, Vec<Diagnostic>) {
     let (server_header, diagnostics) = server_header(edge);
     let compiled = Edge {
-        trusted_proxies: edge.trusted_proxies.clone(),
-        limits: edge.limits,
-        headers: edge.headers,
+        settings: edge.clone(),
         server_header,
         claims: claims(&edge.identity_headers),
         // The translator has seen to it that it can stand in a field.

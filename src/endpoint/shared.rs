@@ -3,7 +3,7 @@
 //! It must not know upstreams.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::health::Registry;
 use crate::address::AddressRules;
 use crate::capacity::{Capacity, Held};
+use crate::telemetry::metrics::{Emit, Sample, family};
 
 /// Counters of the endpoint tasks, since the start.
 #[derive(Debug, Default)]
@@ -56,6 +57,28 @@ pub(super) struct Shared {
 pub(super) struct Tenant {
     name: Arc<str>,
     pub(super) held: Held,
+}
+
+// === impl Stats ===
+
+impl Stats {
+    /// Tells the metrics.
+    pub fn observe(&self, emit: Emit<'_>) {
+        for (family, labels, count) in [
+            (&family::PROBES, &[] as &[&str], &self.probes_total),
+            (&family::PROBE_FAILURES, &[], &self.probe_failures_total),
+            (&family::LATE_PROBES, &[], &self.late_probes_total),
+            (&family::RESOLUTIONS, &[], &self.resolutions_total),
+            (&family::RESOLUTION_FAILURES, &[], &self.resolution_failures_total),
+            (&family::LATE_RESOLUTIONS, &[], &self.late_resolutions_total),
+            (&family::PANIC_PICKS, &[], &self.panic_picks_total),
+            (&family::ENDPOINT_WAITING, &[], &self.waiting),
+            (&family::ENDPOINT_WAITS, &["endpoint"], &self.waits_total),
+            (&family::ENDPOINT_WAITS, &["vain"], &self.vain_waits_total),
+        ] {
+            emit(Sample { family, labels, value: count.load(Ordering::Relaxed) as f64 });
+        }
+    }
 }
 
 // === impl Shared ===

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
@@ -145,12 +145,6 @@ impl Backend {
     pub fn config(&self) -> &Arc<UpstreamConfig> {
         &self.config
     }
-
-    /// The same, after changes, with settings that are shared again.
-    #[must_use]
-    pub fn settled(self) -> Self {
-        Self::new(self.id, self.origin, Arc::unwrap_or_clone(self.config))
-    }
 }
 
 /// A backend is its settings under a name.
@@ -159,12 +153,5 @@ impl Deref for Backend {
 
     fn deref(&self) -> &UpstreamConfig {
         &self.config
-    }
-}
-
-/// For who makes it: settings that others share are copied first.
-impl DerefMut for Backend {
-    fn deref_mut(&mut self) -> &mut UpstreamConfig {
-        Arc::make_mut(&mut self.config)
     }
 }

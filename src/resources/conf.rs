@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::OwnSockets;
-use crate::edge::{IdentityHeaders, Limits};
+use crate::edge::{Edge, Headers, IdentityHeaders, Limits};
 use crate::policy::{Change, Redirect, Respond, TimeoutsSpec};
 use crate::quantity::ByteSize;
 use crate::upstream::{Balance, HealthCheck, Protocol};
@@ -170,12 +170,39 @@ impl Conf {
         });
         self.plugins.values().chain(inline)
     }
+
+    /// What holds for every request, as it is written here.
+    pub fn edge(&self) -> Edge {
+        let (defaults, default) = (&self.defaults, Edge::default());
+        Edge {
+            trusted_proxies: self.trusted_proxies.clone(),
+            server_header: match defaults.server_header.as_deref() {
+                None => default.server_header,
+                Some("off") => None,
+                Some(text) => Some(text.into()),
+            },
+            headers: defaults.headers(),
+            identity_headers: defaults.identity_headers.clone(),
+            loop_id: defaults.loop_id.as_deref().map_or(default.loop_id, Arc::from),
+            limits: defaults.limits,
+        }
+    }
 }
 
 impl Defaults {
     /// What routes have where nobody asks for something else.
     pub fn policy(&self) -> impl Iterator<Item = Change> + use<> {
         policy(&self.timeouts, self.tries, self.limits.body)
+    }
+
+    fn headers(&self) -> Headers {
+        let default = Headers::default();
+        Headers {
+            x_forwarded: self.x_forwarded_headers.unwrap_or(default.x_forwarded),
+            forwarded: self.forwarded_header.unwrap_or(default.forwarded),
+            request_id: self.request_id_header.unwrap_or(default.request_id),
+            preserve_case: self.preserve_header_case.unwrap_or(default.preserve_case),
+        }
     }
 }
 

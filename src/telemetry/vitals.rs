@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::metrics::{Sample, family};
+use super::metrics::{Emit, Sample, family};
 use super::panics::Within;
 
 /// The pulses of a process.
@@ -85,7 +85,7 @@ impl Vitals {
     }
 
     /// Tells the metrics.
-    pub(crate) fn observe(&self, emit: &mut dyn FnMut(Sample<'_>)) {
+    pub(crate) fn observe(&self, emit: Emit<'_>) {
         let after = Duration::from_micros(self.stuck_after.load(Ordering::Relaxed));
         for pulse in self.pulses().iter() {
             let is_up = pulse.obstacle(after).is_none();

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
-use crate::edge::{Headers, Limits};
+use crate::edge::{self, Limits};
 use crate::endpoint::{Address, Table, Upstream};
 use crate::policy::{Policy, Timeouts};
 use crate::proxy::{Engine, Proxy};
@@ -306,9 +306,7 @@ pub(super) fn edge() -> Edge {
         ..Limits::default()
     };
     Edge {
-        trusted_proxies: Vec::new(),
-        limits,
-        headers: Headers::default(),
+        settings: edge::Edge { limits, ..edge::Edge::default() },
         server_header: Some(HeaderValue::from_static("tidegate")),
         claims: crate::snapshot::edge::claims::Claims::known(),
         loop_id: HeaderValue::from_static("tidegate"),

@@ -9,8 +9,11 @@ use prometheus::proto;
 
 use super::family::{self, Family, Sample};
 
+/// Takes one sample.
+pub(crate) type Emit<'a> = &'a mut dyn FnMut(Sample<'_>);
+
 /// Gives the present samples, one call each.
-pub(crate) type Source = Box<dyn Fn(&mut dyn FnMut(Sample<'_>)) + Send + Sync>;
+pub(crate) type Source = Box<dyn Fn(Emit<'_>) + Send + Sync>;
 
 /// Who is asked.
 #[derive(Default)]

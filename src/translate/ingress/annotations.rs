@@ -5,18 +5,12 @@
 //! any. An object's keys are walked once: what is read goes to its family, and what is not is judged by what it may
 //! ask for. Source: ingress-nginx, "Annotations".
 
-mod auth;
-mod backend;
-pub(crate) mod live;
-mod plugins;
-mod policy;
-mod redirect;
+pub(crate) mod family;
 pub(crate) mod row;
 mod said;
 pub(crate) mod security;
 pub(crate) mod table;
 mod unkept;
-mod unread;
 
 use row::{Dialect, Holder, PREFIX, name_under};
 use said::{Found, Said};

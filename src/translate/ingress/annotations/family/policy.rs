@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::row::{Annotation, Dialect, Support};
-use super::said::{Refusal, Said, Value};
-use super::security::Security;
+use super::super::row::{Annotation, Dialect, Support};
+use super::super::said::{Refusal, Said, Value};
+use super::super::security::Security;
 use crate::policy::{Change, MAX_TRIES, Wait};
 use crate::quantity;
 use crate::translate::asked::Asked;

@@ -3,9 +3,9 @@
 //! Those that decide who may pass, or have something verified, close the routes rather than serve them to everybody;
 //! those that soften something, or protect against load, are told. Source: ingress-nginx, "Annotations".
 
-use super::row::{Annotation, Support};
-use super::said::Said;
-use super::security::Security;
+use super::super::row::{Annotation, Support};
+use super::super::said::Said;
+use super::super::security::Security;
 use crate::translate::asked::Asked;
 
 /// Says that they are off.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::row::{Annotation, Dialect, Support};
-use super::said::{Refusal, Said, Value, boolean};
-use super::security::Security;
+use super::super::row::{Annotation, Dialect, Support};
+use super::super::said::{Refusal, Said, Value, boolean};
+use super::super::security::Security;
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::quantity::Duration;

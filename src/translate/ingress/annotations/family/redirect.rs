@@ -1,8 +1,8 @@
 //! Redirects from plain HTTP to HTTPS.
 
-use super::row::{Annotation, Support};
-use super::said::{Said, boolean};
-use super::security::Security;
+use super::super::row::{Annotation, Support};
+use super::super::said::{Said, boolean};
+use super::super::security::Security;
 use crate::translate::asked::{Asked, Redirection};
 
 pub(crate) const TABLE: &[Annotation] = &[SSL_REDIRECT, FORCE_SSL_REDIRECT];

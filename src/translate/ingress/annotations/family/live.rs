@@ -1,8 +1,8 @@
 //! What an Ingress wants to be told about itself.
 
-use super::row::{Annotation, PREFIX, Support, name_under};
-use super::said::{Said, boolean};
-use super::security::Security;
+use super::super::row::{Annotation, PREFIX, Support, name_under};
+use super::super::said::{Said, boolean};
+use super::super::security::Security;
 use crate::resources::object::Annotations;
 use crate::translate::asked::Asked;
 

@@ -4,9 +4,9 @@
 
 use serde_json::{Map, Value};
 
-use super::row::{Annotation, Support};
-use super::said::{Refusal, Said};
-use super::security::Security;
+use super::super::row::{Annotation, Support};
+use super::super::said::{Refusal, Said};
+use super::super::security::Security;
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;

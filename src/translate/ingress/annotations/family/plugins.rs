@@ -1,8 +1,8 @@
 //! Plugins of the conf on an Ingress.
 
-use super::row::{Annotation, Support};
-use super::said::{Refusal, Said};
-use super::security::Security;
+use super::super::row::{Annotation, Support};
+use super::super::said::{Refusal, Said};
+use super::super::security::Security;
 use crate::translate::asked::Asked;
 use crate::translate::asked::plugin::{PluginRequest, Wanted};
 
