@@ -17,7 +17,7 @@ use http::header::{CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_FRAME
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
-use crate::telemetry::http::{Page, Pages, Way};
+use crate::telemetry::http::{Page, Pages, Rendering};
 
 /// Answers questions about the running process.
 pub(crate) trait Inspect: Send + Sync {
@@ -95,8 +95,8 @@ impl AdminPages {
 }
 
 impl Pages for AdminPages {
-    fn way(&self, _: &Request<()>) -> Way {
-        Way::Alone
+    fn way(&self, _: &Request<()>) -> Rendering {
+        Rendering::Alone
     }
 
     fn page(&self, request: &Request<()>) -> Page {

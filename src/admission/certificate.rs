@@ -42,7 +42,7 @@ pub(crate) enum PairError {
     #[error("{0}")]
     Key(#[from] rustls::Error),
     /// It cannot be made.
-    #[error("cannot be made: {0}")]
+    #[error("cannot be generated: {0}")]
     Make(#[from] rcgen::Error),
 }
 

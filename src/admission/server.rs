@@ -213,7 +213,7 @@ async fn connection(
         }
     };
     if let Err(error) = served {
-        tracing::debug!(%error, "connection of the webhook ended");
+        tracing::debug!(%error, "webhook connection ended");
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn inspect(topic: Topic, admin: &str, output: TableForm) -> anyhow::R
 }
 
 fn rows<T: DeserializeOwned>(value: Value) -> anyhow::Result<Vec<T>> {
-    serde_json::from_value(value).context("the proxy's answer is not understood")
+    serde_json::from_value(value).context("the proxy's response cannot be read")
 }
 
 fn certificates(rows: &[CertificateRow]) -> String {

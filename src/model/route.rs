@@ -42,7 +42,7 @@ pub struct Route {
     /// Plugins in the order they were written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<PluginUse>,
-    /// Timeouts, tries and limits.
+    /// Timeouts, attempts and limits.
     pub policy: Arc<Policy>,
 }
 

@@ -26,7 +26,7 @@ pub struct Route {
     pub https_redirect: HttpsRedirect,
     /// The plugins.
     pub pipeline: Arc<Pipeline>,
-    /// Timeouts, tries and limits: the model's, shared.
+    /// Timeouts, attempts and limits: the model's, shared.
     pub policy: Arc<Policy>,
     /// Its counters, as long as no backend was chosen among several.
     pub metrics: Arc<RouteMetrics>,

@@ -39,7 +39,7 @@ pub(crate) use self::write_limit::WriteLimit;
 /// Makes pages.
 pub(crate) trait Pages: Send + Sync + 'static {
     /// How a GET or HEAD request is answered. Must not take its time: probes are answered here.
-    fn way(&self, request: &Request<()>) -> Way;
+    fn way(&self, request: &Request<()>) -> Rendering;
 
     /// The page for a request that takes one. May take its time.
     fn page(&self, request: &Request<()>) -> Page;
@@ -47,7 +47,7 @@ pub(crate) trait Pages: Send + Sync + 'static {
 
 /// How a request is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Rendering {
     /// At once.
     Now(Page),
     /// By a page that is made for it, when it is its turn.

@@ -54,7 +54,7 @@ pub struct RequestRecord<'a> {
     /// Bytes sent to the client.
     pub response_bytes: u64,
     /// Endpoints tried, in order.
-    pub tries: &'a [Try],
+    pub attempts: &'a [Attempt],
     /// Name of the upstream.
     pub upstream: Option<&'a str>,
     /// TLS facts, on TLS connections.
@@ -78,7 +78,7 @@ pub struct PluginTime<'a> {
 
 /// One try at an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Try {
+pub struct Attempt {
     /// The endpoint.
     pub address: SocketAddr,
     /// Until the connection stood; none when it never did or was reused.
@@ -137,7 +137,7 @@ pub(crate) mod testing {
             referer: None,
             request_bytes: 120,
             response_bytes: 345,
-            tries: &[],
+            attempts: &[],
             upstream: None,
             tls: None,
             error: None,

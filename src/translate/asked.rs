@@ -17,7 +17,7 @@ use crate::reason::Reason;
 /// What is asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
-    /// Timeouts, tries and limits.
+    /// Timeouts, attempts and limits.
     pub policy: PolicyPatch,
     /// Settings of the backends, as these routes use them.
     pub backend: BackendPatch,

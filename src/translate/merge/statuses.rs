@@ -117,7 +117,7 @@ fn holds(kind: ConditionType, reason: &'static str) -> Condition {
 /// Gives the first finding as the reason.
 fn because(kind: ConditionType, status: bool, found: &[&Diagnostic]) -> Condition {
     let Some((first, others)) = found.split_first() else {
-        return Condition { kind, status, reason: "NotServed", message: "nothing was found that says why".to_owned() };
+        return Condition { kind, status, reason: "NotServed", message: "the reason is unknown".to_owned() };
     };
     let mut message = text_of(first);
     if !others.is_empty() {

@@ -5,8 +5,8 @@
 use std::sync::{Arc, LazyLock};
 
 use super::row::{Annotation, Dialect, PREFIX, Support};
-use super::said::Said;
 use super::security::Security;
+use super::value::FamilyAnnotations;
 use super::{auth, backend, live, plugins, policy, redirect, unread};
 use crate::translate::asked::Asked;
 use crate::translate::ingress::field;
@@ -18,7 +18,7 @@ const FOREIGN_PREFIX: &str = "nginx.ingress.kubernetes.io";
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Family {
     pub table: &'static [Annotation],
-    pub finish: fn(Said<'_>, &mut Asked),
+    pub finish: fn(FamilyAnnotations<'_>, &mut Asked),
 }
 
 /// All families. Plugins run in this order within their stages, those of the conf first; `auth` is last, since it tells

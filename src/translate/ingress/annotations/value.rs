@@ -21,7 +21,7 @@ pub(crate) struct Found<'a> {
 
 /// What an object says to one family.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Said<'a>(pub &'a [Found<'a>]);
+pub(crate) struct FamilyAnnotations<'a>(pub &'a [Found<'a>]);
 
 /// A value to be read.
 #[derive(Clone, Copy, Debug)]
@@ -35,9 +35,9 @@ pub(crate) struct Value<'a> {
 #[derive(Debug)]
 pub(crate) struct Refusal(pub String);
 
-// === impl Said ===
+// === impl FamilyAnnotations ===
 
-impl Said<'_> {
+impl FamilyAnnotations<'_> {
     /// Reads an annotation, if it is there. A value that is refused is told; one that was to protect something closes
     /// the routes.
     pub(crate) fn read<T>(
