@@ -57,7 +57,7 @@ struct Gauge(AtomicUsize);
 
 /// Requests under way of one upstream or one namespace.
 #[derive(Debug, Default)]
-pub struct Held(AtomicU32);
+pub struct ActiveRequests(AtomicU32);
 
 /// How a request is connected to its upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,9 +72,9 @@ pub enum Link {
 #[derive(Clone, Copy, Debug)]
 pub struct Takers<'a> {
     /// The upstream.
-    pub upstream: &'a Held,
+    pub upstream: &'a ActiveRequests,
     /// Its namespace; `None`: it is of nobody but whoever runs the process.
-    pub namespace: Option<&'a Held>,
+    pub namespace: Option<&'a ActiveRequests>,
 }
 
 /// An open client connection; counted until it is dropped.
@@ -148,7 +148,7 @@ impl Capacity {
     /// must be counted out by [`Self::leave`].
     pub fn enter(&self, takers: Takers<'_>, link: Link, limits: Limits) -> bool {
         let held = takers.upstream.add();
-        let held_of_namespace = takers.namespace.map(Held::add);
+        let held_of_namespace = takers.namespace.map(ActiveRequests::add);
         self.gauge(link).0.fetch_add(1, Ordering::Relaxed);
         let left = self.left(link, limits);
         let may_enter = may_take(held, left, limits.reserve)
@@ -206,7 +206,7 @@ impl Capacity {
     }
 }
 
-// === impl Gauge, Held ===
+// === impl Gauge, ActiveRequests ===
 
 impl Gauge {
     fn get(&self) -> usize {
@@ -214,7 +214,7 @@ impl Gauge {
     }
 }
 
-impl Held {
+impl ActiveRequests {
     /// Requests under way.
     pub fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed) as usize

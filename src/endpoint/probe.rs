@@ -207,7 +207,7 @@ impl HttpCheck {
         if is_accepted {
             return Ok(());
         }
-        Error::e_explain(ErrorType::Custom("unexpected answer"), format!("status {status} is not accepted"))
+        Error::e_explain(ErrorType::Custom("unexpected response"), format!("status {status} is not accepted"))
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::health::Registry;
 use crate::address::AddressRules;
-use crate::capacity::{Capacity, Held};
+use crate::capacity::{ActiveRequests, Capacity};
 
 /// Counters of the endpoint tasks, since the start.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct Tenant {
     name: Arc<str>,
-    pub(super) held: Held,
+    pub(super) held: ActiveRequests,
 }
 
 // === impl Shared ===
@@ -82,7 +82,7 @@ impl Shared {
 
 impl Tenant {
     pub(super) fn new(name: &str) -> Self {
-        Self { name: name.into(), held: Held::default() }
+        Self { name: name.into(), held: ActiveRequests::default() }
     }
 
     pub(super) fn name(&self) -> &Arc<str> {

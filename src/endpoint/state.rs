@@ -20,7 +20,7 @@ const DRAWS: usize = 4;
 
 /// Settings and endpoints of an upstream at one moment.
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct UpstreamState {
     core: Arc<Core>,
     config: Arc<UpstreamConfig>,
     spec: Option<Arc<Spec>>,
@@ -48,9 +48,9 @@ pub(super) struct Member {
     pub(super) weight: u16,
 }
 
-// === impl State ===
+// === impl UpstreamState ===
 
-impl State {
+impl UpstreamState {
     pub(super) fn empty(shared: Arc<Shared>) -> Self {
         Self {
             core: Arc::new(Core { turn: AtomicUsize::new(0), waiting: Waiting::default(), shared }),

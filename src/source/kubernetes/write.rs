@@ -161,7 +161,7 @@ async fn end(mut writers: JoinSet<()>, mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
     let ended = async { while writers.join_next().await.is_some() {} };
     if timeout(PATIENCE, ended).await.is_err() {
-        warn!("writing to the cluster cut off");
+        warn!("writes to the cluster aborted");
         // Nothing may be written once the Lease is given back.
         writers.shutdown().await;
     }

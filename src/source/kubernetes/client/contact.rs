@@ -150,7 +150,7 @@ where
             }
             let answer: Result<_, BoxError> = match timeout(PATIENCE, answer).await {
                 Ok(answer) => answer.map_err(Into::into),
-                Err(_) => Err(format!("no answer in {} s", PATIENCE.as_secs()).into()),
+                Err(_) => Err(format!("no response within {} s", PATIENCE.as_secs()).into()),
             };
             match &answer {
                 // The server is there, whatever it thinks of the call.

@@ -211,7 +211,7 @@ impl EventWriter {
                 return true;
             }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer".to_owned(),
+            Err(_) => "no response".to_owned(),
         };
         // An event is a courtesy: the same is in the log, the metrics and the admin API.
         debug!(object = format!("{}/{}/{}", note.kind, note.namespace, note.name), error, "event not written");

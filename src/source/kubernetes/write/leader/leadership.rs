@@ -12,7 +12,7 @@ pub(crate) struct Leadership {
 }
 
 /// Says until when this process may write; `None`: it may not.
-pub(in crate::source::kubernetes) type Held = watch::Sender<Option<Instant>>;
+pub(in crate::source::kubernetes) type LeaseSender = watch::Sender<Option<Instant>>;
 
 /// Longer than any process runs.
 const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
@@ -21,7 +21,7 @@ const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 impl Leadership {
     /// That of a process which holds nothing yet, and what says that it does.
-    pub(in crate::source::kubernetes) fn none_yet() -> (Held, Self) {
+    pub(in crate::source::kubernetes) fn none_yet() -> (LeaseSender, Self) {
         let (held, held_until) = watch::channel(None);
         (held, Self { held_until })
     }
