@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::telemetry::http::{Page, Pages, Rendering};
 
-/// Answers questions about the running process.
+/// The admin API's view of the running process.
 pub(crate) trait Inspect: Send + Sync {
     /// Version, uptime, generation, listeners, sources, readiness.
     fn status(&self) -> Value;

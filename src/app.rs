@@ -54,7 +54,7 @@ const MAX_WORKERS: usize = 4;
 #[derive(Debug)]
 pub struct Tidegate;
 
-/// Collects what a proxy is made of.
+/// Builder of a proxy: plugins, conf and settings.
 #[derive(Default)]
 pub struct Builder {
     registry: Vec<Definition>,

@@ -23,7 +23,7 @@ const WHOLE: usize = 100;
 /// Upstreams of one namespace leave half of the reserve to the other namespaces.
 const WHOLE_OF_NAMESPACE: usize = 2 * WHOLE;
 
-/// What the configuration says about it.
+/// Configured limits of capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Percent of what is free that stays for others.
@@ -34,7 +34,7 @@ pub struct Limits {
     pub requests: usize,
 }
 
-/// What all requests of the process need.
+/// Capacity shared by all requests: file descriptors, connections and active requests.
 #[derive(Debug)]
 pub struct Capacity {
     /// Descriptors that traffic may have.
@@ -55,7 +55,7 @@ pub struct Capacity {
 #[repr(align(64))]
 struct Gauge(AtomicUsize);
 
-/// Requests under way of one upstream or one namespace.
+/// Active requests of one upstream or one namespace.
 #[derive(Debug, Default)]
 pub struct ActiveRequests(AtomicU32);
 
@@ -68,7 +68,7 @@ pub enum Link {
     Shared,
 }
 
-/// Who takes a request: an upstream, and the namespace that it is of.
+/// The upstream of a request and its namespace, which share capacity.
 #[derive(Clone, Copy, Debug)]
 pub struct Takers<'a> {
     /// The upstream.
@@ -81,7 +81,7 @@ pub struct Takers<'a> {
 #[derive(Debug)]
 pub struct Connected(Arc<Capacity>);
 
-/// What is taken of something, and what there is.
+/// Usage of a resource and its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Use {
     /// Taken now.

@@ -31,7 +31,7 @@ pub struct Edge {
     pub limits: Limits,
 }
 
-/// Which headers tell upstreams about the client, and how headers are written.
+/// Request headers about the client for upstreams, and the spelling of headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Headers {

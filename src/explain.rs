@@ -57,7 +57,7 @@ pub(crate) struct Explanation {
     pub is_served: bool,
 }
 
-/// A route that could have taken the request.
+/// A candidate: a route of the host, and why it won or lost.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Candidate {
@@ -77,7 +77,7 @@ pub(crate) struct Candidate {
     pub origin: String,
 }
 
-/// The route that takes the request.
+/// The route that matches the request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct RouteView {

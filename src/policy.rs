@@ -55,7 +55,7 @@ pub struct Setting {
     pub origin: Origin,
 }
 
-/// One setting, as somebody asks for it.
+/// A change of one setting of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// How long is waited.

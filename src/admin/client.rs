@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Why there is no answer.
+/// Error of a request to the admin API.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// Not an address of an admin API.

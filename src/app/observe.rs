@@ -17,7 +17,7 @@ use crate::telemetry::http::SeatCounts;
 use crate::telemetry::metrics::{Metrics, Sample, family};
 use crate::telemetry::panics;
 
-/// Takes one sample.
+/// Receiver of metric samples.
 type Emit<'a> = &'a mut dyn FnMut(Sample<'_>);
 
 /// Registers everything that is asked at scrape time.

@@ -18,7 +18,7 @@ use crate::settings::{KubernetesSpec, Settings};
 use crate::source::kubernetes::{self, Demand};
 use crate::telemetry::vitals::Vitals;
 
-/// A configuration that was read, translated and compiled, but is served by nobody.
+/// A configuration that was read, translated and compiled, but is not served.
 pub(crate) struct Offline {
     shared: Arc<Shared>,
     file: PathBuf,

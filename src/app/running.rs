@@ -29,7 +29,7 @@ pub struct Running {
     pub(super) stop: watch::Sender<bool>,
 }
 
-/// The signals that a process heeds. Taken before anything starts: until then they end the process.
+/// Handlers of process signals. Installed before anything starts: until then signals end the process.
 pub(crate) struct Signals {
     term: Signal,
     int: Signal,

@@ -166,7 +166,7 @@ impl Sources {
     }
 }
 
-/// What the settings of sources are applied to.
+/// Running sources that settings are applied to.
 #[derive(Default)]
 struct Follow {
     files: Option<(Wanted, Reload)>,

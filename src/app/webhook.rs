@@ -31,7 +31,7 @@ pub(super) struct Webhook {
     ended: watch::Receiver<()>,
 }
 
-/// Judges by what is live.
+/// Reviewer against the live configuration.
 struct Live(Arc<Shared>);
 
 /// Makes certificates for names.
@@ -130,7 +130,7 @@ fn pair(kept: &StoredCertificate) -> Pair {
     Pair { chain, key, authorities }
 }
 
-/// What somebody else brings, cert-manager for instance.
+/// Certificate files that others renew, such as cert-manager.
 struct Files {
     /// Chain and key.
     pair: Option<(PathBuf, PathBuf)>,
@@ -138,7 +138,7 @@ struct Files {
     authorities: Option<PathBuf>,
 }
 
-/// What they held; an error is that of the last look.
+/// Content of the files; an error is that of the last read.
 #[derive(Default, PartialEq)]
 struct Found {
     pair: Option<Result<Pair, String>>,

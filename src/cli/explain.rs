@@ -52,7 +52,7 @@ fn text(it: &Explanation) -> String {
     out.0
 }
 
-/// Lines with a label in front; an empty label goes on with what is above.
+/// Labelled lines; an empty label continues the one above.
 #[derive(Default)]
 struct Lines(String);
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{TableForm, print, table};
 use crate::explain::{CertificateRow, UpstreamRow};
 
-/// What is asked.
+/// Subject of a request to the admin API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Topic {
     Certificates,

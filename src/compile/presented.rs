@@ -19,7 +19,7 @@ use crate::snapshot::certificates::{Presented, ServedCertificate};
 #[derive(Default)]
 pub(super) struct Store(HashMap<Arc<str>, CachedCertificate>);
 
-/// A certificate as it was seen last.
+/// A certificate as it was read last, with the last good one of its name.
 struct CachedCertificate {
     certificate: Arc<Certificate>,
     /// Why it cannot be used.

@@ -38,7 +38,7 @@ pub struct Stats {
     pub vain_waits_total: AtomicU64,
 }
 
-/// What all upstreams of a table share.
+/// State shared by all upstreams of a table.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     pub(super) stats: Stats,
@@ -51,7 +51,7 @@ pub(super) struct Shared {
     pub(super) address_rules: ArcSwap<AddressRules>,
 }
 
-/// A namespace whose upstreams count together.
+/// A namespace, whose upstreams share a limit of active requests.
 #[derive(Debug)]
 pub(super) struct Tenant {
     name: Arc<str>,

@@ -18,7 +18,7 @@ use crate::upstream::{Balance, UpstreamConfig};
 /// How often a member is drawn by chance before all are looked at in turn.
 const DRAWS: usize = 4;
 
-/// Settings and endpoints of an upstream at one moment.
+/// Settings and endpoints of an upstream at one moment, replaced as a whole.
 #[derive(Debug)]
 pub(crate) struct UpstreamState {
     core: Arc<Core>,
@@ -30,7 +30,7 @@ pub(crate) struct UpstreamState {
     schedule: Schedule,
 }
 
-/// What outlives a change of the state.
+/// State of an upstream that outlives changes of settings and endpoints.
 #[derive(Debug)]
 pub(super) struct Core {
     /// Counts turns of round robin.

@@ -17,7 +17,7 @@ use crate::address::Refused;
 use crate::capacity::ActiveRequests;
 use crate::upstream::{ExternalName, UpstreamConfig};
 
-/// One backend while serving.
+/// An upstream while serving: endpoints, load balancing and active requests.
 pub struct Upstream {
     id: Arc<str>,
     pub(super) tenant: Option<Arc<Tenant>>,
@@ -54,7 +54,7 @@ pub struct EndpointView {
     pub last_probe_error: Option<String>,
 }
 
-/// What changes need to know of earlier changes.
+/// State of earlier changes that later ones need.
 #[derive(Debug, Default)]
 struct Change {
     /// Few upstreams have a DNS name.
@@ -62,7 +62,7 @@ struct Change {
     is_retired: bool,
 }
 
-/// What there is to keep while a DNS name stands in the place of endpoints.
+/// Endpoints of an upstream with a DNS name: configured ones, and addresses that are refused.
 #[derive(Debug, Default)]
 struct Named {
     /// The endpoints given last.

@@ -21,7 +21,7 @@ use crate::upstream::{Balance, HealthCheck, Protocol};
 pub(crate) use grant::GrantSpec;
 pub(crate) use status::{NodeAddressSpec, StatusSpec};
 
-/// What the conf file says about traffic.
+/// The part of the conf file about traffic: routes, upstreams, plugins and defaults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Conf {
@@ -116,8 +116,8 @@ pub struct Defaults {
     /// Most expensive password hashes that `basic-auth` verifies where it has no `maxHashCost` of its own, annotations
     /// included.
     pub max_hash_cost: HashCostSpec,
-    /// Whether Services of type ExternalName are resolved and served. Default false, as with them whoever may write a
-    /// Service can reach any host.
+    /// Whether Services of type ExternalName are resolved and served. Default false, as they let authors of Services
+    /// reach any host.
     pub allow_external_name: bool,
     /// Networks, in CIDR form, whose addresses may be endpoints of a cluster's Services, and results of DNS, although
     /// they are loopback, unspecified, link-local, multicast or broadcast. A socket of this process is allowed only by

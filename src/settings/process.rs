@@ -16,7 +16,7 @@ use crate::origin::Origin;
 use crate::quantity::Duration;
 pub(crate) use switch::Switch;
 
-/// What the conf file says about the process itself.
+/// The part of the conf file about the process: listeners, sources, logs and shutdown.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Process {

@@ -40,7 +40,7 @@ pub struct Files {
     pulse: Option<Arc<Pulse>>,
 }
 
-/// What is to be read; shared with a source that runs, so that it may change.
+/// Paths to read; shared with a running source, so that they may change.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     folder: PathBuf,

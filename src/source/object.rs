@@ -16,7 +16,7 @@ use crate::origin::{Origin, Place};
 use crate::resources::{Kind, Object, ObjectRef, Row, Strings, Tabled, Version, Visit};
 use crate::yaml::{self, FieldError, Node, Piece, YamlError};
 
-/// What one file holds.
+/// Content of one file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
     /// Objects in the order of the text, each name once.
@@ -72,7 +72,7 @@ struct FileObject<'n> {
     faults: &'n [YamlError],
 }
 
-/// What one object came to.
+/// Result of reading one object.
 enum Taken {
     Object(ObjectRef, Box<Object>),
     Broken(ObjectRef),

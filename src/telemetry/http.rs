@@ -45,7 +45,7 @@ pub(crate) trait Pages: Send + Sync + 'static {
     fn page(&self, request: &Request<()>) -> Page;
 }
 
-/// How a request is answered.
+/// Rendering of a page: at once, alone or shared by concurrent requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rendering {
     /// At once.
@@ -56,7 +56,7 @@ pub(crate) enum Rendering {
     Shared,
 }
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Page {
     status: StatusCode,
@@ -73,7 +73,7 @@ pub(crate) struct Server {
     counts: Arc<SeatCounts>,
 }
 
-/// What a server allows.
+/// Limits and timeouts of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Connections.
@@ -195,7 +195,7 @@ impl Server {
     }
 }
 
-/// What an answer needs.
+/// State of a client connection.
 struct Client {
     making: Arc<Making>,
     mark: Arc<Mark>,

@@ -24,7 +24,7 @@ pub enum Destination {
     File(PathBuf),
 }
 
-/// Whose lines they are.
+/// The log that lines belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Log {
     /// One a request.

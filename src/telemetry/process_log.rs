@@ -48,7 +48,7 @@ pub struct Flush(Option<Arc<Writer>>);
 #[derive(Clone)]
 struct Queue(Arc<Writer>);
 
-/// Why the log cannot be as asked.
+/// Error of the process log's settings.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessLogError {
     /// Not a level and not directives.

@@ -10,7 +10,7 @@ use tidegate_plugin::{RouteFacts, TlsFacts};
 use super::metrics::route::RouteMetrics;
 use crate::reason::Reason;
 
-/// A request that has ended.
+/// Record of a completed request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestRecord<'a> {
     /// When the request's head was complete.
@@ -67,7 +67,7 @@ pub struct RequestRecord<'a> {
     pub plugins: &'a [PluginTime<'a>],
 }
 
-/// What a plugin took of one request, all its hooks together.
+/// Time of one plugin in a request, all its hooks together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PluginTime<'a> {
     /// Name of the instance.
@@ -76,7 +76,7 @@ pub struct PluginTime<'a> {
     pub took: Duration,
 }
 
-/// One try at an endpoint.
+/// An attempt at an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// The endpoint.
@@ -93,7 +93,7 @@ pub struct Attempt {
     pub outcome: Reason,
 }
 
-/// Takes requests that have ended. Never blocks.
+/// Recorder of completed requests. Never blocks.
 pub trait Recorder: Send + Sync {
     /// Takes one request.
     fn record(&self, record: &RequestRecord<'_>);

@@ -14,7 +14,7 @@ use policy::PolicyPatch;
 use crate::diagnostic::Diagnostic;
 use crate::reason::Reason;
 
-/// What is asked for.
+/// Everything that an object asks for its routes.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
     /// Timeouts, attempts and limits.

@@ -25,7 +25,7 @@ pub(crate) struct Options {
     pub edge: Arc<Edge>,
 }
 
-/// What holds for every backend.
+/// Settings of every backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BackendOptions {
     pub balance: Balance,

@@ -12,7 +12,7 @@ use crate::resources::status::{StatusChange, Statuses};
 use crate::resources::{Changes, ObjectName};
 use crate::source::kubernetes::write::Outlet;
 
-/// What is to be handed on.
+/// Outbox of findings, statuses and events for whoever writes them.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     /// Who writes; `None`: nobody does.

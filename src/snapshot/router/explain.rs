@@ -21,7 +21,7 @@ pub(super) trait Observer<'s> {
 /// Serves requests: sees nothing and costs nothing.
 pub(super) struct Silent;
 
-/// What became of a route.
+/// Verdict on a candidate route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict<'s> {
     /// Takes the request.

@@ -16,7 +16,7 @@ use crate::resources::{Event, Kind, Object, ObjectRef};
 use crate::source::object::{self, Content};
 use crate::source::stamp::Stamp;
 
-/// What is known of all files.
+/// State of the source: every file with its last good content.
 #[derive(Debug, Default)]
 pub(super) struct FilesState {
     files: BTreeMap<Arc<Path>, KnownFile>,
@@ -26,7 +26,7 @@ pub(super) struct FilesState {
     hasher: RandomState,
 }
 
-/// What is known of a file.
+/// A file with its last good content.
 #[derive(Debug, Default)]
 struct KnownFile {
     stamp: Stamp,
@@ -50,7 +50,7 @@ enum Holders {
     Many(Box<BTreeSet<Arc<Path>>>),
 }
 
-/// Objects that may have changed, with what was delivered of each.
+/// Objects that may have changed, with the version that was delivered of each.
 type Touched = BTreeMap<ObjectRef, Option<Object>>;
 
 // === impl FilesState ===

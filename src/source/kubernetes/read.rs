@@ -70,7 +70,7 @@ pub struct Kubernetes {
     next_tick: Option<Instant>,
 }
 
-/// What woke the source up.
+/// Wake-up of the source.
 enum Wake {
     FeedEvent(FeedEvent),
     Demand(demand::Pending),

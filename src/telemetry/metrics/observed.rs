@@ -12,13 +12,13 @@ use super::family::{self, Family, Sample};
 /// Gives the present samples, one call each.
 pub(crate) type Source = Box<dyn Fn(&mut dyn FnMut(Sample<'_>)) + Send + Sync>;
 
-/// Who is asked.
+/// Sources that are sampled at a scrape.
 #[derive(Default)]
 pub(super) struct Observed {
     sources: RwLock<Vec<Source>>,
 }
 
-/// Asks and renders.
+/// Collector of the sampled metrics.
 pub(super) struct ObservedCollector {
     observed: Arc<Observed>,
     descriptions: Vec<Desc>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::origin::Origin;
 use crate::policy::{Change, Policy};
 
-/// What of a policy is to be different, and who asks for it where. Of two requests for one setting the later counts.
+/// Changes of a policy, each with its origin. Of two for one setting the later counts.
 #[derive(Debug, Default)]
 pub(crate) struct PolicyPatch(Vec<(Change, Origin)>);
 

@@ -16,7 +16,7 @@ use crate::translate::contribution::{Candidate, Contribution};
 use crate::translate::findings::by_object::{Meeting, Met};
 use crate::translate::standing::Standing;
 
-/// What parents say. Objects of which there is nothing else to say than of others share it with them.
+/// Statuses by parent. Objects with equal statuses share them.
 #[derive(Debug, Default)]
 pub(crate) struct Parents {
     served: BTreeMap<Parent, Arc<[ParentStatus]>>,

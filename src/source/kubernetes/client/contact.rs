@@ -27,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long the head of an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is known of the contact with the server. Cheap to clone.
+/// Contact with the API server: reachable or not, and since when. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Contact(Arc<Inner>);
 

@@ -35,7 +35,7 @@ pub(crate) struct Cache {
     pub keeps_secrets: bool,
 }
 
-/// What a file held.
+/// Content of a cache file.
 #[derive(Debug)]
 pub struct Remembered {
     /// The objects.
@@ -44,7 +44,7 @@ pub struct Remembered {
     pub written: SystemTime,
 }
 
-/// Writes states beside whoever has them.
+/// Writer of the cache file in the background.
 #[derive(Debug)]
 pub(crate) struct CacheWriter {
     states: SyncSender<Resources>,

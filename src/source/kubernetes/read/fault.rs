@@ -15,7 +15,7 @@ pub(super) struct Failure {
     pub(super) cause: Cause,
 }
 
-/// What a failure comes of.
+/// Cause of a failed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
     /// The server will not do it: trying again helps when somebody changes its mind.

@@ -19,7 +19,7 @@ use super::state::ClusterState;
 use super::watch_event::{FeedId, NamespaceEvent, ObjectEvent, SecretEvent, WatchEvent};
 use crate::resources::{Feed, Kind, Tabled, Visit};
 
-/// What is read.
+/// Namespaces and kinds that are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reads {
     /// Whose objects are.
@@ -34,7 +34,7 @@ pub struct Reads {
     pub ask_again: Duration,
 }
 
-/// Whose objects are read.
+/// Scope of what is read: all namespaces, named ones or those with labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
     /// Those of all namespaces.
@@ -46,7 +46,7 @@ pub enum Scope {
     Selector(String),
 }
 
-/// All that is heard of a server.
+/// Watches of all kinds and namespaces of a server.
 pub(super) struct Feeds {
     client: Client,
     heard: SelectAll<BoxStream<'static, FeedEvent>>,
@@ -64,7 +64,7 @@ pub(super) struct Feeds {
     listing: Option<Vec<String>>,
 }
 
-/// What is heard.
+/// Event of one of the watches.
 pub(super) enum FeedEvent {
     Object(FeedId, ObjectEvent),
     Secret(FeedId, SecretEvent),

@@ -15,7 +15,7 @@ use super::fault::{Cause, Failure};
 use crate::resources::Row;
 use crate::source::kubernetes::client::chain;
 
-/// What a server says about a kind.
+/// Whether a server serves a kind.
 #[derive(Clone, Debug)]
 pub(super) enum Availability {
     /// It has it, or does not tell everybody: whether it has then shows when it is listed.
@@ -26,7 +26,7 @@ pub(super) enum Availability {
     Unknown(Failure),
 }
 
-/// What is known of a kind.
+/// Presence of a kind, over several checks.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     is_served: bool,
@@ -35,7 +35,7 @@ pub(super) struct Presence {
     in_a_row: u32,
 }
 
-/// What an answer changes.
+/// Change of the presence of a kind.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// The kind is there: it is to be followed.

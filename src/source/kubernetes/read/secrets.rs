@@ -18,7 +18,7 @@ use crate::resources::{Event, Kind, Object, ObjectName, ObjectRef};
 /// Fetches under way at once: an API server has others to serve.
 const MAX_FETCHES: usize = 16;
 
-/// The answer to a fetch.
+/// Result of a fetch.
 #[derive(Debug)]
 pub(super) enum Fetched {
     /// The Secret, and its version.
@@ -29,7 +29,7 @@ pub(super) enum Fetched {
     Failed(String),
 }
 
-/// What is known of Secrets.
+/// Secrets: those that exist, those that are needed, and what was fetched.
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
     feeds: BTreeMap<FeedId, Feed>,

@@ -17,7 +17,7 @@ use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::{Batch, Event, Kind, ObjectRef};
 
-/// What the source knows.
+/// State of the source: objects of the cluster, and which lists are complete.
 #[derive(Debug, Default)]
 pub(super) struct ClusterState {
     feeds: BTreeMap<FeedId, Feed>,

@@ -36,7 +36,7 @@ use notes::{MAX_OF_NAMESPACE, in_turns};
 
 pub(super) use notes::Notes;
 
-/// Everything there is to say now.
+/// Present findings, by object.
 pub(crate) type Findings = Arc<Vec<Note>>;
 
 /// Writes events while it may; see [`EventWriter::run`].

@@ -24,7 +24,7 @@ pub(crate) use leadership::Leadership;
 pub(super) use leadership::LeaseSender;
 pub(crate) use timing::Timing;
 
-/// What an election is about.
+/// Configuration of a leader election.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Election {
     /// Namespace of the Lease.

@@ -34,7 +34,7 @@ pub(crate) use address::{Address, NodeAddress};
 use cluster::Cluster;
 use queue::{Attempt, Queue};
 
-/// What is told, and how.
+/// Configuration of the status writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StatusConfig {
     /// Where the addresses are known from.
@@ -99,7 +99,7 @@ pub(super) struct StatusWriter {
 type Addresses = Arc<[Address]>;
 type WrittenAddresses = BTreeMap<ObjectName, Addresses>;
 
-/// What was done with a status.
+/// Result of a status write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Done {
     Written,

@@ -21,7 +21,7 @@ use super::call::{params, within};
 use super::leader::Leadership;
 use crate::resources::ObjectName;
 
-/// Where things are kept.
+/// Names of the Secret and the webhook configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WebhookConfig {
     /// The Secret of the certificate.
@@ -30,7 +30,7 @@ pub(crate) struct WebhookConfig {
     pub configuration: Option<String>,
 }
 
-/// What is kept: PEM texts.
+/// Certificate of the webhook as it is stored: PEM texts.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct StoredCertificate {
     /// `tls.crt`.
@@ -41,7 +41,7 @@ pub(crate) struct StoredCertificate {
     pub authorities: Vec<u8>,
 }
 
-/// Makes and uses what is kept.
+/// Issues and uses certificates of the webhook.
 pub(crate) trait Maker: Send + Sync + 'static {
     /// A new one when there is none, or when it is time for that; `None`: the old one is good.
     fn renew(&self, old: Option<&StoredCertificate>, now: SystemTime) -> Option<StoredCertificate>;

@@ -19,7 +19,7 @@ pub(crate) struct Found<'a> {
     pub origin: Origin,
 }
 
-/// What an object says to one family.
+/// Annotations of an object that belong to one family.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FamilyAnnotations<'a>(pub &'a [Found<'a>]);
 
@@ -31,7 +31,7 @@ pub(crate) struct Value<'a> {
     pub origin: &'a Origin,
 }
 
-/// Why a value is not taken.
+/// Refusal of a value, with the reason.
 #[derive(Debug)]
 pub(crate) struct Refusal(pub String);
 

@@ -10,7 +10,7 @@ use crate::resources::object::{EndpointPort, EndpointSlice, Endpoints, Transport
 use crate::resources::{ObjectName, Resources, Sourced};
 use crate::translate::options::BackendOptions;
 
-/// What slices and Endpoints name.
+/// Endpoints found in EndpointSlices and Endpoints.
 struct Found<'a> {
     rules: &'a AddressRules,
     seen: BTreeMap<SocketAddr, SeenEndpoint>,

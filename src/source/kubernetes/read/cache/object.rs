@@ -14,7 +14,7 @@ pub(super) struct CachedObject(pub(super) Object);
 
 struct Line;
 
-/// What stands under `object`.
+/// The value of `object`.
 struct Named {
     namespace: Arc<str>,
     name: Arc<str>,

@@ -5,13 +5,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// Tells whether this process may write. Cheap to clone.
+/// Leadership: whether this process may write. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Leadership {
     held_until: watch::Receiver<Option<Instant>>,
 }
 
-/// Says until when this process may write; `None`: it may not.
+/// Sender of the time until which this process leads; `None`: it does not.
 pub(in crate::source::kubernetes) type LeaseSender = watch::Sender<Option<Instant>>;
 
 /// Longer than any process runs.
