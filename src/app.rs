@@ -54,7 +54,7 @@ const MAX_WORKERS: usize = 4;
 #[derive(Debug)]
 pub struct Tidegate;
 
-/// Collects what a proxy is made of.
+/// Builder of a proxy: plugins, conf and settings.
 #[derive(Default)]
 pub struct Builder {
     registry: Vec<Definition>,
@@ -173,7 +173,8 @@ fn listen(settings: &Settings, shared: &Shared, live: &live::Live) -> anyhow::Re
     let threads = settings.process.worker_threads();
     let proxy = Proxy::new(shared.snapshot.clone(), shared.telemetry.clone()).with_memory(shared.memory.clone());
     let capacity = shared.table.capacity();
-    let engine = Engine::new(proxy, threads, capacity.idle_connections()).context("the engine cannot be made")?;
+    let engine =
+        Engine::new(proxy, threads, capacity.idle_connections()).context("the proxy engine cannot be started")?;
     observe::valves(shared.metrics(), engine.valves().clone());
     let app = Arc::new(engine);
     let listeners = Listeners::new(app, shared.snapshot.clone(), 1, shared.telemetry.clone());
@@ -198,7 +199,7 @@ fn max_descriptors() -> usize {
         Ok(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
         Err(error) => {
             let error: std::io::Error = error;
-            tracing::warn!(%error, "limit of descriptors unknown");
+            tracing::warn!(%error, "limit of file descriptors unknown");
             usize::MAX
         }
     }

@@ -44,7 +44,7 @@ pub mod telemetry {
     pub use crate::telemetry::access_log::{Destination, Format, NginxFormat};
     pub use crate::telemetry::process_log::{self, Form, ProcessLog};
     pub use crate::telemetry::vitals::Pulse;
-    pub use crate::telemetry::{AccessLog, Metrics, Recorder, RequestRecord, Telemetry, Try};
+    pub use crate::telemetry::{AccessLog, Attempt, Metrics, Recorder, RequestRecord, Telemetry};
 }
 pub mod translate {
     pub use crate::translate::ingress::annotations::row::{Annotation, Support};

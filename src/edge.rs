@@ -34,7 +34,7 @@ pub struct Edge {
 /// A value that may not be: the field, as it stands under `defaults`, and why.
 type Fault = (String, String);
 
-/// Which headers tell upstreams about the client, and how headers are written.
+/// Request headers about the client for upstreams, and the spelling of headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Headers {
@@ -48,14 +48,14 @@ pub struct Headers {
     pub preserve_case: bool,
 }
 
-/// Fields by which clients could claim who or where they are. From peers that are not in `trustedProxies` they are
-/// dropped: those that widely used servers and applications believe (see SECURITY.md), and these.
+/// Request headers by which clients could claim who or where they are. From clients that are not in `trustedProxies`
+/// they are removed: those that widely used servers and applications believe (see SECURITY.md), and these.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct IdentityHeaders {
-    /// Names besides the known ones: `X-Corp-User`, or `X-Corp-*` for all that begin so.
+    /// Header names besides the known ones: `X-Corp-User`, or `X-Corp-*` for a prefix.
     pub add: Vec<Arc<str>>,
-    /// Names that any client may send although they are known, written in the same way.
+    /// Header names that any client may send although they are known ones, written in the same way.
     pub pass: Vec<Arc<str>>,
 }
 

@@ -22,7 +22,7 @@ use crate::snapshot::Snapshot;
 use crate::translate::{Translation, translate};
 use clash::Clash;
 
-/// What every Ingress is read with.
+/// Translation options and classes that every Ingress is reviewed with.
 #[derive(Clone, Debug, Default)]
 pub struct Base {
     classes: Vec<Object>,
@@ -51,7 +51,7 @@ enum Written {
     },
 }
 
-/// An AdmissionReview around what is read of it.
+/// An AdmissionReview, with the parts that are read.
 #[derive(Deserialize)]
 struct Envelope<T> {
     request: T,
@@ -84,7 +84,7 @@ struct Old {
     old_object: Object,
 }
 
-/// What is answered.
+/// The result of a review: allowed or not, with messages and warnings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// Why it is refused; `None`: it is not.

@@ -35,7 +35,7 @@ pub(crate) trait Judge: Send + Sync + 'static {
     fn judge(&self, request: &review::Request) -> Option<Verdict>;
 }
 
-/// What was answered, for metrics.
+/// Counters of reviews by result.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     /// Objects that were let through.
@@ -56,7 +56,7 @@ pub(crate) struct Server {
     seats: Arc<SeatCounts>,
 }
 
-/// What is shown to clients, and what they must show.
+/// TLS settings: the certificate, and the verifier of client certificates.
 #[derive(Clone, Debug)]
 pub(crate) struct Trust {
     /// The certificate that is served.
@@ -65,7 +65,7 @@ pub(crate) struct Trust {
     pub clients: Option<Arc<Clients>>,
 }
 
-/// What a server allows.
+/// Limits and timeouts of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Connections; more take the places of those that wait longest.
@@ -226,7 +226,7 @@ async fn connection(
         }
     };
     if let Err(error) = served {
-        tracing::debug!(%error, "connection of the webhook ended");
+        tracing::debug!(%error, "webhook connection ended");
     }
 }
 
@@ -235,7 +235,7 @@ async fn until_over(max_life: Duration, stop: &mut watch::Receiver<bool>) {
     let _ = timeout(max_life, stop.wait_for(|stop| *stop)).await;
 }
 
-/// What answers need.
+/// Shared state of request handlers.
 #[derive(Clone)]
 struct Desk {
     judge: Arc<dyn Judge>,

@@ -59,8 +59,8 @@ fn sample(memory: &Memory, configured: Option<u64>, of_system: Option<u64>) {
     let Some(used) = resident() else { return };
     let limit = configured.or(of_system).unwrap_or_default();
     match memory.sample(used, limit) {
-        Some(Change::Full) => warn!(used, limit, "memory is nearly used up: new work is refused"),
-        Some(Change::Relieved) => info!(used, limit, "memory is free again: new work is taken"),
+        Some(Change::Full) => warn!(used, limit, "memory is nearly used up: new requests are refused"),
+        Some(Change::Relieved) => info!(used, limit, "memory is free again: new requests are accepted"),
         None => {}
     }
 }

@@ -106,8 +106,8 @@ pub(super) fn valves(metrics: &Metrics, valves: Arc<FlowControlCounts>) {
         let mut tell = |family, count: &AtomicU64| {
             emit(Sample { family, labels: &[], value: count.load(Ordering::Relaxed) as f64 });
         };
-        tell(&family::STALLED_BYTES, &valves.bytes);
-        tell(&family::STALLED_WAITS, &valves.waits);
+        tell(&family::H2_RESPONSE_BUFFER, &valves.bytes);
+        tell(&family::H2_RESPONSE_BUFFER_WAITS, &valves.waits);
     }));
 }
 

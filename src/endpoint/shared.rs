@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::health::Registry;
 use crate::address::AddressRules;
-use crate::capacity::{Capacity, Held};
+use crate::capacity::{ActiveRequests, Capacity};
 use crate::telemetry::metrics::{Emit, Sample, family};
 
 /// Counters of the endpoint tasks, since the start.
@@ -39,7 +39,7 @@ pub struct Stats {
     pub vain_waits_total: AtomicU64,
 }
 
-/// What all upstreams of a table share.
+/// State shared by all upstreams of a table.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     pub(super) stats: Stats,
@@ -52,11 +52,11 @@ pub(super) struct Shared {
     pub(super) address_rules: ArcSwap<AddressRules>,
 }
 
-/// A namespace whose upstreams count together.
+/// A namespace, whose upstreams share a limit of active requests.
 #[derive(Debug)]
 pub(super) struct Tenant {
     name: Arc<str>,
-    pub(super) held: Held,
+    pub(super) held: ActiveRequests,
 }
 
 // === impl Stats ===
@@ -105,7 +105,7 @@ impl Shared {
 
 impl Tenant {
     pub(super) fn new(name: &str) -> Self {
-        Self { name: name.into(), held: Held::default() }
+        Self { name: name.into(), held: ActiveRequests::default() }
     }
 
     pub(super) fn name(&self) -> &Arc<str> {

@@ -14,7 +14,7 @@ use crate::upstream::UpstreamConfig;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendId(Arc<BackendName>);
 
-/// What a backend is called.
+/// Name of a backend.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BackendName {
     /// A port of a Kubernetes Service; the port as the route names it (`80` or `http`).
@@ -32,7 +32,7 @@ pub enum BackendName {
     Upstream(Arc<str>),
 }
 
-/// How a backend is spoken to and balanced. Its endpoints are kept apart.
+/// A backend: protocol, load balancing, health checks. Its endpoints are kept apart.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Backend {

@@ -72,7 +72,7 @@ fn watching(session: &Session, cx: &Context) -> Option<(Option<Arc<Clock>>, Watc
     }
     // An endpoint of HTTP/2 has one wait for its whole head, which is the engine's.
     let is_unwatched = session.is_http2() && !cx.upstream.is_h2;
-    let due = cx.upstream.sent.filter(|_| is_unwatched)?.checked_add(timeouts.head)?;
+    let due = cx.upstream.sent.filter(|_| is_unwatched)?.checked_add(timeouts.response_header)?;
     Some((None, Watching::Head(due.into())))
 }
 

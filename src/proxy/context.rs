@@ -17,7 +17,7 @@ use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Passage;
 use crate::snapshot::route::Route;
-use crate::telemetry::record::Try;
+use crate::telemetry::record::Attempt;
 
 /// One request's state, from its head to its record.
 pub struct Context {
@@ -99,8 +99,8 @@ pub(super) struct Target {
 /// What was tried. The usual one try needs no memory of its own.
 #[derive(Default)]
 pub(super) struct Tries {
-    first: Option<Try>,
-    all: Vec<Try>,
+    first: Option<Attempt>,
+    all: Vec<Attempt>,
 }
 
 // === impl Context ===
@@ -182,7 +182,7 @@ impl Known {
 // === impl Tries ===
 
 impl Tries {
-    pub(super) fn push(&mut self, next: Try) {
+    pub(super) fn push(&mut self, next: Attempt) {
         if self.all.is_empty() && self.first.is_none() {
             self.first = Some(next);
         } else {
@@ -191,7 +191,7 @@ impl Tries {
         }
     }
 
-    pub(super) fn as_slice(&self) -> &[Try] {
+    pub(super) fn as_slice(&self) -> &[Attempt] {
         if self.all.is_empty() { self.first.as_slice() } else { &self.all }
     }
 
@@ -199,7 +199,7 @@ impl Tries {
         self.as_slice().len()
     }
 
-    pub(super) fn last_mut(&mut self) -> Option<&mut Try> {
+    pub(super) fn last_mut(&mut self) -> Option<&mut Attempt> {
         self.all.last_mut().or(self.first.as_mut())
     }
 }
@@ -218,7 +218,7 @@ impl Target {
         self.sent = None;
         self.answer_due = None;
         let outcome = Reason::Upstream;
-        self.tries.push(Try { address, connect: None, header: None, response: None, is_reused: false, outcome });
+        self.tries.push(Attempt { address, connect: None, header: None, response: None, is_reused: false, outcome });
     }
 
     /// Notes that a new connection stands; `took` is how long its layers say that it took, if they do.

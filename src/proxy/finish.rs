@@ -144,7 +144,7 @@ fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: &End<'_>
         referer: field(header::REFERER),
         request_bytes: cx.request_bytes,
         response_bytes: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
-        tries: cx.upstream.tries.as_slice(),
+        attempts: cx.upstream.tries.as_slice(),
         upstream: cx.upstream.upstream.as_ref().map(|upstream| &**upstream.id()),
         tls: facts.tls,
         error: detail,

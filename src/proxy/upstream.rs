@@ -198,7 +198,7 @@ fn refused(refusal: Refusal, is_kept: bool, target: &mut Target) {
 
 /// Tries that the route allows.
 fn allowed(cx: &Context) -> usize {
-    cx.route.as_ref().map_or(1, |route| usize::try_from(route.policy.tries).unwrap_or(1))
+    cx.route.as_ref().map_or(1, |route| usize::try_from(route.policy.attempts).unwrap_or(1))
 }
 
 /// How long other endpoints may be waited for: only while nobody can be connected to, which a rollout ends.
@@ -216,7 +216,7 @@ fn fail<T>(cx: &mut Context, reason: Reason) -> Result<T> {
 /// Notes a connection's making.
 pub(super) fn connected(is_reused: bool, digest: Option<&Digest>, cx: &mut Context) {
     if let (Some(valve), Some(client)) = (digest.and_then(connector::valve), &cx.known.connection) {
-        cx.valve = Some(valve.hold(Arc::clone(client), cx.snapshot.edge.limits.h2_stalled.0));
+        cx.valve = Some(valve.hold(Arc::clone(client), cx.snapshot.edge.limits.h2_response_buffer.0));
     }
     if is_reused {
         return cx.upstream.reused();
@@ -235,7 +235,7 @@ pub(super) fn sent(cx: &mut Context) {
     let Some(route) = &cx.route else { return };
     // Without a body it was sent when the connection was there, so that nobody need look at the clock.
     let since = target.sent.filter(|_| !cx.known.has_body).unwrap_or_else(Instant::now);
-    target.answer_due = since.checked_add(route.policy.timeouts.head);
+    target.answer_due = since.checked_add(route.policy.timeouts.response_header);
     if let (Some(due), Some(connection)) = (target.answer_due, &cx.known.connection) {
         connection.answer_expected(due);
     }

@@ -56,14 +56,14 @@ fn route(route: &Route) -> Value {
         },
         "timeouts": timeouts(&route.policy.timeouts),
         "maxBody": route.policy.limits.body_bytes,
-        "tries": route.policy.tries,
+        "attempts": route.policy.attempts,
         "settings": route.policy.settings,
     })
 }
 
 fn timeouts(timeouts: &Timeouts) -> Map<String, Value> {
     let name = |wait: Wait| wait.name().trim_start_matches("timeouts.").to_owned();
-    timeouts.all().into_iter().map(|(wait, value)| (name(wait), seconds(value).into())).collect()
+    timeouts.all().map(|(wait, value)| (name(wait), seconds(value).into())).collect()
 }
 
 fn action(action: &Action) -> Value {

@@ -12,7 +12,7 @@ use self::claims::Claims;
 use crate::capacity;
 use crate::edge::{self, Limits};
 
-/// What holds for every request: the settings, and headers and their names compiled.
+/// Settings of the edge for every request: [`crate::edge::Edge`], with headers and their names compiled.
 #[derive(Clone, Debug)]
 pub struct Edge {
     pub settings: edge::Edge,

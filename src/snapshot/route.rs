@@ -13,7 +13,7 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::telemetry::metrics::RouteMetrics;
 
-/// What happens to a request of one route.
+/// A compiled route.
 #[derive(Debug)]
 pub struct Route {
     /// Names for plugins, logs and metrics, as long as no backend was chosen among several.
@@ -26,7 +26,7 @@ pub struct Route {
     pub https_redirect: HttpsRedirect,
     /// The plugins.
     pub pipeline: Arc<Pipeline>,
-    /// Timeouts, tries and limits: the model's, shared.
+    /// Timeouts, attempts and limits: the model's, shared.
     pub policy: Arc<Policy>,
     /// Its counters, as long as no backend was chosen among several.
     pub metrics: Arc<RouteMetrics>,
@@ -63,7 +63,7 @@ pub enum HttpsRedirect {
     Hosts(Arc<HostSet>),
 }
 
-/// What happens.
+/// Action of a route.
 #[derive(Debug)]
 pub enum Action {
     /// Goes to an upstream.
@@ -91,7 +91,7 @@ struct Choice {
     named: Option<Box<Named>>,
 }
 
-/// A redirect; what is `None` stays as the client sent it.
+/// A redirect; parts that are `None` stay as the client sent them.
 #[derive(Debug)]
 pub struct Redirect {
     pub status: StatusCode,
@@ -115,7 +115,7 @@ pub enum RedirectPath {
     },
 }
 
-/// A fixed answer.
+/// A fixed response.
 #[derive(Debug)]
 pub struct Respond {
     /// Status.

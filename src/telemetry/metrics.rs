@@ -180,7 +180,7 @@ impl ConfigMetrics {
             )?,
             propagation: histogram(
                 "tidegate_config_propagation_seconds",
-                "Time from a source's event to the snapshot with it being live, in seconds.",
+                "Time from a change in a source until it is live, in seconds.",
             )?,
             diagnostics: IntGaugeVec::new(
                 Opts::new("tidegate_config_diagnostics", "Findings about the present configuration, by severity."),

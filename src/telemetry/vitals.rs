@@ -147,7 +147,7 @@ impl Pulse {
             if begun.elapsed() > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }
-            tracing::warn!(task = self.name, pause_ms = pause.as_millis(), "task begun again");
+            tracing::warn!(task = self.name, pause_ms = pause.as_millis(), "task restarted");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }

@@ -64,8 +64,8 @@ impl Recorder for Teller {
             reason: record.reason,
             host: record.host.to_owned(),
             path: record.path.to_owned(),
-            tries: record.tries.iter().map(|t| t.outcome).collect(),
-            is_timed: record.tries.iter().all(|t| t.connect.is_some() && t.header.is_some() && t.response.is_some()),
+            tries: record.attempts.iter().map(|t| t.outcome).collect(),
+            is_timed: record.attempts.iter().all(|t| t.connect.is_some() && t.header.is_some() && t.response.is_some()),
         };
         self.0.lock().unwrap().send(seen).unwrap();
     }
@@ -168,7 +168,7 @@ pub(super) fn route(upstream: Arc<Upstream>) -> Route {
             timeouts: Timeouts {
                 connect: long,
                 read: long,
-                head: long,
+                response_header: long,
                 send: long,
                 idle: long,
                 endpoints: Duration::ZERO,

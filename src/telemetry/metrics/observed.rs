@@ -15,13 +15,13 @@ pub(crate) type Emit<'a> = &'a mut dyn FnMut(Sample<'_>);
 /// Gives the present samples, one call each.
 pub(crate) type Source = Box<dyn Fn(Emit<'_>) + Send + Sync>;
 
-/// Who is asked.
+/// Sources that are sampled at a scrape.
 #[derive(Default)]
 pub(super) struct Observed {
     sources: RwLock<Vec<Source>>,
 }
 
-/// Asks and renders.
+/// Collector of the sampled metrics.
 pub(super) struct ObservedCollector {
     observed: Arc<Observed>,
     descriptions: Vec<Desc>,

@@ -3,7 +3,7 @@
 use crate::quantity::Duration;
 use crate::upstream::{Balance, HealthCheck, Protocol, UpstreamConfig};
 
-/// What is asked of backends.
+/// Settings that are asked for backends.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct BackendPatch {
     pub protocol: Option<Protocol>,

@@ -7,15 +7,15 @@
 
 pub(crate) mod family;
 pub(crate) mod row;
-mod said;
 pub(crate) mod security;
 pub(crate) mod table;
 mod unkept;
+mod value;
 
 use row::{Dialect, Holder, PREFIX, name_under};
-use said::{Found, Said};
 use table::{Entry, Lookup};
 use unkept::{Stray, Unkept};
+use value::{FamilyAnnotations, Found};
 
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
@@ -61,7 +61,7 @@ pub(crate) fn read_with(
     let found: Vec<Found<'_>> = rows.filter_map(|hits| choose(hits, object, &mut asked)).collect();
     for found in found.chunk_by(|a, b| a.family == b.family) {
         if let Some(family) = found.first().and_then(|first| lookup.family(first.family)) {
-            (family.finish)(Said(found), &mut asked);
+            (family.finish)(FamilyAnnotations(found), &mut asked);
         }
     }
     asked

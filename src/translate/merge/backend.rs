@@ -28,7 +28,7 @@ use crate::translate::asked::backend::BackendPatch;
 use crate::translate::options::BackendOptions;
 use crate::upstream::{Balance, ExternalName, UpstreamConfig};
 
-/// What a backend of a Service is at present.
+/// Result of evaluating a backend of a Service.
 #[derive(Debug)]
 pub(crate) struct Evaluated {
     pub backend: Backend,

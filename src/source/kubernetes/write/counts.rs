@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::telemetry::metrics::{Emit, Sample, family};
 
-/// What was written, for metrics. Whether this process leads is told by the leadership itself.
+/// Counters of writes, for metrics. Leadership has its own.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     /// Statuses written.

@@ -10,14 +10,14 @@ mod redirect;
 mod unread;
 
 use super::row::Annotation;
-use super::said::Said;
+use super::value::FamilyAnnotations;
 use crate::translate::asked::Asked;
 
 /// Annotations that belong together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Family {
     pub table: &'static [Annotation],
-    pub finish: fn(Said<'_>, &mut Asked),
+    pub finish: fn(FamilyAnnotations<'_>, &mut Asked),
 }
 
 /// All families. Plugins run in this order within their stages, those of the conf first; `auth` is last, since it tells

@@ -5,8 +5,8 @@
 use serde_json::{Map, Value};
 
 use super::super::row::{Annotation, Support};
-use super::super::said::{Refusal, Said};
 use super::super::security::Security;
+use super::super::value::{FamilyAnnotations, Refusal};
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
@@ -27,7 +27,7 @@ const AUTH_TYPE: Annotation = Annotation {
     name: "auth-type",
     aliases: &[],
     grammar: "`basic`",
-    doc: "Asks for user name and password (plugin `basic-auth`), which `auth-secret` knows. The upstream does not get them. `digest` closes the routes (503).",
+    doc: "Basic authentication: asks for a user name and password of `auth-secret` (plugin `basic-auth`). The upstream does not get them. `digest` closes the routes (503).",
     support: Support::Both,
     on_service: false,
     security: Security::Always,
@@ -37,7 +37,7 @@ const AUTH_SECRET: Annotation = Annotation {
     name: "auth-secret",
     aliases: &[],
     grammar: "the name of a Secret, with or without `namespace/`",
-    doc: "Secret with the users for `auth-type`, of the Ingress's own namespace or of one that grants it (`grants` in the conf): key `auth` with lines `user:hash` as `htpasswd` writes them, see `auth-secret-type`. One that is missing or cannot be used closes the routes (503). A user whose hash is dearer than `defaults.maxHashCost` in the conf cannot come in.",
+    doc: "Secret with the users for `auth-type`, of the Ingress's own namespace or of one that grants it (`grants` in the conf): key `auth` with lines `user:hash` as `htpasswd` writes them, see `auth-secret-type`. One that is missing or cannot be used closes the routes (503). A user whose hash costs more than `defaults.maxHashCost` in the conf is refused.",
     support: Support::Both,
     on_service: false,
     security: Security::Always,
@@ -47,7 +47,7 @@ const AUTH_SECRET_TYPE: Annotation = Annotation {
     name: "auth-secret-type",
     aliases: &[],
     grammar: "`auth-file` or `auth-map`",
-    doc: "How the Secret of `auth-secret` holds the users: lines under the key `auth`, or each key a user and its value the hash. Default: `auth-file`.",
+    doc: "Format of the Secret of `auth-secret`: lines under the key `auth`, or each key a user and its value the hash. Default: `auth-file`.",
     support: Support::Both,
     on_service: false,
     security: Security::Always,
@@ -57,26 +57,26 @@ const AUTH_REALM: Annotation = Annotation {
     name: "auth-realm",
     aliases: &[],
     grammar: "printable ASCII without `\"` and `\\`",
-    doc: "What browsers show when they ask for `auth-type`'s user name and password.",
+    doc: "Realm of `auth-type`, which browsers show when they ask for the user name and password.",
     support: Support::Both,
     on_service: false,
     security: Security::Always,
 };
 
 /// Half a rule was meant to protect something: it closes the routes too.
-pub(crate) fn finish(said: Said<'_>, asked: &mut Asked) {
-    let basic = said.read(&AUTH_TYPE, asked, |value, _| match value.text {
+pub(crate) fn finish(given: FamilyAnnotations<'_>, asked: &mut Asked) {
+    let basic = given.read(&AUTH_TYPE, asked, |value, _| match value.text {
         "basic" => Ok(value.origin.clone()),
         other => Err(Refusal(format!("`{other}` is not supported"))),
     });
-    let users = said.read(&AUTH_SECRET, asked, |value, _| Ok((users(value.text)?, value.origin.clone())));
+    let users = given.read(&AUTH_SECRET, asked, |value, _| Ok((users(value.text)?, value.origin.clone())));
     // Where is said what means nothing alone.
     let mut parts = Vec::new();
-    let is_map = said.read(&AUTH_SECRET_TYPE, asked, |value, _| {
+    let is_map = given.read(&AUTH_SECRET_TYPE, asked, |value, _| {
         parts.push(value.origin.clone());
         is_map(value.text)
     });
-    let realm = said.read(&AUTH_REALM, asked, |value, _| {
+    let realm = given.read(&AUTH_REALM, asked, |value, _| {
         parts.push(value.origin.clone());
         realm(value.text)
     });
@@ -130,7 +130,7 @@ fn tell_parts(asked: &mut Asked, parts: &[Origin]) {
     if asked.is_closed() {
         return;
     }
-    let message = "means nothing without `auth-type` and `auth-secret`; the routes are open to everybody";
+    let message = "has no effect without `auth-type` and `auth-secret`; the routes are not protected";
     let told = parts.iter().map(|origin| Diagnostic::warning(Code::IncompleteAnnotations, origin, message));
     asked.diagnostics.extend(told.map(|it| it.hint("add them, or remove it")));
 }

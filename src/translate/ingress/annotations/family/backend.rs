@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::super::row::{Annotation, Dialect, Support};
-use super::super::said::{Refusal, Said, Value, boolean};
 use super::super::security::Security;
+use super::super::value::{FamilyAnnotations, Refusal, Value, boolean};
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::quantity::Duration;
@@ -17,7 +17,7 @@ const BACKEND_PROTOCOL: Annotation = Annotation {
     name: "backend-protocol",
     aliases: &[],
     grammar: "`HTTP`, `HTTPS`, `GRPC` or `GRPCS`",
-    doc: "The protocol that the endpoints speak. Default: `appProtocol` of the Service's port, else HTTP.",
+    doc: "Protocol of the endpoints. Default: `appProtocol` of the Service's port, else HTTP.",
     support: Support::Both,
     on_service: false,
     security: Security::No,
@@ -27,7 +27,7 @@ const LOAD_BALANCE: Annotation = Annotation {
     name: "load-balance",
     aliases: &[],
     grammar: "`round-robin` or `least-request`",
-    doc: "How an endpoint is picked. Default: `defaults.loadBalancing`.",
+    doc: "Load balancing algorithm. Default: `defaults.loadBalancing`.",
     support: Support::Both,
     on_service: false,
     security: Security::No,
@@ -47,18 +47,18 @@ const HEALTH_CHECK: Annotation = Annotation {
     name: "health-check",
     aliases: &[],
     grammar: "`tcp`, a path (`/healthz`) or `path=/healthz,interval=5s,timeout=1s,healthy=1,unhealthy=2`",
-    doc: "Active health checks of the endpoints; that of an Ingress comes before that of the Service. The interval is at least 100ms; the timeout at most the interval, and 30s. Default: none.",
+    doc: "Active health checks of the endpoints; on an Ingress it takes precedence over the Service. The interval is at least 100ms; the timeout at most the interval, and 30s. Default: none.",
     support: Support::Own,
     on_service: true,
     security: Security::No,
 };
 
-pub(crate) fn finish(said: Said<'_>, asked: &mut Asked) {
-    asked.backend.protocol = said.read(&BACKEND_PROTOCOL, asked, |value, _| protocol(value.text));
-    asked.backend.balance = said.read(&LOAD_BALANCE, asked, balance);
+pub(crate) fn finish(given: FamilyAnnotations<'_>, asked: &mut Asked) {
+    asked.backend.protocol = given.read(&BACKEND_PROTOCOL, asked, |value, _| protocol(value.text));
+    asked.backend.balance = given.read(&LOAD_BALANCE, asked, balance);
     asked.backend.service_upstream =
-        said.read(&SERVICE_UPSTREAM, asked, |value, _| boolean(value.text)).unwrap_or(false);
-    asked.backend.health_check = said.read(&HEALTH_CHECK, asked, |value, asked| {
+        given.read(&SERVICE_UPSTREAM, asked, |value, _| boolean(value.text)).unwrap_or(false);
+    asked.backend.health_check = given.read(&HEALTH_CHECK, asked, |value, asked| {
         let (check, told) = health_check(value.text)?;
         let warn = |message| Diagnostic::warning(Code::BoundedHealthCheck, value.origin, message);
         asked.diagnostics.extend(told.into_iter().map(warn));
@@ -81,7 +81,7 @@ fn balance(value: Value<'_>, asked: &mut Asked) -> Result<Balance, Refusal> {
         "round_robin" | "round-robin" => Ok(Balance::RoundRobin),
         "least_request" | "least-request" => Ok(Balance::LeastRequest),
         "ewma" if value.dialect == Dialect::Nginx => {
-            let message = "`ewma` is read as `least-request`, which also prefers endpoints that answer quickly";
+            let message = "`ewma` is read as `least-request`, which also prefers endpoints that respond quickly";
             asked.diagnostics.push(Diagnostic::warning(Code::DifferentAnnotation, value.origin, message));
             Ok(Balance::LeastRequest)
         }

@@ -1,8 +1,8 @@
 //! What an Ingress wants to be told about itself.
 
 use super::super::row::{Annotation, PREFIX, Support, name_under};
-use super::super::said::{Said, boolean};
 use super::super::security::Security;
+use super::super::value::{FamilyAnnotations, boolean};
 use crate::resources::object::Annotations;
 use crate::translate::asked::Asked;
 
@@ -12,15 +12,15 @@ const REPORT_LIVE: Annotation = Annotation {
     name: "report-live",
     aliases: &[],
     grammar: "`true` or `false`",
-    doc: "Whether each change of the Ingress that is live is told in the log and, in a cluster, by an event on it: how long it took, and the generation. Default false.",
+    doc: "Whether each change of the Ingress is reported when it is live, in the log and, in a cluster, as an event: how long it took, and the generation. Default false.",
     support: Support::Own,
     on_service: false,
     security: Security::No,
 };
 
 /// It asks for nothing that routes have; a value that is no boolean is told.
-pub(crate) fn finish(said: Said<'_>, asked: &mut Asked) {
-    said.read(&REPORT_LIVE, asked, |value, _| boolean(value.text));
+pub(crate) fn finish(given: FamilyAnnotations<'_>, asked: &mut Asked) {
+    given.read(&REPORT_LIVE, asked, |value, _| boolean(value.text));
 }
 
 /// Whether an Ingress wants to be told when it is live.

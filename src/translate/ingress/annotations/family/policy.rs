@@ -1,11 +1,11 @@
-//! Timeouts, body size and tries.
+//! Timeouts, body size and attempts.
 
 use std::time::Duration;
 
 use super::super::row::{Annotation, Dialect, Support};
-use super::super::said::{Refusal, Said, Value};
 use super::super::security::Security;
-use crate::policy::{Change, MAX_TRIES, Wait};
+use super::super::value::{FamilyAnnotations, Refusal, Value};
+use crate::policy::{Change, MAX_ATTEMPTS, Wait};
 use crate::quantity;
 use crate::translate::asked::Asked;
 
@@ -21,7 +21,7 @@ const PROXY_CONNECT_TIMEOUT: Annotation = Annotation {
     name: "proxy-connect-timeout",
     aliases: &[],
     grammar: TIMEOUT_GRAMMAR,
-    doc: "How long the TCP and TLS handshake with an endpoint may take. Default: `defaults.timeouts.connect`.",
+    doc: "Timeout of the TCP and TLS handshake with an endpoint. Default: `defaults.timeouts.connect`.",
     support: Support::Both,
     on_service: false,
     security: Security::No,
@@ -31,7 +31,7 @@ const PROXY_READ_TIMEOUT: Annotation = Annotation {
     name: "proxy-read-timeout",
     aliases: &[],
     grammar: TIMEOUT_GRAMMAR,
-    doc: "Longest silence of an endpoint that owes its answer, or more of it. Default: `defaults.timeouts.read`.",
+    doc: "Longest time without a byte from the endpoint while its response is awaited. Default: `defaults.timeouts.read`.",
     support: Support::Both,
     on_service: false,
     security: Security::No,
@@ -41,7 +41,7 @@ const PROXY_SEND_TIMEOUT: Annotation = Annotation {
     name: "proxy-send-timeout",
     aliases: &[],
     grammar: TIMEOUT_GRAMMAR,
-    doc: "Longest silence between two writes to an endpoint. Default: `defaults.timeouts.send`.",
+    doc: "Longest time in which the endpoint reads nothing of the request. Default: `defaults.timeouts.send`.",
     support: Support::Both,
     on_service: false,
     security: Security::No,
@@ -51,7 +51,7 @@ const PROXY_BODY_SIZE: Annotation = Annotation {
     name: "proxy-body-size",
     aliases: &["max-body"],
     grammar: "a size (`8m`, `512k`, `1g`, bytes; under `tidegate.io/` also `8MiB`) or `0` for unlimited",
-    doc: "Largest request body; larger ones are answered 413. A value that cannot be read means 1 MiB. Default: `defaults.limits.body`.",
+    doc: "Largest request body; larger ones are answered 413. An invalid value counts as 1 MiB. Default: `defaults.limits.body`.",
     support: Support::Both,
     on_service: false,
     security: Security::No,
@@ -59,36 +59,36 @@ const PROXY_BODY_SIZE: Annotation = Annotation {
 
 const PROXY_NEXT_UPSTREAM_TRIES: Annotation = Annotation {
     name: "proxy-next-upstream-tries",
-    aliases: &["tries"],
+    aliases: &["attempts"],
     grammar: "a number from 1 to 10, or `0` for the default",
-    doc: "Connections tried at most for one request, the first included. Default: `defaults.tries`.",
+    doc: "Attempts for a request, the first included; those after it are retries. Default: `defaults.attempts`.",
     support: Support::Both,
     on_service: false,
     security: Security::No,
 };
 
-pub(crate) fn finish(said: Said<'_>, asked: &mut Asked) {
+pub(crate) fn finish(given: FamilyAnnotations<'_>, asked: &mut Asked) {
     let waits =
         [(&PROXY_CONNECT_TIMEOUT, Wait::Connect), (&PROXY_READ_TIMEOUT, Wait::Read), (&PROXY_SEND_TIMEOUT, Wait::Send)];
     for (row, wait) in waits {
-        said.read(row, asked, |value, asked| {
+        given.read(row, asked, |value, asked| {
             asked.policy.set(Change::Wait(wait, timeout(value)?), value.origin.clone());
             Ok(())
         });
     }
-    said.read(&PROXY_BODY_SIZE, asked, |value, asked| {
+    given.read(&PROXY_BODY_SIZE, asked, |value, asked| {
         let bytes = nginx_size(value.text).or_else(|| own_size(value));
         let limit = bytes.map_or(Some(UNREADABLE_BODY), |bytes| (bytes > 0).then_some(bytes));
         asked.policy.set(Change::Body(limit), value.origin.clone());
         bytes.ok_or_else(|| Refusal(format!("`{}` is not a size; the limit is 1 MiB", value.text)))
     });
-    said.read(&PROXY_NEXT_UPSTREAM_TRIES, asked, |value, asked| match value.text.parse::<u32>() {
+    given.read(&PROXY_NEXT_UPSTREAM_TRIES, asked, |value, asked| match value.text.parse::<u32>() {
         Ok(0) => Ok(()),
-        Ok(tries @ 1..=MAX_TRIES) => {
-            asked.policy.set(Change::Tries(tries), value.origin.clone());
+        Ok(attempts @ 1..=MAX_ATTEMPTS) => {
+            asked.policy.set(Change::Attempts(attempts), value.origin.clone());
             Ok(())
         }
-        _ => Err(Refusal(format!("`{}` is not a number of tries", value.text))),
+        _ => Err(Refusal(format!("`{}` is not a number of attempts", value.text))),
     });
 }
 

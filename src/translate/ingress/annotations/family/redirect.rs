@@ -1,8 +1,8 @@
 //! Redirects from plain HTTP to HTTPS.
 
 use super::super::row::{Annotation, Support};
-use super::super::said::{Said, boolean};
 use super::super::security::Security;
+use super::super::value::{FamilyAnnotations, boolean};
 use crate::translate::asked::{Asked, Redirection};
 
 pub(crate) const TABLE: &[Annotation] = &[SSL_REDIRECT, FORCE_SSL_REDIRECT];
@@ -11,7 +11,7 @@ const SSL_REDIRECT: Annotation = Annotation {
     name: "ssl-redirect",
     aliases: &[],
     grammar: "`true` or `false`",
-    doc: "Whether plain HTTP is answered 308 to https on hosts with a `tls` entry. Default: `ingress.sslRedirect`.",
+    doc: "Whether plain HTTP is redirected to https with 308 on hosts with a `tls` entry. Default: `ingress.sslRedirect`.",
     support: Support::Both,
     on_service: false,
     security: Security::No,
@@ -21,15 +21,15 @@ const FORCE_SSL_REDIRECT: Annotation = Annotation {
     name: "force-ssl-redirect",
     aliases: &[],
     grammar: "`true` or `false`",
-    doc: "Whether plain HTTP is answered 308 to https on hosts without a `tls` entry too. Default false.",
+    doc: "Whether plain HTTP is redirected to https with 308 on hosts without a `tls` entry too. Default false.",
     support: Support::Both,
     on_service: false,
     security: Security::No,
 };
 
-pub(crate) fn finish(said: Said<'_>, asked: &mut Asked) {
-    let with_tls = said.read(&SSL_REDIRECT, asked, |value, _| boolean(value.text));
-    let always = said.read(&FORCE_SSL_REDIRECT, asked, |value, _| boolean(value.text));
+pub(crate) fn finish(given: FamilyAnnotations<'_>, asked: &mut Asked) {
+    let with_tls = given.read(&SSL_REDIRECT, asked, |value, _| boolean(value.text));
+    let always = given.read(&FORCE_SSL_REDIRECT, asked, |value, _| boolean(value.text));
     asked.redirection = match (always, with_tls) {
         (Some(true), _) => Some(Redirection::Always),
         (_, Some(true)) => Some(Redirection::WithTls),

@@ -19,9 +19,9 @@ pub(crate) struct Found<'a> {
     pub origin: Origin,
 }
 
-/// What an object says to one family.
+/// Annotations of an object that belong to one family.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Said<'a>(pub &'a [Found<'a>]);
+pub(crate) struct FamilyAnnotations<'a>(pub &'a [Found<'a>]);
 
 /// A value to be read.
 #[derive(Clone, Copy, Debug)]
@@ -31,13 +31,13 @@ pub(crate) struct Value<'a> {
     pub origin: &'a Origin,
 }
 
-/// Why a value is not taken.
+/// Refusal of a value, with the reason.
 #[derive(Debug)]
 pub(crate) struct Refusal(pub String);
 
-// === impl Said ===
+// === impl FamilyAnnotations ===
 
-impl Said<'_> {
+impl FamilyAnnotations<'_> {
     /// Reads an annotation, if it is there. A value that is refused is told; one that was to protect something closes
     /// the routes.
     pub(crate) fn read<T>(

@@ -10,11 +10,11 @@ use crate::origin::ObjectOrigin;
 use crate::resources::{Kind, Object, Sourced, Tabled, Visit};
 
 /// An object of a line.
-pub(super) struct Kept(pub(super) Object);
+pub(super) struct CachedObject(pub(super) Object);
 
 struct Line;
 
-/// What stands under `object`.
+/// The value of `object`.
 struct Named {
     namespace: Arc<str>,
     name: Arc<str>,
@@ -27,9 +27,9 @@ struct ReadKept<'de, 'm, A> {
     lifetime: PhantomData<&'de ()>,
 }
 
-// === impl Kept ===
+// === impl CachedObject ===
 
-impl<'de> serde::Deserialize<'de> for Kept {
+impl<'de> serde::Deserialize<'de> for CachedObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Line).map(Self)
     }
@@ -78,7 +78,7 @@ impl<'de> Visitor<'de> for Named {
         let key = map.next_key::<&str>()?.unwrap_or_default();
         let kind = Kind::rows().find(|(_, row)| row.name == key).map(|(kind, _)| kind);
         let read = ReadKept { map: &mut map, named: self, lifetime: PhantomData };
-        kind.and_then(|kind| kind.visit(read)).unwrap_or_else(|| Err(Error::custom("no kind that is known")))
+        kind.and_then(|kind| kind.visit(read)).unwrap_or_else(|| Err(Error::custom("unknown kind")))
     }
 }
 
