@@ -9,13 +9,13 @@ use pingora_proxy::Session;
 use tidegate_plugin::{BodyChunk, BodyFlow, Hooks};
 
 use super::context::Context;
-use super::flow_control::Held;
 use super::upstream;
+use crate::engine::pingora::flow_control::Held;
 use crate::reason::Reason;
 use crate::snapshot::route::Route;
 
 /// A piece of the request's body.
-pub(super) fn on_request(session: &Session, body: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<()> {
+pub(crate) fn on_request(session: &Session, body: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<()> {
     // No piece is the end too: before trailers the engine does not know yet that it is.
     let is_last = is_last || body.is_none();
     if is_last {
@@ -52,7 +52,7 @@ fn end_once(body: &mut Option<Bytes>, is_last: bool) {
 }
 
 /// A piece of the answer's body.
-pub(super) fn on_response(body: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<()> {
+pub(crate) fn on_response(body: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<()> {
     cx.valve.iter().for_each(Held::shown);
     let Some(route) = shown(cx, Hooks::RESPONSE_BODY).filter(|_| !cx.is_empty) else { return Ok(()) };
     match route.pipeline.on_response_body(&mut BodyChunk { bytes: body, is_last }, &cx.shared, &cx.passage) {

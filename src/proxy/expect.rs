@@ -8,7 +8,7 @@ use pingora::protocols::http::HttpTask;
 
 /// What a client waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expectation {
+pub(crate) enum Expectation {
     /// Nothing: it sends its body.
     None,
     /// To be told to go on.
@@ -21,24 +21,24 @@ pub(super) enum Expectation {
 
 impl Expectation {
     /// What the request's head says.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         if headers.contains_key(header::EXPECT) { Self::Open } else { Self::None }
     }
 
     /// Whether no body comes any more.
-    pub(super) fn is_answered(self) -> bool {
+    pub(crate) fn is_answered(self) -> bool {
         self == Self::Answered
     }
 
     /// A piece of the body came.
-    pub(super) fn came(&mut self, bytes: usize) {
+    pub(crate) fn came(&mut self, bytes: usize) {
         if bytes > 0 {
             *self = Self::None;
         }
     }
 
     /// Something is sent to the client.
-    pub(super) fn sends(&mut self, tasks: &[HttpTask]) {
+    pub(crate) fn sends(&mut self, tasks: &[HttpTask]) {
         let goes_on =
             |task: &HttpTask| matches!(task, HttpTask::Header(head, _) if head.status == StatusCode::CONTINUE);
         if *self == Self::Open && tasks.iter().any(goes_on) {
@@ -47,7 +47,7 @@ impl Expectation {
     }
 
     /// The answer is complete.
-    pub(super) fn answered(&mut self) {
+    pub(crate) fn answered(&mut self) {
         if *self == Self::Open {
             *self = Self::Answered;
         }

@@ -8,9 +8,9 @@ use pingora_proxy::{FailToProxy, Session};
 use tidegate_plugin::{Hooks, LogRecord};
 
 use super::context::Context;
-use super::failure;
 use super::reply::Answer;
 use super::response;
+use crate::engine::pingora::failure;
 use crate::reason::Reason;
 use crate::snapshot::pipeline::Passage;
 use crate::snapshot::route::Route;
@@ -20,7 +20,7 @@ use crate::telemetry::record::{PluginTime, Recorder, RequestRecord};
 const FLUSHED: Duration = Duration::from_millis(5);
 
 /// Answers a request that failed, when there is still somebody to answer.
-pub(super) async fn fail(session: &mut Session, error: &Error, cx: &mut Context) -> FailToProxy {
+pub(crate) async fn fail(session: &mut Session, error: &Error, cx: &mut Context) -> FailToProxy {
     let reason = settle(session, error, cx);
     session.set_keepalive(None);
     if is_answered(session) && is_our_side(reason) {
@@ -74,14 +74,14 @@ async fn break_off(session: &mut Session) {
 }
 
 /// Whether nobody needs to read about it in the process's log.
-pub(super) fn is_noise(session: &Session, error: &Error, cx: &Context) -> bool {
+pub(crate) fn is_noise(session: &Session, error: &Error, cx: &Context) -> bool {
     let reason = failure::reason(error, cx);
     // Failures of clients and upstreams stand in the access log and in metrics, with reason and tries.
     session.was_upgraded() || reason != Reason::Internal
 }
 
 /// Tells recorder, plugins and connection that the request is over.
-pub(super) fn record(session: &Session, error: Option<&Error>, cx: &mut Context, recorder: &dyn Recorder) {
+pub(crate) fn record(session: &Session, error: Option<&Error>, cx: &mut Context, recorder: &dyn Recorder) {
     let reason = match (cx.reason, error) {
         (Some(reason), _) => reason,
         (None, Some(error)) => failure::reason(error, cx),

@@ -7,15 +7,15 @@ use std::net::Ipv6Addr;
 
 /// A host as requests name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Host<'a> {
+pub(crate) struct Host<'a> {
     /// Lower case, without closing dot; addresses of IPv6 in brackets.
-    pub(super) name: Cow<'a, str>,
+    pub(crate) name: Cow<'a, str>,
     /// The port, when one is written.
-    pub(super) port: Option<u16>,
+    pub(crate) port: Option<u16>,
 }
 
 /// Reads the value of `Host` or `:authority`; `None`: it is no host.
-pub(super) fn parse(raw: &str) -> Option<Host<'_>> {
+pub(crate) fn parse(raw: &str) -> Option<Host<'_>> {
     if raw.starts_with('[') {
         return parse_ipv6(raw);
     }

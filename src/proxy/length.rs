@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, header};
 
 /// The length that a head tells.
 #[derive(Debug, PartialEq)]
-pub(super) enum Told<'a> {
+pub(crate) enum Told<'a> {
     Never,
     Once(&'a HeaderValue),
     /// Several times the same.
@@ -17,7 +17,7 @@ pub(super) enum Told<'a> {
 }
 
 /// Reads it.
-pub(super) fn told(headers: &HeaderMap) -> Told<'_> {
+pub(crate) fn told(headers: &HeaderMap) -> Told<'_> {
     let mut fields = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(first) = fields.next() else { return Told::Never };
     let second = fields.next();
@@ -28,13 +28,13 @@ pub(super) fn told(headers: &HeaderMap) -> Told<'_> {
 }
 
 /// Whether it says that there is no body.
-pub(super) fn is_zero(headers: &HeaderMap) -> bool {
+pub(crate) fn is_zero(headers: &HeaderMap) -> bool {
     let length = headers.get(header::CONTENT_LENGTH).map(HeaderValue::as_bytes);
     length.is_some_and(|length| length.iter().all(|digit| *digit == b'0'))
 }
 
 /// The body's length; the guard has seen to it that the field is a number. Too long for one is too long.
-pub(super) fn content_length(headers: &HeaderMap) -> u64 {
+pub(crate) fn content_length(headers: &HeaderMap) -> u64 {
     let text = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     text.map_or(0, |text| text.parse().unwrap_or(u64::MAX))
 }

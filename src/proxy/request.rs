@@ -12,8 +12,9 @@ use super::guard::{self, Changes, Head, Rules};
 use super::length::content_length;
 use super::reply::Answer;
 use super::request_id::RequestId;
-use super::{departure, forwarded, http10, open_end, redirect, upstream};
+use super::{forwarded, redirect, upstream};
 use crate::connection::ConnectionInfo;
+use crate::engine::pingora::{departure, http10, open_end};
 use crate::reason::Reason;
 use crate::snapshot::edge::Edge;
 use crate::snapshot::pipeline::Outcome;
@@ -27,12 +28,12 @@ const ACME: &str = "/.well-known/acme-challenge/";
 const SOCKET_BYTES: usize = 8 * 1024;
 
 /// Whether a path is where certificate authorities ask.
-pub(super) fn is_acme_challenge(path: &str) -> bool {
+pub(crate) fn is_acme_challenge(path: &str) -> bool {
     path.starts_with(ACME)
 }
 
 /// What is done with a request.
-pub(super) enum Decision {
+pub(crate) enum Decision {
     /// It goes to an upstream.
     Forward,
     /// This plugin must wait first.
@@ -44,7 +45,7 @@ pub(super) enum Decision {
 }
 
 /// Learns the connection's facts, sets waits and limits, and makes the head canonical.
-pub(super) fn begin(session: &mut Session, cx: &mut Context) {
+pub(crate) fn begin(session: &mut Session, cx: &mut Context) {
     let edge = Arc::clone(&cx.snapshot.edge);
     cx.known.connection = session.digest().and_then(ConnectionInfo::of).cloned();
     cx.known.peer = peer(session, &cx.known);
@@ -172,7 +173,7 @@ fn apply(session: &mut Session, known: &mut Known, changes: Changes, refusal: &m
 }
 
 /// Decides when the client has ended its request as it said that it would.
-pub(super) async fn decide_at_end(session: &mut Session, cx: &mut Context) -> Decision {
+pub(crate) async fn decide_at_end(session: &mut Session, cx: &mut Context) -> Decision {
     let limit = cx.snapshot.edge.limits.body_timeout.0;
     match open_end::wait(session, limit).await {
         Ok(()) => cx.known.has_body = !session.is_body_empty(),
@@ -183,7 +184,7 @@ pub(super) async fn decide_at_end(session: &mut Session, cx: &mut Context) -> De
 }
 
 /// Decides what is done with the request.
-pub(super) fn decide(session: &mut Session, cx: &mut Context) -> Decision {
+pub(crate) fn decide(session: &mut Session, cx: &mut Context) -> Decision {
     let request = session.req_header();
     if let Some(reason) = cx.refusal {
         return refuse(reason, &request.headers, &cx.known);
@@ -230,7 +231,7 @@ fn ask_plugins(session: &Session, cx: &mut Context, route: &Route) -> Decision {
 }
 
 /// Waits for the plugin that must wait, then decides as if it had not. A client that goes meanwhile is left.
-pub(super) async fn wait(index: usize, session: &mut Session, cx: &mut Context) -> Decision {
+pub(crate) async fn wait(index: usize, session: &mut Session, cx: &mut Context) -> Decision {
     let Some(route) = cx.route.clone() else { return Decision::Forward };
     // The plugin reads the head while the session is watched.
     let request = session.req_header().clone();

@@ -10,14 +10,15 @@ use pingora_proxy::Session;
 use tidegate_plugin::{Headers, Hooks, ResponseContext};
 
 use super::context::Context;
-use super::fields::edit_response;
-use super::flow_control::Held;
 use super::forwarded::REQUEST_ID;
-use super::http10;
 use super::length::{self, Told};
 use super::reply::{self, Answer};
-use super::{clocked, upstream};
+use super::upstream;
 use crate::endpoint::Hold;
+use crate::engine::pingora::clocked;
+use crate::engine::pingora::fields::edit_response;
+use crate::engine::pingora::flow_control::Held;
+use crate::engine::pingora::http10;
 use crate::reason::Reason;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -36,7 +37,7 @@ const LINGER_PIECES: usize = 64;
 /// # Errors
 /// An unasked 101: it would turn the connection into a tunnel that nobody wanted. Informational answers without end.
 /// A plugin that failed.
-pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: &mut Context) -> Result<()> {
+pub(crate) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: &mut Context) -> Result<()> {
     let is_switch = head.status == StatusCode::SWITCHING_PROTOCOLS;
     if is_switch && !session.is_upgrade_req() {
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, "101 that nobody asked for").into_up());
@@ -196,7 +197,7 @@ fn finish_head(session: &Session, fields: &mut dyn Headers, status: StatusCode, 
 ///
 /// # Errors
 /// The client is gone.
-pub(super) async fn send(session: &mut Session, answer: Answer, cx: &mut Context) -> Result<()> {
+pub(crate) async fn send(session: &mut Session, answer: Answer, cx: &mut Context) -> Result<()> {
     let had_failed = cx.shared.has_failed();
     let mut answer = answer;
     let mut made = head(session, &answer, cx)?;

@@ -12,37 +12,37 @@ use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tidegate_plugin::{Headers, Hooks, UpstreamRequest};
 
-use super::authorities::Authorities;
 use super::context::{Context, Target};
-use super::failure::{self, Lost, Refusal};
-use super::fields::edit_request;
 use super::forwarded::{self, Told, Which};
 use super::length::content_length;
-use super::lenient::Lenient;
-use super::{clock, connector, peer, tunnel, windows};
 use crate::capacity::Limits;
 use crate::connection::address_field;
 use crate::endpoint::{Hold, NoPick, Upstream};
+use crate::engine::pingora::authorities::Authorities;
+use crate::engine::pingora::failure::{self, Lost, Refusal};
+use crate::engine::pingora::fields::edit_request;
+use crate::engine::pingora::lenient::Lenient;
+use crate::engine::pingora::{clock, connector, peer, tunnel, windows};
 use crate::reason::Reason;
 
 /// Tries that do not count, at most: those lost on kept connections whose other end had not processed the request.
-pub(super) const FREE_TRIES: usize = 3;
+pub(crate) const FREE_TRIES: usize = 3;
 
 /// What TLS to endpoints is made with.
-pub(super) struct Means {
-    pub(super) authorities: Authorities,
-    pub(super) lenient: Lenient,
-    pub(super) told: Seldom,
+pub(crate) struct Means {
+    pub(crate) authorities: Authorities,
+    pub(crate) lenient: Lenient,
+    pub(crate) told: Seldom,
 }
 
 /// Lets something be told once a second at most.
-pub(super) struct Seldom {
+pub(crate) struct Seldom {
     start: Instant,
     last: AtomicU64,
 }
 
 impl Seldom {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { start: Instant::now(), last: AtomicU64::new(0) }
     }
 
@@ -56,7 +56,7 @@ impl Seldom {
 ///
 /// # Errors
 /// The backend is unusable, has its share of the requests under way, or nobody is ready.
-pub(super) fn prepare(upstream: Arc<Upstream>, limits: Limits, target: &mut Target) -> Result<(), Reason> {
+pub(crate) fn prepare(upstream: Arc<Upstream>, limits: Limits, target: &mut Target) -> Result<(), Reason> {
     let config = upstream.config();
     let hold = Hold::enter(upstream, config.protocol, limits);
     let picked = match (config.is_invalid, hold.is_refused()) {
@@ -69,7 +69,7 @@ pub(super) fn prepare(upstream: Arc<Upstream>, limits: Limits, target: &mut Targ
 }
 
 /// What comes before a try.
-pub(super) enum Next {
+pub(crate) enum Next {
     /// An endpoint is picked, or there is none, for this reason.
     Picked(Result<(), Reason>),
     /// All known ones refused: others are to be waited for, so long at most.
@@ -77,7 +77,7 @@ pub(super) enum Next {
 }
 
 /// Picks the endpoint of the next try.
-pub(super) fn next(cx: &mut Context) -> Next {
+pub(crate) fn next(cx: &mut Context) -> Next {
     // The first endpoint was picked when the request was let through.
     if cx.upstream.tries.len() == 0 {
         return Next::Picked(Ok(()));
@@ -96,7 +96,7 @@ pub(super) fn next(cx: &mut Context) -> Next {
 ///
 /// # Errors
 /// None came.
-pub(super) async fn wait(limit: Duration, target: &mut Target) -> Result<(), Reason> {
+pub(crate) async fn wait(limit: Duration, target: &mut Target) -> Result<(), Reason> {
     let Some(upstream) = upstream(target) else { return Err(Reason::Internal) };
     target.wait_until.get_or_insert_with(|| Instant::now() + limit);
     let pick = upstream.pick_changed(&mut target.tried, limit).await.map_err(|_| last_outcome(target))?;
@@ -109,7 +109,7 @@ pub(super) async fn wait(limit: Duration, target: &mut Target) -> Result<(), Rea
 ///
 /// # Errors
 /// There is none, or none that could be verified; the reason is in the context.
-pub(super) fn peer(
+pub(crate) fn peer(
     picked: Result<(), Reason>,
     means: &Means,
     session: &Session,
@@ -214,7 +214,7 @@ fn fail<T>(cx: &mut Context, reason: Reason) -> Result<T> {
 }
 
 /// Notes a connection's making.
-pub(super) fn connected(is_reused: bool, digest: Option<&Digest>, cx: &mut Context) {
+pub(crate) fn connected(is_reused: bool, digest: Option<&Digest>, cx: &mut Context) {
     if let (Some(valve), Some(client)) = (digest.and_then(connector::valve), &cx.known.connection) {
         cx.valve = Some(valve.hold(Arc::clone(client), cx.snapshot.edge.limits.h2_stalled.0));
     }
@@ -227,7 +227,7 @@ pub(super) fn connected(is_reused: bool, digest: Option<&Digest>, cx: &mut Conte
 }
 
 /// The whole request is sent: the head of the answer is awaited from now on.
-pub(super) fn sent(cx: &mut Context) {
+pub(crate) fn sent(cx: &mut Context) {
     let target = &mut cx.upstream;
     if target.is_answered || target.answer_due.is_some() {
         return;
@@ -242,7 +242,7 @@ pub(super) fn sent(cx: &mut Context) {
 }
 
 /// The head of the answer is there.
-pub(super) fn answered(cx: &mut Context) {
+pub(crate) fn answered(cx: &mut Context) {
     cx.upstream.is_answered = true;
     if let Some(connection) = &cx.known.connection {
         connection.answer_arrived();
@@ -250,7 +250,7 @@ pub(super) fn answered(cx: &mut Context) {
 }
 
 /// A try found no connection: the next endpoint may be better, and nothing was sent.
-pub(super) fn not_connected(mut error: Box<Error>, peer: &HttpPeer, means: &Means, cx: &mut Context) -> Box<Error> {
+pub(crate) fn not_connected(mut error: Box<Error>, peer: &HttpPeer, means: &Means, cx: &mut Context) -> Box<Error> {
     let reason = failure::connecting(&error);
     cx.upstream.end_try(reason, Instant::now());
     if let Some(address) = failure::unverified(reason, peer).filter(|address| means.lenient.remember(*address)) {
@@ -268,7 +268,7 @@ pub(super) fn not_connected(mut error: Box<Error>, peer: &HttpPeer, means: &Mean
 }
 
 /// A try was lost on its connection.
-pub(super) fn lost(session: &Session, mut error: Box<Error>, is_reused: bool, cx: &mut Context) -> Box<Error> {
+pub(crate) fn lost(session: &Session, mut error: Box<Error>, is_reused: bool, cx: &mut Context) -> Box<Error> {
     let reason = failure::reason(&error, cx);
     if let Some(connection) = &cx.known.connection {
         connection.answer_arrived();
@@ -298,7 +298,7 @@ pub(super) fn lost(session: &Session, mut error: Box<Error>, is_reused: bool, cx
 ///
 /// # Errors
 /// A plugin failed: nothing has been sent yet, and nothing is.
-pub(super) fn request(session: &Session, request: &mut RequestHeader, cx: &mut Context) -> Result<()> {
+pub(crate) fn request(session: &Session, request: &mut RequestHeader, cx: &mut Context) -> Result<()> {
     if session.is_http2() && !cx.upstream.is_h2 {
         join_cookies(request)?;
     }

@@ -13,7 +13,7 @@ use pingora::protocols::l4::stream::Stream;
 use pingora::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, ProxyHttp, Session};
 use serde_json::{Value, json};
-use tidegate::bench::proxy::{Engine, Proxy};
+use tidegate::bench::engine::{Engine, Proxy};
 use tidegate::bench::telemetry::Metrics;
 use tidegate::bench::telemetry::Telemetry;
 use tidegate::bench::telemetry::{AccessLog, Destination, Format};

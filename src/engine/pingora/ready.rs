@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use pingora::Result;
 
 /// What an asynchronous hook returns, as `async_trait` writes it.
-pub(super) type Hook<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
+pub(crate) type Hook<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
 
 struct Done;
 struct On;
@@ -16,7 +16,7 @@ struct Unit;
 struct Nobody;
 
 /// A result that needs no waiting; only an error takes memory.
-pub(super) fn ready<'f>(result: Result<()>) -> Hook<'f, Result<()>> {
+pub(crate) fn ready<'f>(result: Result<()>) -> Hook<'f, Result<()>> {
     match result {
         Ok(()) => Box::pin(Done),
         Err(error) => Box::pin(std::future::ready(Err(error))),
@@ -24,22 +24,22 @@ pub(super) fn ready<'f>(result: Result<()>) -> Hook<'f, Result<()>> {
 }
 
 /// `Ok(false)`: nothing was answered, the request goes on.
-pub(super) fn on<'f>() -> Hook<'f, Result<bool>> {
+pub(crate) fn on<'f>() -> Hook<'f, Result<bool>> {
     Box::pin(On)
 }
 
 /// `Ok(true)`.
-pub(super) fn yes<'f>() -> Hook<'f, Result<bool>> {
+pub(crate) fn yes<'f>() -> Hook<'f, Result<bool>> {
     Box::pin(Yes)
 }
 
 /// Nothing.
-pub(super) fn unit<'f>() -> Hook<'f, ()> {
+pub(crate) fn unit<'f>() -> Hook<'f, ()> {
     Box::pin(Unit)
 }
 
 /// Nobody.
-pub(super) fn none<'f>() -> Hook<'f, Option<()>> {
+pub(crate) fn none<'f>() -> Hook<'f, Option<()>> {
     Box::pin(Nobody)
 }
 

@@ -8,8 +8,8 @@ use http::Method;
 use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorSource, ErrorType};
 
-use super::context::Context;
 use crate::connection::{ConnectionInfo, TimedOut};
+use crate::proxy::context::Context;
 use crate::reason::Reason;
 
 /// What the engine says where a connection takes no more streams,
@@ -27,7 +27,7 @@ const CUT_BODY: &str = "PrematureBodyEnd";
 const NO_PING: &str = "PingTimedout";
 
 /// Why a request failed: the first reason that was found, else what the engine's error says.
-pub(super) fn reason(error: &Error, cx: &Context) -> Reason {
+pub(crate) fn reason(error: &Error, cx: &Context) -> Reason {
     let connection = cx.known.connection.as_deref();
     let missed = connection.and_then(ConnectionInfo::timed_out);
     // Whoever waited for the answer's head, the engine says that it was the client's side.
@@ -43,13 +43,13 @@ pub(super) fn reason(error: &Error, cx: &Context) -> Reason {
 
 /// Whether a stream of HTTP/2 was ended because of what came on it, and not by its other end: a body that is not as
 /// long as was told, say.
-pub(super) fn is_malformed(error: &Error) -> bool {
+pub(crate) fn is_malformed(error: &Error) -> bool {
     let found = error.root_cause().downcast_ref::<h2::Error>();
     found.is_some_and(|found| !found.is_remote() && found.reason() == Some(h2::Reason::PROTOCOL_ERROR))
 }
 
 /// Why a try at connecting failed.
-pub(super) fn connecting(error: &Error) -> Reason {
+pub(crate) fn connecting(error: &Error) -> Reason {
     match refusal(error) {
         Some(_) => Reason::UpstreamRefused,
         None => certificate(error).unwrap_or_else(|| unconnected(error.etype())),
@@ -79,7 +79,7 @@ fn certificate(error: &Error) -> Option<Reason> {
 }
 
 /// Whether TLS to the endpoint could not be made.
-pub(super) fn is_of_tls(reason: Reason) -> bool {
+pub(crate) fn is_of_tls(reason: Reason) -> bool {
     use Reason as R;
     matches!(
         reason,
@@ -92,14 +92,14 @@ pub(super) fn is_of_tls(reason: Reason) -> bool {
 }
 
 /// The endpoint to which TLS without verification failed.
-pub(super) fn unverified(reason: Reason, peer: &HttpPeer) -> Option<SocketAddr> {
+pub(crate) fn unverified(reason: Reason, peer: &HttpPeer) -> Option<SocketAddr> {
     let is_it = peer.is_tls() && !peer.options.verify_cert && is_of_tls(reason);
     is_it.then(|| peer.address().as_inet().copied()).flatten()
 }
 
 /// What did not take up a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// The connection, which takes no others either.
     Connection,
     /// The endpoint, which may have enough to do.
@@ -108,7 +108,7 @@ pub(super) enum Refusal {
 
 /// Whether the endpoint has certainly not processed the request, so that it can be sent again whatever its method: it
 /// said so (RFC 9113 sections 6.8 and 8.7), or its connection took no stream for it.
-pub(super) fn refusal(error: &Error) -> Option<Refusal> {
+pub(crate) fn refusal(error: &Error) -> Option<Refusal> {
     if *error.esource() != ErrorSource::Upstream {
         return None;
     }
@@ -170,17 +170,17 @@ fn downstream(kind: &ErrorType) -> Reason {
 
 /// What is known when a request failed on a connection.
 #[derive(Clone, Copy)]
-pub(super) struct Lost<'a> {
-    pub(super) method: &'a Method,
-    pub(super) reason: Reason,
+pub(crate) struct Lost<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) reason: Reason,
     /// Whether the connection had served before.
-    pub(super) is_reused: bool,
+    pub(crate) is_reused: bool,
     /// Whether anything of the answer has reached the client.
-    pub(super) is_answered: bool,
+    pub(crate) is_answered: bool,
     /// Whether the request's body can be sent again.
-    pub(super) has_whole_body: bool,
+    pub(crate) has_whole_body: bool,
     /// Tries made, and allowed.
-    pub(super) tries: (usize, usize),
+    pub(crate) tries: (usize, usize),
 }
 
 /// Whether the request may be sent again.
@@ -188,7 +188,7 @@ pub(super) struct Lost<'a> {
 /// What was not processed may, whatever it is. Else RFC 9110 section 9.2.2: idempotent methods may. A kept connection
 /// may have been closed before it saw the request, so those always are; a fresh one fails for a reason, so only reads
 /// try once more.
-pub(super) fn may_retry(lost: Lost<'_>) -> bool {
+pub(crate) fn may_retry(lost: Lost<'_>) -> bool {
     let is_read = matches!(*lost.method, Method::GET | Method::HEAD) && lost.tries.0 == 1;
     let is_harmless = match lost.reason {
         Reason::UpstreamRefused => true,

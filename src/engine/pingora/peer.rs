@@ -13,7 +13,7 @@ use crate::reason::Reason;
 use crate::upstream::{UpstreamConfig, UpstreamTls};
 
 /// An endpoint without TLS.
-pub(super) fn plain(
+pub(crate) fn plain(
     address: SocketAddr,
     config: &UpstreamConfig,
     timeouts: &Timeouts,
@@ -29,7 +29,7 @@ pub(super) fn plain(
 ///
 /// # Errors
 /// Nothing could be verified that is to be.
-pub(super) fn set_tls(
+pub(crate) fn set_tls(
     peer: &mut HttpPeer,
     config: &UpstreamConfig,
     host: &str,

@@ -19,7 +19,7 @@ const ADDED_TO_REQUEST: usize = 7;
 const ADDED_TO_RESPONSE: usize = 3;
 
 /// Edits a request's fields.
-pub(super) fn edit_request(request: &mut RequestHeader, keeps_case: bool, edit: impl FnOnce(&mut dyn Headers)) {
+pub(crate) fn edit_request(request: &mut RequestHeader, keeps_case: bool, edit: impl FnOnce(&mut dyn Headers)) {
     if keeps_case {
         return edit(&mut RequestFields(request));
     }
@@ -31,7 +31,7 @@ pub(super) fn edit_request(request: &mut RequestHeader, keeps_case: bool, edit: 
 }
 
 /// Edits the fields of an answer.
-pub(super) fn edit_response(head: &mut ResponseHeader, keeps_case: bool, edit: impl FnOnce(&mut dyn Headers)) {
+pub(crate) fn edit_response(head: &mut ResponseHeader, keeps_case: bool, edit: impl FnOnce(&mut dyn Headers)) {
     if keeps_case {
         return edit(&mut ResponseFields(head));
     }

@@ -24,11 +24,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::clock::{Bell, Clock};
-use super::context::Context;
-use super::expect::Expectation;
-use super::pace::Pace;
 use super::timed_session::{Returned, TimedSession};
 use crate::connection::Protocol;
+use crate::proxy::context::Context;
+use crate::proxy::expect::Expectation;
+use crate::proxy::pace::Pace;
 
 /// A session whose turns are timed.
 struct Clocked {
@@ -49,7 +49,7 @@ enum Watching {
 }
 
 /// Times the exchange that begins, where the engine and the front do not.
-pub(super) fn put_on(session: &mut Session, cx: &mut Context) {
+pub(crate) fn put_on(session: &mut Session, cx: &mut Context) {
     if cx.timed.is_some() {
         return;
     }
@@ -77,21 +77,21 @@ fn watching(session: &Session, cx: &Context) -> Option<(Option<Arc<Clock>>, Watc
 }
 
 /// The engine is ready for the clock's messages.
-pub(super) fn begin(rope: mpsc::Sender<Bytes>, cx: &Context) {
+pub(crate) fn begin(rope: mpsc::Sender<Bytes>, cx: &Context) {
     if let Some(clock) = cx.timed.as_ref().and_then(|timed| timed.clock.as_ref()) {
         clock.begin(rope);
     }
 }
 
 /// The answer's head is there: nothing else is watched where only that was.
-pub(super) fn head_arrived(session: &mut Session, cx: &mut Context) {
+pub(crate) fn head_arrived(session: &mut Session, cx: &mut Context) {
     if cx.timed.as_ref().is_some_and(|timed| timed.clock.is_none()) {
         take_off(session, cx);
     }
 }
 
 /// The exchange is over: gives the session back as it was.
-pub(super) fn take_off(session: &mut Session, cx: &mut Context) {
+pub(crate) fn take_off(session: &mut Session, cx: &mut Context) {
     let Some(mut timed) = cx.timed.take() else { return };
     drop(take(&mut session.downstream_session));
     // Whatever is dropped sends its inner session.

@@ -14,13 +14,13 @@ use pingora::http::ResponseHeader;
 use pingora::modules::http::{HttpModule, HttpModuleBuilder, HttpModules, Module};
 use pingora_proxy::Session;
 
-use super::reply;
+use crate::proxy::reply;
 
 /// Takes chunks away from answers.
 struct NoChunks;
 
 /// A request of HTTP/1.0 begins.
-pub(super) fn begin(session: &mut Session) {
+pub(crate) fn begin(session: &mut Session) {
     session.set_ignore_info_resp(true);
     let mut modules = HttpModules::new();
     modules.add_module(Box::new(NoChunks));
@@ -28,7 +28,7 @@ pub(super) fn begin(session: &mut Session) {
 }
 
 /// Says that the connection ends with an answer whose length is not told.
-pub(super) fn end_with_answer(session: &mut Session, status: StatusCode, headers: &HeaderMap) {
+pub(crate) fn end_with_answer(session: &mut Session, status: StatusCode, headers: &HeaderMap) {
     let request = session.req_header();
     if request.version != Version::HTTP_10 || request.method == Method::HEAD || !reply::has_body(status) {
         return;

@@ -27,7 +27,7 @@ use super::flow_control::{FlowControl, FlowControlCounts};
 use crate::connection::delegate;
 
 /// Makes connections.
-pub(super) struct UpstreamConnector {
+pub(crate) struct UpstreamConnector {
     transport: TransportConnector,
     counts: Arc<FlowControlCounts>,
 }
@@ -44,21 +44,21 @@ struct Pipe {
 const GROUP: u64 = 1 << 61;
 
 /// Has the connection made with a valve. The protocol that is named is never sent.
-pub(super) fn set(peer: &mut HttpPeer) {
+pub(crate) fn set(peer: &mut HttpPeer) {
     static NAME: LazyLock<CustomALPN> = LazyLock::new(|| CustomALPN::new(b"valve".to_vec()));
     peer.options.alpn = ALPN::Custom(NAME.clone());
     peer.group_key |= GROUP;
 }
 
 /// The valve of the connection that a digest belongs to.
-pub(super) fn valve(digest: &Digest) -> Option<&Arc<FlowControl>> {
+pub(crate) fn valve(digest: &Digest) -> Option<&Arc<FlowControl>> {
     digest.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
 }
 
 // === impl UpstreamConnector ===
 
 impl UpstreamConnector {
-    pub(super) fn new(options: ConnectorOptions, counts: Arc<FlowControlCounts>) -> Self {
+    pub(crate) fn new(options: ConnectorOptions, counts: Arc<FlowControlCounts>) -> Self {
         Self { transport: TransportConnector::new(Some(options)), counts }
     }
 

@@ -25,7 +25,7 @@ use super::connector::UpstreamConnector;
 use super::flow_control::FlowControlCounts;
 
 /// The engine's proxy around ours.
-pub(super) type Http = HttpProxy<Proxy, UpstreamConnector>;
+pub(crate) type Http = HttpProxy<Proxy, UpstreamConnector>;
 
 /// For one connection on loopback.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// There is no loopback address to listen on, or the engine does not take a connection.
-pub(super) fn make(proxy: Proxy, conf: &Arc<ServerConf>, counts: Arc<FlowControlCounts>) -> io::Result<Arc<Http>> {
+pub(crate) fn make(proxy: Proxy, conf: &Arc<ServerConf>, counts: Arc<FlowControlCounts>) -> io::Result<Arc<Http>> {
     let (send, made) = channel();
     let send = Mutex::new(send);
     let mut options = HttpServerOptions::default();

@@ -15,8 +15,8 @@ use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 
 use super::http_proxy::{self, Http};
-use super::upstream::FREE_TRIES;
 use super::{FlowControlCounts, Proxy, windows};
+use crate::proxy::upstream::FREE_TRIES;
 use crate::snapshot::Snapshot;
 
 /// Tries of a request that the engine allows: as many as routes may, again after a wait for other endpoints, and those

@@ -8,16 +8,16 @@ use tokio::sync::oneshot;
 use super::clock::Clock;
 
 /// A session that is timed, as the request knows it.
-pub(super) struct TimedSession {
+pub(crate) struct TimedSession {
     /// `None`: only the head is watched.
-    pub(super) clock: Option<Arc<Clock>>,
+    pub(crate) clock: Option<Arc<Clock>>,
     /// Where the engine's own session comes back.
-    pub(super) home: oneshot::Receiver<Returned>,
+    pub(crate) home: oneshot::Receiver<Returned>,
 }
 
 /// The engine's own session, given back at the end.
-pub(super) struct Returned {
-    pub(super) session: ServerSession,
+pub(crate) struct Returned {
+    pub(crate) session: ServerSession,
     /// Whether the answer's head was not there in time.
-    pub(super) is_overdue: bool,
+    pub(crate) is_overdue: bool,
 }

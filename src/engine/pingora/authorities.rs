@@ -13,27 +13,27 @@ type Bundle = Arc<[Vec<u8>]>;
 
 /// Parsed authorities, by the address of the bundle that they were parsed from.
 #[derive(Default)]
-pub(super) struct Authorities {
+pub(crate) struct Authorities {
     parsed: ArcSwap<HashMap<usize, Parsed>>,
     next_id: AtomicU64,
 }
 
 /// One bundle, parsed.
 #[derive(Clone)]
-pub(super) struct Parsed {
+pub(crate) struct Parsed {
     /// Kept, so that the address stays this bundle's.
     bundle: Bundle,
     /// Unlike any other bundle's, also one of the past: part of the pool's key.
-    pub(super) id: u64,
+    pub(crate) id: u64,
     /// `None`: some certificate is unreadable, so nothing can be verified.
-    pub(super) authorities: Option<Arc<CaType>>,
+    pub(crate) authorities: Option<Arc<CaType>>,
 }
 
 // === impl Authorities ===
 
 impl Authorities {
     /// The authorities of a bundle.
-    pub(super) fn of(&self, bundle: &Bundle) -> Parsed {
+    pub(crate) fn of(&self, bundle: &Bundle) -> Parsed {
         let key = Arc::as_ptr(bundle).cast::<()>().addr();
         match self.parsed.load().get(&key) {
             Some(parsed) => parsed.clone(),
