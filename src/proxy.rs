@@ -12,6 +12,7 @@ pub(crate) mod finish;
 pub(crate) mod forwarded;
 #[doc(hidden)]
 pub mod guard;
+pub(crate) mod head;
 mod host;
 pub(crate) mod length;
 pub(crate) mod pace;

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::request::Parts;
 use http::{HeaderMap, header};
-use pingora::http::RequestHeader;
 use tidegate_plugin::{Hooks, RequestFacts, Shared, TlsFacts};
 
 use super::request_id::RequestId;
@@ -165,7 +165,7 @@ impl Known {
     }
 
     /// The request as plugins and routing see it.
-    pub(crate) fn facts<'a>(&'a self, request: &'a RequestHeader) -> RequestFacts<'a> {
+    pub(crate) fn facts<'a>(&'a self, request: &'a Parts) -> RequestFacts<'a> {
         RequestFacts {
             method: &request.method,
             scheme: self.scheme,

@@ -3,12 +3,14 @@
 //! The engine keeps a second table for how each name was spelled. Where spelling need not be kept that table goes
 //! first, which makes every edit after it several times cheaper.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 use tidegate_plugin::Headers;
 
-/// The fields of a request to an upstream.
-struct RequestFields<'a>(&'a mut RequestHeader);
+use crate::proxy::head::RequestHead;
+
+/// The fields of a request.
+pub(crate) struct RequestFields<'a>(pub(crate) &'a mut RequestHeader);
 
 /// The fields of an answer.
 struct ResponseFields<'a>(&'a mut ResponseHeader);
@@ -72,6 +74,12 @@ macro_rules! fields {
 }
 
 fields!(RequestFields, ResponseFields);
+
+impl RequestHead for RequestFields<'_> {
+    fn set_target(&mut self, target: Uri) {
+        self.0.set_uri(target);
+    }
+}
 
 #[cfg(test)]
 mod tests {
