@@ -21,4 +21,5 @@ pub(crate) mod reply;
 pub(crate) mod request;
 mod request_id;
 pub(crate) mod response;
+pub(crate) mod retry;
 pub(crate) mod upstream;

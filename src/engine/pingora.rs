@@ -22,6 +22,7 @@ mod request;
 pub(crate) mod server;
 pub(crate) mod timed_session;
 pub(crate) mod tunnel;
+mod upstream;
 pub(crate) mod windows;
 
 use std::os::fd::RawFd;
@@ -38,14 +39,13 @@ use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::sync::mpsc;
 
-use self::authorities::Authorities;
 pub(crate) use self::flow_control::FlowControlCounts;
 use self::ready::{Hook, ready};
 pub use self::server::Engine;
 use crate::pressure::Memory;
 use crate::proxy::context::Context;
 use crate::proxy::request::Decision;
-use crate::proxy::upstream::{self, Next};
+use crate::proxy::upstream::{Next, next, wait};
 use crate::proxy::{body, finish, response};
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
@@ -65,9 +65,7 @@ pub struct Proxy {
 impl Proxy {
     /// A proxy that reads that snapshot and records there.
     pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, recorder: Arc<dyn Recorder>) -> Self {
-        let (authorities, lenient) = (Authorities::default(), lenient::Lenient::new());
-        let means = upstream::Means { authorities, lenient, told: upstream::Seldom::new() };
-        Self { snapshot, recorder, memory: Arc::default(), means }
+        Self { snapshot, recorder, memory: Arc::default(), means: upstream::Means::new() }
     }
 
     /// Refuses new requests while that memory is nearly used up.
@@ -147,10 +145,10 @@ impl ProxyHttp for Proxy {
         'b: 'f,
         'c: 'f,
     {
-        match upstream::next(cx) {
+        match next(cx) {
             Next::Picked(picked) => Box::pin(std::future::ready(upstream::peer(picked, &self.means, session, cx))),
             Next::Wait(limit) => Box::pin(async move {
-                let picked = upstream::wait(limit, &mut cx.upstream).await;
+                let picked = wait(limit, &mut cx.upstream).await;
                 upstream::peer(picked, &self.means, session, cx)
             }),
         }

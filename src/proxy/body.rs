@@ -53,7 +53,7 @@ fn end_once(body: &mut Option<Bytes>, is_last: bool) {
 
 /// A piece of the answer's body.
 pub(crate) fn on_response(body: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<()> {
-    cx.valve.iter().for_each(Held::shown);
+    cx.flow.iter().for_each(Held::shown);
     let Some(route) = shown(cx, Hooks::RESPONSE_BODY).filter(|_| !cx.is_empty) else { return Ok(()) };
     match route.pipeline.on_response_body(&mut BodyChunk { bytes: body, is_last }, &cx.shared, &cx.passage) {
         BodyFlow::Continue => Ok(()),

@@ -41,7 +41,7 @@ pub struct Context {
     /// What watches the exchange with an endpoint while there is one with a body.
     pub(crate) timed: Option<TimedSession>,
     /// What holds the endpoint's answer back while its client does not take it.
-    pub(crate) valve: Option<Held>,
+    pub(crate) flow: Option<Held>,
 }
 
 /// Facts about the request besides what its head says.
@@ -121,7 +121,7 @@ impl Context {
             request_bytes: 0,
             upstream: Target::default(),
             timed: None,
-            valve: None,
+            flow: None,
         }
     }
 

@@ -43,7 +43,7 @@ pub(crate) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: 
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, "101 that nobody asked for").into_up());
     }
     cx.upstream.head_arrived();
-    cx.valve.iter().for_each(Held::shown);
+    cx.flow.iter().for_each(Held::shown);
     let keeps_case = cx.snapshot.edge.headers.preserve_case;
     let mut status = head.status;
     if status.is_informational() && !is_switch {

@@ -1,55 +1,44 @@
 //! From a route to an endpoint, and what the endpoint is sent.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Method, header};
-use pingora::http::RequestHeader;
-use pingora::protocols::Digest;
-use pingora::upstreams::peer::{HttpPeer, Peer as _};
-use pingora::{Error, ErrorType, Result};
-use pingora_proxy::Session;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Version, header};
 use tidegate_plugin::{Headers, Hooks, UpstreamRequest};
 
 use super::context::{Context, Target};
 use super::forwarded::{self, Told, Which};
+use super::head::RequestHead;
 use super::length::content_length;
+use super::retry::{self, Lost, Refusal, Tries};
 use crate::capacity::Limits;
 use crate::connection::address_field;
-use crate::endpoint::{Hold, NoPick, Upstream};
-use crate::engine::pingora::authorities::Authorities;
-use crate::engine::pingora::failure::{self, Lost, Refusal};
-use crate::engine::pingora::fields::edit_request;
-use crate::engine::pingora::lenient::Lenient;
-use crate::engine::pingora::{clock, connector, peer, tunnel, windows};
+use crate::endpoint::{Hold, NoPick, Pick, Upstream};
+use crate::policy::Policy;
 use crate::reason::Reason;
+use crate::upstream::{CaBundle, UpstreamConfig};
 
 /// Tries that do not count, at most: those lost on kept connections whose other end had not processed the request.
 pub(crate) const FREE_TRIES: usize = 3;
 
-/// What TLS to endpoints is made with.
-pub(crate) struct Means {
-    pub(crate) authorities: Authorities,
-    pub(crate) lenient: Lenient,
-    pub(crate) told: Seldom,
+/// Where a try goes, and how the endpoint there is spoken to.
+pub(crate) struct Aim {
+    pub(crate) address: SocketAddr,
+    pub(crate) config: Arc<UpstreamConfig>,
+    pub(crate) policy: Arc<Policy>,
 }
 
-/// Lets something be told once a second at most.
-pub(crate) struct Seldom {
-    start: Instant,
-    last: AtomicU64,
-}
-
-impl Seldom {
-    pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), last: AtomicU64::new(0) }
-    }
-
-    fn may_tell(&self) -> bool {
-        let second = self.start.elapsed().as_secs() + 1;
-        self.last.fetch_max(second, Ordering::Relaxed) < second
-    }
+/// How TLS to an endpoint is made.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Tls<'a> {
+    /// The server's name, or its address without brackets.
+    pub(crate) name: &'a str,
+    pub(crate) is_verified: bool,
+    /// Whom certificates are to be of; `None`: the system's.
+    pub(crate) authorities: Option<&'a CaBundle>,
 }
 
 /// Picks the first endpoint, before anything depends on it: without one the client's connection can stay.
@@ -105,55 +94,43 @@ pub(crate) async fn wait(limit: Duration, target: &mut Target) -> Result<(), Rea
     Ok(())
 }
 
-/// Says how the picked endpoint is spoken to.
+/// Begins a try at the picked endpoint.
 ///
 /// # Errors
-/// There is none, or none that could be verified; the reason is in the context.
-pub(crate) fn peer(
-    picked: Result<(), Reason>,
-    means: &Means,
-    session: &Session,
-    cx: &mut Context,
-) -> Result<Box<HttpPeer>> {
-    let (Some(route), Some(upstream)) = (cx.route.clone(), upstream(&cx.upstream)) else {
-        return fail(cx, Reason::Internal);
-    };
-    if let Err(reason) = picked {
-        return fail(cx, reason);
-    }
-    let config = upstream.config();
-    let Some(address) = cx.upstream.pick.as_ref().map(crate::endpoint::Pick::address) else {
-        return fail(cx, Reason::NoEndpoints);
-    };
-    cx.upstream.is_h2 = config.protocol.is_h2();
+/// There is none; the reason is in the context too.
+pub(crate) fn aim(picked: Result<(), Reason>, cx: &mut Context) -> Result<Aim, Reason> {
+    aimed(picked, cx).inspect_err(|reason| cx.reason = Some(*reason))
+}
+
+fn aimed(picked: Result<(), Reason>, cx: &mut Context) -> Result<Aim, Reason> {
+    let (Some(route), Some(upstream)) = (&cx.route, cx.upstream.asked()) else { return Err(Reason::Internal) };
+    picked?;
+    let address = cx.upstream.pick.as_ref().map(Pick::address).ok_or(Reason::NoEndpoints)?;
+    let aim = Aim { address, config: upstream.config(), policy: Arc::clone(&route.policy) };
+    cx.upstream.is_h2 = aim.config.protocol.is_h2();
     cx.upstream.begin_try(address);
-    let mut peer = peer::plain(address, &config, &route.policy.timeouts, cx.known.may_fill_socket);
-    if cx.upstream.is_h2 {
-        windows::set_upstream(&mut peer, &cx.snapshot.edge);
-    } else if session.is_http2() {
-        connector::set(&mut peer);
-    }
-    if session.is_upgrade_req() {
-        tunnel::set(&mut peer);
-    }
-    if cx.known.has_body {
-        // A client that pauses is none of the endpoint's business.
-        let body_timeout = cx.snapshot.edge.limits.body_timeout.0;
-        let watch = clock::watch(&route.policy.timeouts, body_timeout, session.is_http2(), cx.upstream.is_h2);
-        // A client that waits for 100 is watched for what it is told.
-        cx.upstream.has_clock = watch.has_clock || session.req_header().headers.contains_key(header::EXPECT);
-        peer.options.read_timeout = watch.read_timeout;
-    }
-    if config.protocol.is_tls() {
-        let host = cx.known.host(&session.req_header().headers);
-        if let Err(reason) = peer::set_tls(&mut peer, &config, host, &means.authorities) {
-            return fail(cx, reason);
+    Ok(aim)
+}
+
+// === impl Aim ===
+
+impl Aim {
+    /// How TLS is made to the endpoint, for a request of that host; `None`: it is spoken to in clear.
+    ///
+    /// # Errors
+    /// It is to be verified, and there is no name for it.
+    pub(crate) fn tls<'a>(&'a self, host: &'a str) -> Result<Option<Tls<'a>>, Reason> {
+        if !self.config.protocol.is_tls() {
+            return Ok(None);
         }
-        if !peer.options.verify_cert {
-            means.lenient.set(&mut peer, address, cx.upstream.is_h2);
+        let tls = self.config.tls.as_ref();
+        let name = tls.and_then(|tls| tls.server_name.as_deref()).unwrap_or(host).trim_matches(['[', ']']);
+        let is_verified = tls.is_some_and(|tls| tls.verify);
+        match is_verified && name.is_empty() {
+            true => Err(Reason::UpstreamTls),
+            false => Ok(Some(Tls { name, is_verified, authorities: tls.and_then(|tls| tls.ca.as_ref()) })),
         }
     }
-    Ok(Box::new(peer))
 }
 
 fn upstream(target: &Target) -> Option<Arc<Upstream>> {
@@ -208,24 +185,6 @@ fn patience(cx: &Context) -> Option<Duration> {
     (last_outcome(&cx.upstream) == Reason::ConnectFailed && !left.is_zero()).then_some(left)
 }
 
-fn fail<T>(cx: &mut Context, reason: Reason) -> Result<T> {
-    cx.reason = Some(reason);
-    Err(Error::explain(ErrorType::HTTPStatus(reason.status()), reason.as_str()).into_up())
-}
-
-/// Notes a connection's making.
-pub(crate) fn connected(is_reused: bool, digest: Option<&Digest>, cx: &mut Context) {
-    if let (Some(valve), Some(client)) = (digest.and_then(connector::valve), &cx.known.connection) {
-        cx.valve = Some(valve.hold(Arc::clone(client), cx.snapshot.edge.limits.h2_stalled.0));
-    }
-    if is_reused {
-        return cx.upstream.reused();
-    }
-    let layers = digest.map(|digest| digest.timing_digest.iter().flatten());
-    let took = layers.map(|layers| layers.filter_map(|layer| layer.establishment_duration).sum::<Duration>());
-    cx.upstream.connected(took.filter(|took| !took.is_zero()));
-}
-
 /// The whole request is sent: the head of the answer is awaited from now on.
 pub(crate) fn sent(cx: &mut Context) {
     let target = &mut cx.upstream;
@@ -249,84 +208,66 @@ pub(crate) fn answered(cx: &mut Context) {
     }
 }
 
-/// A try found no connection: the next endpoint may be better, and nothing was sent.
-pub(crate) fn not_connected(mut error: Box<Error>, peer: &HttpPeer, means: &Means, cx: &mut Context) -> Box<Error> {
-    let reason = failure::connecting(&error);
+/// A try found no connection. Says whether another is made: the next endpoint may be better, and nothing was sent.
+/// `refusal`: it says nothing against the endpoint.
+pub(crate) fn not_connected(reason: Reason, refusal: Option<Refusal>, cx: &mut Context) -> bool {
     cx.upstream.end_try(reason, Instant::now());
-    if let Some(address) = failure::unverified(reason, peer).filter(|address| means.lenient.remember(*address)) {
-        tracing::debug!(endpoint = %address, %error, "TLS by other means");
-        refused(Refusal::Connection, true, &mut cx.upstream);
-    } else if failure::is_of_tls(reason) && means.told.may_tell() {
-        tracing::warn!(endpoint = %peer.address(), reason = reason.as_str(), %error, "TLS to an endpoint failed");
-    }
-    if let Some(refusal) = failure::refusal(&error) {
+    if let Some(refusal) = refusal {
         // Kept or fresh is not said; a fresh one takes no stream only when GOAWAY is its first word.
         refused(refusal, true, &mut cx.upstream);
     }
-    error.set_retry(has_tries(cx) || patience(cx).is_some());
-    error
+    has_tries(cx) || patience(cx).is_some()
 }
 
-/// A try was lost on its connection.
-pub(crate) fn lost(session: &Session, mut error: Box<Error>, is_reused: bool, cx: &mut Context) -> Box<Error> {
-    let reason = failure::reason(&error, cx);
+/// A try was lost on its connection. Says whether the request is sent again.
+pub(crate) fn lost(lost: Lost<'_>, cx: &mut Context) -> bool {
     if let Some(connection) = &cx.known.connection {
         connection.answer_arrived();
     }
-    cx.upstream.end_try(reason, Instant::now());
-    cx.upstream.is_blameless = is_reused;
-    if let Some(refusal) = failure::refusal(&error) {
-        refused(refusal, is_reused, &mut cx.upstream);
+    cx.upstream.end_try(lost.reason, Instant::now());
+    cx.upstream.is_blameless = lost.is_reused;
+    if let Some(refusal) = lost.refusal {
+        refused(refusal, lost.is_reused, &mut cx.upstream);
     }
-    let may_retry = failure::may_retry(Lost {
-        method: &session.req_header().method,
-        reason,
-        is_reused,
-        is_answered: session.response_written().is_some(),
-        has_whole_body: !session.retry_buffer_truncated(),
-        tries: (counted(cx), allowed(cx)),
-    });
-    error.set_retry(may_retry);
+    let may_retry = retry::may_retry(lost, Tries { made: counted(cx), allowed: allowed(cx) });
     if may_retry {
         // The body is sent, and counted, again.
         cx.request_bytes = 0;
     }
-    error
+    may_retry
 }
 
-/// Makes the request that the endpoint gets.
+/// Makes of a client's head what the endpoint gets: what it is told about the client, then what plugins make of it.
 ///
 /// # Errors
-/// A plugin failed: nothing has been sent yet, and nothing is.
-pub(crate) fn request(session: &Session, request: &mut RequestHeader, cx: &mut Context) -> Result<()> {
-    if session.is_http2() && !cx.upstream.is_h2 {
-        join_cookies(request)?;
+/// A plugin failed, so nothing is sent; the reason is in the context too.
+pub(crate) fn edit(client: &Parts, head: &mut dyn RequestHead, cx: &mut Context) -> Result<(), Reason> {
+    let is_h2 = cx.upstream.is_h2;
+    if client.version == Version::HTTP_2 && !is_h2 {
+        join_cookies(head);
     }
     if cx.known.host_len == 0 {
-        name_host(request, cx)?;
+        name_host(head, cx);
     }
-    if !cx.known.has_body && !cx.upstream.is_h2 && expects_body(&request.method) {
-        tell_empty(request)?;
+    if !cx.known.has_body && !is_h2 && expects_body(&client.method) {
+        tell_empty(head);
     }
-    edit_request(request, cx.snapshot.edge.headers.preserve_case, |fields| edit(session, fields, cx));
-    match cx.shared.has_failed() {
-        true => fail(cx, Reason::Internal),
-        false => Ok(()),
-    }
-}
-
-/// What the endpoint is told about the client, then what plugins make of it.
-fn edit(session: &Session, fields: &mut dyn Headers, cx: &Context) {
-    let headers = &session.req_header().headers;
-    forwarded::write(fields, &told(headers.get(header::HOST), cx), Which::of(&cx.snapshot.edge));
+    forwarded::write(head, &told(client.headers.get(header::HOST), cx), Which::of(&cx.snapshot.edge));
     if let Some(route) = cx.route_with(Hooks::UPSTREAM_REQUEST) {
-        let facts = cx.known.facts(session.req_header());
-        let mut head = UpstreamRequest::new(facts, route.facts_of(cx.upstream.asked()), fields);
-        route.pipeline.on_upstream_request(&mut head, &cx.shared, &cx.passage);
+        let facts = cx.known.facts(client);
+        let mut plugin_cx = UpstreamRequest::new(facts, route.facts_of(cx.upstream.asked()), head);
+        route.pipeline.on_upstream_request(&mut plugin_cx, &cx.shared, &cx.passage);
     }
-    forwarded::write_loop(fields, headers, &cx.snapshot.edge.loop_id);
-    if cx.route_with(Hooks::REQUEST_BODY).is_some() && content_length(headers) > 0 {
-        leave_length_open(fields, cx.upstream.is_h2);
+    forwarded::write_loop(head, &client.headers, &cx.snapshot.edge.loop_id);
+    if cx.route_with(Hooks::REQUEST_BODY).is_some() && content_length(&client.headers) > 0 {
+        leave_length_open(head, is_h2);
+    }
+    match cx.shared.has_failed() {
+        true => {
+            cx.reason = Some(Reason::Internal);
+            Err(Reason::Internal)
+        }
+        false => Ok(()),
     }
 }
 
@@ -357,12 +298,11 @@ fn told<'a>(authority: Option<&'a HeaderValue>, cx: &'a Context) -> Told<'a> {
 
 /// A client of HTTP/1.0 may leave out whom it asks; endpoints that are asked in a newer version must be told something,
 /// and hear their own address from probes too (RFC 9112 section 3.2).
-fn name_host(request: &mut RequestHeader, cx: &Context) -> Result<()> {
-    match &cx.upstream.pick {
-        Some(pick) if !request.headers.contains_key(header::HOST) => {
-            request.insert_header(header::HOST, pick.address().to_string())
-        }
-        _ => Ok(()),
+fn name_host(fields: &mut dyn Headers, cx: &Context) {
+    let Some(pick) = cx.upstream.pick.as_ref().filter(|_| !fields.map().contains_key(header::HOST)) else { return };
+    // The text of an address has no byte that a value could not have.
+    if let Ok(address) = HeaderValue::from_str(&pick.address().to_string()) {
+        fields.set(header::HOST, address);
     }
 }
 
@@ -372,36 +312,66 @@ fn expects_body(method: &Method) -> bool {
 }
 
 /// Says that there is no body (RFC 9110 section 8.6).
-fn tell_empty(request: &mut RequestHeader) -> Result<()> {
-    if request.headers.contains_key(header::CONTENT_LENGTH) || request.headers.contains_key(header::TRANSFER_ENCODING) {
-        return Ok(());
+fn tell_empty(fields: &mut dyn Headers) {
+    let is_told = |headers: &HeaderMap| {
+        headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING)
+    };
+    if !is_told(fields.map()) {
+        fields.set(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
-    request.insert_header(header::CONTENT_LENGTH, HeaderValue::from_static("0"))
 }
 
 /// HTTP/2 may split cookies over several fields; HTTP/1 has one (RFC 9113 section 8.2.3).
-fn join_cookies(request: &mut RequestHeader) -> Result<()> {
-    let mut fields = request.headers.get_all(header::COOKIE).iter();
-    if fields.nth(1).is_none() {
-        return Ok(());
+fn join_cookies(fields: &mut dyn Headers) {
+    let mut cookies = fields.map().get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let (Some(first), Some(second)) = (cookies.next(), cookies.next()) else { return };
+    let joined = [first, second].into_iter().chain(cookies).collect::<Vec<_>>().join(&b"; "[..]);
+    // Of what were values one is made.
+    if let Ok(joined) = HeaderValue::from_maybe_shared(Bytes::from(joined)) {
+        fields.set(header::COOKIE, joined);
     }
-    let values: Vec<&[u8]> = request.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    let joined = values.join(&b"; "[..]);
-    request.insert_header(header::COOKIE, joined)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::{Protocol, UpstreamTls};
 
     #[test]
     fn split_cookies_are_joined() {
-        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        let mut fields = HeaderMap::new();
         for cookie in ["a=1", "b=2", "c=3"] {
-            request.append_header(header::COOKIE, cookie).unwrap();
+            fields.append(header::COOKIE, HeaderValue::from_static(cookie));
         }
-        join_cookies(&mut request).unwrap();
-        let cookies: Vec<_> = request.headers.get_all(header::COOKIE).iter().collect();
+        join_cookies(&mut fields);
+        let cookies: Vec<_> = fields.get_all(header::COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1; b=2; c=3"]);
+    }
+
+    fn aim(protocol: Protocol, verify: bool, server_name: Option<&str>) -> Aim {
+        let tls = UpstreamTls { verify, server_name: server_name.map(Into::into), ca: None };
+        let config = UpstreamConfig { protocol, tls: Some(tls), ..UpstreamConfig::default() };
+        Aim { address: ([127, 0, 0, 1], 1).into(), config: Arc::new(config), policy: Arc::default() }
+    }
+
+    #[test]
+    fn tls_is_made_for_the_configured_name_or_the_host() {
+        for (verify, name, host, expected) in [
+            (true, None, "a.example", "a.example"),
+            (true, Some("b.example"), "a", "b.example"),
+            (true, None, "[::1]", "::1"),
+            (false, None, "a", "a"),
+            (false, None, "", ""),
+        ] {
+            let aim = aim(Protocol::Https, verify, name);
+            let made = Tls { name: expected, is_verified: verify, authorities: None };
+            assert_eq!(aim.tls(host), Ok(Some(made)), "{name:?} {host}");
+        }
+        assert_eq!(aim(Protocol::Http, true, None).tls("a"), Ok(None));
+    }
+
+    #[test]
+    fn verification_without_a_name_is_refused() {
+        assert_eq!(aim(Protocol::Https, true, Some("")).tls("a"), Err(Reason::UpstreamTls));
     }
 }

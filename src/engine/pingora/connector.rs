@@ -50,8 +50,8 @@ pub(crate) fn set(peer: &mut HttpPeer) {
     peer.group_key |= GROUP;
 }
 
-/// The valve of the connection that a digest belongs to.
-pub(crate) fn valve(digest: &Digest) -> Option<&Arc<FlowControl>> {
+/// What holds back the connection that a digest belongs to.
+pub(crate) fn flow_control(digest: &Digest) -> Option<&Arc<FlowControl>> {
     digest.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
 }
 

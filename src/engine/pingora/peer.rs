@@ -1,54 +1,37 @@
 //! How an endpoint is spoken to: protocol, waits, TLS.
 //!
-//! It must not know which endpoint it is, or why.
-
-use std::net::SocketAddr;
+//! It must not know why that endpoint.
 
 use pingora::protocols::ALPN;
 use pingora::upstreams::peer::HttpPeer;
 
 use super::authorities::Authorities;
 use crate::policy::Timeouts;
+use crate::proxy::upstream::{Aim, Tls};
 use crate::reason::Reason;
-use crate::upstream::{UpstreamConfig, UpstreamTls};
+use crate::upstream::UpstreamConfig;
 
 /// An endpoint without TLS.
-pub(crate) fn plain(
-    address: SocketAddr,
-    config: &UpstreamConfig,
-    timeouts: &Timeouts,
-    may_fill_socket: bool,
-) -> HttpPeer {
-    let mut peer = HttpPeer::new(address, false, String::new());
-    set_protocol(&mut peer, config);
-    set_timeouts(&mut peer, timeouts, may_fill_socket);
+pub(super) fn plain(aim: &Aim, may_fill_socket: bool) -> HttpPeer {
+    let mut peer = HttpPeer::new(aim.address, false, String::new());
+    set_protocol(&mut peer, &aim.config);
+    set_timeouts(&mut peer, &aim.policy.timeouts, may_fill_socket);
     peer
 }
 
 /// Has the connection made by TLS.
 ///
 /// # Errors
-/// Nothing could be verified that is to be.
-pub(crate) fn set_tls(
-    peer: &mut HttpPeer,
-    config: &UpstreamConfig,
-    host: &str,
-    authorities: &Authorities,
-) -> Result<(), Reason> {
-    let unverified = UpstreamTls::default();
-    let tls = config.tls.as_ref().unwrap_or(&unverified);
-    let name = tls.server_name.as_deref().unwrap_or(host);
+/// The authorities that it is to be verified by cannot be read.
+pub(super) fn set_tls(peer: &mut HttpPeer, tls: &Tls<'_>, authorities: &Authorities) -> Result<(), Reason> {
     peer.scheme = pingora::upstreams::peer::Scheme::HTTPS;
-    peer.sni = name.trim_matches(['[', ']']).to_owned();
-    peer.options.verify_cert = tls.verify;
-    peer.options.verify_hostname = tls.verify;
     // Without a name the engine verifies nothing at all.
-    if tls.verify && peer.sni.is_empty() {
-        return Err(Reason::UpstreamTls);
-    }
-    if let Some(bundle) = &tls.ca {
+    tls.name.clone_into(&mut peer.sni);
+    peer.options.verify_cert = tls.is_verified;
+    peer.options.verify_hostname = tls.is_verified;
+    if let Some(bundle) = tls.authorities {
         let parsed = authorities.of(&bundle.0);
-        if parsed.authorities.is_none() && tls.verify {
+        if parsed.authorities.is_none() && tls.is_verified {
             return Err(Reason::UpstreamTls);
         }
         peer.group_key |= parsed.id << 2;
@@ -76,51 +59,38 @@ fn set_timeouts(peer: &mut HttpPeer, timeouts: &Timeouts, may_fill_socket: bool)
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
     use crate::upstream::{CaBundle, Protocol};
 
-    fn peer_of(config: UpstreamConfig, host: &str) -> Result<HttpPeer, Reason> {
-        let address = ([127, 0, 0, 1], 1).into();
-        let timeouts = Timeouts::default();
-        let mut peer = plain(address, &config, &timeouts, true);
-        if config.protocol.is_tls() {
-            set_tls(&mut peer, &config, host, &Authorities::default())?;
+    fn of(protocol: Protocol) -> HttpPeer {
+        let config = UpstreamConfig { protocol, ..UpstreamConfig::default() };
+        plain(&Aim { address: ([127, 0, 0, 1], 1).into(), config: Arc::new(config), policy: Arc::default() }, true)
+    }
+
+    #[test]
+    fn tls_is_made_and_verified_as_it_was_decided() {
+        for is_verified in [true, false] {
+            let mut peer = of(Protocol::Https);
+            let tls = Tls { name: "a.example", is_verified, authorities: None };
+            set_tls(&mut peer, &tls, &Authorities::default()).unwrap();
+            assert_eq!((peer.is_tls(), peer.sni.as_str()), (true, "a.example"));
+            assert_eq!((peer.options.verify_cert, peer.options.verify_hostname), (is_verified, is_verified));
         }
-        Ok(peer)
-    }
-
-    fn tls(verify: bool, server_name: Option<&str>) -> UpstreamConfig {
-        let tls = UpstreamTls { verify, server_name: server_name.map(Into::into), ca: None };
-        UpstreamConfig { protocol: Protocol::Https, tls: Some(tls), ..UpstreamConfig::default() }
-    }
-
-    #[test]
-    fn tls_is_made_for_the_configured_name_or_the_host() {
-        let peer = peer_of(tls(true, None), "a.example").unwrap();
-        assert_eq!((peer.is_tls(), peer.sni.as_str(), peer.options.verify_cert), (true, "a.example", true));
-        assert_eq!(peer_of(tls(true, Some("b.example")), "a").unwrap().sni, "b.example");
-        assert_eq!(peer_of(tls(true, None), "[::1]").unwrap().sni, "::1");
-        let unverified = peer_of(tls(false, None), "a").unwrap();
-        assert!(!unverified.options.verify_cert && !unverified.options.verify_hostname);
-    }
-
-    #[test]
-    fn verification_without_a_name_is_refused() {
-        assert_eq!(peer_of(tls(true, Some("")), "a").unwrap_err(), Reason::UpstreamTls);
     }
 
     #[test]
     fn unreadable_authorities_fail_closed() {
-        let mut config = tls(true, None);
-        config.tls.as_mut().unwrap().ca = Some(CaBundle([b"junk".to_vec()].into()));
-        assert_eq!(peer_of(config, "a").unwrap_err(), Reason::UpstreamTls);
+        let junk = CaBundle([b"junk".to_vec()].into());
+        let tls = |is_verified| Tls { name: "a", is_verified, authorities: Some(&junk) };
+        let set = |is_verified| set_tls(&mut of(Protocol::Https), &tls(is_verified), &Authorities::default());
+        assert_eq!((set(true), set(false)), (Err(Reason::UpstreamTls), Ok(())));
     }
 
     #[test]
     fn protocols_do_not_share_connections() {
-        let of = |protocol| peer_of(UpstreamConfig { protocol, ..UpstreamConfig::default() }, "a").unwrap();
         assert_ne!(of(Protocol::Http).group_key, of(Protocol::H2c).group_key);
         assert_eq!(of(Protocol::H2c).options.alpn, ALPN::H2);
         assert!(!of(Protocol::H2c).is_tls());
