@@ -7,6 +7,7 @@ pub(crate) mod body;
 pub(crate) mod canonical;
 pub(crate) mod context;
 pub(crate) mod expect;
+pub(crate) mod fault;
 pub(crate) mod finish;
 #[doc(hidden)]
 pub(crate) mod forwarded;

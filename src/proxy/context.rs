@@ -57,6 +57,8 @@ pub(crate) struct Known {
     pub(crate) may_fill_socket: bool,
     /// Whether the client sends a body, and no tunnel's bytes.
     pub(crate) has_body: bool,
+    /// Whether it asks for another protocol, and may.
+    pub(crate) is_upgrade: bool,
     /// Whether the client has said that there is no body, and not yet ended its request.
     pub(crate) owes_end: bool,
     pub(crate) peer: SocketAddr,
@@ -143,6 +145,7 @@ impl Default for Known {
             is_trusted: false,
             may_fill_socket: true,
             has_body: false,
+            is_upgrade: false,
             owes_end: false,
             peer: SocketAddr::new(nowhere, 0),
             client: nowhere,

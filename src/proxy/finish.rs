@@ -9,8 +9,8 @@ use tidegate_plugin::{Hooks, LogRecord};
 
 use super::context::Context;
 use super::reply::Answer;
-use super::response;
 use crate::engine::pingora::failure;
+use crate::engine::pingora::response;
 use crate::reason::Reason;
 use crate::snapshot::pipeline::Passage;
 use crate::snapshot::route::Route;

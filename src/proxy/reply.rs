@@ -4,7 +4,7 @@
 //! Source: RFC 9110 section 15, RFC 9457 (problem JSON), gRPC over HTTP/2 (trailers-only answers).
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tidegate_plugin::{Cause, Reply};
 
 use crate::reason::Reason;
@@ -89,6 +89,11 @@ impl Answer {
             }
         }
         answer
+    }
+
+    /// Whether its body is sent to who asked with that method.
+    pub(crate) fn sends_body(&self, method: &Method) -> bool {
+        *method != Method::HEAD && !self.body.is_empty() && has_body(self.status)
     }
 
     fn with_body(mut self, content_type: &'static str, body: String) -> Self {

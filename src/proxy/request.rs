@@ -124,6 +124,7 @@ pub(crate) fn apply(changes: Changes, head: &mut dyn RequestHead, cx: &mut Conte
 pub(crate) fn expect(follows: Follows, head_bytes: Option<usize>, head: &Parts, cx: &mut Context) {
     cx.known.may_fill_socket |= follows != Follows::Nothing;
     cx.known.has_body = follows == Follows::Body;
+    cx.known.is_upgrade = follows == Follows::Tunnel;
     if let Some(connection) = &cx.known.connection {
         connection.note_request_len(request_len(follows, head_bytes, &head.headers));
         connection.head_arrived();

@@ -9,6 +9,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 
 use crate::connection::{ConnectionInfo, TimedOut};
 use crate::proxy::context::Context;
+use crate::proxy::fault::Fault;
 use crate::proxy::retry::Refusal;
 use crate::reason::Reason;
 
@@ -44,6 +45,15 @@ pub(crate) fn reason(error: &Error, cx: &Context) -> Reason {
 /// The error that ends a request for a reason that was found here.
 pub(crate) fn ended(reason: Reason) -> Box<Error> {
     Error::explain(ErrorType::HTTPStatus(reason.status()), reason.as_str()).into_up()
+}
+
+/// The error of what was found while an endpoint's response or a body passed.
+pub(crate) fn of(fault: Fault) -> Box<Error> {
+    match fault.reason {
+        Reason::UpstreamProtocol => Error::explain(ErrorType::InvalidHTTPHeader, fault.what).into_up(),
+        Reason::UpstreamTimeout => Error::explain(ErrorType::ReadTimedout, fault.what).into_up(),
+        _ => Error::explain(ErrorType::HTTPStatus(fault.status.as_u16()), fault.what),
+    }
 }
 
 /// Whether a stream of HTTP/2 was ended because of what came on it, and not by its other end: a body that is not as
