@@ -5,12 +5,14 @@
 //! It must not know Kubernetes, the model or how the snapshot was compiled.
 
 pub(crate) mod authorities;
+mod body;
 pub(crate) mod clock;
 pub(crate) mod clocked;
 pub(crate) mod connector;
 pub(crate) mod departure;
 pub(crate) mod failure;
 pub(crate) mod fields;
+mod finish;
 pub(crate) mod flow_control;
 pub(crate) mod http10;
 pub(crate) mod http_proxy;
@@ -19,7 +21,7 @@ pub(crate) mod open_end;
 pub(crate) mod peer;
 pub(crate) mod ready;
 mod request;
-pub(crate) mod response;
+mod response;
 pub(crate) mod server;
 pub(crate) mod timed_session;
 pub(crate) mod tunnel;
@@ -47,7 +49,6 @@ use crate::pressure::Memory;
 use crate::proxy::context::Context;
 use crate::proxy::request::Decision;
 use crate::proxy::upstream::{Next, next, wait};
-use crate::proxy::{body, finish};
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Passage;

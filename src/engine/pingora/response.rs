@@ -45,7 +45,7 @@ fn set_status(head: &mut ResponseHeader, status: http::StatusCode) -> Result<()>
 ///
 /// # Errors
 /// The client is gone.
-pub(crate) async fn send(session: &mut Session, mut answer: Answer, cx: &mut Context) -> Result<()> {
+pub(super) async fn send(session: &mut Session, mut answer: Answer, cx: &mut Context) -> Result<()> {
     let head = Box::new(head(session, &mut answer, cx)?);
     let request = session.req_header();
     let (after, sends_body) = (response::after(&answer, request, cx), answer.sends_body(&request.method));
