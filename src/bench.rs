@@ -11,7 +11,7 @@ pub mod endpoint {
     pub use crate::upstream::{Balance, UpstreamConfig};
 }
 pub mod engine {
-    pub use crate::engine::{Engine, Proxy};
+    pub use crate::engine::Engine;
 }
 pub mod host {
     pub use crate::host::HostPattern;
@@ -26,7 +26,7 @@ pub mod path {
     pub use crate::path::canonical_path;
 }
 pub mod proxy {
-    pub use crate::proxy::{forwarded::believed, guard};
+    pub use crate::proxy::{Proxy, forwarded::believed, guard};
 }
 pub mod resources {
     pub use crate::resources::conf::Conf;

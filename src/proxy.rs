@@ -24,3 +24,54 @@ mod request_id;
 pub(crate) mod response;
 pub(crate) mod retry;
 pub(crate) mod upstream;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use self::context::Context;
+use crate::pressure::Memory;
+use crate::reason::Reason;
+use crate::snapshot::Snapshot;
+use crate::snapshot::pipeline::Passage;
+use crate::telemetry::record::Recorder;
+
+/// Serves requests from the snapshot of the moment, in the hands of an engine.
+pub struct Proxy {
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    recorder: Arc<dyn Recorder>,
+    memory: Arc<Memory>,
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// A proxy that reads that snapshot and records there.
+    pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, recorder: Arc<dyn Recorder>) -> Self {
+        Self { snapshot, recorder, memory: Arc::default() }
+    }
+
+    /// Refuses new requests while that memory is nearly used up.
+    #[must_use]
+    pub fn with_memory(self, memory: Arc<Memory>) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// What a request begins with. It keeps the snapshot of its beginning.
+    pub(crate) fn begin(&self) -> Context {
+        let passage = if self.recorder.is_timing() { Passage::timed() } else { Passage::untimed() };
+        let mut cx = Context::new(self.snapshot.load_full(), passage);
+        cx.refusal = self.memory.refuses_request().then_some(Reason::Overload);
+        cx
+    }
+
+    /// The snapshot of the moment.
+    pub(crate) fn snapshot(&self) -> &Arc<ArcSwap<Snapshot>> {
+        &self.snapshot
+    }
+
+    /// Where requests that have ended are told.
+    pub(crate) fn recorder(&self) -> &dyn Recorder {
+        &*self.recorder
+    }
+}

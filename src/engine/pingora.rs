@@ -1,347 +1,190 @@
-//! What happens to a request, in the order in which it happens.
+//! Pingora's hooks, in the order in which a request comes to them. Each only delegates.
 //!
-//! `begin` (guard) → `decide` (route, plugins) → `peer` (endpoint) → upstream → answer → `record`. Every hook of the
-//! engine only delegates. Hooks that wait for nothing return futures of no size, which cost no allocation.
-//! It must not know Kubernetes, the model or how the snapshot was compiled.
+//! What happens to a request is decided in `proxy`; the rooms beside this file take it from Pingora's types and back,
+//! write and wait. Hooks that wait for nothing return futures of no size, which cost no allocation.
 
-pub(crate) mod authorities;
+mod authorities;
 mod body;
-pub(crate) mod clock;
-pub(crate) mod clocked;
-pub(crate) mod connector;
-pub(crate) mod departure;
-pub(crate) mod failure;
-pub(crate) mod fields;
+mod clock;
+mod clocked;
+mod connector;
+mod departure;
+mod exchange;
+mod failure;
+mod fields;
 mod finish;
-pub(crate) mod flow_control;
-pub(crate) mod http10;
-pub(crate) mod http_proxy;
-pub(crate) mod lenient;
-pub(crate) mod open_end;
-pub(crate) mod peer;
-pub(crate) mod ready;
+mod flow_control;
+mod http10;
+mod http_proxy;
+mod lenient;
+mod open_end;
+mod peer;
+mod ready;
 mod request;
 mod response;
-pub(crate) mod server;
-pub(crate) mod timed_session;
-pub(crate) mod tunnel;
+mod server;
+mod timed_session;
+mod tunnel;
 mod upstream;
-pub(crate) mod windows;
+mod windows;
 
 use std::os::fd::RawFd;
-use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType, Result};
+use pingora::{Error, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::sync::mpsc;
 
+use self::exchange::Exchange;
 pub(crate) use self::flow_control::FlowControlCounts;
-use self::ready::{Hook, ready};
+use self::ready::{Hook, hook, ready};
 pub use self::server::Engine;
-use crate::pressure::Memory;
-use crate::proxy::context::Context;
+use self::upstream::{Means, Next};
+use crate::proxy::Proxy;
 use crate::proxy::request::Decision;
-use crate::proxy::upstream::{Next, next, wait};
-use crate::reason::Reason;
-use crate::snapshot::Snapshot;
-use crate::snapshot::pipeline::Passage;
-use crate::telemetry::record::Recorder;
 
-/// Serves requests from the snapshot of the moment.
-pub struct Proxy {
-    snapshot: Arc<ArcSwap<Snapshot>>,
-    recorder: Arc<dyn Recorder>,
-    memory: Arc<Memory>,
-    means: upstream::Means,
+/// The proxy as Pingora calls it.
+struct PingoraHooks {
+    proxy: Proxy,
+    means: Means,
 }
 
-// === impl Proxy ===
+// === impl PingoraHooks ===
 
-impl Proxy {
-    /// A proxy that reads that snapshot and records there.
-    pub fn new(snapshot: Arc<ArcSwap<Snapshot>>, recorder: Arc<dyn Recorder>) -> Self {
-        Self { snapshot, recorder, memory: Arc::default(), means: upstream::Means::new() }
-    }
-
-    /// Refuses new requests while that memory is nearly used up.
-    #[must_use]
-    pub fn with_memory(self, memory: Arc<Memory>) -> Self {
-        Self { memory, ..self }
-    }
-
-    /// Waits or answers, as was decided.
-    async fn carry_out(&self, decision: Decision, session: &mut Session, cx: &mut Context) -> Result<bool> {
-        let decision = match decision {
-            Decision::Wait(index) => request::wait(index, session, cx).await,
-            other => other,
-        };
-        match decision {
-            Decision::Reply(answer) => response::send(session, answer, cx).await.map(|()| true),
-            Decision::Leave => {
-                cx.reason = Some(Reason::ClientClosed);
-                Err(Error::explain(ErrorType::ConnectionClosed, "the client has gone").into_down())
-            }
-            Decision::Forward | Decision::Wait(_) => Ok(false),
-        }
+impl PingoraHooks {
+    fn new(proxy: Proxy) -> Self {
+        Self { proxy, means: Means::new() }
     }
 }
 
-impl ProxyHttp for Proxy {
-    type CTX = Context;
+impl ProxyHttp for PingoraHooks {
+    type CTX = Exchange;
 
-    fn new_ctx(&self) -> Context {
-        let passage = if self.recorder.is_timing() { Passage::timed() } else { Passage::untimed() };
-        let mut cx = Context::new(self.snapshot.load_full(), passage);
-        cx.refusal = self.memory.refuses_request().then_some(Reason::Overload);
-        cx
+    fn new_ctx(&self) -> Exchange {
+        Exchange::new(self.proxy.begin())
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
-    fn early_request_filter<'s, 'b, 'c, 'f>(
-        &'s self,
-        session: &'b mut Session,
-        cx: &'c mut Context,
-    ) -> Hook<'f, Result<()>>
-    where
-        's: 'f,
-        'b: 'f,
-        'c: 'f,
-    {
+    hook! { fn early_request_filter(&self, session: &mut Session, cx: &mut Exchange) -> Result<()> {
         request::begin(session, cx);
         ready(Ok(()))
-    }
+    }}
 
-    fn request_filter<'s, 'b, 'c, 'f>(&'s self, session: &'b mut Session, cx: &'c mut Context) -> Hook<'f, Result<bool>>
-    where
-        's: 'f,
-        'b: 'f,
-        'c: 'f,
-    {
-        if cx.known.owes_end {
-            return Box::pin(async move {
-                let decision = request::decide_at_end(session, cx).await;
-                self.carry_out(decision, session, cx).await
-            });
+    hook! { fn request_filter(&self, session: &mut Session, cx: &mut Exchange) -> Result<bool> {
+        if cx.owes_end {
+            return Box::pin(request::take_at_end(session, cx));
         }
         match request::decide(session, cx) {
             Decision::Forward => ready::on(),
-            decision => Box::pin(self.carry_out(decision, session, cx)),
+            decision => Box::pin(request::carry_out(decision, session, cx)),
         }
-    }
+    }}
 
-    fn upstream_peer<'s, 'b, 'c, 'f>(
-        &'s self,
-        session: &'b mut Session,
-        cx: &'c mut Context,
-    ) -> Hook<'f, Result<Box<HttpPeer>>>
-    where
-        's: 'f,
-        'b: 'f,
-        'c: 'f,
-    {
-        match next(cx) {
+    hook! { fn proxy_upstream_filter(&self, _session: &mut Session, _cx: &mut Exchange) -> Result<bool> {
+        ready::yes()
+    }}
+
+    hook! { fn upstream_peer(&self, session: &mut Session, cx: &mut Exchange) -> Result<Box<HttpPeer>> {
+        match upstream::next(cx) {
             Next::Picked(picked) => Box::pin(std::future::ready(upstream::peer(picked, &self.means, session, cx))),
-            Next::Wait(limit) => Box::pin(async move {
-                let picked = wait(limit, &mut cx.upstream).await;
-                upstream::peer(picked, &self.means, session, cx)
-            }),
+            Next::Wait(limit) => Box::pin(upstream::wait(limit, &self.means, session, cx)),
         }
-    }
+    }}
 
-    fn connected_to_upstream<'s, 'b, 'p, 'd, 'c, 'f>(
-        &'s self,
-        _session: &'b mut Session,
-        is_reused: bool,
-        _peer: &'p HttpPeer,
-        _fd: RawFd,
-        digest: Option<&'d Digest>,
-        cx: &'c mut Context,
-    ) -> Hook<'f, Result<()>>
-    where
-        's: 'f,
-        'b: 'f,
-        'p: 'f,
-        'd: 'f,
-        'c: 'f,
-    {
-        upstream::connected(is_reused, digest, cx);
-        ready(Ok(()))
-    }
-
-    fn fail_to_connect(
-        &self,
-        _session: &mut Session,
-        peer: &HttpPeer,
-        cx: &mut Context,
-        error: Box<Error>,
-    ) -> Box<Error> {
+    fn fail_to_connect(&self, _: &mut Session, peer: &HttpPeer, cx: &mut Exchange, error: Box<Error>) -> Box<Error> {
         upstream::not_connected(error, peer, &self.means, cx)
     }
 
-    fn error_while_proxy(
-        &self,
-        _peer: &HttpPeer,
-        session: &mut Session,
-        error: Box<Error>,
-        cx: &mut Context,
-        is_reused: bool,
-    ) -> Box<Error> {
-        clocked::take_off(session, cx);
-        upstream::lost(session, error, is_reused, cx)
-    }
+    hook! { fn connected_to_upstream(
+        &self, _session: &mut Session, is_reused: bool, _peer: &HttpPeer, _fd: RawFd, digest: Option<&Digest>,
+        cx: &mut Exchange
+    ) -> Result<()> {
+        upstream::connected(is_reused, digest, cx);
+        ready(Ok(()))
+    }}
 
-    fn upstream_request_filter<'s, 'b, 'r, 'c, 'f>(
-        &'s self,
-        session: &'b mut Session,
-        request: &'r mut RequestHeader,
-        cx: &'c mut Context,
-    ) -> Hook<'f, Result<()>>
-    where
-        's: 'f,
-        'b: 'f,
-        'r: 'f,
-        'c: 'f,
-    {
+    hook! { fn upstream_request_filter(
+        &self, session: &mut Session, request: &mut RequestHeader, cx: &mut Exchange
+    ) -> Result<()> {
         let made = upstream::request(session, request, cx);
         if made.is_ok() {
             clocked::put_on(session, cx);
         }
         ready(made)
-    }
+    }}
 
-    fn custom_forwarding<'s, 'b, 'c, 'f>(
-        &'s self,
-        _session: &'b mut Session,
-        cx: &'c mut Context,
-        _to_upstream: Option<mpsc::Sender<Bytes>>,
-        to_downstream: mpsc::Sender<Bytes>,
-    ) -> Hook<'f, Result<()>>
-    where
-        's: 'f,
-        'b: 'f,
-        'c: 'f,
-    {
-        clocked::begin(to_downstream, cx);
+    hook! { fn custom_forwarding(
+        &self, _session: &mut Session, cx: &mut Exchange, _to_upstream: Option<mpsc::Sender<Bytes>>,
+        to_client: mpsc::Sender<Bytes>
+    ) -> Result<()> {
+        clocked::begin(to_client, cx);
         ready(Ok(()))
-    }
+    }}
 
-    fn request_body_filter<'s, 'b, 'd, 'c, 'f>(
-        &'s self,
-        session: &'b mut Session,
-        body: &'d mut Option<Bytes>,
-        is_last: bool,
-        cx: &'c mut Context,
-    ) -> Hook<'f, Result<()>>
-    where
-        's: 'f,
-        'b: 'f,
-        'd: 'f,
-        'c: 'f,
-    {
+    hook! { fn request_body_filter(
+        &self, session: &mut Session, body: &mut Option<Bytes>, is_last: bool, cx: &mut Exchange
+    ) -> Result<()> {
         ready(body::on_request(session, body, is_last, cx))
-    }
+    }}
 
-    fn upstream_response_filter<'s, 'b, 'r, 'c, 'f>(
-        &'s self,
-        session: &'b mut Session,
-        head: &'r mut ResponseHeader,
-        cx: &'c mut Context,
-    ) -> Hook<'f, Result<()>>
-    where
-        's: 'f,
-        'b: 'f,
-        'r: 'f,
-        'c: 'f,
-    {
+    hook! { fn upstream_response_filter(
+        &self, session: &mut Session, head: &mut ResponseHeader, cx: &mut Exchange
+    ) -> Result<()> {
         ready(response::on_upstream(session, head, cx))
-    }
+    }}
 
-    fn response_filter<'s, 'b, 'r, 'c, 'f>(
-        &'s self,
-        _session: &'b mut Session,
-        _head: &'r mut ResponseHeader,
-        _cx: &'c mut Context,
-    ) -> Hook<'f, Result<()>>
-    where
-        's: 'f,
-        'b: 'f,
-        'r: 'f,
-        'c: 'f,
-    {
+    hook! { fn response_filter(
+        &self, _session: &mut Session, _head: &mut ResponseHeader, _cx: &mut Exchange
+    ) -> Result<()> {
         ready(Ok(()))
-    }
+    }}
 
     fn response_body_filter(
         &self,
         _: &mut Session,
         body: &mut Option<Bytes>,
         is_last: bool,
-        cx: &mut Context,
+        cx: &mut Exchange,
     ) -> Result<Option<Duration>> {
         body::on_response(body, is_last, cx).map(|()| None)
     }
 
-    fn proxy_upstream_filter<'s, 'b, 'c, 'f>(
-        &'s self,
-        _session: &'b mut Session,
-        _cx: &'c mut Context,
-    ) -> Hook<'f, Result<bool>>
-    where
-        's: 'f,
-        'b: 'f,
-        'c: 'f,
-    {
-        ready::yes()
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        cx: &mut Exchange,
+        is_reused: bool,
+    ) -> Box<Error> {
+        clocked::take_off(session, cx);
+        upstream::lost(session, error, is_reused, cx)
     }
 
-    fn fail_to_proxy<'s, 'b, 'e, 'c, 'f>(
-        &'s self,
-        session: &'b mut Session,
-        error: &'e Error,
-        cx: &'c mut Context,
-    ) -> Hook<'f, FailToProxy>
-    where
-        's: 'f,
-        'b: 'f,
-        'e: 'f,
-        'c: 'f,
-    {
+    hook! { fn fail_to_proxy(&self, session: &mut Session, error: &Error, cx: &mut Exchange) -> FailToProxy {
         Box::pin(finish::fail(session, error, cx))
-    }
+    }}
 
-    fn suppress_error_log(&self, session: &Session, cx: &Context, error: &Error) -> bool {
+    fn suppress_error_log(&self, session: &Session, cx: &Exchange, error: &Error) -> bool {
         finish::is_noise(session, error, cx)
     }
 
-    fn suppress_proxy_warn_log(&self, _: &Session, _: &Context, _: &Error, _: ProxyWarnLogContext) -> bool {
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Exchange, _: &Error, _: ProxyWarnLogContext) -> bool {
         // Every try stands in the access log with its outcome.
         true
     }
 
-    fn logging<'s, 'b, 'e, 'c, 'f>(
-        &'s self,
-        session: &'b mut Session,
-        error: Option<&'e Error>,
-        cx: &'c mut Context,
-    ) -> Hook<'f, ()>
-    where
-        's: 'f,
-        'b: 'f,
-        'e: 'f,
-        'c: 'f,
-    {
+    hook! { fn logging(&self, session: &mut Session, error: Option<&Error>, cx: &mut Exchange) -> () {
         clocked::take_off(session, cx);
-        finish::record(session, error, cx, &*self.recorder);
+        finish::record(session, error, cx, self.proxy.recorder());
         ready::unit()
-    }
+    }}
 }
 
 #[cfg(test)]

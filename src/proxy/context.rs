@@ -11,8 +11,6 @@ use tidegate_plugin::{Hooks, RequestFacts, Shared, TlsFacts};
 use super::request_id::RequestId;
 use crate::connection::ConnectionInfo;
 use crate::endpoint::{Hold, Pick, Tried, Upstream};
-use crate::engine::pingora::flow_control::Held;
-use crate::engine::pingora::timed_session::TimedSession;
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Passage;
@@ -20,7 +18,7 @@ use crate::snapshot::route::Route;
 use crate::telemetry::record::Try;
 
 /// One request's state, from its head to its record.
-pub struct Context {
+pub(crate) struct Context {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) route: Option<Arc<Route>>,
     pub(crate) known: Known,
@@ -38,10 +36,6 @@ pub struct Context {
     pub(crate) started: Instant,
     pub(crate) request_bytes: u64,
     pub(crate) upstream: Target,
-    /// What watches the exchange with an endpoint while there is one with a body.
-    pub(crate) timed: Option<TimedSession>,
-    /// What holds the endpoint's answer back while its client does not take it.
-    pub(crate) flow: Option<Held>,
 }
 
 /// Facts about the request besides what its head says.
@@ -59,8 +53,6 @@ pub(crate) struct Known {
     pub(crate) has_body: bool,
     /// Whether it asks for another protocol, and may.
     pub(crate) is_upgrade: bool,
-    /// Whether the client has said that there is no body, and not yet ended its request.
-    pub(crate) owes_end: bool,
     pub(crate) peer: SocketAddr,
     pub(crate) client: IpAddr,
     pub(crate) request_id: RequestId,
@@ -76,8 +68,6 @@ pub(crate) struct Target {
     pub(crate) tries: Tries,
     /// Whether the endpoint speaks HTTP/2.
     pub(crate) is_h2: bool,
-    /// Whether the exchange with it has a clock of its own.
-    pub(crate) has_clock: bool,
     /// Whether the last try says nothing against its endpoint: the request was lost on a kept connection, or not taken up.
     pub(crate) is_blameless: bool,
     /// Tries that do not count.
@@ -122,8 +112,6 @@ impl Context {
             started: Instant::now(),
             request_bytes: 0,
             upstream: Target::default(),
-            timed: None,
-            flow: None,
         }
     }
 
@@ -146,7 +134,6 @@ impl Default for Known {
             may_fill_socket: true,
             has_body: false,
             is_upgrade: false,
-            owes_end: false,
             peer: SocketAddr::new(nowhere, 0),
             client: nowhere,
             request_id: RequestId::default(),

@@ -13,27 +13,27 @@ type Bundle = Arc<[Vec<u8>]>;
 
 /// Parsed authorities, by the address of the bundle that they were parsed from.
 #[derive(Default)]
-pub(crate) struct Authorities {
+pub(super) struct Authorities {
     parsed: ArcSwap<HashMap<usize, Parsed>>,
     next_id: AtomicU64,
 }
 
 /// One bundle, parsed.
 #[derive(Clone)]
-pub(crate) struct Parsed {
+pub(super) struct Parsed {
     /// Kept, so that the address stays this bundle's.
     bundle: Bundle,
     /// Unlike any other bundle's, also one of the past: part of the pool's key.
-    pub(crate) id: u64,
+    pub(super) id: u64,
     /// `None`: some certificate is unreadable, so nothing can be verified.
-    pub(crate) authorities: Option<Arc<CaType>>,
+    pub(super) authorities: Option<Arc<CaType>>,
 }
 
 // === impl Authorities ===
 
 impl Authorities {
     /// The authorities of a bundle.
-    pub(crate) fn of(&self, bundle: &Bundle) -> Parsed {
+    pub(super) fn of(&self, bundle: &Bundle) -> Parsed {
         let key = Arc::as_ptr(bundle).cast::<()>().addr();
         match self.parsed.load().get(&key) {
             Some(parsed) => parsed.clone(),

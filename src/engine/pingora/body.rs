@@ -4,24 +4,24 @@ use bytes::Bytes;
 use pingora::Result;
 use pingora_proxy::Session;
 
+use super::exchange::Exchange;
 use super::failure;
 use super::flow_control::Held;
 use crate::proxy::body;
-use crate::proxy::context::Context;
 
 /// A piece of the request's body.
-pub(super) fn on_request(session: &Session, piece: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<()> {
+pub(super) fn on_request(session: &Session, piece: &mut Option<Bytes>, is_last: bool, cx: &mut Exchange) -> Result<()> {
     // No piece is the end too: before trailers the engine does not know yet that it is.
     let is_last = is_last || piece.is_none();
-    let passed = body::on_request(session.was_upgraded(), piece, is_last, cx);
+    let passed = body::on_request(session.was_upgraded(), piece, is_last, &mut cx.request);
     end_once(piece, is_last);
     passed.map_err(|fault| failure::of(fault).into_down())
 }
 
 /// A piece of the response's body.
-pub(super) fn on_response(piece: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<()> {
+pub(super) fn on_response(piece: &mut Option<Bytes>, is_last: bool, cx: &mut Exchange) -> Result<()> {
     cx.flow.iter().for_each(Held::shown);
-    body::on_response(piece, is_last, cx).map_err(|fault| failure::of(fault).into_down())
+    body::on_response(piece, is_last, &mut cx.request).map_err(|fault| failure::of(fault).into_down())
 }
 
 /// Lets a body end where it ends, and once.

@@ -28,16 +28,16 @@ const AFTER_THE_CLIENT: Duration = Duration::from_millis(250);
 
 /// Who watches an exchange with a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Watch {
+pub(super) struct Watch {
     /// Whether it has a clock.
-    pub(crate) has_clock: bool,
+    pub(super) has_clock: bool,
     /// The engine's own read timeout.
-    pub(crate) read_timeout: Option<Duration>,
+    pub(super) read_timeout: Option<Duration>,
 }
 
 /// Says who watches an exchange. Between HTTP/1 peers the engine begins both waits anew with each piece: where the
 /// client's is the shorter one it always ends first, and a clock would be of no use.
-pub(crate) fn watch(timeouts: &Timeouts, body_timeout: Duration, client_is_h2: bool, is_h2: bool) -> Watch {
+pub(super) fn watch(timeouts: &Timeouts, body_timeout: Duration, client_is_h2: bool, is_h2: bool) -> Watch {
     let read = timeouts.read;
     // Whoever takes nothing is given up by the engine after another wait of `read`, for an answer that says why.
     if !client_is_h2 && !is_h2 && body_timeout <= read && read <= timeouts.send {
@@ -62,7 +62,7 @@ enum Turn {
 
 /// The clock of one exchange. One task runs the exchange; only the bell's timer comes from elsewhere.
 #[derive(Debug)]
-pub(crate) struct Clock {
+pub(super) struct Clock {
     start: Instant,
     read: Duration,
     send: Duration,
@@ -75,7 +75,7 @@ pub(crate) struct Clock {
 }
 
 /// Looks at the clock when it rings. What the engine takes for a writer of messages to the client.
-pub(crate) struct Bell {
+pub(super) struct Bell {
     clock: Arc<Clock>,
     timer: Pin<Box<Sleep>>,
     waker: Waker,
@@ -86,7 +86,7 @@ pub(crate) struct Bell {
 // === impl Clock ===
 
 impl Clock {
-    pub(crate) fn new(timeouts: &Timeouts) -> Arc<Self> {
+    pub(super) fn new(timeouts: &Timeouts) -> Arc<Self> {
         Arc::new(Self {
             start: Instant::now(),
             // A look for each shorter time would be all that is done.
@@ -100,7 +100,7 @@ impl Clock {
     }
 
     /// Lets the bell ring there.
-    pub(crate) fn begin(&self, rope: mpsc::Sender<Bytes>) {
+    pub(super) fn begin(&self, rope: mpsc::Sender<Bytes>) {
         self.rope.store(Some(Arc::new(rope)));
         // It may have rung before there was a place for it.
         if self.start.elapsed() >= self.shortest() {
@@ -109,24 +109,24 @@ impl Clock {
     }
 
     /// The client is waited for.
-    pub(crate) fn client_owes(&self) {
+    pub(super) fn client_owes(&self) {
         self.turn.store(Turn::Client as u8, Ordering::Relaxed);
     }
 
     /// A piece of the body came.
-    pub(crate) fn piece_came(&self, now: Instant) {
+    pub(super) fn piece_came(&self, now: Instant) {
         self.enter(Turn::Taking, now);
     }
 
     /// All of the body was handed over, and only the answer is waited for.
-    pub(crate) fn answer_is_due(&self) {
+    pub(super) fn answer_is_due(&self) {
         if self.turn() != Turn::Answering {
             self.enter(Turn::Answering, Instant::now());
         }
     }
 
     /// The client has taken pieces of the answer.
-    pub(crate) fn answered(&self, is_complete: bool) {
+    pub(super) fn answered(&self, is_complete: bool) {
         self.answered.store(self.nanos(Instant::now()), Ordering::Relaxed);
         if is_complete {
             // The engine waits for the end of its messages.
@@ -182,7 +182,7 @@ impl Wake for Clock {
 // === impl Bell ===
 
 impl Bell {
-    pub(crate) fn new(clock: Arc<Clock>) -> Self {
+    pub(super) fn new(clock: Arc<Clock>) -> Self {
         let waker = Waker::from(clock.clone());
         let timer = Box::pin(sleep_until(clock.start + clock.shortest()));
         let mut bell = Self { clock, timer, waker, doubted: None };

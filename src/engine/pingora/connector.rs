@@ -27,7 +27,7 @@ use super::flow_control::{FlowControl, FlowControlCounts};
 use crate::connection::delegate;
 
 /// Makes connections.
-pub(crate) struct UpstreamConnector {
+pub(super) struct UpstreamConnector {
     transport: TransportConnector,
     counts: Arc<FlowControlCounts>,
 }
@@ -44,21 +44,21 @@ struct Pipe {
 const GROUP: u64 = 1 << 61;
 
 /// Has the connection made with a valve. The protocol that is named is never sent.
-pub(crate) fn set(peer: &mut HttpPeer) {
+pub(super) fn set(peer: &mut HttpPeer) {
     static NAME: LazyLock<CustomALPN> = LazyLock::new(|| CustomALPN::new(b"valve".to_vec()));
     peer.options.alpn = ALPN::Custom(NAME.clone());
     peer.group_key |= GROUP;
 }
 
 /// What holds back the connection that a digest belongs to.
-pub(crate) fn flow_control(digest: &Digest) -> Option<&Arc<FlowControl>> {
+pub(super) fn flow_control(digest: &Digest) -> Option<&Arc<FlowControl>> {
     digest.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
 }
 
 // === impl UpstreamConnector ===
 
 impl UpstreamConnector {
-    pub(crate) fn new(options: ConnectorOptions, counts: Arc<FlowControlCounts>) -> Self {
+    pub(super) fn new(options: ConnectorOptions, counts: Arc<FlowControlCounts>) -> Self {
         Self { transport: TransportConnector::new(Some(options)), counts }
     }
 

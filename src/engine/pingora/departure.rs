@@ -8,7 +8,7 @@ use crate::connection::ConnectionInfo;
 
 /// Resolves when the client has closed its connection or reset its stream. On HTTP/1 a client that has closed its own
 /// side only is taken for gone too, as while its request is forwarded: nothing tells one from the other.
-pub(crate) async fn of(session: &mut Session, connection: Option<&ConnectionInfo>) {
+pub(super) async fn of(session: &mut Session, connection: Option<&ConnectionInfo>) {
     if let Some(closed) = session.watch_h2_stream_close() {
         let _ = closed.await;
         return;

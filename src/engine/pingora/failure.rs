@@ -28,7 +28,7 @@ const CUT_BODY: &str = "PrematureBodyEnd";
 const NO_PING: &str = "PingTimedout";
 
 /// Why a request failed: the first reason that was found, else what the engine's error says.
-pub(crate) fn reason(error: &Error, cx: &Context) -> Reason {
+pub(super) fn reason(error: &Error, cx: &Context) -> Reason {
     let connection = cx.known.connection.as_deref();
     let missed = connection.and_then(ConnectionInfo::timed_out);
     // Whoever waited for the answer's head, the engine says that it was the client's side.
@@ -43,12 +43,12 @@ pub(crate) fn reason(error: &Error, cx: &Context) -> Reason {
 }
 
 /// The error that ends a request for a reason that was found here.
-pub(crate) fn ended(reason: Reason) -> Box<Error> {
+pub(super) fn ended(reason: Reason) -> Box<Error> {
     Error::explain(ErrorType::HTTPStatus(reason.status()), reason.as_str()).into_up()
 }
 
 /// The error of what was found while an endpoint's response or a body passed.
-pub(crate) fn of(fault: Fault) -> Box<Error> {
+pub(super) fn of(fault: Fault) -> Box<Error> {
     match fault.reason {
         Reason::UpstreamProtocol => Error::explain(ErrorType::InvalidHTTPHeader, fault.what).into_up(),
         Reason::UpstreamTimeout => Error::explain(ErrorType::ReadTimedout, fault.what).into_up(),
@@ -58,13 +58,13 @@ pub(crate) fn of(fault: Fault) -> Box<Error> {
 
 /// Whether a stream of HTTP/2 was ended because of what came on it, and not by its other end: a body that is not as
 /// long as was told, say.
-pub(crate) fn is_malformed(error: &Error) -> bool {
+pub(super) fn is_malformed(error: &Error) -> bool {
     let found = error.root_cause().downcast_ref::<h2::Error>();
     found.is_some_and(|found| !found.is_remote() && found.reason() == Some(h2::Reason::PROTOCOL_ERROR))
 }
 
 /// Why a try at connecting failed.
-pub(crate) fn connecting(error: &Error) -> Reason {
+pub(super) fn connecting(error: &Error) -> Reason {
     match refusal(error) {
         Some(_) => Reason::UpstreamRefused,
         None => certificate(error).unwrap_or_else(|| unconnected(error.etype())),
@@ -94,7 +94,7 @@ fn certificate(error: &Error) -> Option<Reason> {
 }
 
 /// Whether TLS to the endpoint could not be made.
-pub(crate) fn is_of_tls(reason: Reason) -> bool {
+pub(super) fn is_of_tls(reason: Reason) -> bool {
     use Reason as R;
     matches!(
         reason,
@@ -107,14 +107,14 @@ pub(crate) fn is_of_tls(reason: Reason) -> bool {
 }
 
 /// The endpoint to which TLS without verification failed.
-pub(crate) fn unverified(reason: Reason, peer: &HttpPeer) -> Option<SocketAddr> {
+pub(super) fn unverified(reason: Reason, peer: &HttpPeer) -> Option<SocketAddr> {
     let is_it = peer.is_tls() && !peer.options.verify_cert && is_of_tls(reason);
     is_it.then(|| peer.address().as_inet().copied()).flatten()
 }
 
 /// Whether the endpoint has certainly not processed the request, so that it can be sent again whatever its method: it
 /// said so (RFC 9113 sections 6.8 and 8.7), or its connection took no stream for it.
-pub(crate) fn refusal(error: &Error) -> Option<Refusal> {
+pub(super) fn refusal(error: &Error) -> Option<Refusal> {
     if *error.esource() != ErrorSource::Upstream {
         return None;
     }

@@ -11,7 +11,7 @@ use tidegate_plugin::Headers;
 use crate::proxy::head::RequestHead;
 
 /// The fields of a request.
-pub(crate) struct RequestFields<'a>(pub(crate) &'a mut RequestHeader);
+pub(super) struct RequestFields<'a>(pub(crate) &'a mut RequestHeader);
 
 /// A request whose names have one spelling.
 struct PlainRequest<'a>(&'a mut Parts);
@@ -25,7 +25,7 @@ const ADDED_TO_REQUEST: usize = 7;
 const ADDED_TO_RESPONSE: usize = 3;
 
 /// Edits a request.
-pub(crate) fn edit_request<R>(
+pub(super) fn edit_request<R>(
     request: &mut RequestHeader,
     keeps_case: bool,
     edit: impl FnOnce(&mut dyn RequestHead) -> R,
@@ -42,7 +42,7 @@ pub(crate) fn edit_request<R>(
 }
 
 /// Edits the fields of a response.
-pub(crate) fn edit_response<R>(
+pub(super) fn edit_response<R>(
     head: &mut ResponseHeader,
     keeps_case: bool,
     edit: impl FnOnce(&mut dyn Headers) -> R,

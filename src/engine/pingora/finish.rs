@@ -6,8 +6,8 @@ use http::StatusCode;
 use pingora::{Error, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
 
+use super::exchange::Exchange;
 use super::{failure, response};
-use crate::proxy::context::Context;
 use crate::proxy::finish::{self, Ended, Failing};
 use crate::reason::Reason;
 use crate::telemetry::record::Recorder;
@@ -16,16 +16,16 @@ use crate::telemetry::record::Recorder;
 const FLUSHED: Duration = Duration::from_millis(5);
 
 /// Answers a request that failed, when there is still somebody to answer.
-pub(super) async fn fail(session: &mut Session, error: &Error, cx: &mut Context) -> FailToProxy {
+pub(super) async fn fail(session: &mut Session, error: &Error, cx: &mut Exchange) -> FailToProxy {
     // Tunnels have no other end than a closed connection.
-    let reason = if session.was_upgraded() { Reason::Upstream } else { failure::reason(error, cx) };
+    let reason = if session.was_upgraded() { Reason::Upstream } else { failure::reason(error, &cx.request) };
     let status = match error.etype() {
         ErrorType::HTTPStatus(status) => *status,
         _ => reason.status(),
     };
     session.set_keepalive(None);
     let told = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    match finish::fail(reason, told, is_answered(session), session.req_header(), cx) {
+    match finish::fail(reason, told, is_answered(session), session.req_header(), &mut cx.request) {
         Failing::BreakOff => break_off(session).await,
         Failing::Leave => {}
         // Whoever does not take it is gone; the record says what happened.
@@ -53,18 +53,18 @@ async fn break_off(session: &mut Session) {
 }
 
 /// Whether nobody needs to read about it in the process's log.
-pub(super) fn is_noise(session: &Session, error: &Error, cx: &Context) -> bool {
-    let reason = failure::reason(error, cx);
+pub(super) fn is_noise(session: &Session, error: &Error, cx: &Exchange) -> bool {
+    let reason = failure::reason(error, &cx.request);
     // Failures of clients and upstreams stand in the access log and in metrics, with reason and tries.
     session.was_upgraded() || reason != Reason::Internal
 }
 
 /// Tells recorder, plugins and connection that the request is over.
-pub(super) fn record(session: &Session, error: Option<&Error>, cx: &mut Context, recorder: &dyn Recorder) {
+pub(super) fn record(session: &Session, error: Option<&Error>, cx: &mut Exchange, recorder: &dyn Recorder) {
     let ended = Ended {
         status: session.response_written().map(|head| head.status),
         response_bytes: session.body_bytes_sent(),
-        failure: error.map(|error| (failure::reason(error, cx), error.etype().as_str())),
+        failure: error.map(|error| (failure::reason(error, &cx.request), error.etype().as_str())),
     };
-    finish::record(session.req_header(), &ended, cx, recorder);
+    finish::record(session.req_header(), &ended, &mut cx.request, recorder);
 }

@@ -26,7 +26,7 @@ pub struct FlowControlCounts {
 
 /// The valve of one connection to an endpoint.
 #[derive(Debug)]
-pub(crate) struct FlowControl {
+pub(super) struct FlowControl {
     counts: Arc<FlowControlCounts>,
     /// Whether there is no limit, to be seen at no cost.
     is_open: AtomicBool,
@@ -35,7 +35,7 @@ pub(crate) struct FlowControl {
 
 /// A valve while it belongs to one request.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(super) struct Held {
     valve: Arc<FlowControl>,
     turn: u64,
 }
@@ -58,12 +58,12 @@ struct State {
 // === impl FlowControl ===
 
 impl FlowControl {
-    pub(crate) fn new(counts: Arc<FlowControlCounts>) -> Arc<Self> {
+    pub(super) fn new(counts: Arc<FlowControlCounts>) -> Arc<Self> {
         Arc::new(Self { counts, is_open: AtomicBool::new(true), state: Mutex::default() })
     }
 
     /// Has it belong to a request of that client.
-    pub(crate) fn hold(self: &Arc<Self>, client: Arc<ConnectionInfo>, most: u64) -> Held {
+    pub(super) fn hold(self: &Arc<Self>, client: Arc<ConnectionInfo>, most: u64) -> Held {
         let mut state = self.lock();
         self.end(&mut state);
         (state.client, state.most) = (Some(client), most);
@@ -72,7 +72,7 @@ impl FlowControl {
     }
 
     /// Bytes that may be read now into so much room; pending: none until the client has taken some.
-    pub(crate) fn poll_allowance(&self, room: usize, cx: &mut Context<'_>) -> Poll<usize> {
+    pub(super) fn poll_allowance(&self, room: usize, cx: &mut Context<'_>) -> Poll<usize> {
         if self.is_open.load(Ordering::Relaxed) {
             return Poll::Ready(room);
         }
@@ -92,7 +92,7 @@ impl FlowControl {
     }
 
     /// Notes bytes that were read.
-    pub(crate) fn read(&self, bytes: usize) {
+    pub(super) fn read(&self, bytes: usize) {
         if self.is_open.load(Ordering::Relaxed) {
             return;
         }
@@ -126,7 +126,7 @@ impl FlowControl {
 impl Held {
     /// The engine shows a piece that it took out of its pipe. If it is the first of several, the client has taken all
     /// that was shown before.
-    pub(crate) fn shown(&self) {
+    pub(super) fn shown(&self) {
         let mut state = self.valve.lock();
         if state.turn != self.turn || !state.was_asked {
             return;

@@ -18,7 +18,7 @@ use pingora_proxy::Session;
 struct NoChunks;
 
 /// A request of HTTP/1.0 begins.
-pub(crate) fn begin(session: &mut Session) {
+pub(super) fn begin(session: &mut Session) {
     session.set_ignore_info_resp(true);
     let mut modules = HttpModules::new();
     modules.add_module(Box::new(NoChunks));

@@ -40,7 +40,7 @@ const REMEMBERED: Duration = Duration::from_secs(300);
 const CHECKED_RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// Endpoints whose certificates the engine cannot read, and how TLS to them is made.
-pub(crate) struct Lenient {
+pub(super) struct Lenient {
     known: ArcSwap<HashMap<SocketAddr, Known>>,
     http1: Option<Arc<ClientConfig>>,
     http2: Option<Arc<ClientConfig>>,
@@ -67,12 +67,12 @@ struct Anyone(Arc<CryptoProvider>);
 // === impl Lenient ===
 
 impl Lenient {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { known: ArcSwap::default(), http1: config(b"http/1.1"), http2: config(b"h2") }
     }
 
     /// Remembers an endpoint; says whether that is new, so that it is worth another try.
-    pub(crate) fn remember(&self, address: SocketAddr) -> bool {
+    pub(super) fn remember(&self, address: SocketAddr) -> bool {
         let now = Instant::now();
         let is_current = |known: &Known| now.duration_since(known.since) < REMEMBERED;
         let known = self.known.load();
@@ -94,7 +94,7 @@ impl Lenient {
     }
 
     /// Lets a peer that is not verified be reached this way, if it must be.
-    pub(crate) fn set(&self, peer: &mut HttpPeer, address: SocketAddr, is_h2: bool) {
+    pub(super) fn set(&self, peer: &mut HttpPeer, address: SocketAddr, is_h2: bool) {
         let known = self.known.load();
         let Some(known) = known.get(&address).filter(|known| known.since.elapsed() < REMEMBERED) else { return };
         let config = if is_h2 { &self.http2 } else { &self.http1 };

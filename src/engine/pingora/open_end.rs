@@ -14,7 +14,7 @@ use crate::proxy::length;
 use crate::reason::Reason;
 
 /// Whether the end must be waited for. The length goes: the engine then looks at the stream, and so does the upstream.
-pub(crate) fn is_owed(session: &mut Session) -> bool {
+pub(super) fn is_owed(session: &mut Session) -> bool {
     if !session.is_http2() || !length::is_zero(&session.req_header().headers) {
         return false;
     }
@@ -26,7 +26,7 @@ pub(crate) fn is_owed(session: &mut Session) -> bool {
 ///
 /// # Errors
 /// There is a body after all, the client has gone, or it owes the end for too long.
-pub(crate) async fn wait(session: &mut Session, limit: Duration) -> Result<(), Reason> {
+pub(super) async fn wait(session: &mut Session, limit: Duration) -> Result<(), Reason> {
     let ending = async {
         loop {
             match session.read_request_body().await {

@@ -1,4 +1,4 @@
-//! Futures that are done already. Boxing what has no size allocates nothing.
+//! Hooks without `async`, and futures that are done already. Boxing what has no size allocates nothing.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,7 +7,50 @@ use std::task::{Context, Poll};
 use pingora::Result;
 
 /// What an asynchronous hook returns, as `async_trait` writes it.
-pub(crate) type Hook<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
+pub(super) type Hook<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
+
+/// Writes a hook that returns a [`Hook`] of its own making, with the lifetimes that `async_trait` gives it: one for each
+/// reference, and one that all of them outlive.
+macro_rules! hook {
+    (fn $name:ident(&$this:ident, $($arguments:tt)*) -> $out:ty $body:block) => {
+        hook!(@ $name $this [$out] $body ['a 'b 'c 'd] [] [] $($arguments)*,);
+    };
+    (@ $name:ident $this:ident [$out:ty] $body:block [$($left:lifetime)*] [$($used:lifetime)*] [$($made:tt)*] $(,)?) => {
+        fn $name<'s, $($used,)* 'f>(&'s $this, $($made)*) -> Hook<'f, $out>
+        where
+            's: 'f,
+            $($used: 'f,)*
+        $body
+    };
+    (
+        @ $name:ident $this:ident [$out:ty] $body:block [$next:lifetime $($left:lifetime)*] [$($used:lifetime)*]
+        [$($made:tt)*] $argument:ident: &mut $type:ty, $($rest:tt)*
+    ) => {
+        hook!(@ $name $this [$out] $body [$($left)*] [$($used)* $next] [$($made)* $argument: &$next mut $type,] $($rest)*);
+    };
+    (
+        @ $name:ident $this:ident [$out:ty] $body:block [$next:lifetime $($left:lifetime)*] [$($used:lifetime)*]
+        [$($made:tt)*] $argument:ident: &$type:ty, $($rest:tt)*
+    ) => {
+        hook!(@ $name $this [$out] $body [$($left)*] [$($used)* $next] [$($made)* $argument: &$next $type,] $($rest)*);
+    };
+    (
+        @ $name:ident $this:ident [$out:ty] $body:block [$next:lifetime $($left:lifetime)*] [$($used:lifetime)*]
+        [$($made:tt)*] $argument:ident: Option<&$type:ty>, $($rest:tt)*
+    ) => {
+        hook!(
+            @ $name $this [$out] $body [$($left)*] [$($used)* $next] [$($made)* $argument: Option<&$next $type>,] $($rest)*
+        );
+    };
+    (
+        @ $name:ident $this:ident [$out:ty] $body:block [$($left:lifetime)*] [$($used:lifetime)*]
+        [$($made:tt)*] $argument:ident: $type:ty, $($rest:tt)*
+    ) => {
+        hook!(@ $name $this [$out] $body [$($left)*] [$($used)*] [$($made)* $argument: $type,] $($rest)*);
+    };
+}
+
+pub(super) use hook;
 
 struct Done;
 struct On;
@@ -16,7 +59,7 @@ struct Unit;
 struct Nobody;
 
 /// A result that needs no waiting; only an error takes memory.
-pub(crate) fn ready<'f>(result: Result<()>) -> Hook<'f, Result<()>> {
+pub(super) fn ready<'f>(result: Result<()>) -> Hook<'f, Result<()>> {
     match result {
         Ok(()) => Box::pin(Done),
         Err(error) => Box::pin(std::future::ready(Err(error))),
@@ -24,22 +67,22 @@ pub(crate) fn ready<'f>(result: Result<()>) -> Hook<'f, Result<()>> {
 }
 
 /// `Ok(false)`: nothing was answered, the request goes on.
-pub(crate) fn on<'f>() -> Hook<'f, Result<bool>> {
+pub(super) fn on<'f>() -> Hook<'f, Result<bool>> {
     Box::pin(On)
 }
 
 /// `Ok(true)`.
-pub(crate) fn yes<'f>() -> Hook<'f, Result<bool>> {
+pub(super) fn yes<'f>() -> Hook<'f, Result<bool>> {
     Box::pin(Yes)
 }
 
 /// Nothing.
-pub(crate) fn unit<'f>() -> Hook<'f, ()> {
+pub(super) fn unit<'f>() -> Hook<'f, ()> {
     Box::pin(Unit)
 }
 
 /// Nobody.
-pub(crate) fn none<'f>() -> Hook<'f, Option<()>> {
+pub(super) fn none<'f>() -> Hook<'f, Option<()>> {
     Box::pin(Nobody)
 }
 

@@ -3,28 +3,29 @@
 use std::sync::Arc;
 
 use http::{Version, header};
+use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
+use super::exchange::Exchange;
 use super::fields::RequestFields;
-use super::{departure, http10, open_end};
+use super::{departure, http10, open_end, response};
 use crate::connection::ConnectionInfo;
 use crate::edge::Limits;
-use crate::proxy::context::Context;
 use crate::proxy::request::{self, Arrival, Decision, Follows};
 use crate::reason::Reason;
 
 /// Sets waits and limits, and makes the head canonical.
-pub(super) fn begin(session: &mut Session, cx: &mut Context) {
-    set_limits(session, &cx.snapshot.edge.limits);
-    let changes = request::begin(arrival(session), cx);
-    request::apply(changes, &mut RequestFields(session.req_header_mut()), cx);
+pub(super) fn begin(session: &mut Session, cx: &mut Exchange) {
+    set_limits(session, &cx.request.snapshot.edge.limits);
+    let changes = request::begin(arrival(session), &mut cx.request);
+    request::apply(changes, &mut RequestFields(session.req_header_mut()), &mut cx.request);
     if session.req_header().version == Version::HTTP_10 {
         http10::begin(session);
     }
-    cx.known.owes_end = open_end::is_owed(session);
+    cx.owes_end = open_end::is_owed(session);
     let follows = follows(session);
     let head_bytes = (!session.is_http2()).then(|| session.to_h1_raw().len());
-    request::expect(follows, head_bytes, session.req_header(), cx);
+    request::expect(follows, head_bytes, session.req_header(), &mut cx.request);
 }
 
 fn arrival(session: &Session) -> Arrival<'_> {
@@ -81,29 +82,53 @@ fn has_both_lengths(session: &Session) -> bool {
 }
 
 /// Decides what is done with the request.
-pub(super) fn decide(session: &Session, cx: &mut Context) -> Decision {
+pub(super) fn decide(session: &Session, cx: &mut Exchange) -> Decision {
     let head = session.req_header();
-    match request::route(head, cx) {
+    match request::route(head, &mut cx.request) {
         Some(answer) => Decision::Reply(answer),
-        None => request::take(head, cx),
+        None => request::take(head, &mut cx.request),
     }
 }
 
-/// Decides when the client has ended its request as it said that it would.
-pub(super) async fn decide_at_end(session: &mut Session, cx: &mut Context) -> Decision {
-    let limit = cx.snapshot.edge.limits.body_timeout.0;
-    match open_end::wait(session, limit).await {
-        Ok(()) => cx.known.has_body = !session.is_body_empty(),
-        Err(Reason::ClientClosed) => return Decision::Leave,
-        Err(reason) => cx.refusal = Some(reason),
+/// Waits or answers, as was decided; says whether the request was answered.
+///
+/// # Errors
+/// The client has gone.
+pub(super) async fn carry_out(decision: Decision, session: &mut Session, cx: &mut Exchange) -> Result<bool> {
+    let decision = match decision {
+        Decision::Wait(index) => wait(index, session, cx).await,
+        other => other,
+    };
+    match decision {
+        Decision::Reply(answer) => response::send(session, answer, cx).await.map(|()| true),
+        Decision::Leave => {
+            cx.request.reason = Some(Reason::ClientClosed);
+            Err(Error::explain(ErrorType::ConnectionClosed, "the client has gone").into_down())
+        }
+        Decision::Forward | Decision::Wait(_) => Ok(false),
     }
-    decide(session, cx)
+}
+
+/// Decides, and carries out what was decided, when the client has ended its request as it said that it would.
+pub(super) async fn take_at_end(session: &mut Session, cx: &mut Exchange) -> Result<bool> {
+    let limit = cx.request.snapshot.edge.limits.body_timeout.0;
+    let decision = match open_end::wait(session, limit).await {
+        Err(Reason::ClientClosed) => Decision::Leave,
+        ended => {
+            match ended {
+                Ok(()) => cx.request.known.has_body = !session.is_body_empty(),
+                Err(reason) => cx.request.refusal = Some(reason),
+            }
+            decide(session, cx)
+        }
+    };
+    carry_out(decision, session, cx).await
 }
 
 /// Waits for a plugin. A client that goes meanwhile is left.
-pub(super) async fn wait(index: usize, session: &mut Session, cx: &mut Context) -> Decision {
+async fn wait(index: usize, session: &mut Session, cx: &mut Exchange) -> Decision {
     // The plugin reads the head while the session is watched.
     let head = session.req_header().as_owned_parts();
-    let connection = cx.known.connection.clone();
-    request::wait(index, departure::of(session, connection.as_deref()), &head, cx).await
+    let connection = cx.request.known.connection.clone();
+    request::wait(index, departure::of(session, connection.as_deref()), &head, &mut cx.request).await
 }

@@ -7,10 +7,10 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora_proxy::Session;
 
+use super::exchange::Exchange;
 use super::fields::edit_response;
 use super::flow_control::Held;
 use super::{clocked, failure};
-use crate::proxy::context::Context;
 use crate::proxy::reply::Answer;
 use crate::proxy::response::{self, After, Passed};
 
@@ -23,11 +23,11 @@ const LINGER_PIECES: usize = 64;
 ///
 /// # Errors
 /// It is none that may be passed on, or a plugin failed.
-pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: &mut Context) -> Result<()> {
+pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: &mut Exchange) -> Result<()> {
     cx.flow.iter().for_each(Held::shown);
-    let (keeps_case, status) = (cx.snapshot.edge.headers.preserve_case, head.status);
+    let (keeps_case, status) = (cx.request.snapshot.edge.headers.preserve_case, head.status);
     let request = session.req_header();
-    let passed = edit_response(head, keeps_case, |fields| response::on_head(request, status, fields, cx));
+    let passed = edit_response(head, keeps_case, |fields| response::on_head(request, status, fields, &mut cx.request));
     let Passed::Final { status, after } = passed.map_err(failure::of)? else { return Ok(()) };
     clocked::head_arrived(session, cx);
     if after != After::Next {
@@ -45,10 +45,10 @@ fn set_status(head: &mut ResponseHeader, status: http::StatusCode) -> Result<()>
 ///
 /// # Errors
 /// The client is gone.
-pub(super) async fn send(session: &mut Session, mut answer: Answer, cx: &mut Context) -> Result<()> {
+pub(super) async fn send(session: &mut Session, mut answer: Answer, cx: &mut Exchange) -> Result<()> {
     let head = Box::new(head(session, &mut answer, cx)?);
     let request = session.req_header();
-    let (after, sends_body) = (response::after(&answer, request, cx), answer.sends_body(&request.method));
+    let (after, sends_body) = (response::after(&answer, request, &cx.request), answer.sends_body(&request.method));
     if after != After::Next {
         session.set_keepalive(None);
     }
@@ -66,15 +66,16 @@ pub(super) async fn send(session: &mut Session, mut answer: Answer, cx: &mut Con
     Ok(())
 }
 
-fn head(session: &Session, answer: &mut Answer, cx: &mut Context) -> Result<ResponseHeader> {
-    let keeps_case = cx.snapshot.edge.headers.preserve_case;
+fn head(session: &Session, answer: &mut Answer, cx: &mut Exchange) -> Result<ResponseHeader> {
+    let keeps_case = cx.request.snapshot.edge.headers.preserve_case;
     let room = Some(answer.headers.len() + 4);
     let mut head = match keeps_case {
         true => ResponseHeader::build(answer.status, room)?,
         false => ResponseHeader::build_no_case(answer.status, room)?,
     };
     let request = session.req_header();
-    let status = edit_response(&mut head, keeps_case, |fields| response::compose(answer, request, fields, cx));
+    let status =
+        edit_response(&mut head, keeps_case, |fields| response::compose(answer, request, fields, &mut cx.request));
     set_status(&mut head, status)?;
     Ok(head)
 }

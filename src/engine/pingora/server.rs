@@ -15,7 +15,8 @@ use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 
 use super::http_proxy::{self, Http};
-use super::{FlowControlCounts, Proxy, windows};
+use super::{FlowControlCounts, PingoraHooks, windows};
+use crate::proxy::Proxy;
 use crate::proxy::upstream::FREE_TRIES;
 use crate::snapshot::Snapshot;
 
@@ -46,12 +47,12 @@ impl Engine {
     /// # Errors
     /// There is no loopback address.
     pub fn new(proxy: Proxy, threads: usize, idle: usize) -> io::Result<Self> {
-        let snapshot = Arc::clone(&proxy.snapshot);
+        let snapshot = Arc::clone(proxy.snapshot());
         let mut conf = ServerConf { threads, max_retries: MAX_TRIES, daemon: false, ..ServerConf::default() };
         let of_thread = conf.upstream_keepalive_pool_size.min(idle / threads.max(1));
         conf.upstream_keepalive_pool_size = of_thread.max(1);
         let valves = Arc::<FlowControlCounts>::default();
-        let http = http_proxy::make(proxy, &Arc::new(conf), Arc::clone(&valves))?;
+        let http = http_proxy::make(PingoraHooks::new(proxy), &Arc::new(conf), Arc::clone(&valves))?;
         let idle = snapshot.load().edge.limits.keep_alive_timeout.0;
         Ok(Self { http, valves, snapshot, options: Options::new(idle) })
     }

@@ -8,16 +8,16 @@ use tokio::sync::oneshot;
 use super::clock::Clock;
 
 /// A session that is timed, as the request knows it.
-pub(crate) struct TimedSession {
+pub(super) struct TimedSession {
     /// `None`: only the head is watched.
-    pub(crate) clock: Option<Arc<Clock>>,
+    pub(super) clock: Option<Arc<Clock>>,
     /// Where the engine's own session comes back.
-    pub(crate) home: oneshot::Receiver<Returned>,
+    pub(super) home: oneshot::Receiver<Returned>,
 }
 
 /// The engine's own session, given back at the end.
-pub(crate) struct Returned {
-    pub(crate) session: ServerSession,
+pub(super) struct Returned {
+    pub(super) session: ServerSession,
     /// Whether the answer's head was not there in time.
-    pub(crate) is_overdue: bool,
+    pub(super) is_overdue: bool,
 }

@@ -27,7 +27,7 @@ const GROUP: u64 = 1 << 63;
 static CONNECTOR: LazyLock<Arc<Patient>> = LazyLock::new(|| Arc::new(Patient));
 
 /// Lets a peer be reached by a connection that reads patiently.
-pub(crate) fn set(peer: &mut HttpPeer) {
+pub(super) fn set(peer: &mut HttpPeer) {
     peer.group_key |= GROUP;
     peer.options.custom_l4 = Some(CONNECTOR.clone());
 }
@@ -54,7 +54,7 @@ impl L4Connect for Patient {
 }
 
 /// Connects; the kind of the error is the engine's.
-pub(crate) async fn connect(address: SocketAddr) -> Result<TcpStream> {
+pub(super) async fn connect(address: SocketAddr) -> Result<TcpStream> {
     let connected = TcpStream::connect(address).await.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
     connected.map_err(|error| {
         let kind = match error.kind() {
@@ -67,7 +67,7 @@ pub(crate) async fn connect(address: SocketAddr) -> Result<TcpStream> {
 }
 
 /// What reads patiently, as the engine takes it.
-pub(crate) fn stream<S: AsyncRead + AsyncWrite + Debug + Unpin + Send + Sync + 'static>(stream: S) -> Stream {
+pub(super) fn stream<S: AsyncRead + AsyncWrite + Debug + Unpin + Send + Sync + 'static>(stream: S) -> Stream {
     VirtualSocketStream::new(Box::new(PatientSocket { stream, lets_others_first: false })).into()
 }
 

@@ -28,7 +28,7 @@ const FIELD_OVERHEAD: usize = 32;
 const HEAD_SLACK: usize = 16 << 10;
 
 /// Sets what a client's connection takes.
-pub(crate) fn set_client(options: &mut H2Options, edge: &Edge) {
+pub(super) fn set_client(options: &mut H2Options, edge: &Edge) {
     let budget = edge.limits.h2_window.as_usize().saturating_mul(CLIENT_BUDGET);
     options
         .max_concurrent_streams(edge.limits.h2_streams)
@@ -39,7 +39,7 @@ pub(crate) fn set_client(options: &mut H2Options, edge: &Edge) {
 }
 
 /// Sets what a connection to an endpoint takes.
-pub(crate) fn set_upstream(peer: &mut HttpPeer, edge: &Edge) {
+pub(super) fn set_upstream(peer: &mut HttpPeer, edge: &Edge) {
     let options = &mut peer.options;
     options.max_h2_streams = usize::try_from(UPSTREAM_STREAMS).unwrap_or(usize::MAX);
     options.h2_stream_window_size = Some(window(edge));

@@ -16,8 +16,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::edge::{Headers, Limits};
 use crate::endpoint::{Address, Table, Upstream};
-use crate::engine::{Engine, Proxy};
+use crate::engine::Engine;
 use crate::policy::{Policy, Timeouts};
+use crate::proxy::Proxy;
 use crate::quantity;
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
