@@ -175,7 +175,7 @@ fn listen(settings: &Settings, shared: &Shared, live: &live::Live) -> anyhow::Re
     let proxy = Proxy::new(shared.snapshot.clone(), shared.telemetry.clone()).with_memory(shared.memory.clone());
     let capacity = shared.table.capacity();
     let engine = Engine::new(proxy, threads, capacity.idle_connections()).context("the engine cannot be made")?;
-    observe::valves(shared.metrics(), engine.valves().clone());
+    observe::flow_control(shared.metrics(), engine.flow_control().clone());
     let app = Arc::new(engine);
     let listeners = Listeners::new(app, shared.snapshot.clone(), 1, shared.telemetry.clone());
     let listeners = Arc::new(listeners.with_capacity(Arc::clone(capacity)).with_memory(shared.memory.clone()));

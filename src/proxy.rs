@@ -1,7 +1,10 @@
-//! What happens to a request, in the order in which it happens.
+//! What happens to a request, decided over plain types: heads, fields, reasons, statuses.
 //!
-//! `begin` (guard) → `decide` (route, plugins) → `peer` (endpoint) → upstream → answer → `record`.
-//! It must not know Kubernetes, the model or how the snapshot was compiled.
+//! An engine asks in this order: [`Proxy::begin`], `request` (`begin`, `apply`, `expect`, `route`, `take`, `wait`),
+//! `upstream` (`next`, `aim`, `edit`, `sent`; after a failure `not_connected` or `lost`), `response` (`on_head`, or
+//! `compose` and `after` for one of tidegate's own), `body` meanwhile, and in the end `finish` (`fail`, `record`).
+//! Between `route` and `take` no plugin has run, and the request may still be handed to another engine.
+//! It must not know engines, sockets, Kubernetes, the model or how the snapshot was compiled.
 
 pub(crate) mod body;
 pub(crate) mod canonical;

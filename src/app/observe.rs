@@ -122,13 +122,13 @@ fn memory(shared: &Shared) {
 }
 
 /// What is held back because clients do not take it.
-pub(super) fn valves(metrics: &Metrics, valves: Arc<FlowControlCounts>) {
+pub(super) fn flow_control(metrics: &Metrics, counts: Arc<FlowControlCounts>) {
     metrics.observe(Box::new(move |emit| {
         let mut tell = |family, count: &AtomicU64| {
             emit(Sample { family, labels: &[], value: count.load(Ordering::Relaxed) as f64 });
         };
-        tell(&family::STALLED_BYTES, &valves.bytes);
-        tell(&family::STALLED_WAITS, &valves.waits);
+        tell(&family::STALLED_BYTES, &counts.bytes);
+        tell(&family::STALLED_WAITS, &counts.waits);
     }));
 }
 

@@ -24,36 +24,36 @@ const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 /// Who has passed a request on already (RFC 8586).
-pub(crate) const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What an upstream is to be told.
-pub(crate) struct Told<'a> {
-    pub(crate) peer: IpAddr,
-    pub(crate) client: IpAddr,
+pub(super) struct Told<'a> {
+    pub(super) peer: IpAddr,
+    pub(super) client: IpAddr,
     /// Whether the peer's word is believed; the guard has dropped what others claim.
-    pub(crate) is_trusted: bool,
+    pub(super) is_trusted: bool,
     /// The peer's address as text, made once a connection.
-    pub(crate) peer_field: HeaderValue,
-    pub(crate) scheme: &'static str,
+    pub(super) peer_field: HeaderValue,
+    pub(super) scheme: &'static str,
     /// The value of `Host`, with port; `None`: the client named no host.
-    pub(crate) authority: Option<&'a HeaderValue>,
-    pub(crate) port: Option<u16>,
-    pub(crate) request_id: &'a str,
+    pub(super) authority: Option<&'a HeaderValue>,
+    pub(super) port: Option<u16>,
+    pub(super) request_id: &'a str,
 }
 
 /// Which of it.
 #[derive(Clone, Copy)]
-pub(crate) struct Which {
-    pub(crate) x_forwarded: bool,
-    pub(crate) rfc7239: bool,
-    pub(crate) request_id: bool,
+pub(super) struct Which {
+    pub(super) x_forwarded: bool,
+    pub(super) rfc7239: bool,
+    pub(super) request_id: bool,
 }
 
 // === impl Which ===
 
 impl Which {
-    pub(crate) fn of(edge: &Edge) -> Self {
+    pub(super) fn of(edge: &Edge) -> Self {
         let headers = edge.headers;
         Self { x_forwarded: headers.x_forwarded, rfc7239: headers.forwarded, request_id: headers.request_id }
     }
@@ -61,7 +61,7 @@ impl Which {
 
 /// Scheme and client of a request, as the fields of a trusted proxy tell them, if it came from one; else the
 /// connection's.
-pub(crate) fn seen(believed: Option<&HeaderMap>, peer: IpAddr, is_tls: bool, edge: &Edge) -> (&'static str, IpAddr) {
+pub(super) fn seen(believed: Option<&HeaderMap>, peer: IpAddr, is_tls: bool, edge: &Edge) -> (&'static str, IpAddr) {
     match believed {
         Some(headers) => (scheme(headers, is_tls), client(headers, peer, |address| edge.trusts(address))),
         None if is_tls => ("https", peer),
@@ -71,7 +71,7 @@ pub(crate) fn seen(believed: Option<&HeaderMap>, peer: IpAddr, is_tls: bool, edg
 
 /// Writes the fields. What is there already came from a trusted proxy: lists grow, the rest is kept where it can be
 /// believed.
-pub(crate) fn write(headers: &mut dyn Headers, told: &Told<'_>, which: Which) {
+pub(super) fn write(headers: &mut dyn Headers, told: &Told<'_>, which: Which) {
     // What cannot be read would swallow what is appended to it.
     if told.is_trusted && !believed::is_forwarded(headers.map()) {
         headers.remove(&header::FORWARDED);
@@ -108,7 +108,7 @@ fn write_x_forwarded(headers: &mut dyn Headers, told: &Told<'_>) {
 /// Says that the request has been here, after what the client sent says who else has seen it.
 ///
 /// It comes after plugins, so that none of them can take it away.
-pub(crate) fn write_loop(headers: &mut dyn Headers, request: &HeaderMap, id: &HeaderValue) {
+pub(super) fn write_loop(headers: &mut dyn Headers, request: &HeaderMap, id: &HeaderValue) {
     let value = match request.contains_key(CDN_LOOP) {
         true => joined(request, &CDN_LOOP, id.as_bytes()),
         false => None,

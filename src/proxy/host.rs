@@ -7,15 +7,15 @@ use std::net::Ipv6Addr;
 
 /// A host as requests name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Host<'a> {
+pub(super) struct Host<'a> {
     /// Lower case, without closing dot; addresses of IPv6 in brackets.
-    pub(crate) name: Cow<'a, str>,
+    pub(super) name: Cow<'a, str>,
     /// The port, when one is written.
-    pub(crate) port: Option<u16>,
+    pub(super) port: Option<u16>,
 }
 
 /// Reads the value of `Host` or `:authority`; `None`: it is no host.
-pub(crate) fn parse(raw: &str) -> Option<Host<'_>> {
+pub(super) fn parse(raw: &str) -> Option<Host<'_>> {
     if raw.starts_with('[') {
         return parse_ipv6(raw);
     }

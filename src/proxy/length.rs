@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, header};
 
 /// The length that a head tells.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Told<'a> {
+pub(super) enum Told<'a> {
     Never,
     Once(&'a HeaderValue),
     /// Several times the same.
@@ -17,7 +17,7 @@ pub(crate) enum Told<'a> {
 }
 
 /// Reads it.
-pub(crate) fn told(headers: &HeaderMap) -> Told<'_> {
+pub(super) fn told(headers: &HeaderMap) -> Told<'_> {
     let mut fields = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(first) = fields.next() else { return Told::Never };
     let second = fields.next();
@@ -34,7 +34,7 @@ pub(crate) fn is_zero(headers: &HeaderMap) -> bool {
 }
 
 /// The body's length; the guard has seen to it that the field is a number. Too long for one is too long.
-pub(crate) fn content_length(headers: &HeaderMap) -> u64 {
+pub(super) fn content_length(headers: &HeaderMap) -> u64 {
     let text = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     text.map_or(0, |text| text.parse().unwrap_or(u64::MAX))
 }

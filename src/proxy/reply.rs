@@ -28,12 +28,12 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// An answer without a body.
-    pub(crate) fn empty(reason: Reason, status: StatusCode) -> Self {
+    pub(super) fn empty(reason: Reason, status: StatusCode) -> Self {
         Self { status, reason, headers: HeaderMap::new(), body: Bytes::new(), closes: false }
     }
 
     /// Says that, and why in so far as the status says it, in the form that the client reads.
-    pub(crate) fn of(reason: Reason, status: StatusCode, request: &HeaderMap, id: &str) -> Self {
+    pub(super) fn of(reason: Reason, status: StatusCode, request: &HeaderMap, id: &str) -> Self {
         let answer = Self { closes: ends_connection(reason), ..Self::empty(reason, status) };
         if is_grpc(request) {
             return answer.into_grpc();
@@ -49,7 +49,7 @@ impl Answer {
     }
 
     /// What the reason says by itself.
-    pub(crate) fn refusal(reason: Reason, request: &HeaderMap, id: &str) -> Self {
+    pub(super) fn refusal(reason: Reason, request: &HeaderMap, id: &str) -> Self {
         let status = StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut answer = Self::of(reason, status, request, id);
         if reason == Reason::Overload {
@@ -59,7 +59,7 @@ impl Answer {
     }
 
     /// A redirect.
-    pub(crate) fn redirect(reason: Reason, status: StatusCode, location: &str) -> Self {
+    pub(super) fn redirect(reason: Reason, status: StatusCode, location: &str) -> Self {
         let mut answer = Self::empty(reason, status);
         match HeaderValue::from_str(location) {
             Ok(location) => drop(answer.headers.insert(header::LOCATION, location)),
@@ -69,7 +69,7 @@ impl Answer {
     }
 
     /// What a plugin answers; without a body it gets the status text.
-    pub(crate) fn plugin(reply: Reply, request: &HeaderMap, id: &str) -> Self {
+    pub(super) fn plugin(reply: Reply, request: &HeaderMap, id: &str) -> Self {
         let is_bare = reply.body.is_empty() && has_body(reply.status) && !reply.status.is_redirection();
         let reason = match (reply.cause, reply.status) {
             (Some(Cause::Failures), _) => Reason::TooManyFailures,
@@ -116,7 +116,7 @@ impl Answer {
 }
 
 /// Whether a status may come with a body.
-pub(crate) fn has_body(status: StatusCode) -> bool {
+pub(super) fn has_body(status: StatusCode) -> bool {
     !status.is_informational() && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
 }
 

@@ -13,40 +13,36 @@ pub(super) type Hook<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
 /// reference, and one that all of them outlive.
 macro_rules! hook {
     (fn $name:ident(&$this:ident, $($arguments:tt)*) -> $out:ty $body:block) => {
-        hook!(@ $name $this [$out] $body ['a 'b 'c 'd] [] [] $($arguments)*,);
+        hook!(@ ($name $this [$out] $body) ['a 'b 'c 'd] [] [] $($arguments)*,);
     };
-    (@ $name:ident $this:ident [$out:ty] $body:block [$($left:lifetime)*] [$($used:lifetime)*] [$($made:tt)*] $(,)?) => {
+    // Each reference takes the next of the lifetimes that are left.
+    (
+        @ $hook:tt [$next:lifetime $($left:lifetime)*] [$($used:lifetime)*] [$($made:tt)*]
+        $argument:ident: &mut $type:ty, $($rest:tt)*
+    ) => {
+        hook!(@ $hook [$($left)*] [$($used)* $next] [$($made)* $argument: &$next mut $type,] $($rest)*);
+    };
+    (
+        @ $hook:tt [$next:lifetime $($left:lifetime)*] [$($used:lifetime)*] [$($made:tt)*]
+        $argument:ident: &$type:ty, $($rest:tt)*
+    ) => {
+        hook!(@ $hook [$($left)*] [$($used)* $next] [$($made)* $argument: &$next $type,] $($rest)*);
+    };
+    (
+        @ $hook:tt [$next:lifetime $($left:lifetime)*] [$($used:lifetime)*] [$($made:tt)*]
+        $argument:ident: Option<&$type:ty>, $($rest:tt)*
+    ) => {
+        hook!(@ $hook [$($left)*] [$($used)* $next] [$($made)* $argument: Option<&$next $type>,] $($rest)*);
+    };
+    (@ $hook:tt $left:tt $used:tt [$($made:tt)*] $argument:ident: $type:ty, $($rest:tt)*) => {
+        hook!(@ $hook $left $used [$($made)* $argument: $type,] $($rest)*);
+    };
+    (@ ($name:ident $this:ident [$out:ty] $body:block) $left:tt [$($used:lifetime)*] [$($made:tt)*]) => {
         fn $name<'s, $($used,)* 'f>(&'s $this, $($made)*) -> Hook<'f, $out>
         where
             's: 'f,
             $($used: 'f,)*
         $body
-    };
-    (
-        @ $name:ident $this:ident [$out:ty] $body:block [$next:lifetime $($left:lifetime)*] [$($used:lifetime)*]
-        [$($made:tt)*] $argument:ident: &mut $type:ty, $($rest:tt)*
-    ) => {
-        hook!(@ $name $this [$out] $body [$($left)*] [$($used)* $next] [$($made)* $argument: &$next mut $type,] $($rest)*);
-    };
-    (
-        @ $name:ident $this:ident [$out:ty] $body:block [$next:lifetime $($left:lifetime)*] [$($used:lifetime)*]
-        [$($made:tt)*] $argument:ident: &$type:ty, $($rest:tt)*
-    ) => {
-        hook!(@ $name $this [$out] $body [$($left)*] [$($used)* $next] [$($made)* $argument: &$next $type,] $($rest)*);
-    };
-    (
-        @ $name:ident $this:ident [$out:ty] $body:block [$next:lifetime $($left:lifetime)*] [$($used:lifetime)*]
-        [$($made:tt)*] $argument:ident: Option<&$type:ty>, $($rest:tt)*
-    ) => {
-        hook!(
-            @ $name $this [$out] $body [$($left)*] [$($used)* $next] [$($made)* $argument: Option<&$next $type>,] $($rest)*
-        );
-    };
-    (
-        @ $name:ident $this:ident [$out:ty] $body:block [$($left:lifetime)*] [$($used:lifetime)*]
-        [$($made:tt)*] $argument:ident: $type:ty, $($rest:tt)*
-    ) => {
-        hook!(@ $name $this [$out] $body [$($left)*] [$($used)*] [$($made)* $argument: $type,] $($rest)*);
     };
 }
 
