@@ -63,6 +63,8 @@ pub(crate) struct Known {
 #[derive(Default)]
 pub(crate) struct Target {
     pub(crate) upstream: Option<Hold>,
+    /// Its place among the route's backends.
+    pub(crate) backend: Option<usize>,
     pub(crate) pick: Option<Pick>,
     pub(crate) tried: Tried,
     pub(crate) tries: Tries,
@@ -98,7 +100,7 @@ pub(crate) struct Tries {
 // === impl Context ===
 
 impl Context {
-    pub(crate) fn new(snapshot: Arc<Snapshot>, passage: Passage) -> Self {
+    pub(super) fn new(snapshot: Arc<Snapshot>, passage: Passage) -> Self {
         Self {
             snapshot,
             route: None,
@@ -116,7 +118,7 @@ impl Context {
     }
 
     /// The route, when one of its plugins wants the hook.
-    pub(crate) fn route_with(&self, hook: Hooks) -> Option<&Arc<Route>> {
+    pub(super) fn route_with(&self, hook: Hooks) -> Option<&Arc<Route>> {
         self.route.as_ref().filter(|route| route.pipeline.hooks().contains(hook))
     }
 }
@@ -150,12 +152,12 @@ impl Known {
     }
 
     /// Facts about the client's TLS connection.
-    pub(crate) fn tls(&self) -> Option<&TlsFacts> {
+    pub(super) fn tls(&self) -> Option<&TlsFacts> {
         self.connection.as_ref()?.tls.as_ref()
     }
 
     /// The request as plugins and routing see it.
-    pub(crate) fn facts<'a>(&'a self, request: &'a Parts) -> RequestFacts<'a> {
+    pub(super) fn facts<'a>(&'a self, request: &'a Parts) -> RequestFacts<'a> {
         RequestFacts {
             method: &request.method,
             scheme: self.scheme,
@@ -172,7 +174,7 @@ impl Known {
 // === impl Tries ===
 
 impl Tries {
-    pub(crate) fn push(&mut self, next: Try) {
+    pub(super) fn push(&mut self, next: Try) {
         if self.all.is_empty() && self.first.is_none() {
             self.first = Some(next);
         } else {
@@ -181,15 +183,15 @@ impl Tries {
         }
     }
 
-    pub(crate) fn as_slice(&self) -> &[Try] {
+    pub(super) fn as_slice(&self) -> &[Try] {
         if self.all.is_empty() { self.first.as_slice() } else { &self.all }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.as_slice().len()
     }
 
-    pub(crate) fn last_mut(&mut self) -> Option<&mut Try> {
+    pub(super) fn last_mut(&mut self) -> Option<&mut Try> {
         self.all.last_mut().or(self.first.as_mut())
     }
 }
@@ -198,12 +200,12 @@ impl Tries {
 
 impl Target {
     /// The upstream that was chosen.
-    pub(crate) fn asked(&self) -> Option<&Arc<Upstream>> {
+    pub(super) fn asked(&self) -> Option<&Arc<Upstream>> {
         self.upstream.as_ref().map(Hold::upstream)
     }
 
     /// Notes a new try at the picked endpoint.
-    pub(crate) fn begin_try(&mut self, address: SocketAddr) {
+    pub(super) fn begin_try(&mut self, address: SocketAddr) {
         self.connecting = Some(Instant::now());
         self.sent = None;
         self.answer_due = None;
@@ -229,7 +231,7 @@ impl Target {
     }
 
     /// Notes the arrival of the answer's head; only the last one counts, after informational ones.
-    pub(crate) fn head_arrived(&mut self) {
+    pub(super) fn head_arrived(&mut self) {
         let sent = self.sent;
         if let Some(current) = self.tries.last_mut() {
             current.header = sent.map(|sent| sent.elapsed());
@@ -237,7 +239,7 @@ impl Target {
     }
 
     /// Notes how the try ended.
-    pub(crate) fn end_try(&mut self, outcome: Reason, now: Instant) {
+    pub(super) fn end_try(&mut self, outcome: Reason, now: Instant) {
         let sent = self.sent;
         if let Some(current) = self.tries.last_mut() {
             current.outcome = outcome;

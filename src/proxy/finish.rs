@@ -95,7 +95,7 @@ fn write(request: &Parts, cx: &Context, recorder: &dyn Recorder, end: &End<'_>) 
     let logged = recorder.is_logging().then_some(request);
     let field = |name| logged.and_then(|request| request.headers.get(name)).map(http::HeaderValue::as_bytes);
     let route = cx.route.as_deref();
-    let asked = cx.upstream.asked();
+    let backend = cx.upstream.backend;
     let mut room = None;
     let plugins = match (logged, &cx.route) {
         (Some(_), Some(route)) => plugin_times(route, &cx.passage, room.insert([PluginTime::default(); Passage::KEPT])),
@@ -112,8 +112,8 @@ fn write(request: &Parts, cx: &Context, recorder: &dyn Recorder, end: &End<'_>) 
         protocol: protocol(request.version),
         status,
         reason,
-        route: route.map(|route| route.facts_of(asked)),
-        metrics: route.map(|route| route.metrics_of(asked)),
+        route: route.map(|route| route.facts_of(backend)),
+        metrics: route.map(|route| route.metrics_of(backend)),
         client: cx.known.client,
         peer: cx.known.peer,
         listener: cx.known.connection.as_ref().map_or("", |connection| &connection.listener),
@@ -151,7 +151,7 @@ fn tell_plugins(request: &Parts, cx: &Context, end: &End<'_>) {
     if let Some(route) = cx.route_with(Hooks::LOG) {
         let record = LogRecord {
             facts: cx.known.facts(request),
-            route: route.facts_of(cx.upstream.asked()),
+            route: route.facts_of(cx.upstream.backend),
             shared: &cx.shared,
             status: end.status,
             reason: end.reason.as_str(),

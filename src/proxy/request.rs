@@ -227,9 +227,11 @@ fn act(head: &Parts, cx: &mut Context, route: &Route) -> Decision {
     }
     match &route.action {
         Action::Forward(forward) => {
-            let upstream = forward.pick().cloned().ok_or(Reason::NoEndpoints);
-            let limits = cx.snapshot.edge.capacity();
-            match upstream.and_then(|upstream| upstream::prepare(upstream, limits, &mut cx.upstream)) {
+            let Some((place, upstream)) = forward.pick() else {
+                return refuse(Reason::NoEndpoints, &head.headers, &cx.known);
+            };
+            cx.upstream.backend = Some(place);
+            match upstream::prepare(Arc::clone(upstream), cx.snapshot.edge.capacity(), &mut cx.upstream) {
                 Ok(()) => Decision::Forward,
                 Err(reason) => refuse(reason, &head.headers, &cx.known),
             }

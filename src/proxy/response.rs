@@ -137,7 +137,7 @@ fn strip(fields: &mut dyn Headers, status: StatusCode) {
     }
 }
 
-/// Removes what was meant for tidegate alone (RFC 9110 section 7.6.1). `Transfer-Encoding` stays: the engine reads it.
+/// Removes what was meant for tidegate alone (RFC 9110 section 7.6.1). `Transfer-Encoding` stays: engines read it.
 fn strip_hop_by_hop(fields: &mut dyn Headers, is_switch: bool) {
     // Most answers have none of them, and one look is cheaper than five removals.
     if !fields.map().keys().any(is_hop_by_hop) {
@@ -191,7 +191,7 @@ fn finish_head(request: &Parts, fields: &mut dyn Headers, status: StatusCode, cx
     // A plugin that has failed once is not given the response that says so.
     let Some(route) = cx.route_with(Hooks::RESPONSE).filter(|_| !cx.shared.has_failed()) else { return status };
     let facts = cx.known.facts(request);
-    let named = route.facts_of(cx.upstream.asked());
+    let named = route.facts_of(cx.upstream.backend);
     let mut plugin_cx = ResponseContext::new(facts, named, &cx.shared, status, fields);
     route.pipeline.on_response(&mut plugin_cx, &cx.passage);
     // A body, or none, stays one: the framing is made already.

@@ -45,7 +45,7 @@ pub(crate) struct Tls<'a> {
 ///
 /// # Errors
 /// The backend is unusable, has its share of the requests under way, or nobody is ready.
-pub(crate) fn prepare(upstream: Arc<Upstream>, limits: Limits, target: &mut Target) -> Result<(), Reason> {
+pub(super) fn prepare(upstream: Arc<Upstream>, limits: Limits, target: &mut Target) -> Result<(), Reason> {
     let config = upstream.config();
     let hold = Hold::enter(upstream, config.protocol, limits);
     let picked = match (config.is_invalid, hold.is_refused()) {
@@ -186,7 +186,7 @@ fn patience(cx: &Context) -> Option<Duration> {
 }
 
 /// The whole request is sent: the head of the answer is awaited from now on.
-pub(crate) fn sent(cx: &mut Context) {
+pub(super) fn sent(cx: &mut Context) {
     let target = &mut cx.upstream;
     if target.is_answered || target.answer_due.is_some() {
         return;
@@ -201,7 +201,7 @@ pub(crate) fn sent(cx: &mut Context) {
 }
 
 /// The head of the answer is there.
-pub(crate) fn answered(cx: &mut Context) {
+pub(super) fn answered(cx: &mut Context) {
     cx.upstream.is_answered = true;
     if let Some(connection) = &cx.known.connection {
         connection.answer_arrived();
@@ -255,7 +255,7 @@ pub(crate) fn edit(client: &Parts, head: &mut dyn RequestHead, cx: &mut Context)
     forwarded::write(head, &told(client.headers.get(header::HOST), cx), Which::of(&cx.snapshot.edge));
     if let Some(route) = cx.route_with(Hooks::UPSTREAM_REQUEST) {
         let facts = cx.known.facts(client);
-        let mut plugin_cx = UpstreamRequest::new(facts, route.facts_of(cx.upstream.asked()), head);
+        let mut plugin_cx = UpstreamRequest::new(facts, route.facts_of(cx.upstream.backend), head);
         route.pipeline.on_upstream_request(&mut plugin_cx, &cx.shared, &cx.passage);
     }
     forwarded::write_loop(head, &client.headers, &cx.snapshot.edge.loop_id);
