@@ -53,9 +53,10 @@ pub(crate) fn fail(
     }
 }
 
-/// Whether a response ends early for a reason that the client has not given.
+/// Whether a response ends early, and for a reason that the client has not given.
 fn is_our_side(reason: Reason) -> bool {
-    !matches!(reason, Reason::ClientClosed | Reason::BadRequest | Reason::BodyTimeout | Reason::BodyTooLarge)
+    use Reason as R;
+    !matches!(reason, R::Upstream | R::ClientClosed | R::BadRequest | R::BodyTimeout | R::BodyTooLarge)
 }
 
 /// Tells recorder, plugins and connection that the request is over.

@@ -9,7 +9,7 @@ use tidegate_plugin::{Headers, Hooks, ResponseContext};
 use super::context::Context;
 use super::fault::Fault;
 use super::forwarded::REQUEST_ID;
-use super::length::{self, Told};
+use super::length::{self, Told, content_length};
 use super::reply::{self, Answer};
 use super::upstream;
 use crate::endpoint::Hold;
@@ -112,6 +112,17 @@ fn ends_with_connection(request: &Parts, status: StatusCode, fields: &HeaderMap)
         && request.method != Method::HEAD
         && reply::has_body(status)
         && !fields.contains_key(header::CONTENT_LENGTH)
+}
+
+/// Whether a client that was sent this head, and so many bytes of a body, has the whole response: it misses nothing
+/// when it goes, whatever the endpoint has still to say (RFC 9112 section 6.3).
+pub(crate) fn is_whole(request: &Parts, head: &http::response::Parts, sent: usize) -> bool {
+    if head.status.is_informational() {
+        return false;
+    }
+    let has_body = request.method != Method::HEAD && reply::has_body(head.status);
+    let is_told = matches!(length::told(&head.headers), Told::Once(_));
+    !has_body || (is_told && content_length(&head.headers) <= u64::try_from(sent).unwrap_or(u64::MAX))
 }
 
 /// Each one is read in time, so only their number and the time of all of them tell that no response is coming.
@@ -258,6 +269,27 @@ mod tests {
             fields.append(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             strip(&mut fields, StatusCode::from_u16(status).unwrap());
             assert_eq!(fields.len(), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_response_is_whole_where_its_length_says_so() {
+        for (method, status, length, sent, expected) in [
+            (Method::GET, 200, Some("5"), 5, true),
+            (Method::GET, 200, Some("5"), 4, false),
+            (Method::GET, 200, Some("0"), 0, true),
+            (Method::GET, 200, None, 5, false),
+            (Method::HEAD, 200, Some("5"), 0, true),
+            (Method::GET, 204, None, 0, true),
+            (Method::GET, 304, Some("5"), 0, true),
+            (Method::GET, 101, None, 0, false),
+            (Method::HEAD, 103, None, 0, false),
+        ] {
+            let request = http::Request::builder().method(method.clone()).body(()).unwrap().into_parts().0;
+            let mut head = http::Response::builder().status(status);
+            head = length.into_iter().fold(head, |head, length| head.header(header::CONTENT_LENGTH, length));
+            let head = head.body(()).unwrap().into_parts().0;
+            assert_eq!(is_whole(&request, &head, sent), expected, "{method} {status} {length:?} {sent}");
         }
     }
 

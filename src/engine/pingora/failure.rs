@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 
 use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorSource, ErrorType};
+use pingora_proxy::Session;
 
 use crate::connection::{ConnectionInfo, TimedOut};
 use crate::proxy::context::Context;
 use crate::proxy::fault::Fault;
+use crate::proxy::response;
 use crate::proxy::retry::Refusal;
 use crate::reason::Reason;
 
@@ -27,8 +29,20 @@ const CUT_BODY: &str = "PrematureBodyEnd";
 /// And for an HTTP/2 connection that answers no ping.
 const NO_PING: &str = "PingTimedout";
 
-/// Why a request failed: the first reason that was found, else what the engine's error says.
-pub(super) fn reason(error: &Error, cx: &Context) -> Reason {
+/// Why a request failed, as far as its client goes: one that has the whole response misses nothing when it leaves.
+pub(super) fn reason(session: &Session, error: &Error, cx: &Context) -> Reason {
+    let has_all = || {
+        let written = session.response_written();
+        written.is_some_and(|head| response::is_whole(session.req_header(), head, session.body_bytes_sent()))
+    };
+    match found(error, cx) {
+        Reason::ClientClosed if has_all() => Reason::Upstream,
+        reason => reason,
+    }
+}
+
+/// Why it failed: the first reason that was found, else what the engine's error says.
+fn found(error: &Error, cx: &Context) -> Reason {
     let connection = cx.known.connection.as_deref();
     let missed = connection.and_then(ConnectionInfo::timed_out);
     // Whoever waited for the answer's head, the engine says that it was the client's side.

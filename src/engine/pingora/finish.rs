@@ -18,7 +18,7 @@ const FLUSHED: Duration = Duration::from_millis(5);
 /// Answers a request that failed, when there is still somebody to answer.
 pub(super) async fn fail(session: &mut Session, error: &Error, cx: &mut Exchange) -> FailToProxy {
     // Tunnels have no other end than a closed connection.
-    let reason = if session.was_upgraded() { Reason::Upstream } else { failure::reason(error, &cx.request) };
+    let reason = if session.was_upgraded() { Reason::Upstream } else { failure::reason(session, error, &cx.request) };
     let status = match error.etype() {
         ErrorType::HTTPStatus(status) => *status,
         _ => reason.status(),
@@ -54,17 +54,18 @@ async fn break_off(session: &mut Session) {
 
 /// Whether nobody needs to read about it in the process's log.
 pub(super) fn is_noise(session: &Session, error: &Error, cx: &Exchange) -> bool {
-    let reason = failure::reason(error, &cx.request);
+    let reason = failure::reason(session, error, &cx.request);
     // Failures of clients and upstreams stand in the access log and in metrics, with reason and tries.
     session.was_upgraded() || reason != Reason::Internal
 }
 
 /// Tells recorder, plugins and connection that the request is over.
 pub(super) fn record(session: &Session, error: Option<&Error>, cx: &mut Exchange, recorder: &dyn Recorder) {
+    let failed = error.map(|error| (failure::reason(session, error, &cx.request), error.etype().as_str()));
     let ended = Ended {
         status: session.response_written().map(|head| head.status),
         response_bytes: session.body_bytes_sent(),
-        failure: error.map(|error| (failure::reason(error, &cx.request), error.etype().as_str())),
+        failure: failed.filter(|(reason, _)| *reason != Reason::Upstream || session.was_upgraded()),
     };
     finish::record(session.req_header(), &ended, &mut cx.request, recorder);
 }

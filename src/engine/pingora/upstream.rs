@@ -149,7 +149,7 @@ pub(super) fn not_connected(mut error: Box<Error>, peer: &HttpPeer, means: &Mean
 pub(super) fn lost(session: &Session, mut error: Box<Error>, is_reused: bool, cx: &mut Exchange) -> Box<Error> {
     let lost = Lost {
         method: &session.req_header().method,
-        reason: failure::reason(&error, &cx.request),
+        reason: failure::reason(session, &error, &cx.request),
         refusal: failure::refusal(&error),
         is_reused,
         is_answered: session.response_written().is_some(),
