@@ -26,6 +26,8 @@ pub(crate) mod request;
 mod request_id;
 pub(crate) mod response;
 pub(crate) mod retry;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod upstream;
 
 use std::sync::Arc;
@@ -78,3 +80,6 @@ impl Proxy {
         &*self.recorder
     }
 }
+
+#[cfg(test)]
+mod tests;

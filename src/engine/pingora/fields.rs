@@ -8,13 +8,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 use tidegate_plugin::Headers;
 
-use crate::proxy::head::RequestHead;
+use crate::proxy::head::{PlainHead, RequestHead};
 
 /// The fields of a request.
 pub(super) struct RequestFields<'a>(pub(crate) &'a mut RequestHeader);
-
-/// A request whose names have one spelling.
-struct PlainRequest<'a>(&'a mut Parts);
 
 /// The fields of a response.
 struct ResponseFields<'a>(&'a mut ResponseHeader);
@@ -36,7 +33,7 @@ pub(super) fn edit_request<R>(
     let nothing = Request::new(()).into_parts().0;
     let mut parts = Parts::from(std::mem::replace(request, nothing.into()));
     parts.headers.reserve(ADDED_TO_REQUEST);
-    let edited = edit(&mut PlainRequest(&mut parts));
+    let edited = edit(&mut PlainHead(&mut parts));
     *request = parts.into();
     edited
 }
@@ -67,30 +64,6 @@ pub(super) fn edit_response<R>(
 impl RequestHead for RequestFields<'_> {
     fn set_target(&mut self, target: Uri) {
         self.0.set_uri(target);
-    }
-}
-
-impl RequestHead for PlainRequest<'_> {
-    fn set_target(&mut self, target: Uri) {
-        self.0.uri = target;
-    }
-}
-
-impl Headers for PlainRequest<'_> {
-    fn map(&self) -> &HeaderMap {
-        &self.0.headers
-    }
-
-    fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.headers.set(name, value);
-    }
-
-    fn append(&mut self, name: HeaderName, value: HeaderValue) {
-        Headers::append(&mut self.0.headers, name, value);
-    }
-
-    fn remove(&mut self, name: &HeaderName) {
-        Headers::remove(&mut self.0.headers, name);
     }
 }
 

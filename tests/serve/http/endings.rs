@@ -198,7 +198,7 @@ async fn who_has_the_whole_response_misses_nothing() {
             let piece = tokio::time::timeout(PATIENCE, body.data()).await.expect("a piece");
             assert_eq!(piece.unwrap().unwrap(), "ok", "{path}");
         }
-        drop(body);
+        drop((body, upload));
         let line = proxy.log_line(|line| line["url.path"] == path).await;
         assert_eq!(line["reason"], reason, "{line}");
     }
