@@ -1,21 +1,15 @@
-//! From a route to an endpoint, and what the endpoint is sent.
+//! From a route to an endpoint: which one, how it is spoken to, and what follows when it fails.
+
+mod edit;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Version, header};
-use tidegate_plugin::{Headers, Hooks, UpstreamRequest};
-
+pub(crate) use self::edit::edit;
 use super::context::{Context, Target};
-use super::forwarded::{self, Told, Which};
-use super::head::RequestHead;
-use super::length::content_length;
 use super::retry::{self, Lost, Refusal, Tries};
 use crate::capacity::Limits;
-use crate::connection::address_field;
 use crate::endpoint::{Hold, NoPick, Pick, Upstream};
 use crate::policy::Policy;
 use crate::reason::Reason;
@@ -41,6 +35,37 @@ pub(crate) struct Tls<'a> {
     pub(crate) authorities: Option<&'a CaBundle>,
 }
 
+/// What comes before a try.
+pub(crate) enum Next {
+    /// An endpoint is picked, or there is none, for this reason.
+    Picked(Result<(), Reason>),
+    /// All known ones refused: others are to be waited for, so long at most.
+    Wait(Duration),
+}
+
+// === impl Aim ===
+
+impl Aim {
+    /// How TLS is made to the endpoint, for a request of that host; `None`: it is spoken to in clear.
+    ///
+    /// # Errors
+    /// It is to be verified, and there is no name for it.
+    pub(crate) fn tls<'a>(&'a self, host: &'a str) -> Result<Option<Tls<'a>>, Reason> {
+        if !self.config.protocol.is_tls() {
+            return Ok(None);
+        }
+        let tls = self.config.tls.as_ref();
+        let name = tls.and_then(|tls| tls.server_name.as_deref()).unwrap_or(host).trim_matches(['[', ']']);
+        let is_verified = tls.is_some_and(|tls| tls.verify);
+        match is_verified && name.is_empty() {
+            true => Err(Reason::UpstreamTls),
+            false => Ok(Some(Tls { name, is_verified, authorities: tls.and_then(|tls| tls.ca.as_ref()) })),
+        }
+    }
+}
+
+// === public functions ===
+
 /// Picks the first endpoint, before anything depends on it: without one the client's connection can stay.
 ///
 /// # Errors
@@ -55,14 +80,6 @@ pub(super) fn prepare(upstream: Arc<Upstream>, limits: Limits, target: &mut Targ
     };
     target.upstream = Some(hold);
     picked
-}
-
-/// What comes before a try.
-pub(crate) enum Next {
-    /// An endpoint is picked, or there is none, for this reason.
-    Picked(Result<(), Reason>),
-    /// All known ones refused: others are to be waited for, so long at most.
-    Wait(Duration),
 }
 
 /// Picks the endpoint of the next try.
@@ -110,27 +127,6 @@ fn aimed(picked: Result<(), Reason>, cx: &mut Context) -> Result<Aim, Reason> {
     cx.upstream.is_h2 = aim.config.protocol.is_h2();
     cx.upstream.begin_try(address);
     Ok(aim)
-}
-
-// === impl Aim ===
-
-impl Aim {
-    /// How TLS is made to the endpoint, for a request of that host; `None`: it is spoken to in clear.
-    ///
-    /// # Errors
-    /// It is to be verified, and there is no name for it.
-    pub(crate) fn tls<'a>(&'a self, host: &'a str) -> Result<Option<Tls<'a>>, Reason> {
-        if !self.config.protocol.is_tls() {
-            return Ok(None);
-        }
-        let tls = self.config.tls.as_ref();
-        let name = tls.and_then(|tls| tls.server_name.as_deref()).unwrap_or(host).trim_matches(['[', ']']);
-        let is_verified = tls.is_some_and(|tls| tls.verify);
-        match is_verified && name.is_empty() {
-            true => Err(Reason::UpstreamTls),
-            false => Ok(Some(Tls { name, is_verified, authorities: tls.and_then(|tls| tls.ca.as_ref()) })),
-        }
-    }
 }
 
 fn upstream(target: &Target) -> Option<Arc<Upstream>> {
@@ -237,116 +233,10 @@ pub(crate) fn lost(lost: Lost<'_>, cx: &mut Context) -> bool {
     may_retry
 }
 
-/// Makes of a client's head what the endpoint gets: what it is told about the client, then what plugins make of it.
-///
-/// # Errors
-/// A plugin failed, so nothing is sent; the reason is in the context too.
-pub(crate) fn edit(client: &Parts, head: &mut dyn RequestHead, cx: &mut Context) -> Result<(), Reason> {
-    let is_h2 = cx.upstream.is_h2;
-    if client.version == Version::HTTP_2 && !is_h2 {
-        join_cookies(head);
-    }
-    if cx.known.host_len == 0 {
-        name_host(head, cx);
-    }
-    if !cx.known.has_body && !is_h2 && expects_body(&client.method) {
-        tell_empty(head);
-    }
-    forwarded::write(head, &told(client.headers.get(header::HOST), cx), Which::of(&cx.snapshot.edge));
-    if let Some(route) = cx.route_with(Hooks::UPSTREAM_REQUEST) {
-        let facts = cx.known.facts(client);
-        let mut plugin_cx = UpstreamRequest::new(facts, route.facts_of(cx.upstream.backend), head);
-        route.pipeline.on_upstream_request(&mut plugin_cx, &cx.shared, &cx.passage);
-    }
-    forwarded::write_loop(head, &client.headers, &cx.snapshot.edge.loop_id);
-    if cx.route_with(Hooks::REQUEST_BODY).is_some() && content_length(&client.headers) > 0 {
-        leave_length_open(head, is_h2);
-    }
-    match cx.shared.has_failed() {
-        true => {
-            cx.reason = Some(Reason::Internal);
-            Err(Reason::Internal)
-        }
-        false => Ok(()),
-    }
-}
-
-/// Plugins may make a body longer or shorter than the client said. HTTP/2 frames it anyway.
-fn leave_length_open(fields: &mut dyn Headers, is_h2: bool) {
-    fields.remove(&header::CONTENT_LENGTH);
-    if !is_h2 {
-        fields.set(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-}
-
-fn told<'a>(authority: Option<&'a HeaderValue>, cx: &'a Context) -> Told<'a> {
-    let peer = cx.known.peer.ip().to_canonical();
-    Told {
-        peer,
-        client: cx.known.client,
-        is_trusted: cx.known.is_trusted,
-        peer_field: match &cx.known.connection {
-            Some(connection) => connection.peer_field.clone(),
-            None => address_field(peer),
-        },
-        scheme: cx.known.scheme,
-        authority,
-        port: cx.known.port,
-        request_id: cx.known.request_id.as_str(),
-    }
-}
-
-/// A client of HTTP/1.0 may leave out whom it asks; endpoints that are asked in a newer version must be told something,
-/// and hear their own address from probes too (RFC 9112 section 3.2).
-fn name_host(fields: &mut dyn Headers, cx: &Context) {
-    let Some(pick) = cx.upstream.pick.as_ref().filter(|_| !fields.map().contains_key(header::HOST)) else { return };
-    // The text of an address has no byte that a value could not have.
-    if let Ok(address) = HeaderValue::from_str(&pick.address().to_string()) {
-        fields.set(header::HOST, address);
-    }
-}
-
-/// Whether servers wait for a body of such requests, or refuse those that do not say that there is none.
-fn expects_body(method: &Method) -> bool {
-    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
-}
-
-/// Says that there is no body (RFC 9110 section 8.6).
-fn tell_empty(fields: &mut dyn Headers) {
-    let is_told = |headers: &HeaderMap| {
-        headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING)
-    };
-    if !is_told(fields.map()) {
-        fields.set(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-    }
-}
-
-/// HTTP/2 may split cookies over several fields; HTTP/1 has one (RFC 9113 section 8.2.3).
-fn join_cookies(fields: &mut dyn Headers) {
-    let mut cookies = fields.map().get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
-    let (Some(first), Some(second)) = (cookies.next(), cookies.next()) else { return };
-    let joined = [first, second].into_iter().chain(cookies).collect::<Vec<_>>().join(&b"; "[..]);
-    // Of what were values one is made.
-    if let Ok(joined) = HeaderValue::from_maybe_shared(Bytes::from(joined)) {
-        fields.set(header::COOKIE, joined);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::upstream::{Protocol, UpstreamTls};
-
-    #[test]
-    fn split_cookies_are_joined() {
-        let mut fields = HeaderMap::new();
-        for cookie in ["a=1", "b=2", "c=3"] {
-            fields.append(header::COOKIE, HeaderValue::from_static(cookie));
-        }
-        join_cookies(&mut fields);
-        let cookies: Vec<_> = fields.get_all(header::COOKIE).iter().collect();
-        assert_eq!(cookies, ["a=1; b=2; c=3"]);
-    }
 
     fn aim(protocol: Protocol, verify: bool, server_name: Option<&str>) -> Aim {
         let tls = UpstreamTls { verify, server_name: server_name.map(Into::into), ca: None };
