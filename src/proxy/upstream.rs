@@ -19,6 +19,7 @@ use crate::upstream::{CaBundle, UpstreamConfig};
 pub(crate) const FREE_TRIES: usize = 3;
 
 /// Where a try goes, and how the endpoint there is spoken to.
+#[derive(Debug)]
 pub(crate) struct Aim {
     pub(crate) address: SocketAddr,
     pub(crate) config: Arc<UpstreamConfig>,
