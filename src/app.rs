@@ -34,9 +34,10 @@ use crate::code::Code;
 use crate::compile::{Compiler, CompilerParts};
 use crate::diagnostic::Diagnostic;
 use crate::endpoint::Table;
+use crate::engine::Engine;
 use crate::front::Listeners;
 use crate::origin::Origin;
-use crate::proxy::{Engine, Proxy};
+use crate::proxy::Proxy;
 use crate::settings::Settings;
 use crate::telemetry::{Metrics, Telemetry, panics};
 use control::Control;
@@ -175,7 +176,7 @@ fn listen(settings: &Settings, shared: &Shared, live: &live::Live) -> anyhow::Re
     let capacity = shared.table.capacity();
     let engine =
         Engine::new(proxy, threads, capacity.idle_connections()).context("the proxy engine cannot be started")?;
-    observe::valves(shared.metrics(), engine.valves().clone());
+    observe::flow_control(shared.metrics(), engine.flow_control().clone());
     let app = Arc::new(engine);
     let listeners = Listeners::new(app, shared.snapshot.clone(), 1, shared.telemetry.clone());
     let listeners = Arc::new(listeners.with_capacity(Arc::clone(capacity)).with_memory(shared.memory.clone()));

@@ -10,6 +10,9 @@ pub mod endpoint {
     pub use crate::endpoint::{Address, Table, Tried};
     pub use crate::upstream::{Balance, UpstreamConfig};
 }
+pub mod engine {
+    pub use crate::engine::Engine;
+}
 pub mod host {
     pub use crate::host::HostPattern;
 }
@@ -23,7 +26,7 @@ pub mod path {
     pub use crate::path::canonical_path;
 }
 pub mod proxy {
-    pub use crate::proxy::{Engine, Proxy, forwarded::believed, guard};
+    pub use crate::proxy::{Proxy, forwarded::believed, guard};
 }
 pub mod resources {
     pub use crate::resources::conf::Conf;

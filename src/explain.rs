@@ -221,8 +221,11 @@ impl Explanation {
                 );
             }
             Action::Forward(forward) => {
-                self.upstreams =
-                    forward.shares().map(|(upstream, weight)| rows::upstream_view(route, upstream, weight)).collect();
+                self.upstreams = forward
+                    .shares()
+                    .enumerate()
+                    .map(|(place, share)| rows::upstream_view(route, place, share))
+                    .collect();
                 self.forwarded();
             }
         }

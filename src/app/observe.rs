@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::shared::Shared;
 use super::workers::Desk;
 use crate::admission::server;
+use crate::engine::FlowControlCounts;
 use crate::front::{FrontMetrics, ListenerCounts};
-use crate::proxy::FlowControlCounts;
 use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Instance;
 use crate::source::kubernetes::client::Contact;
@@ -101,13 +101,13 @@ fn memory(shared: &Shared) {
 }
 
 /// What is held back because clients do not take it.
-pub(super) fn valves(metrics: &Metrics, valves: Arc<FlowControlCounts>) {
+pub(super) fn flow_control(metrics: &Metrics, counts: Arc<FlowControlCounts>) {
     metrics.observe(Box::new(move |emit| {
         let mut tell = |family, count: &AtomicU64| {
             emit(Sample { family, labels: &[], value: count.load(Ordering::Relaxed) as f64 });
         };
-        tell(&family::H2_RESPONSE_BUFFER, &valves.bytes);
-        tell(&family::H2_RESPONSE_BUFFER_WAITS, &valves.waits);
+        tell(&family::H2_RESPONSE_BUFFER, &counts.bytes);
+        tell(&family::H2_RESPONSE_BUFFER_WAITS, &counts.waits);
     }));
 }
 

@@ -24,11 +24,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::clock::{Bell, Clock};
-use super::context::Context;
-use super::expect::Expectation;
-use super::pace::Pace;
+use super::exchange::Exchange;
 use super::timed_session::{Returned, TimedSession};
 use crate::connection::Protocol;
+use crate::proxy::expect::Expectation;
+use crate::proxy::pace::Pace;
 
 /// A session whose turns are timed.
 struct Clocked {
@@ -49,7 +49,7 @@ enum Watching {
 }
 
 /// Times the exchange that begins, where the engine and the front do not.
-pub(super) fn put_on(session: &mut Session, cx: &mut Context) {
+pub(super) fn put_on(session: &mut Session, cx: &mut Exchange) {
     if cx.timed.is_some() {
         return;
     }
@@ -61,43 +61,43 @@ pub(super) fn put_on(session: &mut Session, cx: &mut Context) {
     *session.downstream_session = ServerSession::Custom(Box::new(clocked));
 }
 
-fn watching(session: &Session, cx: &Context) -> Option<(Option<Arc<Clock>>, Watching)> {
-    let timeouts = &cx.route.as_ref()?.policy.timeouts;
-    if cx.upstream.has_clock {
+fn watching(session: &Session, cx: &Exchange) -> Option<(Option<Arc<Clock>>, Watching)> {
+    let timeouts = &cx.request.route.as_ref()?.policy.timeouts;
+    if cx.has_clock {
         let protocol = if session.is_http2() { Protocol::Http2 } else { Protocol::Http1 };
         let clock = Clock::new(timeouts);
-        let pace = Pace::new(cx.snapshot.edge.limits.body_timeout.0, protocol);
+        let pace = Pace::new(cx.request.snapshot.edge.limits.body_timeout.0, protocol);
         let expectation = Expectation::of(&session.req_header().headers);
         return Some((Some(clock.clone()), Watching::Turns(clock, pace, expectation)));
     }
     // An endpoint of HTTP/2 has one wait for its whole head, which is the engine's.
-    let is_unwatched = session.is_http2() && !cx.upstream.is_h2;
-    let due = cx.upstream.sent.filter(|_| is_unwatched)?.checked_add(timeouts.response_header)?;
+    let is_unwatched = session.is_http2() && !cx.request.upstream.is_h2;
+    let due = cx.request.upstream.sent.filter(|_| is_unwatched)?.checked_add(timeouts.response_header)?;
     Some((None, Watching::Head(due.into())))
 }
 
 /// The engine is ready for the clock's messages.
-pub(super) fn begin(rope: mpsc::Sender<Bytes>, cx: &Context) {
+pub(super) fn begin(rope: mpsc::Sender<Bytes>, cx: &Exchange) {
     if let Some(clock) = cx.timed.as_ref().and_then(|timed| timed.clock.as_ref()) {
         clock.begin(rope);
     }
 }
 
 /// The answer's head is there: nothing else is watched where only that was.
-pub(super) fn head_arrived(session: &mut Session, cx: &mut Context) {
+pub(super) fn head_arrived(session: &mut Session, cx: &mut Exchange) {
     if cx.timed.as_ref().is_some_and(|timed| timed.clock.is_none()) {
         take_off(session, cx);
     }
 }
 
 /// The exchange is over: gives the session back as it was.
-pub(super) fn take_off(session: &mut Session, cx: &mut Context) {
+pub(super) fn take_off(session: &mut Session, cx: &mut Exchange) {
     let Some(mut timed) = cx.timed.take() else { return };
     drop(take(&mut session.downstream_session));
     // Whatever is dropped sends its inner session.
     if let Ok(home) = timed.home.try_recv() {
         *session.downstream_session = home.session;
-        cx.upstream.is_overdue |= home.is_overdue;
+        cx.request.upstream.is_overdue |= home.is_overdue;
     }
 }
 
@@ -179,7 +179,11 @@ impl CustomSession for Clocked {
         };
         // A client that is slow to take the answer is not slow to send.
         pace.stop(Instant::now());
-        expectation.sends(&tasks);
+        for task in &tasks {
+            if let HttpTask::Header(head, _) = task {
+                expectation.sends(head.status);
+            }
+        }
         let is_complete = self.inner.response_duplex_vec(tasks).await?;
         if is_complete {
             expectation.answered();

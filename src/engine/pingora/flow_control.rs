@@ -1,9 +1,9 @@
-//! How much of an endpoint's answer is read before the client has taken what was read before.
+//! How much of an endpoint's response is read before the client has taken what was read before.
 //!
-//! The engine reads ahead as long as there is room for nine pieces of 64 KiB. A client of HTTP/1 has one answer under
-//! way; one of HTTP/2 may have a hundred and read none of them. So the streams to HTTP/1 endpoints have a valve, which
-//! is open but for requests of HTTP/2. There is more in one poll than the engine shows us: all that is in its pipe is
-//! taken out of it at once, and shown piece by piece; then it is written before any more is taken.
+//! Pingora reads ahead as long as there is room for nine pieces of 64 KiB. A client of HTTP/1 has one response under way;
+//! one of HTTP/2 may have a hundred and read none of them. So the streams to HTTP/1 endpoints have flow control, which
+//! holds back nothing but what requests of HTTP/2 ask for. There is more in one poll than Pingora shows us: all that is
+//! in its queue is taken out of it at once, and shown piece by piece; then it is written before any more is taken.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use crate::connection::ConnectionInfo;
 /// of a chunk's head, of trailers.
 const PIECE: usize = 64 * 1024;
 
-/// What all valves count.
+/// What is counted of all connections.
 #[derive(Debug, Default)]
 pub struct FlowControlCounts {
     /// Bytes of answers that were read and not taken by clients of HTTP/2.
@@ -24,7 +24,7 @@ pub struct FlowControlCounts {
     pub waits: AtomicU64,
 }
 
-/// The valve of one connection to an endpoint.
+/// What holds back one connection to an endpoint.
 #[derive(Debug)]
 pub(super) struct FlowControl {
     counts: Arc<FlowControlCounts>,
@@ -33,10 +33,10 @@ pub(super) struct FlowControl {
     state: Mutex<State>,
 }
 
-/// A valve while it belongs to one request.
+/// The same while it belongs to one request.
 #[derive(Debug)]
 pub(super) struct Held {
-    valve: Arc<FlowControl>,
+    flow: Arc<FlowControl>,
     turn: u64,
 }
 
@@ -47,10 +47,10 @@ struct State {
     client: Option<Arc<ConnectionInfo>>,
     /// Bytes that may wait on the client's connection.
     most: u64,
-    /// Bytes that were read since the engine emptied its pipe, and those that it took out of it.
-    in_pipe: u64,
+    /// Bytes that were read since the engine emptied its queue, and those that it took out of it.
+    queued: u64,
     in_hand: u64,
-    /// Whether the engine wanted to read since it emptied its pipe.
+    /// Whether the engine wanted to read since it emptied its queue.
     was_asked: bool,
     waker: Option<Waker>,
 }
@@ -68,7 +68,7 @@ impl FlowControl {
         self.end(&mut state);
         (state.client, state.most) = (Some(client), most);
         self.is_open.store(false, Ordering::Relaxed);
-        Held { valve: Arc::clone(self), turn: state.turn }
+        Held { flow: Arc::clone(self), turn: state.turn }
     }
 
     /// Bytes that may be read now into so much room; pending: none until the client has taken some.
@@ -82,7 +82,7 @@ impl FlowControl {
             return Poll::Ready(room);
         }
         let Some(client) = &state.client else { return Poll::Ready(room) };
-        let left = client.stalled().allowance(state.most).saturating_sub(state.in_pipe);
+        let left = client.stalled().allowance(state.most).saturating_sub(state.queued);
         if left == 0 {
             self.counts.waits.fetch_add(1, Ordering::Relaxed);
             state.waker = Some(cx.waker().clone());
@@ -100,12 +100,12 @@ impl FlowControl {
         let Some(client) = &state.client else { return };
         client.stalled().add(bytes);
         self.counts.bytes.fetch_add(bytes, Ordering::Relaxed);
-        state.in_pipe += bytes;
+        state.queued += bytes;
     }
 
     /// Nobody's any more, and open.
     fn end(&self, state: &mut State) {
-        let rest = state.in_pipe + state.in_hand;
+        let rest = state.queued + state.in_hand;
         self.counts.bytes.fetch_sub(rest, Ordering::Relaxed);
         if let Some(client) = state.client.take() {
             client.stalled().remove(rest);
@@ -124,16 +124,16 @@ impl FlowControl {
 // === impl Held ===
 
 impl Held {
-    /// The engine shows a piece that it took out of its pipe. If it is the first of several, the client has taken all
+    /// The engine shows a piece that it took out of its queue. If it is the first of several, the client has taken all
     /// that was shown before.
     pub(super) fn shown(&self) {
-        let mut state = self.valve.lock();
+        let mut state = self.flow.lock();
         if state.turn != self.turn || !state.was_asked {
             return;
         }
         let taken = state.in_hand;
-        (state.in_hand, state.in_pipe, state.was_asked) = (state.in_pipe, 0, false);
-        self.valve.counts.bytes.fetch_sub(taken, Ordering::Relaxed);
+        (state.in_hand, state.queued, state.was_asked) = (state.queued, 0, false);
+        self.flow.counts.bytes.fetch_sub(taken, Ordering::Relaxed);
         if let Some(client) = &state.client {
             client.stalled().remove(taken);
         }
@@ -143,10 +143,10 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let mut state = self.valve.lock();
+        let mut state = self.flow.lock();
         // The connection may serve another request by now.
         if state.turn == self.turn {
-            self.valve.end(&mut state);
+            self.flow.end(&mut state);
         }
     }
 }
@@ -162,53 +162,53 @@ mod tests {
         Arc::new(ConnectionInfo::new("https".into(), address, now, None, Protocol::Http2))
     }
 
-    fn ask(valve: &FlowControl, room: usize) -> Option<usize> {
-        match valve.poll_allowance(room, &mut Context::from_waker(Waker::noop())) {
+    fn ask(flow: &FlowControl, room: usize) -> Option<usize> {
+        match flow.poll_allowance(room, &mut Context::from_waker(Waker::noop())) {
             Poll::Ready(bytes) => Some(bytes),
             Poll::Pending => None,
         }
     }
 
-    /// Reads until the valve closes; gives how much that was.
-    fn fill(valve: &FlowControl) -> usize {
+    /// Reads until it holds back; gives how much that was.
+    fn fill(flow: &FlowControl) -> usize {
         let mut all = 0;
-        while let Some(bytes) = ask(valve, PIECE) {
-            valve.read(bytes);
+        while let Some(bytes) = ask(flow, PIECE) {
+            flow.read(bytes);
             all += bytes;
         }
         all
     }
 
-    fn fill_of(valve: &Arc<FlowControl>) -> usize {
-        fill(valve)
+    fn fill_of(flow: &Arc<FlowControl>) -> usize {
+        fill(flow)
     }
 
     #[test]
     fn an_answer_that_is_not_taken_is_read_no_further() {
-        let (valve, client) = (FlowControl::new(Arc::default()), client());
-        assert_eq!(ask(&valve, 9 * PIECE), Some(9 * PIECE), "open while it is nobody's");
-        let held = valve.hold(client.clone(), 1 << 30);
-        assert_eq!(fill(&valve), PIECE);
+        let (flow, client) = (FlowControl::new(Arc::default()), client());
+        assert_eq!(ask(&flow, 9 * PIECE), Some(9 * PIECE), "open while it is nobody's");
+        let held = flow.hold(client.clone(), 1 << 30);
+        assert_eq!(fill(&flow), PIECE);
         held.shown();
         held.shown();
         assert_eq!(client.stalled().bytes(), PIECE as u64, "it is on its way to the client");
-        assert_eq!(fill(&valve), PIECE, "one more may wait in the pipe");
+        assert_eq!(fill(&flow), PIECE, "one more may wait in the queue");
         assert_eq!(client.stalled().bytes(), 2 * PIECE as u64);
         held.shown();
         assert_eq!(client.stalled().bytes(), PIECE as u64, "the client has taken the first");
-        assert_eq!(ask(&valve, PIECE - 1), Some(PIECE - 1), "what the engine must have to go on");
+        assert_eq!(ask(&flow, PIECE - 1), Some(PIECE - 1), "what the engine must have to go on");
         drop(held);
-        assert_eq!((client.stalled().bytes(), valve.counts.bytes.load(Ordering::Relaxed)), (0, 0));
-        assert_eq!(ask(&valve, PIECE), Some(PIECE));
+        assert_eq!((client.stalled().bytes(), flow.counts.bytes.load(Ordering::Relaxed)), (0, 0));
+        assert_eq!(ask(&flow, PIECE), Some(PIECE));
     }
 
     #[test]
     fn all_streams_of_a_connection_share_what_may_wait() {
         let (client, most) = (client(), 256 * 1024);
-        let valves: Vec<_> = (0..100).map(|_| FlowControl::new(Arc::default())).collect();
-        let held: Vec<_> = valves.iter().map(|valve| valve.hold(client.clone(), most)).collect();
+        let flows: Vec<_> = (0..100).map(|_| FlowControl::new(Arc::default())).collect();
+        let held: Vec<_> = flows.iter().map(|flow| flow.hold(client.clone(), most)).collect();
         for _ in 0..3 {
-            let filled: usize = valves.iter().map(fill_of).sum();
+            let filled: usize = flows.iter().map(fill_of).sum();
             let waiting = client.stalled().bytes();
             assert!(filled > 0 && waiting < most + 100 * 2048, "{filled} read, {waiting} wait");
             held.iter().for_each(Held::shown);
@@ -219,12 +219,12 @@ mod tests {
 
     #[test]
     fn a_request_that_is_over_does_not_touch_the_next_one_of_its_connection() {
-        let (valve, client) = (FlowControl::new(Arc::default()), client());
-        let old = valve.hold(client.clone(), 1 << 20);
-        fill(&valve);
-        let new = valve.hold(client.clone(), 1 << 20);
+        let (flow, client) = (FlowControl::new(Arc::default()), client());
+        let old = flow.hold(client.clone(), 1 << 20);
+        fill(&flow);
+        let new = flow.hold(client.clone(), 1 << 20);
         assert_eq!(client.stalled().bytes(), 0);
-        let filled = fill(&valve) as u64;
+        let filled = fill(&flow) as u64;
         old.shown();
         drop(old);
         assert_eq!(client.stalled().bytes(), filled);

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
@@ -14,20 +13,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
-use crate::edge::{self, Limits};
-use crate::endpoint::{Address, Table, Upstream};
-use crate::policy::{Policy, Timeouts};
-use crate::proxy::{Engine, Proxy};
-use crate::quantity;
+use crate::engine::Engine;
+use crate::proxy::Proxy;
+use crate::proxy::testing::snapshot;
+pub(super) use crate::proxy::testing::{PATIENCE, edge, route, target};
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
-use crate::snapshot::certificates::{Certificates, ServedCertificate};
 use crate::snapshot::edge::Edge;
-use crate::snapshot::route::{Action, Forward, Route, Share};
+use crate::snapshot::route::Route;
 use crate::telemetry::record::{Recorder, RequestRecord};
-
-/// Longer than any test takes on the busiest machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running proxy.
 pub(super) struct Gate {
@@ -155,39 +149,6 @@ impl Gate {
     }
 }
 
-/// A route to that upstream.
-pub(super) fn route(upstream: Arc<Upstream>) -> Route {
-    let long = PATIENCE;
-    Route {
-        facts: Arc::default(),
-        origin: crate::origin::Origin::default(),
-        action: Action::Forward(Forward::new([Share { upstream, weight: 1, named: None }])),
-        https_redirect: crate::snapshot::route::HttpsRedirect::Never,
-        pipeline: Arc::default(),
-        policy: Arc::new(Policy {
-            timeouts: Timeouts {
-                connect: long,
-                read: long,
-                response_header: long,
-                send: long,
-                idle: long,
-                endpoints: Duration::ZERO,
-                ..Timeouts::default()
-            },
-            ..Policy::default()
-        }),
-        metrics: Arc::default(),
-    }
-}
-
-/// An upstream with these endpoints.
-pub(super) fn target(endpoints: &[SocketAddr]) -> Arc<Upstream> {
-    let upstream = Table::default().upstream_of("upstream/test", None);
-    let addresses: Vec<_> = endpoints.iter().map(|address| Address { address: *address, weight: 1 }).collect();
-    upstream.set_endpoints(&addresses);
-    upstream
-}
-
 /// Answers 200 with the request's head as body.
 pub(super) async fn echo() -> SocketAddr {
     listen(|head| format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{head}", head.len())).await
@@ -286,44 +247,4 @@ async fn read_head(socket: &mut TcpStream) -> Vec<u8> {
         }
     }
     head
-}
-
-fn snapshot(generation: u64, default: Option<Arc<Route>>, edge: Edge) -> Snapshot {
-    Snapshot { generation, router: Default::default(), default, certificates: certificates(), edge: Arc::new(edge) }
-}
-
-/// Edge settings that are in nobody's way.
-pub(super) fn edge() -> Edge {
-    let long = quantity::Duration(PATIENCE);
-    let limits = Limits {
-        header_timeout: long,
-        body_timeout: long,
-        keep_alive_timeout: long,
-        send_timeout: long,
-        connections: 1000,
-        connections_per_source: 0,
-        requests: 1000,
-        ..Limits::default()
-    };
-    Edge {
-        settings: edge::Edge { limits, ..edge::Edge::default() },
-        server_header: Some(HeaderValue::from_static("tidegate")),
-        claims: crate::snapshot::edge::claims::Claims::known(),
-        loop_id: HeaderValue::from_static("tidegate"),
-    }
-}
-
-fn certificates() -> Certificates {
-    let made = rcgen::generate_simple_self_signed(["test".to_owned()]).unwrap();
-    let key = rustls::crypto::ring::sign::any_ecdsa_type(
-        &rustls_pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap(),
-    );
-    let default = ServedCertificate {
-        name: "self-signed".into(),
-        origin: crate::origin::Origin::default(),
-        key: Arc::new(rustls::sign::CertifiedKey::new(vec![made.cert.der().clone()], key.unwrap())),
-        dns_names: Default::default(),
-        not_after: 0,
-    };
-    Certificates { hosts: Default::default(), default: Arc::new(default) }
 }

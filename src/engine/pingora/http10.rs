@@ -8,13 +8,11 @@
 use std::any::Any;
 
 use async_trait::async_trait;
-use http::{HeaderMap, Method, StatusCode, Version, header};
+use http::header;
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::modules::http::{HttpModule, HttpModuleBuilder, HttpModules, Module};
 use pingora_proxy::Session;
-
-use super::reply;
 
 /// Takes chunks away from answers.
 struct NoChunks;
@@ -25,17 +23,6 @@ pub(super) fn begin(session: &mut Session) {
     let mut modules = HttpModules::new();
     modules.add_module(Box::new(NoChunks));
     session.downstream_modules_ctx = modules.build_ctx();
-}
-
-/// Says that the connection ends with an answer whose length is not told.
-pub(super) fn end_with_answer(session: &mut Session, status: StatusCode, headers: &HeaderMap) {
-    let request = session.req_header();
-    if request.version != Version::HTTP_10 || request.method == Method::HEAD || !reply::has_body(status) {
-        return;
-    }
-    if !headers.contains_key(header::CONTENT_LENGTH) {
-        session.set_keepalive(None);
-    }
 }
 
 impl HttpModuleBuilder for NoChunks {

@@ -3,14 +3,17 @@
 //! The engine keeps a second table for how each name was spelled. Where spelling need not be kept that table goes
 //! first, which makes every edit after it several times cheaper.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 use tidegate_plugin::Headers;
 
-/// The fields of a request to an upstream.
-struct RequestFields<'a>(&'a mut RequestHeader);
+use crate::proxy::head::{PlainHead, RequestHead};
 
-/// The fields of an answer.
+/// The fields of a request.
+pub(super) struct RequestFields<'a>(pub(crate) &'a mut RequestHeader);
+
+/// The fields of a response.
 struct ResponseFields<'a>(&'a mut ResponseHeader);
 
 /// Room for what tidegate adds to a request, so that its table grows once.
@@ -18,20 +21,29 @@ const ADDED_TO_REQUEST: usize = 7;
 /// The same for answers: `Server`, and `Date` and `Connection` by the engine.
 const ADDED_TO_RESPONSE: usize = 3;
 
-/// Edits a request's fields.
-pub(super) fn edit_request(request: &mut RequestHeader, keeps_case: bool, edit: impl FnOnce(&mut dyn Headers)) {
+/// Edits a request.
+pub(super) fn edit_request<R>(
+    request: &mut RequestHeader,
+    keeps_case: bool,
+    edit: impl FnOnce(&mut dyn RequestHead) -> R,
+) -> R {
     if keeps_case {
         return edit(&mut RequestFields(request));
     }
     let nothing = Request::new(()).into_parts().0;
-    let mut parts = http::request::Parts::from(std::mem::replace(request, nothing.into()));
+    let mut parts = Parts::from(std::mem::replace(request, nothing.into()));
     parts.headers.reserve(ADDED_TO_REQUEST);
-    edit(&mut parts.headers);
+    let edited = edit(&mut PlainHead(&mut parts));
     *request = parts.into();
+    edited
 }
 
-/// Edits the fields of an answer.
-pub(super) fn edit_response(head: &mut ResponseHeader, keeps_case: bool, edit: impl FnOnce(&mut dyn Headers)) {
+/// Edits the fields of a response.
+pub(super) fn edit_response<R>(
+    head: &mut ResponseHeader,
+    keeps_case: bool,
+    edit: impl FnOnce(&mut dyn Headers) -> R,
+) -> R {
     if keeps_case {
         return edit(&mut ResponseFields(head));
     }
@@ -40,11 +52,18 @@ pub(super) fn edit_response(head: &mut ResponseHeader, keeps_case: bool, edit: i
     let nothing = Response::new(()).into_parts().0;
     let mut parts = http::response::Parts::from(std::mem::replace(head, nothing.into()));
     parts.headers.reserve(ADDED_TO_RESPONSE);
-    edit(&mut parts.headers);
+    let edited = edit(&mut parts.headers);
     *head = parts.into();
     if phrase.is_some() {
         // It came from the engine, which takes any.
         let _ = head.set_reason_phrase(phrase.as_deref());
+    }
+    edited
+}
+
+impl RequestHead for RequestFields<'_> {
+    fn set_target(&mut self, target: Uri) {
+        self.0.set_uri(target);
     }
 }
 

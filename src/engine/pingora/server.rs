@@ -15,8 +15,9 @@ use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 
 use super::http_proxy::{self, Http};
-use super::upstream::FREE_TRIES;
-use super::{FlowControlCounts, Proxy, windows};
+use super::{FlowControlCounts, PingoraHooks, windows};
+use crate::proxy::Proxy;
+use crate::proxy::upstream::FREE_TRIES;
 use crate::snapshot::Snapshot;
 
 /// Tries of a request that the engine allows: as many as routes may, again after a wait for other endpoints, and those
@@ -26,7 +27,7 @@ const MAX_TRIES: usize = 20 + FREE_TRIES;
 /// What listeners hand their connections to.
 pub struct Engine {
     http: Arc<Http>,
-    valves: Arc<FlowControlCounts>,
+    flow_control: Arc<FlowControlCounts>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     options: Options,
 }
@@ -46,19 +47,19 @@ impl Engine {
     /// # Errors
     /// There is no loopback address.
     pub fn new(proxy: Proxy, threads: usize, idle: usize) -> io::Result<Self> {
-        let snapshot = Arc::clone(&proxy.snapshot);
+        let snapshot = Arc::clone(proxy.snapshot());
         let mut conf = ServerConf { threads, max_retries: MAX_TRIES, daemon: false, ..ServerConf::default() };
         let of_thread = conf.upstream_keepalive_pool_size.min(idle / threads.max(1));
         conf.upstream_keepalive_pool_size = of_thread.max(1);
-        let valves = Arc::<FlowControlCounts>::default();
-        let http = http_proxy::make(proxy, &Arc::new(conf), Arc::clone(&valves))?;
+        let flow_control = Arc::<FlowControlCounts>::default();
+        let http = http_proxy::make(PingoraHooks::new(proxy), &Arc::new(conf), Arc::clone(&flow_control))?;
         let idle = snapshot.load().edge.limits.keep_alive_timeout.0;
-        Ok(Self { http, valves, snapshot, options: Options::new(idle) })
+        Ok(Self { http, flow_control, snapshot, options: Options::new(idle) })
     }
 
     /// What is held back because clients do not take it.
-    pub fn valves(&self) -> &Arc<FlowControlCounts> {
-        &self.valves
+    pub fn flow_control(&self) -> &Arc<FlowControlCounts> {
+        &self.flow_control
     }
 }
 

@@ -20,12 +20,12 @@ use pingora::services::Service as _;
 use pingora_proxy::{HttpProxy, ProxyServiceBuilder};
 use tokio::sync::watch;
 
-use super::Proxy;
+use super::PingoraHooks;
 use super::connector::UpstreamConnector;
 use super::flow_control::FlowControlCounts;
 
 /// The engine's proxy around ours.
-pub(super) type Http = HttpProxy<Proxy, UpstreamConnector>;
+pub(super) type Http = HttpProxy<PingoraHooks, UpstreamConnector>;
 
 /// For one connection on loopback.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,14 +35,18 @@ const PAUSE: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// There is no loopback address to listen on, or the engine does not take a connection.
-pub(super) fn make(proxy: Proxy, conf: &Arc<ServerConf>, counts: Arc<FlowControlCounts>) -> io::Result<Arc<Http>> {
+pub(super) fn make(
+    hooks: PingoraHooks,
+    conf: &Arc<ServerConf>,
+    counts: Arc<FlowControlCounts>,
+) -> io::Result<Arc<Http>> {
     let (send, made) = channel();
     let send = Mutex::new(send);
     let mut options = HttpServerOptions::default();
     options.force_custom = true;
     // The guard refuses CONNECT, with our fields and a record.
     options.allow_connect_method_proxying = true;
-    let mut service = ProxyServiceBuilder::new(conf, proxy)
+    let mut service = ProxyServiceBuilder::new(conf, hooks)
         .server_options(options)
         .custom(
             UpstreamConnector::new(ConnectorOptions::from_server_conf(conf), counts),

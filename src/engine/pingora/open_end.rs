@@ -9,7 +9,8 @@ use std::time::Duration;
 use http::header;
 use pingora_proxy::Session;
 
-use super::{failure, length};
+use super::failure;
+use crate::proxy::length;
 use crate::reason::Reason;
 
 /// Whether the end must be waited for. The length goes: the engine then looks at the stream, and so does the upstream.

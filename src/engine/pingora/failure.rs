@@ -4,12 +4,15 @@
 
 use std::net::SocketAddr;
 
-use http::Method;
 use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorSource, ErrorType};
+use pingora_proxy::Session;
 
-use super::context::Context;
 use crate::connection::{ConnectionInfo, TimedOut};
+use crate::proxy::context::Context;
+use crate::proxy::fault::Fault;
+use crate::proxy::response;
+use crate::proxy::retry::Refusal;
 use crate::reason::Reason;
 
 /// What the engine says where a connection takes no more streams,
@@ -26,8 +29,20 @@ const CUT_BODY: &str = "PrematureBodyEnd";
 /// And for an HTTP/2 connection that answers no ping.
 const NO_PING: &str = "PingTimedout";
 
-/// Why a request failed: the first reason that was found, else what the engine's error says.
-pub(super) fn reason(error: &Error, cx: &Context) -> Reason {
+/// Why a request failed, as far as its client goes: one that has the whole response misses nothing when it leaves.
+pub(super) fn reason(session: &Session, error: &Error, cx: &Context) -> Reason {
+    let has_all = || {
+        let written = session.response_written();
+        written.is_some_and(|head| response::is_whole(session.req_header(), head, session.body_bytes_sent()))
+    };
+    match found(error, cx) {
+        Reason::ClientClosed if has_all() => Reason::Upstream,
+        reason => reason,
+    }
+}
+
+/// Why it failed: the first reason that was found, else what the engine's error says.
+fn found(error: &Error, cx: &Context) -> Reason {
     let connection = cx.known.connection.as_deref();
     let missed = connection.and_then(ConnectionInfo::timed_out);
     // Whoever waited for the answer's head, the engine says that it was the client's side.
@@ -39,6 +54,20 @@ pub(super) fn reason(error: &Error, cx: &Context) -> Reason {
         None if *error.esource() == ErrorSource::Downstream && is_malformed(error) => Reason::BadRequest,
         None => serving(error.etype(), error.esource(), missed),
     })
+}
+
+/// The error that ends a request for a reason that was found here.
+pub(super) fn ended(reason: Reason) -> Box<Error> {
+    Error::explain(ErrorType::HTTPStatus(reason.status()), reason.as_str()).into_up()
+}
+
+/// The error of what was found while an endpoint's response or a body passed.
+pub(super) fn of(fault: Fault) -> Box<Error> {
+    match fault.reason {
+        Reason::UpstreamProtocol => Error::explain(ErrorType::InvalidHTTPHeader, fault.what).into_up(),
+        Reason::UpstreamTimeout => Error::explain(ErrorType::ReadTimedout, fault.what).into_up(),
+        _ => Error::explain(ErrorType::HTTPStatus(fault.status.as_u16()), fault.what),
+    }
 }
 
 /// Whether a stream of HTTP/2 was ended because of what came on it, and not by its other end: a body that is not as
@@ -95,15 +124,6 @@ pub(super) fn is_of_tls(reason: Reason) -> bool {
 pub(super) fn unverified(reason: Reason, peer: &HttpPeer) -> Option<SocketAddr> {
     let is_it = peer.is_tls() && !peer.options.verify_cert && is_of_tls(reason);
     is_it.then(|| peer.address().as_inet().copied()).flatten()
-}
-
-/// What did not take up a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// The connection, which takes no others either.
-    Connection,
-    /// The endpoint, which may have enough to do.
-    Stream,
 }
 
 /// Whether the endpoint has certainly not processed the request, so that it can be sent again whatever its method: it
@@ -168,37 +188,6 @@ fn downstream(kind: &ErrorType) -> Reason {
     }
 }
 
-/// What is known when a request failed on a connection.
-#[derive(Clone, Copy)]
-pub(super) struct Lost<'a> {
-    pub(super) method: &'a Method,
-    pub(super) reason: Reason,
-    /// Whether the connection had served before.
-    pub(super) is_reused: bool,
-    /// Whether anything of the answer has reached the client.
-    pub(super) is_answered: bool,
-    /// Whether the request's body can be sent again.
-    pub(super) has_whole_body: bool,
-    /// Tries made, and allowed.
-    pub(super) tries: (usize, usize),
-}
-
-/// Whether the request may be sent again.
-///
-/// What was not processed may, whatever it is. Else RFC 9110 section 9.2.2: idempotent methods may. A kept connection
-/// may have been closed before it saw the request, so those always are; a fresh one fails for a reason, so only reads
-/// try once more.
-pub(super) fn may_retry(lost: Lost<'_>) -> bool {
-    let is_read = matches!(*lost.method, Method::GET | Method::HEAD) && lost.tries.0 == 1;
-    let is_harmless = match lost.reason {
-        Reason::UpstreamRefused => true,
-        Reason::UpstreamReset if lost.is_reused => lost.method.is_idempotent(),
-        Reason::UpstreamReset => is_read,
-        _ => false,
-    };
-    is_harmless && !lost.is_answered && lost.has_whole_body && lost.tries.0 < lost.tries.1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,32 +238,5 @@ mod tests {
             assert_eq!(refusal(&because(context).into_up()), None, "{context}");
         }
         assert_eq!(connecting(&none().into_up()), Reason::UpstreamRefused);
-    }
-
-    #[test]
-    fn only_what_does_no_harm_is_sent_again() {
-        let lost = Lost {
-            method: &Method::GET,
-            reason: Reason::UpstreamReset,
-            is_reused: true,
-            is_answered: false,
-            has_whole_body: true,
-            tries: (1, 3),
-        };
-        assert!(may_retry(lost));
-        assert!(may_retry(Lost { method: &Method::PUT, ..lost }));
-        assert!(!may_retry(Lost { method: &Method::POST, ..lost }));
-        assert!(!may_retry(Lost { is_answered: true, ..lost }));
-        assert!(!may_retry(Lost { has_whole_body: false, ..lost }));
-        assert!(!may_retry(Lost { tries: (3, 3), ..lost }));
-        assert!(!may_retry(Lost { reason: Reason::UpstreamTimeout, ..lost }));
-        assert!(may_retry(Lost { is_reused: false, ..lost }));
-        assert!(!may_retry(Lost { is_reused: false, method: &Method::PUT, ..lost }));
-        assert!(!may_retry(Lost { is_reused: false, tries: (2, 3), ..lost }));
-        let refused = Lost { reason: Reason::UpstreamRefused, method: &Method::POST, is_reused: false, ..lost };
-        assert!(may_retry(refused) && may_retry(Lost { is_reused: true, tries: (0, 1), ..refused }));
-        assert!(!may_retry(Lost { tries: (1, 1), ..refused }));
-        assert!(!may_retry(Lost { has_whole_body: false, ..refused }));
-        assert!(!may_retry(Lost { is_answered: true, ..refused }));
     }
 }

@@ -1,9 +1,9 @@
-//! Connections to HTTP/1 endpoints for clients of HTTP/2, with a valve in each.
+//! Connections to HTTP/1 endpoints for clients of HTTP/2, with flow control in each.
 //!
 //! The engine makes and keeps its connections itself, and asks a connector of ours only for protocols of its own
 //! (`custom`). One that answers with a stream, and no session, gets HTTP/1 on it, kept and used again like every other.
 //! So these endpoints are said to speak such a protocol. Clients of HTTP/1 have connections of the engine's own: theirs
-//! is one answer at a time, and a valve would cost each request.
+//! is one answer at a time, and flow control would cost each request.
 
 use std::any::Any;
 use std::future::Future;
@@ -34,24 +34,24 @@ pub(super) struct UpstreamConnector {
 
 /// A stream to an endpoint.
 #[derive(Debug)]
-struct Pipe {
+struct UpstreamStream {
     inner: Stream,
-    valve: Arc<FlowControl>,
+    flow: Arc<FlowControl>,
     digest: Arc<ProxyDigest>,
 }
 
 /// Keeps these connections apart from the engine's own.
 const GROUP: u64 = 1 << 61;
 
-/// Has the connection made with a valve. The protocol that is named is never sent.
+/// Has the connection made with flow control. The protocol that is named is never sent.
 pub(super) fn set(peer: &mut HttpPeer) {
-    static NAME: LazyLock<CustomALPN> = LazyLock::new(|| CustomALPN::new(b"valve".to_vec()));
+    static NAME: LazyLock<CustomALPN> = LazyLock::new(|| CustomALPN::new(b"flow-control".to_vec()));
     peer.options.alpn = ALPN::Custom(NAME.clone());
     peer.group_key |= GROUP;
 }
 
-/// The valve of the connection that a digest belongs to.
-pub(super) fn valve(digest: &Digest) -> Option<&Arc<FlowControl>> {
+/// What holds back the connection that a digest belongs to.
+pub(super) fn flow_control(digest: &Digest) -> Option<&Arc<FlowControl>> {
     digest.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
 }
 
@@ -66,11 +66,11 @@ impl UpstreamConnector {
         let mut peer = peer.clone();
         peer.options.alpn = ALPN::H1;
         let inner = self.transport.new_stream(&peer).await?;
-        let valve = FlowControl::new(Arc::clone(&self.counts));
-        let user_data: Box<dyn Any + Send + Sync> = Box::new(Arc::clone(&valve));
+        let flow = FlowControl::new(Arc::clone(&self.counts));
+        let user_data: Box<dyn Any + Send + Sync> = Box::new(Arc::clone(&flow));
         let response = Box::new(ResponseHeader::build(200, Some(0))?);
         let digest = Arc::new(ProxyDigest::new(response, Some(user_data)));
-        Ok(Box::new(Pipe { inner, valve, digest }))
+        Ok(Box::new(UpstreamStream { inner, flow, digest }))
     }
 }
 
@@ -102,22 +102,22 @@ impl Connector for UpstreamConnector {
     async fn release_http_session<P: Peer + Send + Sync + 'static>(&self, (): (), _: &P, _: Option<Duration>) {}
 }
 
-// === impl Pipe ===
+// === impl UpstreamStream ===
 
-impl AsyncRead for Pipe {
+impl AsyncRead for UpstreamStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let (room, before) = (buf.remaining(), buf.filled().len());
-        let allowed = ready!(self.valve.poll_allowance(room, cx));
+        let allowed = ready!(self.flow.poll_allowance(room, cx));
         match allowed < room {
             true => ready!(Pin::new(&mut (&mut self.inner).take(allowed as u64)).poll_read(cx, buf))?,
             false => ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?,
         }
-        self.valve.read(buf.filled().len() - before);
+        self.flow.read(buf.filled().len() - before);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Pipe {
+impl AsyncWrite for UpstreamStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
@@ -144,22 +144,22 @@ impl AsyncWrite for Pipe {
 }
 
 #[async_trait]
-impl Shutdown for Pipe {
+impl Shutdown for UpstreamStream {
     async fn shutdown(&mut self) {
         self.inner.shutdown().await;
     }
 }
 
 #[async_trait]
-impl Peek for Pipe {
+impl Peek for UpstreamStream {
     async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
         self.inner.try_peek(buf).await
     }
 }
 
-delegate!([] Pipe);
+delegate!([] UpstreamStream);
 
-impl GetProxyDigest for Pipe {
+impl GetProxyDigest for UpstreamStream {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
         Some(Arc::clone(&self.digest))
     }
