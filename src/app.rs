@@ -36,9 +36,10 @@ use crate::code::Code;
 use crate::compile::{Compiler, CompilerParts};
 use crate::diagnostic::Diagnostic;
 use crate::endpoint::Table;
+use crate::engine::Engine;
 use crate::front::Listeners;
 use crate::origin::Origin;
-use crate::proxy::{Engine, Proxy};
+use crate::proxy::Proxy;
 use crate::settings::Settings;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Metrics, Telemetry, panics};
@@ -58,7 +59,7 @@ const MAX_WORKERS: usize = 4;
 #[derive(Debug)]
 pub struct Tidegate;
 
-/// Collects what a proxy is made of.
+/// Builder of a proxy: plugins, conf and settings.
 #[derive(Default)]
 pub struct Builder {
     registry: Vec<Definition>,
@@ -183,8 +184,9 @@ async fn listen(settings: &Settings, shared: &Shared) -> anyhow::Result<Arc<List
     let threads = settings.process.worker_threads();
     let proxy = Proxy::new(shared.snapshot.clone(), shared.telemetry.clone()).with_memory(shared.memory.clone());
     let capacity = shared.table.capacity();
-    let engine = Engine::new(proxy, threads, capacity.idle_connections()).context("the engine cannot be made")?;
-    observe::flow_control(shared.metrics(), engine.valves().clone());
+    let engine =
+        Engine::new(proxy, threads, capacity.idle_connections()).context("the proxy engine cannot be started")?;
+    observe::flow_control(shared.metrics(), engine.flow_control().clone());
     let app = Arc::new(engine);
     let listeners = Listeners::new(app, shared.snapshot.clone(), 1, shared.telemetry.clone());
     let listeners = Arc::new(listeners.with_capacity(Arc::clone(capacity)).with_memory(shared.memory.clone()));
@@ -209,7 +211,7 @@ fn max_descriptors() -> usize {
         Ok(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
         Err(error) => {
             let error: std::io::Error = error;
-            tracing::warn!(%error, "limit of descriptors unknown");
+            tracing::warn!(%error, "limit of file descriptors unknown");
             usize::MAX
         }
     }

@@ -51,14 +51,14 @@ pub(crate) struct Explanation {
     /// Where it can go.
     pub upstreams: Vec<UpstreamView>,
     /// What the client gets, in words.
-    pub answer: String,
+    pub response: String,
     /// The reason code under which the answer would be logged, as far as it is known without asking the upstream.
     pub reason: String,
     /// Whether the request reaches an upstream, a redirect or a fixed answer.
     pub is_served: bool,
 }
 
-/// A route that could have taken the request.
+/// A candidate: a route of the host, and why it won or lost.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Candidate {
@@ -78,7 +78,7 @@ pub(crate) struct Candidate {
     pub origin: String,
 }
 
-/// The route that takes the request.
+/// The route that matches the request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct RouteView {
@@ -168,7 +168,7 @@ pub(crate) fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
 
 impl Explanation {
     fn refused(&mut self, reason: Reason) {
-        self.answer = format!("{} {reason}", reason.status());
+        self.response = format!("{} {reason}", reason.status());
         self.reason = reason.to_string();
     }
 
@@ -203,7 +203,7 @@ impl Explanation {
         {
             self.is_served = true;
             self.reason = Reason::HttpsRedirect.to_string();
-            self.answer = format!("308 to {}", redirect::https_location(&facts(question, canonical)));
+            self.response = format!("308 to {}", redirect::https_location(&facts(question, canonical)));
             return;
         }
         match &route.action {
@@ -211,12 +211,12 @@ impl Explanation {
             Action::Redirect(redirect) => {
                 self.is_served = true;
                 self.reason = Reason::Redirect.to_string();
-                self.answer = format!("{} to {}", redirect.status.as_u16(), location(redirect, question, canonical));
+                self.response = format!("{} to {}", redirect.status.as_u16(), location(redirect, question, canonical));
             }
             Action::Respond(respond) => {
                 self.is_served = true;
                 self.reason = Reason::DirectResponse.to_string();
-                self.answer = format!(
+                self.response = format!(
                     "{} with {} bytes of {:?}",
                     respond.status.as_u16(),
                     respond.body.len(),
@@ -224,8 +224,11 @@ impl Explanation {
                 );
             }
             Action::Forward(forward) => {
-                self.upstreams =
-                    forward.shares().map(|(upstream, weight)| rows::upstream_view(route, upstream, weight)).collect();
+                self.upstreams = forward
+                    .shares()
+                    .enumerate()
+                    .map(|(place, share)| rows::upstream_view(route, place, share))
+                    .collect();
                 self.forwarded();
             }
         }
@@ -235,7 +238,7 @@ impl Explanation {
         self.is_served = self.upstreams.iter().any(|upstream| upstream.next.is_some());
         match self.upstreams.iter().find_map(|upstream| Some((upstream.next.as_ref()?, &upstream.id))) {
             Some((next, id)) => {
-                self.answer = format!("what {id} answers; next endpoint {next}");
+                self.response = format!("the response of {id}; next endpoint {next}");
                 self.reason = Reason::Upstream.to_string();
             }
             None => self.refused(Reason::NoEndpoints),
@@ -265,7 +268,7 @@ fn facts<'a>(question: &'a Question, canonical: &'a Canonical) -> RequestFacts<'
 
 fn client_text(snapshot: &Snapshot, question: &Question) -> String {
     let trust = if snapshot.edge.trusts(question.from_ip) { "trusted" } else { "not trusted" };
-    format!("{} (its forwarded fields are {trust})", question.from_ip)
+    format!("{} (its forwarded headers are {trust})", question.from_ip)
 }
 
 fn certificate_text(served: &Served, by: Option<&Listener>, question: &Question) -> Option<String> {
@@ -278,7 +281,7 @@ fn certificate_text(served: &Served, by: Option<&Listener>, question: &Question)
     }
     let certificate = served.certificates.find_or(Some(name), of_listener);
     if certificate.origin.name.is_empty() {
-        return Some(format!("{}, made at start: no other one fits `{name}`", certificate.name));
+        return Some(format!("{}, generated at start: no other certificate matches `{name}`", certificate.name));
     }
     Some(format!(
         "{} ({}), the default: no `tls` entry that counts for `{name}` has one",

@@ -22,17 +22,17 @@ pub enum Serves {
     Common,
 }
 
-/// How TLS is spoken on a listener. Model, snapshot and front point to one of it.
+/// TLS settings of a listener. Model, snapshot and front point to one of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TlsSettings {
-    /// Protocols that are offered, in order of preference.
+    /// Protocols offered by ALPN, in order of preference.
     pub alpn: Box<[Alpn]>,
-    /// Oldest version that is spoken.
+    /// Minimum version.
     pub min_version: TlsVersion,
     /// Whether clients are asked for a certificate.
     pub client_certificates: ClientCertificates,
-    /// Time for the whole handshake, from the connection's start.
+    /// Timeout of the handshake, from accept.
     #[serde(skip)]
     pub handshake_timeout: Duration,
 }
@@ -46,15 +46,15 @@ pub enum ClientCertificates {
     Unasked,
 }
 
-/// What is spoken on a listener.
+/// Protocol of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ListenerProtocol {
-    /// HTTP in clear: HTTP/1.1, and HTTP/2 with prior knowledge, told by a connection's first bytes.
+    /// Cleartext HTTP: HTTP/1.1, and HTTP/2 with prior knowledge, detected by a connection's first bytes.
     Http,
-    /// HTTP/1.1 in clear, and no HTTP/2.
+    /// Cleartext HTTP/1.1 only.
     Http1,
-    /// HTTP/2 in clear with prior knowledge, and no HTTP/1.1.
+    /// Cleartext HTTP/2 with prior knowledge only.
     H2c,
     /// HTTP over TLS.
     Https,

@@ -106,7 +106,7 @@ pub(super) async fn start(
             (source, batch)
         })
         .await?;
-        sender.send(batch).await.context("the control plane is gone")?;
+        sender.send(batch).await.context("the control plane has ended")?;
         let watching = source.watch(sender.clone())?;
         follow.files = Some((wanted, watching.reload_handle()));
         sources.watching.push(watching);
@@ -114,7 +114,7 @@ pub(super) async fn start(
     let mut conf_file = conf_file(&settings.file).with_pulse(vitals.pulse("conf-source"));
     match conf_file.load() {
         Ok((_, batch)) => {
-            sender.send(builtins.fill(batch.clone()).await?).await.context("the control plane is gone")?;
+            sender.send(builtins.fill(batch.clone()).await?).await.context("the control plane has ended")?;
             let relay = builtins.relay(sender.clone(), batch);
             sources.watching.push(conf_file.watch(relay, move |settings| {
                 report(&sender, live.apply(&settings));
@@ -123,7 +123,7 @@ pub(super) async fn start(
         }
         // The built-in demo is no file.
         Err(_) => {
-            sender.send(builtins.fill(first_batch(&settings)).await?).await.context("the control plane is gone")?
+            sender.send(builtins.fill(first_batch(&settings)).await?).await.context("the control plane has ended")?
         }
     }
     Ok(sources)
@@ -165,7 +165,7 @@ impl Sources {
     }
 }
 
-/// What the settings of sources are applied to.
+/// Running sources that settings are applied to.
 #[derive(Default)]
 struct Follow {
     files: Option<(Wanted, Reload)>,

@@ -15,7 +15,7 @@ use crate::policy;
 use crate::reason::Reason;
 use crate::snapshot::route::{Action, Forward, HttpsRedirect, Named, Redirect, RedirectPath, Respond, Route, Share};
 
-/// What routes are compiled with.
+/// Compiler of routes.
 pub(super) struct RouteCompiler<'c> {
     pub(super) upstreams: &'c mut Upstreams,
     pub(super) instances: &'c mut Instances,

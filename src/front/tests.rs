@@ -33,7 +33,7 @@ use super::guarded::Guarded;
 use super::metrics::ListenerMetrics;
 use super::*;
 use crate::connection::ConnectionInfo;
-use crate::edge::{Headers, Limits};
+use crate::edge::{self, Limits};
 use crate::host::HostPattern;
 use crate::listener::{ListenerProtocol, Serves, TlsSettings};
 use crate::origin::Origin;
@@ -212,10 +212,9 @@ fn spec(protocol: ListenerProtocol, tls: TlsSettings) -> Listener {
 /// Deadlines that no test reaches unless it shortens one.
 fn edge() -> Edge {
     let long = quantity::Duration(Duration::from_secs(60));
+    let limits = Limits { keep_alive_timeout: long, connections: 1000, connections_per_source: 0, ..Limits::default() };
     Edge {
-        trusted_proxies: Vec::new(),
-        limits: Limits { keep_alive_timeout: long, connections: 1000, connections_per_source: 0, ..Limits::default() },
-        headers: Headers::default(),
+        settings: edge::Edge { limits, ..edge::Edge::default() },
         server_header: None,
         claims: Claims::known(),
         loop_id: HeaderValue::from_static("tidegate"),

@@ -1,112 +1,139 @@
-//! Answers on their way to the client: upstreams' and tidegate's own.
+//! Responses on their way to the client: upstreams' and tidegate's own.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use pingora::http::ResponseHeader;
-use pingora::protocols::http::HttpTask;
-use pingora::{Error, ErrorType, Result};
-use pingora_proxy::Session;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use tidegate_plugin::{Headers, Hooks, ResponseContext};
 
 use super::context::Context;
-use super::fields::edit_response;
-use super::flow_control::Held;
+use super::fault::Fault;
 use super::forwarded::REQUEST_ID;
-use super::http10;
-use super::length::{self, Told};
+use super::length::{self, Told, content_length};
 use super::reply::{self, Answer};
-use super::{clocked, upstream};
+use super::upstream;
 use crate::endpoint::Hold;
 use crate::reason::Reason;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// Informational answers (1xx) that an endpoint may send before its answer.
+/// Informational responses (1xx) that an endpoint may send before its response.
 const MAX_INFORMATIONAL: u8 = 32;
 
-/// A client that still sends after the last word gets this long to hear it.
-const LINGER: Duration = Duration::from_secs(1);
-/// And may send this many pieces.
-const LINGER_PIECES: usize = 64;
+/// What a head of an upstream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passed {
+    /// One of those that come before the response.
+    Informational,
+    /// That of the response, with the status that it gets.
+    Final { status: StatusCode, after: After },
+}
 
-/// The head of an upstream's answer.
+/// What follows a response on the client's connection. On HTTP/2, whose streams end by themselves, nothing does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// The next request may come.
+    Next,
+    /// The end.
+    End,
+    /// The end at once: the client waits, and sends nothing more.
+    EndAtOnce,
+    /// The end, when the client, which still sends, has had time to hear the response (RFC 9112 section 9.6).
+    Linger,
+}
+
+/// Makes of the head of an upstream what the client gets.
 ///
 /// # Errors
-/// An unasked 101: it would turn the connection into a tunnel that nobody wanted. Informational answers without end.
-/// A plugin that failed.
-pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: &mut Context) -> Result<()> {
-    let is_switch = head.status == StatusCode::SWITCHING_PROTOCOLS;
-    if is_switch && !session.is_upgrade_req() {
-        return Err(Error::explain(ErrorType::InvalidHTTPHeader, "101 that nobody asked for").into_up());
+/// An unasked 101: it would turn the connection into a tunnel that nobody wanted. Informational responses without end.
+/// Lengths that differ. A plugin that failed. The reason is in the context too.
+pub(crate) fn on_head(
+    request: &Parts,
+    status: StatusCode,
+    fields: &mut dyn Headers,
+    cx: &mut Context,
+) -> Result<Passed, Fault> {
+    passed(request, status, fields, cx).inspect_err(|fault| cx.reason = Some(fault.reason))
+}
+
+fn passed(request: &Parts, status: StatusCode, fields: &mut dyn Headers, cx: &mut Context) -> Result<Passed, Fault> {
+    let is_switch = status == StatusCode::SWITCHING_PROTOCOLS;
+    if is_switch && !cx.known.is_upgrade {
+        return Err(Fault::new(Reason::UpstreamProtocol, "101 that nobody asked for"));
     }
     cx.upstream.head_arrived();
-    cx.valve.iter().for_each(Held::shown);
-    let keeps_case = cx.snapshot.edge.headers.preserve_case;
-    let mut status = head.status;
     if status.is_informational() && !is_switch {
-        edit_response(head, keeps_case, |fields| strip(fields, status));
-        return count_informational(cx);
+        strip(fields, status);
+        return count_informational(cx).map(|()| Passed::Informational);
     }
     upstream::answered(cx);
-    clocked::head_arrived(session, cx);
-    if cx.upstream.upstream.as_ref().is_some_and(Hold::is_strained) {
-        // What waits for a next request is better given back: there is too little of it.
-        session.set_keepalive(None);
-    }
-    if !is_switch {
-        end_after_refused_upgrade(session);
-    }
     cx.is_tunnel = is_switch;
-    let length = match length::told(&head.headers) {
-        Told::Badly => return Err(Error::explain(ErrorType::InvalidHTTPHeader, "lengths that differ").into_up()),
-        Told::Again(length) => Some(length),
-        Told::Once(length) => {
-            cx.is_empty = length.as_bytes() == b"0";
-            None
-        }
-        Told::Never => None,
-    };
-    edit_response(head, keeps_case, |fields| {
-        if let Some(length) = length {
-            cx.is_empty = length.as_bytes() == b"0";
-            fields.set(header::CONTENT_LENGTH, length);
-        }
-        strip(fields, status);
-        status = finish_head(session, fields, status, cx);
-        if cx.route_with(Hooks::RESPONSE_BODY).is_some() && !cx.is_empty {
-            // Plugins may make the body longer or shorter; the engine then frames it anew. Where there is none, it
-            // would end with the connection only.
-            fields.remove(&header::CONTENT_LENGTH);
-        }
-    });
-    set_status(head, status)?;
-    http10::end_with_answer(session, head.status, &head.headers);
+    cx.is_empty = one_length(fields)?;
+    strip(fields, status);
+    let status = finish_head(request, fields, status, cx);
+    if cx.route_with(Hooks::RESPONSE_BODY).is_some() && !cx.is_empty {
+        // Plugins may make the body longer or shorter; it is then framed anew. Where there is none, it would end with
+        // the connection only.
+        fields.remove(&header::CONTENT_LENGTH);
+    }
     if cx.shared.has_failed() {
-        cx.reason = Some(Reason::Internal);
-        let status = ErrorType::HTTPStatus(Reason::Internal.status());
-        return Err(Error::explain(status, "a plugin failed"));
+        return Err(Fault::new(Reason::Internal, "a plugin failed"));
     }
-    Ok(())
+    let ends = ends_connection(request, status, fields.map(), cx);
+    Ok(Passed::Final { status, after: if ends { After::End } else { After::Next } })
 }
 
-/// What a client has already said in the other protocol must not be read as its next request.
-fn end_after_refused_upgrade(session: &mut Session) {
-    if session.is_upgrade_req() {
-        session.set_keepalive(None);
-    }
+/// Sees to it that a length is told once; gives whether it is zero.
+fn one_length(fields: &mut dyn Headers) -> Result<bool, Fault> {
+    let length = match length::told(fields.map()) {
+        Told::Badly => return Err(Fault::new(Reason::UpstreamProtocol, "lengths that differ")),
+        Told::Never => return Ok(false),
+        Told::Once(length) => return Ok(length.as_bytes() == b"0"),
+        Told::Again(length) => length,
+    };
+    let is_zero = length.as_bytes() == b"0";
+    fields.set(header::CONTENT_LENGTH, length);
+    Ok(is_zero)
 }
 
-/// Each one is read in time, so only their number and the time of all of them tell that no answer is coming.
-fn count_informational(cx: &mut Context) -> Result<()> {
+/// Whether no other request is taken on the client's connection after an upstream's response.
+fn ends_connection(request: &Parts, status: StatusCode, fields: &HeaderMap, cx: &Context) -> bool {
+    // What waits for a next request is better given back where there is too little of it.
+    let is_strained = cx.upstream.upstream.as_ref().is_some_and(Hold::is_strained);
+    // What a client has already said in the other protocol must not be read as its next request.
+    let is_refused_upgrade = cx.known.is_upgrade && status != StatusCode::SWITCHING_PROTOCOLS;
+    is_strained || is_refused_upgrade || ends_with_connection(request, status, fields)
+}
+
+/// Whether a body ends with its connection: its length is not told, and clients of HTTP/1.0 know no chunks.
+fn ends_with_connection(request: &Parts, status: StatusCode, fields: &HeaderMap) -> bool {
+    request.version == Version::HTTP_10
+        && request.method != Method::HEAD
+        && reply::has_body(status)
+        && !fields.contains_key(header::CONTENT_LENGTH)
+}
+
+/// Whether a client that was sent this head, and so many bytes of a body, has the whole response: it misses nothing
+/// when it goes, whatever the endpoint has still to say (RFC 9112 section 6.3).
+pub(crate) fn is_whole(request: &Parts, head: &http::response::Parts, sent: usize) -> bool {
+    if head.status.is_informational() {
+        return false;
+    }
+    let has_body = request.method != Method::HEAD && reply::has_body(head.status);
+    let is_told = matches!(length::told(&head.headers), Told::Once(_));
+    !has_body || (is_told && content_length(&head.headers) <= u64::try_from(sent).unwrap_or(u64::MAX))
+}
+
+/// Each one is read in time, so only their number and the time of all of them tell that no response is coming.
+fn count_informational(cx: &mut Context) -> Result<(), Fault> {
     if cx.upstream.answer_due.is_some_and(|due| due <= Instant::now()) {
         cx.upstream.is_overdue = true;
-        return Err(Error::explain(ErrorType::ReadTimedout, "informational answers and no other").into_up());
+        return Err(Fault::new(Reason::UpstreamTimeout, "informational responses and no other"));
     }
     cx.upstream.informational = cx.upstream.informational.saturating_add(1);
     match cx.upstream.informational > MAX_INFORMATIONAL {
-        true => Err(Error::explain(ErrorType::InvalidHTTPHeader, "too many informational answers").into_up()),
+        true => Err(Fault::new(Reason::UpstreamProtocol, "too many informational responses")),
         false => Ok(()),
     }
 }
@@ -121,7 +148,7 @@ fn strip(fields: &mut dyn Headers, status: StatusCode) {
     }
 }
 
-/// Removes what was meant for tidegate alone (RFC 9110 section 7.6.1). `Transfer-Encoding` stays: the engine reads it.
+/// Removes what was meant for tidegate alone (RFC 9110 section 7.6.1). `Transfer-Encoding` stays: engines read it.
 fn strip_hop_by_hop(fields: &mut dyn Headers, is_switch: bool) {
     // Most answers have none of them, and one look is cheaper than five removals.
     if !fields.map().keys().any(is_hop_by_hop) {
@@ -165,100 +192,69 @@ fn is_kept(name: &HeaderName) -> bool {
     KEPT.contains(name)
 }
 
-/// Takes a plugin's status, where both leave the framing as it is: a body, or none, stays one.
-fn set_status(head: &mut ResponseHeader, status: StatusCode) -> Result<()> {
-    let keeps_framing = reply::has_body(status) && reply::has_body(head.status);
-    match status != head.status && keeps_framing {
-        true => head.set_status(status),
-        false => Ok(()),
-    }
-}
-
 /// `Server`, and what plugins make of the head: the status is returned.
-fn finish_head(session: &Session, fields: &mut dyn Headers, status: StatusCode, cx: &Context) -> StatusCode {
+fn finish_head(request: &Parts, fields: &mut dyn Headers, status: StatusCode, cx: &Context) -> StatusCode {
     if let Some(server) = &cx.snapshot.edge.server_header
         && !fields.map().contains_key(header::SERVER)
     {
         fields.set(header::SERVER, server.clone());
     }
-    // A plugin that has failed once is not given the answer that says so.
-    if let Some(route) = cx.route_with(Hooks::RESPONSE).filter(|_| !cx.shared.has_failed()) {
-        let facts = cx.known.facts(session.req_header());
-        let named = route.facts_of(cx.upstream.asked());
-        let mut plugin_cx = ResponseContext::new(facts, named, &cx.shared, status, fields);
-        route.pipeline.on_response(&mut plugin_cx, &cx.passage);
-        return plugin_cx.status;
+    // A plugin that has failed once is not given the response that says so.
+    let Some(route) = cx.route_with(Hooks::RESPONSE).filter(|_| !cx.shared.has_failed()) else { return status };
+    let facts = cx.known.facts(request);
+    let named = route.facts_of(cx.upstream.backend);
+    let mut plugin_cx = ResponseContext::new(facts, named, &cx.shared, status, fields);
+    route.pipeline.on_response(&mut plugin_cx, &cx.passage);
+    // A body, or none, stays one: the framing is made already.
+    match reply::has_body(status) && reply::has_body(plugin_cx.status) {
+        true => plugin_cx.status,
+        false => status,
     }
+}
+
+/// Writes the head of a response of tidegate's own into one that has no fields yet; gives its status. Where a plugin
+/// fails on it, it becomes the response that says so.
+pub(crate) fn compose(answer: &mut Answer, request: &Parts, fields: &mut dyn Headers, cx: &mut Context) -> StatusCode {
+    let had_failed = cx.shared.has_failed();
+    let mut status = write(answer, request, fields, cx);
+    if cx.shared.has_failed() && !had_failed {
+        cx.reason = Some(Reason::Internal);
+        *answer = Answer::refusal(Reason::Internal, &request.headers, cx.known.request_id.as_str());
+        while let Some(name) = fields.map().keys().next().cloned() {
+            fields.remove(&name);
+        }
+        status = write(answer, request, fields, cx);
+    }
+    cx.reason = cx.reason.or(Some(answer.reason));
     status
 }
 
-/// Sends an answer of tidegate's own.
-///
-/// # Errors
-/// The client is gone.
-pub(super) async fn send(session: &mut Session, answer: Answer, cx: &mut Context) -> Result<()> {
-    let had_failed = cx.shared.has_failed();
-    let mut answer = answer;
-    let mut made = head(session, &answer, cx)?;
-    if cx.shared.has_failed() && !had_failed {
-        cx.reason = Some(Reason::Internal);
-        answer = Answer::refusal(Reason::Internal, &session.req_header().headers, cx.known.request_id.as_str());
-        made = head(session, &answer, cx)?;
-    }
-    cx.reason = cx.reason.or(Some(answer.reason));
-    let expects = session.req_header().headers.contains_key(header::EXPECT);
-    let mut closes = answer.closes;
-    // A client that waits for 100 may send its body or not: only the connection's end is clear to both.
-    closes |= expects && !session.is_body_empty();
-    if closes {
-        session.set_keepalive(None);
-    }
-    end_after_refused_upgrade(session);
-    let head = Box::new(made);
-    let is_head = session.req_header().method == Method::HEAD;
-    let is_silent = is_head || answer.body.is_empty() || !reply::has_body(answer.status);
-    let tasks = match is_silent {
-        // The end stands on the head itself: gRPC's trailers-only answers are known by it.
-        true => vec![HttpTask::Header(head, true)],
-        false => vec![HttpTask::Header(head, false), HttpTask::Body(Some(answer.body), true)],
-    };
-    session.write_response_tasks(tasks).await?;
-    match closes && !session.is_http2() {
-        // Who waits for 100 sends nothing more, and is told the end at once; the front takes what comes all the same.
-        true if expects => session.shutdown().await,
-        true => linger(session).await,
-        false => {}
-    }
-    Ok(())
-}
-
-fn head(session: &Session, answer: &Answer, cx: &Context) -> Result<ResponseHeader> {
-    let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 4))?;
+fn write(answer: &Answer, request: &Parts, fields: &mut dyn Headers, cx: &Context) -> StatusCode {
     for (name, value) in &answer.headers {
-        head.append_header(name.clone(), value.clone())?;
+        fields.append(name.clone(), value.clone());
     }
     if reply::has_body(answer.status) {
-        head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(answer.body.len()))?;
+        fields.set(header::CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     }
-    head.insert_header(REQUEST_ID, cx.known.request_id.as_str())?;
-    let mut status = answer.status;
-    edit_response(&mut head, cx.snapshot.edge.headers.preserve_case, |fields| {
-        status = finish_head(session, fields, status, cx);
-    });
-    set_status(&mut head, status)?;
-    Ok(head)
+    // It was a field's value, or is made of digits.
+    if let Ok(id) = HeaderValue::from_str(cx.known.request_id.as_str()) {
+        fields.set(REQUEST_ID, id);
+    }
+    finish_head(request, fields, answer.status, cx)
 }
 
-/// Closing with unread bytes resets the connection, and the client may lose the answer (RFC 9112 section 9.6).
-async fn linger(session: &mut Session) {
-    let drain = async {
-        for _ in 0..LINGER_PIECES {
-            if !matches!(session.read_request_body().await, Ok(Some(_))) {
-                return;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(LINGER, drain).await;
+/// What follows a response of tidegate's own.
+pub(crate) fn after(answer: &Answer, request: &Parts, cx: &Context) -> After {
+    let expects = request.headers.contains_key(header::EXPECT);
+    // A client that waits for 100 may send its body or not: only the connection's end is clear to both.
+    let is_unclear = expects && (cx.known.has_body || cx.known.is_upgrade);
+    match (answer.closes || is_unclear, expects) {
+        // What comes all the same is taken by the front.
+        (true, true) => After::EndAtOnce,
+        (true, false) => After::Linger,
+        (false, _) if cx.known.is_upgrade => After::End,
+        (false, _) => After::Next,
+    }
 }
 
 #[cfg(test)]
@@ -273,6 +269,27 @@ mod tests {
             fields.append(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             strip(&mut fields, StatusCode::from_u16(status).unwrap());
             assert_eq!(fields.len(), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_response_is_whole_where_its_length_says_so() {
+        for (method, status, length, sent, expected) in [
+            (Method::GET, 200, Some("5"), 5, true),
+            (Method::GET, 200, Some("5"), 4, false),
+            (Method::GET, 200, Some("0"), 0, true),
+            (Method::GET, 200, None, 5, false),
+            (Method::HEAD, 200, Some("5"), 0, true),
+            (Method::GET, 204, None, 0, true),
+            (Method::GET, 304, Some("5"), 0, true),
+            (Method::GET, 101, None, 0, false),
+            (Method::HEAD, 103, None, 0, false),
+        ] {
+            let request = http::Request::builder().method(method.clone()).body(()).unwrap().into_parts().0;
+            let mut head = http::Response::builder().status(status);
+            head = length.into_iter().fold(head, |head, length| head.header(header::CONTENT_LENGTH, length));
+            let head = head.body(()).unwrap().into_parts().0;
+            assert_eq!(is_whole(&request, &head, sent), expected, "{method} {status} {length:?} {sent}");
         }
     }
 

@@ -13,7 +13,7 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::telemetry::metrics::RouteMetrics;
 
-/// What happens to a request of one route.
+/// A compiled route.
 #[derive(Debug)]
 pub struct Route {
     /// Names for plugins, logs and metrics, as long as no backend was chosen among several.
@@ -26,7 +26,7 @@ pub struct Route {
     pub https_redirect: HttpsRedirect,
     /// The plugins.
     pub pipeline: Arc<Pipeline>,
-    /// Timeouts, tries and limits: the model's, shared.
+    /// Timeouts, attempts and limits: the model's, shared.
     pub policy: Arc<Policy>,
     /// Its counters, as long as no backend was chosen among several.
     pub metrics: Arc<RouteMetrics>,
@@ -63,7 +63,7 @@ pub enum HttpsRedirect {
     Hosts(Arc<HostSet>),
 }
 
-/// What happens.
+/// Action of a route.
 #[derive(Debug)]
 pub enum Action {
     /// Goes to an upstream.
@@ -91,7 +91,7 @@ struct Choice {
     named: Option<Box<Named>>,
 }
 
-/// A redirect; what is `None` stays as the client sent it.
+/// A redirect; parts that are `None` stay as the client sent them.
 #[derive(Debug)]
 pub struct Redirect {
     pub status: StatusCode,
@@ -115,7 +115,7 @@ pub enum RedirectPath {
     },
 }
 
-/// A fixed answer.
+/// A fixed response.
 #[derive(Debug)]
 pub struct Respond {
     /// Status.
@@ -129,19 +129,19 @@ pub struct Respond {
 // === impl Route ===
 
 impl Route {
-    /// Names of a request that goes to this upstream, or to none yet.
-    pub fn facts_of(&self, asked: Option<&Arc<Upstream>>) -> &RouteFacts {
-        self.named(asked).map_or(&self.facts, |named| &named.facts)
+    /// Names of a request that goes to the backend at this place, or to none yet.
+    pub fn facts_of(&self, backend: Option<usize>) -> &RouteFacts {
+        self.named(backend).map_or(&self.facts, |named| &named.facts)
     }
 
-    /// Counters of a request that goes to this upstream, or to none.
-    pub fn metrics_of(&self, asked: Option<&Arc<Upstream>>) -> &RouteMetrics {
-        self.named(asked).map_or(&self.metrics, |named| &named.metrics)
+    /// Counters of a request that goes to the backend at this place, or to none.
+    pub fn metrics_of(&self, backend: Option<usize>) -> &RouteMetrics {
+        self.named(backend).map_or(&self.metrics, |named| &named.metrics)
     }
 
-    fn named(&self, asked: Option<&Arc<Upstream>>) -> Option<&Named> {
+    fn named(&self, backend: Option<usize>) -> Option<&Named> {
         let Action::Forward(forward) = &self.action else { return None };
-        forward.named(asked?)
+        forward.named(backend?)
     }
 }
 
@@ -175,25 +175,25 @@ impl Forward {
         Self { choices, total }
     }
 
-    /// Picks one upstream by weight.
-    pub fn pick(&self) -> Option<&Arc<Upstream>> {
-        match &*self.choices {
-            [] => None,
-            [only] => Some(&only.upstream),
+    /// Picks one upstream by weight, and gives its place among those that get a share.
+    pub fn pick(&self) -> Option<(usize, &Arc<Upstream>)> {
+        let place = match &*self.choices {
+            [] | [_] => 0,
             choices => {
                 let point = fastrand::u32(0..self.total);
-                choices.iter().find(|choice| point < choice.until).map(|choice| &choice.upstream)
+                choices.iter().position(|choice| point < choice.until)?
             }
-        }
+        };
+        self.choices.get(place).map(|choice| (place, &choice.upstream))
     }
 
-    fn named(&self, asked: &Arc<Upstream>) -> Option<&Named> {
+    fn named(&self, place: usize) -> Option<&Named> {
         // Of one there is nothing to be told apart.
         let [_, _, ..] = &*self.choices else { return None };
-        self.choices.iter().find(|choice| Arc::ptr_eq(&choice.upstream, asked))?.named.as_deref()
+        self.choices.get(place)?.named.as_deref()
     }
 
-    /// All upstreams with the shares that they get.
+    /// All upstreams that get a share, each with its own, in the order of their places.
     pub fn shares(&self) -> impl Iterator<Item = (&Arc<Upstream>, u32)> {
         let starts = std::iter::once(0).chain(self.choices.iter().map(|choice| choice.until));
         self.choices.iter().zip(starts).map(|(choice, start)| (&choice.upstream, choice.until - start))

@@ -10,7 +10,7 @@ use tidegate_plugin::{RouteFacts, TlsFacts};
 use super::metrics::route::RouteMetrics;
 use crate::reason::Reason;
 
-/// A request that has ended.
+/// Record of a completed request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestRecord<'a> {
     /// When the request's head was complete.
@@ -54,7 +54,7 @@ pub struct RequestRecord<'a> {
     /// Bytes sent to the client.
     pub response_bytes: u64,
     /// Endpoints tried, in order.
-    pub tries: &'a [Try],
+    pub attempts: &'a [Attempt],
     /// Name of the upstream.
     pub upstream: Option<&'a str>,
     /// TLS facts, on TLS connections.
@@ -67,10 +67,10 @@ pub struct RequestRecord<'a> {
     pub plugins: &'a [PluginTime<'a>],
 }
 
-/// A connection that has ended and carried no request that could be told of: its handshake failed.
+/// A connection that ended without a request to record: its handshake failed.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionRecord<'a> {
-    /// From its first moment to its end.
+    /// Time from accept to its end.
     pub duration: Duration,
     /// The client: whom the connection was announced for.
     pub client: SocketAddr,
@@ -82,7 +82,7 @@ pub struct SessionRecord<'a> {
     pub reason: &'static str,
 }
 
-/// What a plugin took of one request, all its hooks together.
+/// Time of one plugin in a request, all its hooks together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PluginTime<'a> {
     /// Name of the instance.
@@ -91,9 +91,9 @@ pub struct PluginTime<'a> {
     pub took: Duration,
 }
 
-/// One try at an endpoint.
+/// An attempt at an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Try {
+pub struct Attempt {
     /// The endpoint.
     pub address: SocketAddr,
     /// Until the connection stood; none when it never did or was reused.
@@ -108,7 +108,7 @@ pub struct Try {
     pub outcome: Reason,
 }
 
-/// Takes requests and connections that have ended. Never blocks.
+/// Recorder of completed requests, and of connections that ended without one. Never blocks.
 pub trait Recorder: Send + Sync {
     /// Takes one request.
     fn record(&self, record: &RequestRecord<'_>);
@@ -155,7 +155,7 @@ pub(crate) mod testing {
             referer: None,
             request_bytes: 120,
             response_bytes: 345,
-            tries: &[],
+            attempts: &[],
             upstream: None,
             tls: None,
             error: None,

@@ -1,4 +1,4 @@
-//! Sockets that clients connect to, as the conf writes them.
+//! Listeners, as the conf writes them.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,20 +9,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::listener::{Alpn, ListenerProtocol, TlsVersion};
 
-/// A socket that clients connect to. Listeners start, change and stop while the process runs: those whose address
-/// stays lose no connection, and connections of those that go end after their current request.
+/// A listener. Listeners start, change and stop without a restart: those that keep their address lose no connection,
+/// and connections of a removed one are drained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ListenerSpec {
     /// Name for logs and metrics; unique.
     pub name: String,
-    /// `IP:port`; port 0 lets the system choose. One that cannot be had keeps a process from starting; while it runs,
-    /// that is the finding `ListenerNotBound`, and it is tried again.
+    /// `IP:port`; port 0 lets the system choose. If it cannot be bound, a process does not start; on a change, there is
+    /// the finding `ListenerNotBound`, and binding is retried.
     #[schemars(with = "String")]
     pub address: SocketAddr,
-    /// What is spoken on it.
+    /// Protocol.
     pub protocol: ListenerProtocol,
-    /// TLS, for `https` only.
+    /// TLS settings, for `https` only.
     #[serde(default)]
     pub tls: Option<TlsSpec>,
 }
@@ -31,13 +31,14 @@ pub struct ListenerSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct TlsSpec {
-    /// PEM chain for clients that name no known host. Read again when it changes. Default: self-signed, made at start.
+    /// PEM file of the certificate chain for clients that send no known server name (SNI). Read again when it changes.
+    /// Default: self-signed, generated at start.
     pub certificate_file: Option<String>,
-    /// PEM key of it; read again with it.
+    /// PEM file of the private key; read again with it.
     pub key_file: Option<String>,
-    /// Protocols offered, in order of preference. Default `h2`, `http/1.1`.
+    /// Protocols offered by ALPN, in order of preference. Default `h2`, `http/1.1`.
     pub alpn: Option<Vec<Alpn>>,
-    /// Oldest version of TLS that is accepted. Default `1.2`.
+    /// Minimum version of TLS. Default `1.2`.
     pub min_version: TlsVersion,
     /// What these files hold; read by the source.
     #[serde(skip)]

@@ -1,0 +1,124 @@
+//! What an endpoint is sent of a client's request.
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Version, header};
+use tidegate_plugin::{Headers, Hooks, UpstreamRequest};
+
+use crate::connection::address_field;
+use crate::proxy::context::Context;
+use crate::proxy::forwarded::{self, Told, Which};
+use crate::proxy::head::RequestHead;
+use crate::proxy::length::content_length;
+use crate::reason::Reason;
+
+/// Makes of a client's head what the endpoint gets: what it is told about the client, then what plugins make of it.
+///
+/// # Errors
+/// A plugin failed, so nothing is sent; the reason is in the context too.
+pub(crate) fn edit(client: &Parts, head: &mut dyn RequestHead, cx: &mut Context) -> Result<(), Reason> {
+    let is_h2 = cx.upstream.is_h2;
+    if client.version == Version::HTTP_2 && !is_h2 {
+        join_cookies(head);
+    }
+    if cx.known.host_len == 0 {
+        name_host(head, cx);
+    }
+    if !cx.known.has_body && !is_h2 && expects_body(&client.method) {
+        tell_empty(head);
+    }
+    forwarded::write(head, &told(client.headers.get(header::HOST), cx), Which::of(&cx.snapshot.edge));
+    if let Some(route) = cx.route_with(Hooks::UPSTREAM_REQUEST) {
+        let facts = cx.known.facts(client);
+        let mut plugin_cx = UpstreamRequest::new(facts, route.facts_of(cx.upstream.backend), head);
+        route.pipeline.on_upstream_request(&mut plugin_cx, &cx.shared, &cx.passage);
+    }
+    forwarded::write_loop(head, &client.headers, &cx.snapshot.edge.loop_id);
+    if cx.route_with(Hooks::REQUEST_BODY).is_some() && content_length(&client.headers) > 0 {
+        leave_length_open(head, is_h2);
+    }
+    match cx.shared.has_failed() {
+        true => {
+            cx.reason = Some(Reason::Internal);
+            Err(Reason::Internal)
+        }
+        false => Ok(()),
+    }
+}
+
+/// Plugins may make a body longer or shorter than the client said. HTTP/2 frames it anyway.
+fn leave_length_open(fields: &mut dyn Headers, is_h2: bool) {
+    fields.remove(&header::CONTENT_LENGTH);
+    if !is_h2 {
+        fields.set(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
+fn told<'a>(authority: Option<&'a HeaderValue>, cx: &'a Context) -> Told<'a> {
+    let peer = cx.known.peer.ip().to_canonical();
+    Told {
+        peer,
+        client: cx.known.client,
+        is_trusted: cx.known.is_trusted,
+        peer_field: match &cx.known.connection {
+            Some(connection) => connection.peer_field.clone(),
+            None => address_field(peer),
+        },
+        scheme: cx.known.scheme,
+        authority,
+        port: cx.known.port,
+        request_id: cx.known.request_id.as_str(),
+    }
+}
+
+/// A client of HTTP/1.0 may leave out whom it asks; endpoints that are asked in a newer version must be told something,
+/// and hear their own address from probes too (RFC 9112 section 3.2).
+fn name_host(fields: &mut dyn Headers, cx: &Context) {
+    let Some(pick) = cx.upstream.pick.as_ref().filter(|_| !fields.map().contains_key(header::HOST)) else { return };
+    // The text of an address has no byte that a value could not have.
+    if let Ok(address) = HeaderValue::from_str(&pick.address().to_string()) {
+        fields.set(header::HOST, address);
+    }
+}
+
+/// Whether servers wait for a body of such requests, or refuse those that do not say that there is none.
+fn expects_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+/// Says that there is no body (RFC 9110 section 8.6).
+fn tell_empty(fields: &mut dyn Headers) {
+    let is_told = |headers: &HeaderMap| {
+        headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING)
+    };
+    if !is_told(fields.map()) {
+        fields.set(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+}
+
+/// HTTP/2 may split cookies over several fields; HTTP/1 has one (RFC 9113 section 8.2.3).
+fn join_cookies(fields: &mut dyn Headers) {
+    let mut cookies = fields.map().get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let (Some(first), Some(second)) = (cookies.next(), cookies.next()) else { return };
+    let joined = [first, second].into_iter().chain(cookies).collect::<Vec<_>>().join(&b"; "[..]);
+    // Of what were values one is made.
+    if let Ok(joined) = HeaderValue::from_maybe_shared(Bytes::from(joined)) {
+        fields.set(header::COOKIE, joined);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn split_cookies_are_joined() {
+        let mut fields = HeaderMap::new();
+        for cookie in ["a=1", "b=2", "c=3"] {
+            fields.append(header::COOKIE, HeaderValue::from_static(cookie));
+        }
+        join_cookies(&mut fields);
+        let cookies: Vec<_> = fields.get_all(header::COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; b=2; c=3"]);
+    }
+}
