@@ -1,4 +1,4 @@
-//! Keeps the listeners as the snapshot in force wants them, and tells of those that cannot be had.
+//! Keeps the listeners as the snapshot in force wants them, and reports those that cannot be bound.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +24,7 @@ use crate::translate;
 
 /// Name under which their findings stand among those of sources.
 const NAME: &str = "listeners";
-/// After how long an address is tried again that cannot be had; each time twice as long.
+/// After how long binding an address is retried; each time twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
@@ -56,7 +56,7 @@ pub(super) fn first(settings: &mut Settings) -> anyhow::Result<Wanted> {
 // === impl Listening ===
 
 impl Listening {
-    /// `sender`: the control plane, which is told what cannot be had.
+    /// `sender`: the control plane, which is told what cannot be bound.
     pub(super) fn new(
         shared: Arc<Shared>,
         live: Arc<Live>,
@@ -103,7 +103,7 @@ impl Listening {
         }
     }
 
-    /// Whether all of them could be had.
+    /// Whether all of them could be bound.
     async fn reconcile(&self, wanted: &[Arc<Listener>]) -> bool {
         let failed = self.listeners.reconcile(wanted, self.live.shutdown().timeout.0).await;
         self.bound.send_if_modified(|bound| {
@@ -143,5 +143,5 @@ fn not_bound(error: &ListenError, wanted: &[Arc<Listener>]) -> Option<Diagnostic
     let origin = &wanted.iter().find(|listener| listener.id == *id)?.origin;
     let origin = origin.at(format!("{}.address", origin.field));
     let diagnostic = Diagnostic::error(Code::ListenerNotBound, &origin, format!("{error}: {why}"));
-    Some(diagnostic.hint("it is tried again until it can be had"))
+    Some(diagnostic.hint("binding is retried until it succeeds"))
 }

@@ -256,7 +256,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
             tracing::info!(listener = %id, %address, open = drain.open(), "listener stopped");
             tokio::spawn(async move {
                 if tokio::time::timeout(patience, drain.idle()).await.is_err() {
-                    tracing::warn!(listener = %id, open = drain.open(), "deadline passed, cutting what is still open");
+                    tracing::warn!(listener = %id, open = drain.open(), "shutdown timeout reached, closing open connections");
                     drain.cut();
                 }
             });

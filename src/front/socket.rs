@@ -32,7 +32,7 @@ impl BindFault {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::InUse => "in_use",
-            Self::NotHere => "not_here",
+            Self::NotHere => "not_available",
             Self::NotPermitted => "not_permitted",
             Self::Other => "other",
         }
