@@ -120,11 +120,12 @@ impl Refuser {
                 }
             }
             if is_last && let Some(body) = bodies.remove(&id) {
+                if is_request {
+                    // Whoever has the response may look at once.
+                    self.seen.lock().unwrap().bodies.push(body.clone());
+                }
                 raw.frame(HEADERS, END_HEADERS, id, &[0x88]).await;
                 raw.frame(DATA, END_STREAM, id, &body).await;
-                if is_request {
-                    self.seen.lock().unwrap().bodies.push(body);
-                }
             }
         }
     }
