@@ -46,6 +46,7 @@ pub(crate) fn on_request(
 /// # Errors
 /// A plugin ends it; the reason is in the context too.
 pub(crate) fn on_response(body: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<(), Fault> {
+    cx.has_response_end |= is_last;
     let Some(route) = shown(cx, Hooks::RESPONSE_BODY).filter(|_| !cx.is_empty) else { return Ok(()) };
     match route.pipeline.on_response_body(&mut BodyChunk { bytes: body, is_last }, &cx.shared, &cx.passage) {
         BodyFlow::Continue => Ok(()),

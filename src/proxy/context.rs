@@ -29,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) is_tunnel: bool,
     /// Whether the upstream's answer says that its body is empty.
     pub(crate) is_empty: bool,
+    /// Whether the end of the response's body was there to be written.
+    pub(crate) has_response_end: bool,
     /// Why tidegate ended the request itself; the first reason stays.
     pub(crate) reason: Option<Reason>,
     /// Why the guard refuses it.
@@ -109,6 +111,7 @@ impl Context {
             passage,
             is_tunnel: false,
             is_empty: false,
+            has_response_end: false,
             reason: None,
             refusal: None,
             started: Instant::now(),
