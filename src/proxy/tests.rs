@@ -1,8 +1,9 @@
 //! Requests decided by hand, as an engine asks.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -20,6 +21,8 @@ use super::retry::{Lost, Refusal};
 use super::testing::{edge, route, snapshot, target};
 use super::upstream::Next;
 use super::{Proxy, body, finish, request, response, upstream};
+use crate::connection::{Announced, ConnectionInfo, Protocol};
+use crate::listener::Serves;
 use crate::reason::Reason;
 use crate::snapshot::pipeline::{Instance, Mode, Pipeline};
 use crate::snapshot::route::Route;
@@ -54,14 +57,24 @@ impl Hand {
     }
 
     /// A request whose head has come.
-    fn arrived(&self, mut head: Parts, follows: Follows) -> (Parts, Context) {
+    fn arrived(&self, head: Parts, follows: Follows) -> (Parts, Context) {
+        self.arrived_on(None, head, follows)
+    }
+
+    /// The same on a connection of the front.
+    fn arrived_on(
+        &self,
+        connection: Option<Arc<ConnectionInfo>>,
+        mut head: Parts,
+        follows: Follows,
+    ) -> (Parts, Context) {
         let mut cx = self.proxy.begin();
         let target = head.uri.to_string();
         let arrival = Arrival {
             head: &head,
             target: target.as_bytes(),
             has_both_lengths: false,
-            connection: None,
+            connection,
             peer: Some(([192, 0, 2, 1], 4711).into()),
             is_tls: false,
         };
@@ -260,4 +273,31 @@ fn an_endpoint_may_neither_switch_unasked_nor_talk_without_end() {
     assert_eq!(hints.first(), Some(&Ok(Passed::Informational)));
     assert_eq!(hints.last(), Some(&Err(Reason::UpstreamProtocol)));
     assert_eq!(cx.reason, Some(Reason::UpstreamProtocol));
+}
+
+/// Client, peer and listener of what was recorded.
+#[derive(Default)]
+struct Addresses(Mutex<Vec<(IpAddr, SocketAddr, String)>>);
+
+impl Recorder for Addresses {
+    fn record(&self, record: &RequestRecord<'_>) {
+        self.0.lock().unwrap().push((record.client, record.peer, record.listener.to_owned()));
+    }
+
+    fn record_session(&self, _: &SessionRecord<'_>) {}
+}
+
+#[test]
+fn the_record_tells_the_announced_client_and_the_peer_of_the_socket() {
+    let client = SocketAddr::from(([198, 51, 100, 1], 1));
+    let socket_peer = SocketAddr::from(([203, 0, 113, 2], 2));
+    let announced = Announced { peer: client, socket_peer };
+    let connection =
+        ConnectionInfo::new("web".into(), Serves::Common, announced, Instant::now(), None, Protocol::Http1);
+    let hand = Hand::new(route(target(&endpoints(&[1]))));
+    let (head, mut cx) = hand.arrived_on(Some(Arc::new(connection)), head(Method::GET, "/"), Follows::Nothing);
+    let addresses = Addresses::default();
+    let ended = Ended { status: Some(StatusCode::OK), response_bytes: 0, failure: None };
+    finish::record(&head, &ended, &mut cx, &addresses);
+    assert_eq!(*addresses.0.lock().unwrap(), [(client.ip(), socket_peer, "web".to_owned())]);
 }
