@@ -36,7 +36,7 @@ use crate::diagnostic::Diagnostic;
 use crate::endpoint::Table;
 use crate::front::Listeners;
 use crate::origin::Origin;
-use crate::proxy::{Engine, Proxy};
+use crate::proxy::{Engine, Outbound, Proxy};
 use crate::settings::Settings;
 use crate::telemetry::{Metrics, Telemetry, panics};
 use control::Control;
@@ -163,6 +163,9 @@ fn parts(builder: &Builder, settings: &Settings) -> anyhow::Result<(Compiler, Ar
     let workers = workers::Pool::start(settings.process.worker_threads().min(MAX_WORKERS))?;
     observe::workers(&metrics, workers.desk());
     let compiler = compiler.with_lanes(Box::new(move |instance| workers.lane(instance)));
+    let outbound = Outbound::new(table.clone());
+    observe::calls(&metrics, outbound.clone());
+    let compiler = compiler.with_clients(Box::new(move |plugin, namespace| outbound.client(plugin, namespace)));
     let listeners = settings.process.listeners.iter().map(live::facts).collect();
     let shared = Shared::new(compiler.empty(), table, Arc::new(Telemetry::new(metrics)), listeners);
     Ok((compiler, Arc::new(shared)))

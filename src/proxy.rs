@@ -28,6 +28,7 @@ mod http_proxy;
 mod length;
 mod lenient;
 mod open_end;
+mod outbound;
 mod pace;
 mod peer;
 mod ready;
@@ -59,6 +60,7 @@ use self::authorities::Authorities;
 use self::context::Context;
 pub use self::engine::Engine;
 pub(crate) use self::flow_control::FlowControlCounts;
+pub(crate) use self::outbound::Outbound;
 use self::ready::{Hook, ready};
 use self::request::Decision;
 use self::upstream::Next;
@@ -262,7 +264,10 @@ impl ProxyHttp for Proxy {
         'd: 'f,
         'c: 'f,
     {
-        ready(body::on_request(session, body, is_last, cx))
+        match body::on_request(session, body, is_last, cx) {
+            Ok(Some(index)) => Box::pin(body::wait_request(index, body, is_last, cx)),
+            shown => ready(shown.map(|_| ())),
+        }
     }
 
     fn upstream_response_filter<'s, 'b, 'r, 'c, 'f>(
@@ -277,7 +282,10 @@ impl ProxyHttp for Proxy {
         'r: 'f,
         'c: 'f,
     {
-        ready(response::on_upstream(session, head, cx))
+        match response::on_upstream(session, head, cx) {
+            Ok(Some(asked)) => Box::pin(response::wait_upstream(asked, session, head, cx)),
+            shown => ready(shown.map(|_| ())),
+        }
     }
 
     fn response_filter<'s, 'b, 'r, 'c, 'f>(

@@ -8,7 +8,7 @@ use super::shared::Shared;
 use super::workers::Desk;
 use crate::admission::server;
 use crate::front::{FrontMetrics, ListenerCounts};
-use crate::proxy::FlowControlCounts;
+use crate::proxy::{FlowControlCounts, Outbound};
 use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Instance;
 use crate::source::kubernetes::client::Contact;
@@ -203,6 +203,20 @@ pub(super) fn server(metrics: &Metrics, name: &'static str, counts: Arc<SeatCoun
     }));
 }
 
+/// Calls that plugins make; instances of one name are summed.
+pub(super) fn calls(metrics: &Metrics, outbound: Arc<Outbound>) {
+    metrics.observe(Box::new(move |emit| {
+        let calls = outbound.calls();
+        let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        for (calls, (result, count)) in calls.iter().flat_map(|calls| calls.counted().map(move |it| (calls, it))) {
+            *sums.entry((&calls.plugin, result)).or_default() += count;
+        }
+        for ((plugin, result), count) in sums.into_iter().filter(|(_, count)| *count > 0) {
+            emit(Sample { family: &family::PLUGIN_CALLS, labels: &[plugin, result], value: count as f64 });
+        }
+    }));
+}
+
 /// Every instance that a route uses, each once.
 fn instances(snapshot: &Snapshot) -> impl Iterator<Item = &Arc<Instance>> {
     let mut seen = BTreeSet::new();
@@ -214,6 +228,7 @@ fn instances(snapshot: &Snapshot) -> impl Iterator<Item = &Arc<Instance>> {
 /// Counters of every instance that a route uses; instances of one name are summed.
 fn plugins(snapshot: &Snapshot, emit: Emit<'_>) {
     let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut replies: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for instance in instances(snapshot) {
         let counters = instance.counters();
         for (event, count) in [
@@ -224,6 +239,12 @@ fn plugins(snapshot: &Snapshot, emit: Emit<'_>) {
         ] {
             *sums.entry((&instance.name, event)).or_default() += count;
         }
+        for (reason, count) in instance.reasons() {
+            *replies.entry((&instance.name, reason)).or_default() += count;
+        }
+    }
+    for ((name, reason), count) in replies {
+        emit(Sample { family: &family::PLUGIN_REPLIES, labels: &[name, reason], value: count as f64 });
     }
     for ((name, event), count) in sums {
         emit(Sample { family: &family::PLUGIN_EVENTS, labels: &[name, event], value: count as f64 });

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, header};
 use pingora::http::RequestHeader;
-use tidegate_plugin::{Hooks, RequestFacts, Shared, TlsFacts};
+use tidegate_plugin::{Hooks, ReasonCode, RequestFacts, Shared, TlsFacts};
 
 use super::flow_control::Held;
 use super::request_id::RequestId;
@@ -15,7 +15,7 @@ use crate::connection::ConnectionInfo;
 use crate::endpoint::{Hold, Pick, Tried, Upstream};
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
-use crate::snapshot::pipeline::Passage;
+use crate::snapshot::pipeline::{Given, Passage};
 use crate::snapshot::route::Route;
 use crate::telemetry::record::Try;
 
@@ -40,6 +40,10 @@ pub struct Context {
     pub(super) upstream: Target,
     /// What watches the exchange with an endpoint while there is one with a body.
     pub(super) timed: Option<TimedSession>,
+    /// Which plugin gave the answer, by position, and why.
+    pub(super) answered_by: Option<(usize, Option<ReasonCode>)>,
+    /// A plugin's response in place of the upstream's, until it is sent.
+    pub(super) instead: Option<Box<Given>>,
     /// What holds the endpoint's answer back while its client does not take it.
     pub(super) valve: Option<Held>,
 }
@@ -92,6 +96,8 @@ pub(super) struct Target {
     pub(super) is_answered: bool,
     /// Whether it was not there in time.
     pub(super) is_overdue: bool,
+    /// What it is asked for, where plugins have made it something else.
+    pub(super) sent_as: Option<Box<tidegate_plugin::Target>>,
     pub(super) connecting: Option<Instant>,
     pub(super) sent: Option<Instant>,
 }
@@ -121,6 +127,8 @@ impl Context {
             request_bytes: 0,
             upstream: Target::default(),
             timed: None,
+            answered_by: None,
+            instead: None,
             valve: None,
         }
     }
@@ -166,16 +174,15 @@ impl Known {
 
     /// The request as plugins and routing see it.
     pub(super) fn facts<'a>(&'a self, request: &'a RequestHeader) -> RequestFacts<'a> {
-        RequestFacts {
-            method: &request.method,
-            scheme: self.scheme,
-            host: self.host(&request.headers),
-            path: request.uri.path(),
-            query: request.uri.query(),
-            client: self.client,
-            request_id: self.request_id.as_str(),
-            tls: self.tls(),
-        }
+        let mut facts = RequestFacts::new(&request.method, self.host(&request.headers), request.uri.path());
+        facts.scheme = self.scheme;
+        facts.query = request.uri.query();
+        facts.client = self.client;
+        facts.peer = self.peer;
+        facts.listener = self.connection.as_ref().map_or("", |connection| &connection.listener);
+        facts.request_id = self.request_id.as_str();
+        facts.tls = self.tls();
+        facts
     }
 }
 

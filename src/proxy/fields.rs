@@ -11,7 +11,7 @@ use tidegate_plugin::Headers;
 struct RequestFields<'a>(&'a mut RequestHeader);
 
 /// The fields of an answer.
-struct ResponseFields<'a>(&'a mut ResponseHeader);
+pub(super) struct ResponseFields<'a>(pub(super) &'a mut ResponseHeader);
 
 /// Room for what tidegate adds to a request, so that its table grows once.
 const ADDED_TO_REQUEST: usize = 7;

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{StatusCode, Version, header};
 use pingora::{Error, ErrorType};
 use pingora_proxy::{FailToProxy, Session};
-use tidegate_plugin::{Hooks, LogRecord};
+use tidegate_plugin::{Hooks, LogRecord, ReasonCode};
 
 use super::context::Context;
 use super::failure;
 use super::reply::Answer;
 use super::response;
 use crate::reason::Reason;
-use crate::snapshot::pipeline::Passage;
+use crate::snapshot::pipeline::{Given, Passage};
 use crate::snapshot::route::Route;
 use crate::telemetry::record::{PluginTime, Recorder, RequestRecord};
 
@@ -21,6 +21,9 @@ const FLUSHED: Duration = Duration::from_millis(5);
 
 /// Answers a request that failed, when there is still somebody to answer.
 pub(super) async fn fail(session: &mut Session, error: &Error, cx: &mut Context) -> FailToProxy {
+    if let Some(given) = cx.instead.take().filter(|_| !is_answered(session)) {
+        return instead(session, *given, cx).await;
+    }
     let reason = settle(session, error, cx);
     session.set_keepalive(None);
     if is_answered(session) && is_our_side(reason) {
@@ -40,6 +43,17 @@ pub(super) async fn fail(session: &mut Session, error: &Error, cx: &mut Context)
     // Whoever does not take it is gone; the record says what happened.
     let _ = response::send(session, answer, cx).await;
     FailToProxy { error_code: status.as_u16(), can_reuse_downstream: false }
+}
+
+/// Sends a plugin's response in place of the upstream's.
+async fn instead(session: &mut Session, given: Given, cx: &mut Context) -> FailToProxy {
+    let status = given.reply.status.as_u16();
+    let mut answer = Answer::plugin(given, &session.req_header().headers, cx.known.request_id.as_str());
+    answer.is_instead = true;
+    // What is left of a body would be taken for the next request.
+    answer.closes = cx.known.has_body;
+    let is_whole = response::send(session, answer, cx).await.is_ok();
+    FailToProxy { error_code: status, can_reuse_downstream: is_whole && !cx.known.has_body }
 }
 
 /// Says why the request failed; the first reason stays.
@@ -148,9 +162,18 @@ fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: &End<'_>
         upstream: cx.upstream.upstream.as_ref().map(|upstream| &**upstream.id()),
         tls: facts.tls,
         error: detail,
+        answered_by: answered_by(cx),
+        sent: cx.upstream.sent_as.as_deref(),
         plugins,
         identity: cx.shared.identity.as_ref().map(|identity| &*identity.name),
     });
+}
+
+/// The plugin that gave the answer, and its reason.
+fn answered_by(cx: &Context) -> Option<(&str, Option<ReasonCode>)> {
+    let (position, reason) = cx.answered_by?;
+    let instance = cx.route.as_ref()?.pipeline.instances().get(position)?;
+    Some((&instance.name, reason))
 }
 
 /// What the plugins of a route took, written into `room`.
@@ -171,14 +194,11 @@ fn begin(duration: Duration) -> SystemTime {
 
 fn tell_plugins(session: &Session, cx: &Context, end: &End<'_>) {
     if let Some(route) = cx.route_with(Hooks::LOG) {
-        let record = LogRecord {
-            facts: cx.known.facts(session.req_header()),
-            route: route.facts_of(cx.upstream.asked()),
-            shared: &cx.shared,
-            status: end.status,
-            reason: end.reason.as_str(),
-            duration: end.duration,
-        };
+        let facts = cx.known.facts(session.req_header());
+        let mut record = LogRecord::new(facts, route.facts_of(cx.upstream.asked()), &cx.shared);
+        record.status = end.status;
+        record.reason = end.reason.as_str();
+        record.duration = end.duration;
         route.pipeline.on_log(&record, &cx.passage);
     }
 }

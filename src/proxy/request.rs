@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode, Version, header};
+use pingora::http::RequestHeader;
 use pingora_proxy::Session;
-use tidegate_plugin::{Hooks, RequestContext, RequestFacts};
+use tidegate_plugin::{Hooks, RequestContext, RequestFacts, RouteContext};
 
 use super::context::{Context, Known};
 use super::guard::{self, Changes, Head, Rules};
@@ -14,10 +15,11 @@ use super::reply::Answer;
 use super::request_id::RequestId;
 use super::{departure, forwarded, http10, open_end, redirect, upstream};
 use crate::connection::ConnectionInfo;
+use crate::endpoint::Upstream;
 use crate::reason::Reason;
 use crate::snapshot::edge::Edge;
-use crate::snapshot::pipeline::Outcome;
-use crate::snapshot::route::{Action, Route};
+use crate::snapshot::pipeline::{Outcome, Routed};
+use crate::snapshot::route::{Action, Forward, Route};
 use crate::snapshot::router::RequestView;
 
 /// Where HTTP-01 validation comes in, always over plain HTTP (RFC 8555 section 8.3).
@@ -253,7 +255,27 @@ fn heed(outcome: Outcome, headers: &HeaderMap, known: &Known) -> Decision {
     match outcome {
         Outcome::Continue => Decision::Forward,
         Outcome::Wait(index) => Decision::Wait(index),
-        Outcome::Reply(reply) => Decision::Reply(Answer::plugin(reply, headers, known.request_id.as_str())),
+        Outcome::Reply(given) => Decision::Reply(Answer::plugin(given, headers, known.request_id.as_str())),
+    }
+}
+
+/// Where the request goes: where a plugin says, else by weight.
+fn choose(
+    request: &RequestHeader,
+    cx: &mut Context,
+    route: &Route,
+    forward: &Forward,
+) -> Result<Arc<Upstream>, Reason> {
+    let Some(choices) = &route.choices else { return forward.pick().cloned().ok_or(Reason::NoEndpoints) };
+    let facts = cx.known.facts(request);
+    let mut plugin_cx = RouteContext::new(facts, &request.headers, &route.facts, &**choices, &mut cx.shared);
+    match route.pipeline.on_route(&mut plugin_cx, &cx.passage) {
+        Routed::Pass => forward.pick().cloned().ok_or(Reason::NoEndpoints),
+        Routed::Backend(position) => {
+            choices.backends.get(position).map(|it| Arc::clone(&it.upstream)).ok_or(Reason::Internal)
+        }
+        Routed::Upstream(name) => choices.upstream(&name).cloned().ok_or(Reason::InvalidBackend),
+        Routed::Failed => Err(Reason::Internal),
     }
 }
 
@@ -264,7 +286,7 @@ fn act(session: &Session, cx: &mut Context, route: &Route) -> Decision {
     }
     match &route.action {
         Action::Forward(forward) => {
-            let upstream = forward.pick().cloned().ok_or(Reason::NoEndpoints);
+            let upstream = choose(request, cx, route, forward);
             let limits = cx.snapshot.edge.capacity();
             match upstream.and_then(|upstream| upstream::prepare(upstream, limits, &mut cx.upstream)) {
                 Ok(()) => Decision::Forward,

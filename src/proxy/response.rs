@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::HttpTask;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tidegate_plugin::{Headers, Hooks, ResponseContext};
 
 use super::context::Context;
-use super::fields::edit_response;
+use super::fields::{ResponseFields, edit_response};
 use super::flow_control::Held;
 use super::forwarded::REQUEST_ID;
 use super::http10;
@@ -19,6 +19,7 @@ use super::reply::{self, Answer};
 use super::{clocked, upstream};
 use crate::endpoint::Hold;
 use crate::reason::Reason;
+use crate::snapshot::pipeline::ResponseOutcome;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -31,12 +32,18 @@ const LINGER: Duration = Duration::from_secs(1);
 /// And may send this many pieces.
 const LINGER_PIECES: usize = 64;
 
-/// The head of an upstream's answer.
+/// A plugin that must wait before a head goes on, and the status so far.
+pub(super) struct Asked {
+    index: usize,
+    status: StatusCode,
+}
+
+/// The head of an upstream's answer. A plugin that must wait is returned, for [`wait_upstream`].
 ///
 /// # Errors
 /// An unasked 101: it would turn the connection into a tunnel that nobody wanted. Informational answers without end.
 /// A plugin that failed.
-pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: &mut Context) -> Result<()> {
+pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: &mut Context) -> Result<Option<Asked>> {
     let is_switch = head.status == StatusCode::SWITCHING_PROTOCOLS;
     if is_switch && !session.is_upgrade_req() {
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, "101 that nobody asked for").into_up());
@@ -47,7 +54,7 @@ pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: 
     let mut status = head.status;
     if status.is_informational() && !is_switch {
         edit_response(head, keeps_case, |fields| strip(fields, status));
-        return count_informational(cx);
+        return count_informational(cx).map(|()| None);
     }
     upstream::answered(cx);
     clocked::head_arrived(session, cx);
@@ -68,25 +75,87 @@ pub(super) fn on_upstream(session: &mut Session, head: &mut ResponseHeader, cx: 
         }
         Told::Never => None,
     };
+    let mut outcome = ResponseOutcome::Continue;
     edit_response(head, keeps_case, |fields| {
         if let Some(length) = length {
             cx.is_empty = length.as_bytes() == b"0";
             fields.set(header::CONTENT_LENGTH, length);
         }
         strip(fields, status);
-        status = finish_head(session, fields, status, cx);
-        if cx.route_with(Hooks::RESPONSE_BODY).is_some() && !cx.is_empty {
-            // Plugins may make the body longer or shorter; the engine then frames it anew. Where there is none, it
-            // would end with the connection only.
-            fields.remove(&header::CONTENT_LENGTH);
-        }
+        (status, outcome) = finish_head(session, fields, status, None, cx);
     });
+    match outcome {
+        ResponseOutcome::Wait(index) => Ok(Some(Asked { index, status })),
+        outcome => went_on(outcome, session, head, status, cx).map(|()| None),
+    }
+}
+
+/// Waits for the plugin that must wait, and asks the rest.
+///
+/// # Errors
+/// A plugin failed, or gives another response.
+pub(super) async fn wait_upstream(
+    asked: Asked,
+    session: &mut Session,
+    head: &mut ResponseHeader,
+    cx: &mut Context,
+) -> Result<()> {
+    let request = session.req_header().clone();
+    let (status, outcome) = wait(asked, &request, head, None, cx).await;
+    went_on(outcome, session, head, status, cx)
+}
+
+async fn wait(
+    asked: Asked,
+    request: &RequestHeader,
+    head: &mut ResponseHeader,
+    given_by: Option<usize>,
+    cx: &mut Context,
+) -> (StatusCode, ResponseOutcome) {
+    let Some(route) = cx.route.clone() else { return (asked.status, ResponseOutcome::Continue) };
+    let limit = cx.snapshot.edge.limits.body_timeout.0;
+    let facts = cx.known.facts(request);
+    let named = route.facts_of(cx.upstream.asked());
+    let mut fields = ResponseFields(head);
+    let mut plugin_cx = ResponseContext::new(facts, named, &mut cx.shared, asked.status, &mut fields);
+    let waiting = route.pipeline.wait_response(asked.index, given_by, &mut plugin_cx, &cx.passage);
+    match tokio::time::timeout(limit, waiting).await {
+        Ok(outcome) => (plugin_cx.status, outcome),
+        Err(_) => {
+            plugin_cx.shared.fail();
+            (asked.status, ResponseOutcome::Continue)
+        }
+    }
+}
+
+/// What plugins have decided about the head of an upstream's answer.
+fn went_on(
+    outcome: ResponseOutcome,
+    session: &mut Session,
+    head: &mut ResponseHeader,
+    status: StatusCode,
+    cx: &mut Context,
+) -> Result<()> {
+    if cx.route_with(Hooks::RESPONSE_BODY).is_some() && !cx.is_empty {
+        // Plugins may make the body longer or shorter; the engine then frames it anew. Where there is none, it
+        // would end with the connection only.
+        head.remove_header(&header::CONTENT_LENGTH);
+    }
     set_status(head, status)?;
     http10::end_with_answer(session, head.status, &head.headers);
     if cx.shared.has_failed() {
         cx.reason = Some(Reason::Internal);
         let status = ErrorType::HTTPStatus(Reason::Internal.status());
         return Err(Error::explain(status, "a plugin failed"));
+    }
+    if let ResponseOutcome::Replace(given) = outcome
+        // A tunnel has no response that could be another one.
+        && head.status != StatusCode::SWITCHING_PROTOCOLS
+    {
+        let status = ErrorType::HTTPStatus(given.reply.status.as_u16());
+        cx.reason = Some(Reason::Plugin);
+        cx.instead = Some(Box::new(given));
+        return Err(Error::explain(status, "a plugin gives another response"));
     }
     Ok(())
 }
@@ -174,22 +243,29 @@ fn set_status(head: &mut ResponseHeader, status: StatusCode) -> Result<()> {
     }
 }
 
-/// `Server`, and what plugins make of the head: the status is returned.
-fn finish_head(session: &Session, fields: &mut dyn Headers, status: StatusCode, cx: &Context) -> StatusCode {
+/// `Server`, and what plugins make of the head: the status is returned, and what they decide.
+fn finish_head(
+    session: &Session,
+    fields: &mut dyn Headers,
+    status: StatusCode,
+    given_by: Option<usize>,
+    cx: &mut Context,
+) -> (StatusCode, ResponseOutcome) {
     if let Some(server) = &cx.snapshot.edge.server_header
         && !fields.map().contains_key(header::SERVER)
     {
         fields.set(header::SERVER, server.clone());
     }
     // A plugin that has failed once is not given the answer that says so.
-    if let Some(route) = cx.route_with(Hooks::RESPONSE).filter(|_| !cx.shared.has_failed()) {
+    let has_failed = cx.shared.has_failed();
+    if let Some(route) = cx.route.as_ref().filter(|it| it.pipeline.hooks().contains(Hooks::RESPONSE) && !has_failed) {
         let facts = cx.known.facts(session.req_header());
         let named = route.facts_of(cx.upstream.asked());
-        let mut plugin_cx = ResponseContext::new(facts, named, &cx.shared, status, fields);
-        route.pipeline.on_response(&mut plugin_cx, &cx.passage);
-        return plugin_cx.status;
+        let mut plugin_cx = ResponseContext::new(facts, named, &mut cx.shared, status, fields);
+        let outcome = route.pipeline.on_response(given_by, &mut plugin_cx, &cx.passage);
+        return (plugin_cx.status, outcome);
     }
-    status
+    (status, ResponseOutcome::Continue)
 }
 
 /// Sends an answer of tidegate's own.
@@ -197,14 +273,8 @@ fn finish_head(session: &Session, fields: &mut dyn Headers, status: StatusCode, 
 /// # Errors
 /// The client is gone.
 pub(super) async fn send(session: &mut Session, answer: Answer, cx: &mut Context) -> Result<()> {
-    let had_failed = cx.shared.has_failed();
-    let mut answer = answer;
-    let mut made = head(session, &answer, cx)?;
-    if cx.shared.has_failed() && !had_failed {
-        cx.reason = Some(Reason::Internal);
-        answer = Answer::refusal(Reason::Internal, &session.req_header().headers, cx.known.request_id.as_str());
-        made = head(session, &answer, cx)?;
-    }
+    let (answer, made) = make(session, answer, cx).await?;
+    cx.answered_by = answer.by;
     cx.reason = cx.reason.or(Some(answer.reason));
     let expects = session.req_header().headers.contains_key(header::EXPECT);
     let mut closes = answer.closes;
@@ -232,7 +302,28 @@ pub(super) async fn send(session: &mut Session, answer: Answer, cx: &mut Context
     Ok(())
 }
 
-fn head(session: &Session, answer: &Answer, cx: &Context) -> Result<ResponseHeader> {
+/// The answer that is sent, with its head: that of a plugin which gives another one, or of one that fails.
+async fn make(session: &mut Session, answer: Answer, cx: &mut Context) -> Result<(Answer, ResponseHeader)> {
+    let had_failed = cx.shared.has_failed();
+    let (made, outcome) = head(session, &answer, cx).await?;
+    let headers = &session.req_header().headers;
+    let other = match outcome {
+        _ if cx.shared.has_failed() && !had_failed => {
+            cx.reason = Some(Reason::Internal);
+            Answer::refusal(Reason::Internal, headers, cx.known.request_id.as_str())
+        }
+        ResponseOutcome::Replace(given) => {
+            cx.reason = cx.reason.or(Some(answer.reason));
+            let other = Answer::plugin(given, headers, cx.known.request_id.as_str());
+            Answer { closes: answer.closes, is_instead: true, ..other }
+        }
+        _ => return Ok((answer, made)),
+    };
+    let (made, _) = head(session, &other, cx).await?;
+    Ok((other, made))
+}
+
+async fn head(session: &mut Session, answer: &Answer, cx: &mut Context) -> Result<(ResponseHeader, ResponseOutcome)> {
     let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 4))?;
     for (name, value) in &answer.headers {
         head.append_header(name.clone(), value.clone())?;
@@ -241,12 +332,17 @@ fn head(session: &Session, answer: &Answer, cx: &Context) -> Result<ResponseHead
         head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(answer.body.len()))?;
     }
     head.insert_header(REQUEST_ID, cx.known.request_id.as_str())?;
-    let mut status = answer.status;
+    let (mut status, mut outcome) = (answer.status, ResponseOutcome::Continue);
+    let given_by = answer.by.filter(|_| answer.is_instead).map(|(position, _)| position);
     edit_response(&mut head, cx.snapshot.edge.headers.preserve_case, |fields| {
-        status = finish_head(session, fields, status, cx);
+        (status, outcome) = finish_head(session, fields, status, given_by, cx);
     });
+    if let ResponseOutcome::Wait(index) = outcome {
+        let request = session.req_header().clone();
+        (status, outcome) = wait(Asked { index, status }, &request, &mut head, given_by, cx).await;
+    }
     set_status(&mut head, status)?;
-    Ok(head)
+    Ok((head, outcome))
 }
 
 /// Closing with unread bytes resets the connection, and the client may lose the answer (RFC 9112 section 9.6).

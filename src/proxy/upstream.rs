@@ -10,7 +10,7 @@ use pingora::protocols::Digest;
 use pingora::upstreams::peer::{HttpPeer, Peer as _};
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
-use tidegate_plugin::{Headers, Hooks, UpstreamRequest};
+use tidegate_plugin::{Headers, Hooks, Target as PluginTarget, UpstreamRequest};
 
 use super::authorities::Authorities;
 use super::context::{Context, Target};
@@ -278,8 +278,11 @@ pub(super) fn lost(session: &Session, mut error: Box<Error>, is_reused: bool, cx
     if let Some(refusal) = failure::refusal(&error) {
         refused(refusal, is_reused, &mut cx.upstream);
     }
+    // What a plugin has made of a harmless method may do harm twice.
+    let sent = cx.upstream.sent_as.as_ref().and_then(|sent| sent.method.as_ref());
+    let method = sent.filter(|method| !method.is_idempotent()).unwrap_or(&session.req_header().method);
     let may_retry = failure::may_retry(Lost {
-        method: &session.req_header().method,
+        method,
         reason,
         is_reused,
         is_answered: session.response_written().is_some(),
@@ -305,29 +308,60 @@ pub(super) fn request(session: &Session, request: &mut RequestHeader, cx: &mut C
     if cx.known.host_len == 0 {
         name_host(request, cx)?;
     }
+    let mut target = None;
+    edit_request(request, cx.snapshot.edge.headers.preserve_case, |fields| target = edit(session, fields, cx));
+    if cx.shared.has_failed() {
+        return fail(cx, Reason::Internal);
+    }
+    cx.upstream.sent_as = None;
+    if let Some(target) = target.filter(|target| *target != PluginTarget::default())
+        && let Err(reason) = set_target(request, target, cx)
+    {
+        return fail(cx, reason);
+    }
     if !cx.known.has_body && !cx.upstream.is_h2 && expects_body(&request.method) {
         tell_empty(request)?;
     }
-    edit_request(request, cx.snapshot.edge.headers.preserve_case, |fields| edit(session, fields, cx));
-    match cx.shared.has_failed() {
-        true => fail(cx, Reason::Internal),
-        false => Ok(()),
-    }
+    Ok(())
 }
 
-/// What the endpoint is told about the client, then what plugins make of it.
-fn edit(session: &Session, fields: &mut dyn Headers, cx: &Context) {
+/// Asks for what plugins want asked for. They have checked it; what is no target all the same is our fault.
+fn set_target(request: &mut RequestHeader, target: PluginTarget, cx: &mut Context) -> std::result::Result<(), Reason> {
+    if target.path.is_some() || target.query.is_some() {
+        let path = target.path.as_deref().unwrap_or(request.uri.path());
+        let query = target.query.as_ref().map_or(request.uri.query(), Option::as_deref);
+        let uri = match query {
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
+        };
+        request.set_uri(uri.parse().map_err(|_| Reason::Internal)?);
+    }
+    if let Some(method) = &target.method {
+        request.set_method(method.clone());
+    }
+    if let Some(host) = &target.host {
+        request.insert_header(header::HOST, &**host).map_err(|_| Reason::Internal)?;
+    }
+    cx.upstream.sent_as = Some(Box::new(target));
+    Ok(())
+}
+
+/// What the endpoint is told about the client, then what plugins make of it: what they want asked for is returned.
+fn edit(session: &Session, fields: &mut dyn Headers, cx: &Context) -> Option<PluginTarget> {
+    let mut target = None;
     let headers = &session.req_header().headers;
     forwarded::write(fields, &told(headers.get(header::HOST), cx), Which::of(&cx.snapshot.edge));
     if let Some(route) = cx.route_with(Hooks::UPSTREAM_REQUEST) {
         let facts = cx.known.facts(session.req_header());
         let mut head = UpstreamRequest::new(facts, route.facts_of(cx.upstream.asked()), fields);
         route.pipeline.on_upstream_request(&mut head, &cx.shared, &cx.passage);
+        target = head.into_target().ok();
     }
     forwarded::write_loop(fields, headers, &cx.snapshot.edge.loop_id);
     if cx.route_with(Hooks::REQUEST_BODY).is_some() && content_length(headers) > 0 {
         leave_length_open(fields, cx.upstream.is_h2);
     }
+    target
 }
 
 /// Plugins may make a body longer or shorter than the client said. HTTP/2 frames it anyway.

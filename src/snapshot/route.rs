@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
-use tidegate_plugin::RouteFacts;
+use tidegate_plugin::{BackendFacts, Backends, RouteFacts};
 
 use super::pipeline::Pipeline;
 use crate::endpoint::Upstream;
@@ -26,6 +26,8 @@ pub struct Route {
     pub https_redirect: HttpsRedirect,
     /// The plugins.
     pub pipeline: Arc<Pipeline>,
+    /// What plugins may choose among; `None`: none of them does.
+    pub choices: Option<Box<Choices>>,
     /// Timeouts, tries and limits: the model's, shared.
     pub policy: Arc<Policy>,
     /// Its counters, as long as no backend was chosen among several.
@@ -39,6 +41,28 @@ pub struct Named {
     pub facts: RouteFacts,
     /// Counters.
     pub metrics: Arc<RouteMetrics>,
+}
+
+/// What the plugins of a route may choose among.
+#[derive(Debug, Default)]
+pub struct Choices {
+    /// The route's backends, in the order of the configuration.
+    pub backends: Box<[Chosen]>,
+    /// Upstreams of the conf that its plugins may name.
+    pub upstreams: Box<[Chosen]>,
+}
+
+/// An upstream that a plugin may choose.
+#[derive(Debug)]
+pub struct Chosen {
+    /// What plugins call it.
+    pub name: Arc<str>,
+    /// Its share where nobody chooses.
+    pub weight: u32,
+    /// Where requests go.
+    pub upstream: Arc<Upstream>,
+    /// What they are told under.
+    pub named: Named,
 }
 
 /// One of the backends of a route.
@@ -141,7 +165,44 @@ impl Route {
 
     fn named(&self, asked: Option<&Arc<Upstream>>) -> Option<&Named> {
         let Action::Forward(forward) = &self.action else { return None };
-        forward.named(asked?)
+        let asked = asked?;
+        match &self.choices {
+            None => forward.named(asked),
+            Some(choices) => choices.all().find(|it| Arc::ptr_eq(&it.upstream, asked)).map(|it| &it.named),
+        }
+    }
+
+    /// Every upstream that its requests may go to, each at least once.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        let forward = match &self.action {
+            Action::Forward(forward) => Some(forward),
+            _ => None,
+        };
+        let shares = forward.into_iter().flat_map(Forward::shares).map(|(upstream, _)| upstream);
+        shares.chain(self.choices.iter().flat_map(|choices| choices.all()).map(|it| &it.upstream))
+    }
+}
+
+// === impl Choices ===
+
+impl Choices {
+    fn all(&self) -> impl Iterator<Item = &Chosen> {
+        self.backends.iter().chain(&self.upstreams)
+    }
+
+    /// The upstream of the conf of that name, if a plugin may choose it.
+    pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.upstreams.iter().find(|it| *it.name == *name).map(|it| &it.upstream)
+    }
+}
+
+impl Backends for Choices {
+    fn count(&self) -> usize {
+        self.backends.len()
+    }
+
+    fn backend(&self, position: usize) -> Option<BackendFacts<'_>> {
+        self.backends.get(position).map(|it| BackendFacts::new(&it.name, it.weight))
     }
 }
 
