@@ -51,10 +51,12 @@ pub(crate) struct Explanation {
     /// The route that takes it.
     pub route: Option<RouteView>,
     /// Plugins that may choose where it goes; without their word it goes by weight.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub chosen_by: Vec<String>,
     /// Where it can go.
     pub upstreams: Vec<UpstreamView>,
     /// What the upstream is asked for, where plugins make it something else: method, host and target.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sent: Option<String>,
     /// What the client gets, in words.
     pub answer: String,

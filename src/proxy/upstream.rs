@@ -327,7 +327,8 @@ pub(super) fn request(session: &Session, request: &mut RequestHeader, cx: &mut C
 
 /// Asks for what plugins want asked for. They have checked it; what is no target all the same is our fault.
 fn set_target(request: &mut RequestHeader, target: PluginTarget, cx: &mut Context) -> std::result::Result<(), Reason> {
-    if target.path.is_some() || target.query.is_some() {
+    // A target of HTTP/2 has the host that came, too.
+    if target.path.is_some() || target.query.is_some() || target.host.is_some() {
         let path = target.path.as_deref().unwrap_or(request.uri.path());
         let query = target.query.as_ref().map_or(request.uri.query(), Option::as_deref);
         let uri = match query {

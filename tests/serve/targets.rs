@@ -101,6 +101,51 @@ async fn rewriting() -> (Proxy, Echo) {
     (Proxy::start_with(Tidegate::builder().plugin::<Rewrite>(), &conf, &[]).await, echo)
 }
 
+/// An HTTP/2 server in clear that answers with what it is asked.
+async fn h2c() -> std::net::SocketAddr {
+    raw_server(|stream| async move {
+        let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let seen = format!("{} {}", request.method(), request.uri());
+            let answer = http::Response::builder().header("x-seen", seen).body(()).unwrap();
+            let _ = respond.send_response(answer, true);
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_2_is_asked_for_the_same_on_both_sides() {
+    let conf = format!(
+        "plugins: {{ p: {{ type: rewrite }} }}\nupstreams: {{ a: {{ protocol: h2c, endpoints: [ {{ address: \"{}\" }} ] }} }}\nroutes:\n  - {{ hosts: [p.test], backends: [ {{ upstream: a }} ], plugins: [p] }}\n",
+        h2c().await
+    );
+    let to_h2 = Proxy::start_with(Tidegate::builder().plugin::<Rewrite>(), &conf, &[]).await;
+    let (to_h1, _echo) = rewriting().await;
+    let fields = "X-Path: /new\r\nX-Host: other.test:81\r\nX-Method: PUT\r\n";
+    let seen = |host: &str, path: &str| format!("PUT http://{host}{path}");
+    assert_eq!(ask(&to_h2, "GET /old?a=1", fields).await.header("x-seen"), Some(&*seen("other.test:81", "/new?a=1")));
+    for (proxy, is_h2) in [(&to_h2, true), (&to_h1, false)] {
+        let stream = tls(proxy.https(), "p.test", &["h2"]).await.unwrap();
+        let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let request =
+            http::Request::get("https://p.test/old?a=1").header("x-host", "other.test").header("x-method", "PUT");
+        let (answer, _) = client.send_request(request.body(()).unwrap(), true).unwrap();
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), 200);
+        if is_h2 {
+            assert_eq!(answer.headers()["x-seen"], seen("other.test", "/old?a=1"));
+        } else {
+            let (_, mut body) = answer.into_parts();
+            let text = body.data().await.unwrap().unwrap();
+            let seen: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            assert_eq!((seen["method"].as_str(), seen["target"].as_str()), (Some("PUT"), Some("/old?a=1")));
+            assert!(seen["headers"].to_string().contains("other.test"), "{seen}");
+        }
+    }
+}
+
 async fn ask(proxy: &Proxy, head: &str, fields: &str) -> Response {
     request(proxy.http(), &format!("{head} HTTP/1.1\r\nHost: p.test\r\n{fields}Connection: close\r\n\r\n")).await
 }
@@ -126,6 +171,14 @@ async fn what_a_plugin_asks_for_is_asked_for_and_the_log_has_both() {
     assert_eq!(
         (&line["upstream.server.address"], &line["upstream.request.method"]),
         (&"other.test:81".into(), &"PUT".into())
+    );
+    let admin = proxy.running.admin().unwrap();
+    let asked = "/api/v1/explain?method=GET&url=http://p.test/old%3Fa%3D1&header=x-path:%20/new/place";
+    let explained = get(admin, "localhost", asked).await.json();
+    assert_eq!(
+        (&explained["canonical"], &explained["sent"]),
+        (&"p.test/old?a=1".into(), &"GET p.test/new/place?a=1".into()),
+        "{explained}"
     );
     let plain = ask(&proxy, "GET /plain?a=1", "").await;
     assert_eq!(plain.json()["target"], "/plain?a=1");

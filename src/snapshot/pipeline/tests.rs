@@ -339,7 +339,7 @@ fn the_first_plugin_that_chooses_does_and_one_that_fails_ends_the_request() {
             panic!("asked to")
         }
     }
-    let panics = Arc::new(Instance::new("panics", Stage::Route, Mode::Enforce, Arc::new(Panics)));
+    let panics = Arc::new(Instance::new("panics", Stage::Access, Mode::Enforce, Arc::new(Panics)));
     assert_eq!(choose(vec![panics, to(Choice::Backend(1))]), Routed::Failed);
 }
 
