@@ -29,6 +29,9 @@ pub(crate) struct Instances {
     choosing: Vec<Weak<Instance>>,
 }
 
+/// Fields of every instance, whichever plugin it is of.
+const OWN: [&str; 2] = ["mode", "stage"];
+
 /// Gives the instance of that name threads for what takes long.
 pub(crate) type Lanes = Box<dyn Fn(&str) -> Blocking + Send>;
 
@@ -176,8 +179,8 @@ fn inputs(given: &PluginInputs) -> Inputs {
 fn build(definition: &Definition, wanted: &PluginInstance, cx: &BuildContext<'_>) -> Result<Instance, BuildError> {
     let mut config = wanted.config.clone();
     // `mode` and `stage` belong to the instance, so that every plugin has them and none can forget them.
-    let mut own = |name: &str| config.as_object_mut().and_then(|fields| fields.remove(name));
-    let (mode, stage) = (own("mode"), own("stage"));
+    let own = |name: &str| config.as_object_mut().and_then(|fields| fields.remove(name));
+    let [mode, stage] = OWN.map(own);
     let mode = match mode {
         Some(mode) => serde_json::from_value::<Mode>(mode).map_err(|error| BuildError::invalid("mode", error))?,
         None => Mode::default(),
@@ -235,7 +238,9 @@ fn known_field(error: &BuildError) -> Option<String> {
         [] => "there are no fields".to_owned(),
         known => format!("there are {}", known.join(", ")),
     };
-    Some(suggest::did_you_mean(name, known.iter().map(String::as_str)).unwrap_or_else(listed))
+    let own: &[&str] = if field.contains('.') { &[] } else { &OWN };
+    let near = suggest::did_you_mean(name, known.iter().map(String::as_str).chain(own.iter().copied()));
+    Some(near.unwrap_or_else(listed))
 }
 
 #[cfg(test)]

@@ -45,15 +45,16 @@ pub(super) async fn fail(session: &mut Session, error: &Error, cx: &mut Context)
     FailToProxy { error_code: status.as_u16(), can_reuse_downstream: false }
 }
 
-/// Sends a plugin's response in place of the upstream's.
+/// Sends a plugin's response in place of the upstream's. On HTTP/1 the connection ends with it: the engine keeps none
+/// on which it has left an upstream.
 async fn instead(session: &mut Session, given: Given, cx: &mut Context) -> FailToProxy {
     let status = given.reply.status.as_u16();
     let mut answer = Answer::plugin(given, &session.req_header().headers, cx.known.request_id.as_str());
     answer.is_instead = true;
-    // What is left of a body would be taken for the next request.
-    answer.closes = cx.known.has_body;
-    let is_whole = response::send(session, answer, cx).await.is_ok();
-    FailToProxy { error_code: status, can_reuse_downstream: is_whole && !cx.known.has_body }
+    answer.closes = true;
+    // Whoever does not take it is gone.
+    let _ = response::send(session, answer, cx).await;
+    FailToProxy { error_code: status, can_reuse_downstream: false }
 }
 
 /// Says why the request failed; the first reason stays.

@@ -65,6 +65,7 @@ struct Lane {
 /// Where a call goes.
 struct To {
     peer: HttpPeer,
+    protocol: Protocol,
     /// Counts the call among those of its endpoint, while it lives.
     _pick: Option<Pick>,
 }
@@ -103,9 +104,10 @@ impl Outbound {
         let head = head(call)?;
         for _ in 0..MAX_TRIES {
             let to = self.to(call.uri(), namespace).await?;
+            let head = spoken(&head, to.protocol)?;
             let session = self.connector.get_http_session(&to.peer).await;
             let (mut session, is_kept) = session.map_err(|_| CallError::NoConnection)?;
-            match ask(&mut session, &head, call.body(), max).await {
+            match ask(&mut session, head, call.body(), max).await {
                 Ok(response) => {
                     self.connector.release_http_session(session, &to.peer, Some(IDLE)).await;
                     return Ok(response);
@@ -136,7 +138,7 @@ impl Outbound {
         let address = self.addresses.of(host, port, namespace).await?;
         let tls = UpstreamTls { verify: true, ..UpstreamTls::default() };
         let config = UpstreamConfig { protocol, tls: Some(tls), ..UpstreamConfig::default() };
-        Ok(To { peer: self.peer(address, &config, host)?, _pick: None })
+        Ok(To { peer: self.peer(address, &config, host)?, protocol, _pick: None })
     }
 
     fn to_upstream(&self, name: &str) -> Result<To, CallError> {
@@ -146,7 +148,8 @@ impl Outbound {
             return Err(CallError::NoUpstream);
         }
         let pick = upstream.pick(&mut Tried::default()).map_err(|_| CallError::NoEndpoint)?;
-        Ok(To { peer: self.peer(pick.address(), &config, name)?, _pick: Some(pick) })
+        let peer = self.peer(pick.address(), &config, name)?;
+        Ok(To { peer, protocol: config.protocol, _pick: Some(pick) })
     }
 
     fn peer(&self, address: std::net::SocketAddr, config: &UpstreamConfig, host: &str) -> Result<HttpPeer, CallError> {
@@ -229,14 +232,28 @@ fn head(call: &Request<Bytes>) -> Result<RequestHeader, CallError> {
     Ok(head)
 }
 
+/// The head as the protocol has it: HTTP/2 has the host in its target (RFC 9113 section 8.3.1).
+fn spoken(head: &RequestHeader, protocol: Protocol) -> Result<RequestHeader, CallError> {
+    let mut head = head.clone();
+    if protocol.is_h2() {
+        let host = head.remove_header(&header::HOST).ok_or(CallError::Url)?;
+        let target = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+        let scheme = if protocol.is_tls() { "https" } else { "http" };
+        let uri = Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(target).build();
+        head.set_uri(uri.map_err(|_| CallError::Url)?);
+        head.set_version(http::Version::HTTP_2);
+    }
+    Ok(head)
+}
+
 async fn ask(
     session: &mut HttpSession,
-    head: &RequestHeader,
+    head: RequestHeader,
     body: &Bytes,
     max: usize,
 ) -> Result<Response<Bytes>, CallError> {
     let broken = |_| CallError::Broken;
-    session.write_request_header(Box::new(head.clone())).await.map_err(broken)?;
+    session.write_request_header(Box::new(head)).await.map_err(broken)?;
     if !body.is_empty() {
         session.write_request_body(body.clone(), true).await.map_err(broken)?;
     }

@@ -146,7 +146,8 @@ pub struct PluginSpec {
     /// Which plugin: `headers`, …
     #[serde(rename = "type")]
     pub kind: String,
-    /// The plugin's own fields; `tidegate schema PLUGIN` tells them.
+    /// The plugin's own fields; `tidegate schema PLUGIN` tells them. Besides, every plugin takes `mode: enforce | report`,
+    /// and `stage` where it may stand at another one.
     #[serde(flatten)]
     pub config: serde_json::Map<String, serde_json::Value>,
 }

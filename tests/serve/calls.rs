@@ -148,3 +148,43 @@ async fn every_call_ends_in_time_and_so_many_are_under_way_at_most() {
     let proxy = self::proxy(&format!("url: \"http://{dead}\""), "").await;
     assert_eq!(status(&proxy, "/").await, 502);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_is_verified_as_the_upstream_says_and_http_2_is_spoken_where_it_does() {
+    let made = rcgen::generate_simple_self_signed(vec!["up.test".to_owned()]).unwrap();
+    let folder = tempfile::TempDir::new().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, made.cert.pem()).unwrap();
+    let acceptor = tls::acceptor_of(&made, &[]);
+    let secure = raw_server(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let mut buffer = Vec::new();
+            while read_message(&mut stream, &mut buffer, true).await.is_some() {
+                let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+            }
+        }
+    })
+    .await;
+    let h2c = raw_server(|stream| async move {
+        let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            let _ = respond.send_response(http::Response::builder().status(204).body(()).unwrap(), true);
+        }
+    })
+    .await;
+    let upstreams = format!(
+        "upstreams:\n  any: {{ protocol: https, tls: {{ verify: false }}, endpoints: [ {{ address: \"{secure}\" }} ] }}\n  ca: {{ protocol: https, tls: {{ serverName: up.test, caFile: {ca:?} }}, endpoints: [ {{ address: \"{secure}\" }} ] }}\n  name: {{ protocol: https, tls: {{ serverName: other.test, caFile: {ca:?} }}, endpoints: [ {{ address: \"{secure}\" }} ] }}\n  h2c: {{ protocol: h2c, endpoints: [ {{ address: \"{h2c}\" }} ] }}\n"
+    );
+    for (url, expected) in [
+        (format!("https://{secure}"), 502),
+        ("upstream://any".to_owned(), 200),
+        ("upstream://ca".to_owned(), 200),
+        ("upstream://name".to_owned(), 502),
+        ("upstream://h2c".to_owned(), 200),
+    ] {
+        let proxy = proxy(&format!("url: \"{url}\""), &upstreams).await;
+        assert_eq!(status(&proxy, "/").await, expected, "{url}");
+    }
+}

@@ -157,24 +157,36 @@ async fn a_refusal_has_a_reason_and_a_status_of_grpc() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_response_is_replaced_at_once_or_after_a_wait_and_the_connection_stays() {
+async fn a_response_is_replaced_at_once_or_after_a_wait() {
     let (proxy, echo) = proxy().await;
-    let mut kept = Connection::open(proxy.http()).await;
     for path in ["/replaced", "/waits", "/waits?size=300000", "/replaced?size=300000"] {
-        let answer = kept.get("p.test", path).await.unwrap();
+        let answer = get(proxy.http(), "p.test", path).await;
         assert_eq!((answer.status, answer.text().as_str(), answer.is_whole), (503, "another page", true), "{path}");
         assert_eq!((answer.header("content-type"), answer.header("x-echo")), (Some("text/html"), None));
         assert_eq!(answer.header("x-h"), Some("set"), "the other plugins see it too");
         assert_eq!(answer.header("x-waited"), None, "what was made of the other response is gone with it");
     }
+    let mut kept = Connection::open(proxy.http()).await;
+    assert_eq!(kept.get("p.test", "/edited").await.unwrap().status, 200);
     let edited = kept.get("p.test", "/edited").await.unwrap();
     assert_eq!((edited.status, edited.header("x-waited"), edited.is_whole), (200, Some("yes"), true));
-    assert_eq!(echo.requests.load(std::sync::atomic::Ordering::Relaxed), 5, "each was asked for once");
+    assert_eq!(echo.requests.load(std::sync::atomic::Ordering::Relaxed), 6, "each was asked for once");
+    let stream = tls(proxy.https(), "p.test", &["h2"]).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    for path in ["/waits?size=300000", "/edited", "/replaced"] {
+        let request = http::Request::get(format!("https://p.test{path}")).body(()).unwrap();
+        let (answer, _) = client.send_request(request, true).unwrap();
+        let status = answer.await.unwrap().status();
+        assert_eq!(status, if path == "/edited" { 200 } else { 503 }, "{path}");
+    }
     let line = proxy.log_line(|line| line["url.path"] == "/waits").await;
     let told = ["reason", "plugin.name", "plugin.reason"].map(|name| line[name].as_str().unwrap_or_default());
     assert_eq!((told, &line["http.response.status_code"]), (["plugin", "p", "error_page"], &503.into()));
     let with_body = "POST /replaced HTTP/1.1\r\nHost: p.test\r\nContent-Length: 2\r\n\r\nhi";
-    let answer = request(proxy.http(), with_body).await;
+    let mut client = Connection::open(proxy.http()).await;
+    let answer = client.send(with_body).await.unwrap();
+    assert_eq!(answer.header("connection"), Some("close"));
     assert_eq!((answer.status, answer.text().as_str()), (503, "another page"));
 }
 

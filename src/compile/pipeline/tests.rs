@@ -84,6 +84,8 @@ fn a_field_that_the_type_does_not_have_is_refused_with_the_nearest_name() {
     assert_eq!(errors[0].hint.as_deref(), Some("did you mean `size`?"));
     let errors = instances().build(&[used("noop", json!({"whatever": 1}))]).unwrap_err();
     assert_eq!(errors[0].hint.as_deref(), Some("there are size"));
+    let errors = instances().build(&[used("noop", json!({"mod": "report"}))]).unwrap_err();
+    assert_eq!(errors[0].hint.as_deref(), Some("did you mean `mode`?"));
 }
 
 #[test]

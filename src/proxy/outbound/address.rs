@@ -76,3 +76,26 @@ impl Addresses {
         Ok(addresses)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_conf_may_name_this_machine() {
+        let addresses = Addresses::new(Arc::default());
+        for host in ["127.0.0.1", "localhost", "x.localhost", "[::1]", "169.254.169.254", "0.0.0.0"] {
+            assert!(addresses.of(host, 80, "").await.is_ok(), "{host}");
+            assert_eq!(addresses.of(host, 80, "web").await, Err(CallError::NoAddress), "{host}");
+        }
+        assert_eq!(addresses.of("192.0.2.1", 80, "web").await, Ok(([192, 0, 2, 1], 80).into()));
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_dns_that_leads_here_is_not_asked() {
+        let addresses = Addresses::new(Arc::default());
+        let known = Known { addresses: [IpAddr::from([127, 0, 0, 1])].into(), until: Instant::now() + TTL.1 };
+        addresses.known.lock().unwrap().insert("rebinding.test".into(), known);
+        assert_eq!(addresses.of("rebinding.test", 80, "").await, Err(CallError::NoAddress));
+    }
+}
