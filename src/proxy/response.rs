@@ -154,7 +154,7 @@ fn went_on(
     {
         let status = ErrorType::HTTPStatus(given.reply.status.as_u16());
         cx.reason = Some(Reason::Plugin);
-        cx.instead = Some(Box::new(given));
+        cx.instead = Some(given);
         return Err(Error::explain(status, "a plugin gives another response"));
     }
     Ok(())
@@ -314,7 +314,7 @@ async fn make(session: &mut Session, answer: Answer, cx: &mut Context) -> Result
         }
         ResponseOutcome::Replace(given) => {
             cx.reason = cx.reason.or(Some(answer.reason));
-            let other = Answer::plugin(given, headers, cx.known.request_id.as_str());
+            let other = Answer::plugin(*given, headers, cx.known.request_id.as_str());
             Answer { closes: answer.closes, is_instead: true, ..other }
         }
         _ => return Ok((answer, made)),

@@ -14,8 +14,8 @@ pub enum ResponseOutcome {
     Continue,
     /// This plugin (by index) must wait; call [`Pipeline::wait_response`] with it.
     Wait(usize),
-    /// This response in its place.
-    Replace(Given),
+    /// This response in its place. In a box, because nearly every request has none.
+    Replace(Box<Given>),
 }
 
 impl Pipeline {
@@ -101,11 +101,11 @@ fn replace(position: usize, instance: &Instance, reply: Reply, given_by: Option<
         return None;
     }
     instance.count_reply(reply.reason);
-    Some(ResponseOutcome::Replace(Given { reply, by: Some(position) }))
+    Some(ResponseOutcome::Replace(Box::new(Given { reply, by: Some(position) })))
 }
 
 fn failed(cx: &mut ResponseContext<'_>) -> ResponseOutcome {
     cx.status = StatusCode::INTERNAL_SERVER_ERROR;
     cx.shared.fail();
-    ResponseOutcome::Replace(Given { reply: failure(), by: None })
+    ResponseOutcome::Replace(Box::new(Given { reply: failure(), by: None }))
 }
