@@ -24,10 +24,8 @@ pub(super) fn on_request(
 ) -> Result<Option<usize>> {
     // No piece is the end too: before trailers the engine does not know yet that it is.
     let is_last = is_last || body.is_none();
-    if is_last {
-        if let Some(connection) = &cx.known.connection {
-            connection.body_arrived();
-        }
+    if let Some(connection) = cx.known.connection.as_ref().filter(|_| is_last) {
+        connection.body_arrived();
     }
     let size = body.as_ref().map_or(0, Bytes::len);
     cx.request_bytes = cx.request_bytes.saturating_add(u64::try_from(size).unwrap_or(u64::MAX));

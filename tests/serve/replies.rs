@@ -72,6 +72,9 @@ impl Plugin for Speaks {
 
     fn wait_request_body<'f>(&'f self, chunk: &'f mut BodyChunk<'_>, _: &'f mut Shared) -> BoxFuture<'f, BodyVerdict> {
         Box::pin(async {
+            if chunk.bytes.as_ref().is_some_and(|bytes| bytes.contains(&b'~')) {
+                std::future::pending::<()>().await;
+            }
             self.open.acquire().await.unwrap().forget();
             let bytes = chunk.bytes.take().unwrap_or_default();
             if bytes.contains(&b'#') {
@@ -88,7 +91,7 @@ impl Plugin for Speaks {
         cx.shared.put(Left(path.clone()));
         match path.as_str() {
             "/replaced" => ResponseFlow::Replace(page()),
-            "/waits" | "/edited" => ResponseFlow::Wait,
+            "/waits" | "/edited" | "/forever" => ResponseFlow::Wait,
             "/own" if cx.status == StatusCode::NOT_FOUND => ResponseFlow::Replace(page()),
             _ => ResponseFlow::Continue,
         }
@@ -97,6 +100,9 @@ impl Plugin for Speaks {
     fn wait_response<'f>(&'f self, cx: &'f mut ResponseContext<'_>) -> BoxFuture<'f, ResponseVerdict> {
         Box::pin(async move {
             tokio::task::yield_now().await;
+            if cx.facts().path == "/forever" {
+                std::future::pending::<()>().await;
+            }
             cx.headers.set(http::HeaderName::from_static("x-waited"), HeaderValue::from_static("yes"));
             match cx.facts().path {
                 "/waits" => ResponseVerdict::Replace(page()),
@@ -113,9 +119,13 @@ impl Plugin for Speaks {
 }
 
 async fn proxy() -> (Proxy, Echo) {
+    proxy_with("60s").await
+}
+
+async fn proxy_with(body_timeout: &str) -> (Proxy, Echo) {
     let echo = Echo::start("a").await;
     let conf = format!(
-        "plugins: {{ p: {{ type: speaks }}, h: {{ type: headers, response: {{ set: {{ x-h: set }} }} }} }}\nupstreams: {{ a: {{ endpoints: [ {{ address: \"{}\" }} ] }} }}\nroutes:\n  - {{ hosts: [p.test], backends: [ {{ upstream: a }} ], plugins: [p, h] }}\n  - {{ hosts: [own.test], respond: {{ status: 404, body: nothing }}, plugins: [p] }}\n",
+        "defaults: {{ limits: {{ bodyTimeout: {body_timeout} }} }}\nplugins: {{ p: {{ type: speaks }}, h: {{ type: headers, response: {{ set: {{ x-h: set }} }} }} }}\nupstreams: {{ a: {{ endpoints: [ {{ address: \"{}\" }} ] }} }}\nroutes:\n  - {{ hosts: [p.test], backends: [ {{ upstream: a }} ], plugins: [p, h] }}\n  - {{ hosts: [own.test], respond: {{ status: 404, body: nothing }}, plugins: [p] }}\n",
         echo.address
     );
     let builder = Tidegate::builder().plugins(tidegate_plugins::ALL).plugin::<Speaks>();
@@ -231,4 +241,18 @@ async fn a_body_hook_that_waits_holds_the_client_up_and_nobody_else() {
     let answer = request(proxy.http(), &post("what?")).await;
     assert_eq!((answer.status, answer.json()["body"].as_str()), (200, Some("what!")));
     assert_eq!(request(proxy.http(), &post("#?")).await.status, 422);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hook_that_waits_for_ever_is_waited_for_no_longer_than_the_limit() {
+    let (proxy, echo) = proxy_with("1s").await;
+    let body = "POST /body HTTP/1.1\r\nHost: p.test\r\nContent-Length: 2\r\nConnection: close\r\n\r\n?~";
+    assert_eq!(request(proxy.http(), body).await.status, 503);
+    assert_eq!(proxy.log_line(|line| line["url.path"] == "/body").await["reason"], "work_refused");
+    for host in ["p.test", "own.test"] {
+        assert_eq!(get(proxy.http(), host, "/forever").await.status, 500, "{host}");
+    }
+    assert_eq!(proxy.log_line(|line| line["url.path"] == "/forever").await["reason"], "internal");
+    assert_eq!(get(proxy.http(), "p.test", "/free").await.status, 200);
+    drop(echo);
 }
