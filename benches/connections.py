@@ -6,7 +6,7 @@
 Beside nginx and haproxy where they are installed; those that are not are named. Python's standard library and openssl
 only. Addresses 127.0.0.2 to 127.0.0.9 take turns as sources, and the soft limit of descriptors is raised.
 """
-import argparse, os, re, resource, shutil, socket, ssl, struct, subprocess, tempfile, threading, time
+import argparse, functools, os, re, resource, shutil, socket, ssl, struct, subprocess, tempfile, threading, time
 
 PLAIN, TLS, ORIGIN = 18080, 18443, 18001
 ANSWER = b"x" * (1 << 20)
@@ -105,11 +105,17 @@ def connect(port, turn):
     return socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(f"127.0.0.{2 + turn % 8}", 0))
 
 
-def encrypted(turn, protocol):
-    context = ssl.create_default_context()
+@functools.cache
+def client_side(protocol):
+    """Made once: each would read all authorities of the machine."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols([protocol])
-    return context.wrap_socket(connect(TLS, turn), server_hostname="a.example")
+    return context
+
+
+def encrypted(turn, protocol):
+    return client_side(protocol).wrap_socket(connect(TLS, turn), server_hostname="a.example")
 
 
 def frame(kind, flags, stream, payload=b""):

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use tidegate::Reason;
-use tidegate::bench::telemetry::{AccessLog, Metrics, Recorder, RequestRecord, Telemetry, Try};
+use tidegate::bench::telemetry::{AccessLog, Attempt, Metrics, Recorder, RequestRecord, Telemetry};
 use tidegate::bench::telemetry::{Destination, Format, NginxFormat};
 use tidegate_plugin::RouteFacts;
 
@@ -19,7 +19,7 @@ fn facts(path: &str) -> RouteFacts {
     RouteFacts::new("Ingress", "shop", "web").service(path.trim_start_matches('/')).path(path)
 }
 
-fn record<'a>(route: &'a RouteFacts, tries: &'a [Try]) -> RequestRecord<'a> {
+fn record<'a>(route: &'a RouteFacts, attempts: &'a [Attempt]) -> RequestRecord<'a> {
     RequestRecord {
         time: SystemTime::now(),
         duration: Duration::from_micros(1234),
@@ -41,7 +41,7 @@ fn record<'a>(route: &'a RouteFacts, tries: &'a [Try]) -> RequestRecord<'a> {
         referer: None,
         request_bytes: 420,
         response_bytes: 1234,
-        tries,
+        attempts,
         upstream: Some("shop-api-80"),
         tls: None,
         error: None,
@@ -52,8 +52,8 @@ fn record<'a>(route: &'a RouteFacts, tries: &'a [Try]) -> RequestRecord<'a> {
     }
 }
 
-fn one_try() -> Try {
-    Try {
+fn one_attempt() -> Attempt {
+    Attempt {
         address: SocketAddr::from(([10, 1, 0, 1], 8080)),
         connect: None,
         header: Some(Duration::from_micros(900)),
@@ -65,9 +65,9 @@ fn one_try() -> Try {
 
 fn recording(criterion: &mut Criterion) {
     let metrics = Arc::new(Metrics::new().expect("names differ"));
-    let (route, tries) = (facts("/api"), [one_try()]);
+    let (route, attempts) = (facts("/api"), [one_attempt()]);
     let handle = metrics.route(&route);
-    let request = RequestRecord { metrics: Some(&handle), ..record(&route, &tries) };
+    let request = RequestRecord { metrics: Some(&handle), ..record(&route, &attempts) };
     criterion.bench_function("metrics", |bench| bench.iter(|| metrics.record(black_box(&request))));
 
     let log = |format| AccessLog::open(format, Destination::File("/dev/null".into())).expect("can be written");
@@ -84,9 +84,9 @@ fn recording(criterion: &mut Criterion) {
 fn scrape(criterion: &mut Criterion) {
     let metrics = Metrics::new().expect("names differ");
     let routes: Vec<_> = (0..10_000).map(|i| metrics.route(&facts(&format!("/{i}")))).collect();
-    let (route, tries) = (facts("/"), [one_try()]);
+    let (route, attempts) = (facts("/"), [one_attempt()]);
     for handle in &routes {
-        metrics.record(&RequestRecord { metrics: Some(handle), ..record(&route, &tries) });
+        metrics.record(&RequestRecord { metrics: Some(handle), ..record(&route, &attempts) });
     }
     let mut group = criterion.benchmark_group("scrape");
     group.sample_size(10);

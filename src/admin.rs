@@ -17,9 +17,9 @@ use http::header::{CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_FRAME
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
-use crate::telemetry::http::{Page, Pages, Way};
+use crate::telemetry::http::{Page, Pages, Rendering};
 
-/// Answers questions about the running process.
+/// The admin API's view of the running process.
 pub(crate) trait Inspect: Send + Sync {
     /// Version, uptime, generation, listeners, sources, readiness.
     fn status(&self) -> Value;
@@ -95,8 +95,8 @@ impl AdminPages {
 }
 
 impl Pages for AdminPages {
-    fn way(&self, _: &Request<()>) -> Way {
-        Way::Alone
+    fn way(&self, _: &Request<()>) -> Rendering {
+        Rendering::Alone
     }
 
     fn page(&self, request: &Request<()>) -> Page {

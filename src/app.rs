@@ -34,9 +34,10 @@ use crate::code::Code;
 use crate::compile::{Compiler, CompilerParts};
 use crate::diagnostic::Diagnostic;
 use crate::endpoint::Table;
+use crate::engine::{Engine, Outbound};
 use crate::front::Listeners;
 use crate::origin::Origin;
-use crate::proxy::{Engine, Outbound, Proxy};
+use crate::proxy::Proxy;
 use crate::settings::Settings;
 use crate::telemetry::{Metrics, Telemetry, panics};
 use control::Control;
@@ -54,7 +55,7 @@ const MAX_WORKERS: usize = 4;
 #[derive(Debug)]
 pub struct Tidegate;
 
-/// Collects what a proxy is made of.
+/// Builder of a proxy: plugins, conf and settings.
 #[derive(Default)]
 pub struct Builder {
     registry: Vec<Definition>,
@@ -164,7 +165,8 @@ fn parts(builder: &Builder, settings: &Settings) -> anyhow::Result<(Compiler, Ar
     observe::workers(&metrics, workers.desk());
     let compiler = compiler.with_lanes(Box::new(move |instance| workers.lane(instance)));
     let outbound = Outbound::new(table.clone());
-    observe::calls(&metrics, outbound.clone());
+    let calls = outbound.clone();
+    metrics.observe(Box::new(move |emit| calls.observe(emit)));
     let compiler = compiler.with_clients(Box::new(move |plugin, namespace| outbound.client(plugin, namespace)));
     let listeners = settings.process.listeners.iter().map(live::facts).collect();
     let shared = Shared::new(compiler.empty(), table, Arc::new(Telemetry::new(metrics)), listeners);
@@ -176,8 +178,9 @@ fn listen(settings: &Settings, shared: &Shared, live: &live::Live) -> anyhow::Re
     let threads = settings.process.worker_threads();
     let proxy = Proxy::new(shared.snapshot.clone(), shared.telemetry.clone()).with_memory(shared.memory.clone());
     let capacity = shared.table.capacity();
-    let engine = Engine::new(proxy, threads, capacity.idle_connections()).context("the engine cannot be made")?;
-    observe::valves(shared.metrics(), engine.valves().clone());
+    let engine =
+        Engine::new(proxy, threads, capacity.idle_connections()).context("the proxy engine cannot be started")?;
+    observe::flow_control(shared.metrics(), engine.flow_control().clone());
     let app = Arc::new(engine);
     let listeners = Listeners::new(app, shared.snapshot.clone(), 1, shared.telemetry.clone());
     let listeners = Arc::new(listeners.with_capacity(Arc::clone(capacity)).with_memory(shared.memory.clone()));
@@ -201,7 +204,7 @@ fn max_descriptors() -> usize {
         Ok(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
         Err(error) => {
             let error: std::io::Error = error;
-            tracing::warn!(%error, "limit of descriptors unknown");
+            tracing::warn!(%error, "limit of file descriptors unknown");
             usize::MAX
         }
     }

@@ -10,6 +10,9 @@ pub mod endpoint {
     pub use crate::endpoint::{Address, Table, Tried};
     pub use crate::upstream::{Balance, UpstreamConfig};
 }
+pub mod engine {
+    pub use crate::engine::Engine;
+}
 pub mod host {
     pub use crate::host::HostPattern;
 }
@@ -23,7 +26,7 @@ pub mod path {
     pub use crate::path::canonical_path;
 }
 pub mod proxy {
-    pub use crate::proxy::{Engine, Proxy, forwarded::believed, guard};
+    pub use crate::proxy::{Proxy, forwarded::believed, guard};
 }
 pub mod resources {
     pub use crate::resources::conf::Conf;
@@ -44,7 +47,7 @@ pub mod telemetry {
     pub use crate::telemetry::access_log::{Destination, Format, NginxFormat};
     pub use crate::telemetry::process_log::{self, Form, ProcessLog};
     pub use crate::telemetry::vitals::Pulse;
-    pub use crate::telemetry::{AccessLog, Metrics, Recorder, RequestRecord, Telemetry, Try};
+    pub use crate::telemetry::{AccessLog, Attempt, Metrics, Recorder, RequestRecord, Telemetry};
 }
 pub mod translate {
     pub use crate::translate::ingress::annotations::row::{Annotation, Support};
@@ -54,8 +57,9 @@ pub mod translate {
 
     use crate::resources::Object;
     use crate::translate::ingress::annotations;
+    use crate::translate::ingress::annotations::family::{FAMILIES, Family};
     use crate::translate::ingress::annotations::row::Holder;
-    use crate::translate::ingress::annotations::table::{FAMILIES, Family, Lookup};
+    use crate::translate::ingress::annotations::table::Lookup;
 
     /// Reads annotations of Ingresses as translation does, with further rows in the table that nobody looks at; says
     /// whether there was nothing to say about them.

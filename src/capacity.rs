@@ -23,7 +23,7 @@ const WHOLE: usize = 100;
 /// Upstreams of one namespace leave half of the reserve to the other namespaces.
 const WHOLE_OF_NAMESPACE: usize = 2 * WHOLE;
 
-/// What the configuration says about it.
+/// Configured limits of capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Percent of what is free that stays for others.
@@ -34,7 +34,7 @@ pub struct Limits {
     pub requests: usize,
 }
 
-/// What all requests of the process need.
+/// Capacity shared by all requests: file descriptors, connections and active requests.
 #[derive(Debug)]
 pub struct Capacity {
     /// Descriptors that traffic may have.
@@ -55,9 +55,9 @@ pub struct Capacity {
 #[repr(align(64))]
 struct Gauge(AtomicUsize);
 
-/// Requests under way of one upstream or one namespace.
+/// Active requests of one upstream or one namespace.
 #[derive(Debug, Default)]
-pub struct Held(AtomicU32);
+pub struct ActiveRequests(AtomicU32);
 
 /// How a request is connected to its upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,20 +68,20 @@ pub enum Link {
     Shared,
 }
 
-/// Who takes a request: an upstream, and the namespace that it is of.
+/// The upstream of a request and its namespace, which share capacity.
 #[derive(Clone, Copy, Debug)]
 pub struct Takers<'a> {
     /// The upstream.
-    pub upstream: &'a Held,
+    pub upstream: &'a ActiveRequests,
     /// Its namespace; `None`: it is of nobody but whoever runs the process.
-    pub namespace: Option<&'a Held>,
+    pub namespace: Option<&'a ActiveRequests>,
 }
 
 /// An open client connection; counted until it is dropped.
 #[derive(Debug)]
 pub struct Connected(Arc<Capacity>);
 
-/// What is taken of something, and what there is.
+/// Usage of a resource and its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Use {
     /// Taken now.
@@ -148,7 +148,7 @@ impl Capacity {
     /// must be counted out by [`Self::leave`].
     pub fn enter(&self, takers: Takers<'_>, link: Link, limits: Limits) -> bool {
         let held = takers.upstream.add();
-        let held_of_namespace = takers.namespace.map(Held::add);
+        let held_of_namespace = takers.namespace.map(ActiveRequests::add);
         self.gauge(link).0.fetch_add(1, Ordering::Relaxed);
         let left = self.left(link, limits);
         let may_enter = may_take(held, left, limits.reserve)
@@ -206,7 +206,7 @@ impl Capacity {
     }
 }
 
-// === impl Gauge, Held ===
+// === impl Gauge, ActiveRequests ===
 
 impl Gauge {
     fn get(&self) -> usize {
@@ -214,7 +214,7 @@ impl Gauge {
     }
 }
 
-impl Held {
+impl ActiveRequests {
     /// Requests under way.
     pub fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed) as usize

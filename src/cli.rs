@@ -28,7 +28,7 @@ use inspect::Topic;
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, about, arg_required_else_help = false)]
 struct Cli {
-    /// The conf file. Without one, the built-in demo.
+    /// Conf file. Without one, the built-in demo is served.
     #[arg(long, global = true, env = "TIDEGATE_CONF", value_name = "FILE")]
     conf: Option<PathBuf>,
 
@@ -38,82 +38,82 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serves (the default).
+    /// Run the proxy (the default).
     Run,
-    /// Reads everything and prints what is wrong with it. Exit 0: clean, 1: errors.
+    /// Validate the conf and its sources, and print the findings. Exit code 0: no errors, 1: errors.
     Check {
-        /// Warnings count as errors.
+        /// Treat warnings as errors.
         #[arg(long)]
         deny_warnings: bool,
-        /// Form of the output.
+        /// Output format.
         #[arg(short, long, value_enum, default_value_t = TextOrJson::Text)]
         output: TextOrJson,
     },
-    /// Prints the routing table.
+    /// Print the routing table.
     Routes {
-        /// Form of the output.
+        /// Output format.
         #[arg(short, long, value_enum, default_value_t = TableForm::Table)]
         output: TableForm,
-        /// Asks a running proxy instead of reading files: `http://127.0.0.1:10255`.
+        /// Admin API of a running proxy to ask, instead of reading the conf: `http://127.0.0.1:10255`.
         #[arg(long, value_name = "URL")]
         admin: Option<String>,
     },
-    /// Says where a request would go, and why.
+    /// Explain how a request would be routed, and why.
     Explain(ExplainArgs),
-    /// Prints the certificates of a running proxy, and the hosts that they are shown for.
+    /// Print the certificates of a running proxy and the hosts they are presented for.
     Certs(InspectArgs),
-    /// Prints the backends of a running proxy, their endpoints and the state of those.
+    /// Print the backends of a running proxy with the state of their endpoints.
     Backends(InspectArgs),
-    /// Prints what a running proxy has to say about its input.
+    /// Print the findings of a running proxy about its configuration.
     Diagnostics(InspectArgs),
-    /// Prints the least rights that the conf needs in a cluster, as manifests.
+    /// Print the RBAC manifests with the least permissions that the conf needs in a cluster.
     Rbac {
-        /// Who gets them: `namespace/name`.
+        /// ServiceAccount that gets them: `namespace/name`.
         #[arg(long, value_name = "ACCOUNT", default_value = "tidegate/tidegate")]
         service_account: String,
     },
-    /// Prints the JSON Schema of the conf file, or of a plugin's configuration.
+    /// Print the JSON Schema of the conf file, or of a plugin's configuration.
     Schema {
         /// Name of a plugin.
         plugin: Option<String>,
     },
-    /// Prints the version.
+    /// Print the version.
     Version,
-    /// Prints a completion script.
+    /// Print a shell completion script.
     Completions {
-        /// For which shell.
+        /// Shell.
         shell: clap_complete::Shell,
     },
 }
 
-/// A question to a running proxy.
+/// Arguments of commands that ask a running proxy.
 #[derive(Debug, clap::Args)]
 struct InspectArgs {
-    /// Form of the output.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t = TableForm::Table)]
     output: TableForm,
-    /// Its admin API.
+    /// Admin API of the running proxy.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:10255")]
     admin: String,
 }
 
-/// The request that is to be explained.
+/// The request to explain.
 #[derive(Debug, clap::Args)]
 struct ExplainArgs {
     /// Method.
     method: String,
     /// URL: `https://shop.example/cart?x=1`.
     url: String,
-    /// A header field, `Name: value`; may be repeated.
+    /// Request header, `Name: value`; may be repeated.
     #[arg(short = 'H', long = "header", value_name = "FIELD")]
     headers: Vec<String>,
-    /// The client's address.
+    /// Client address.
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     from_ip: IpAddr,
-    /// Form of the output.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t = TextOrJson::Text)]
     output: TextOrJson,
-    /// Asks a running proxy instead of reading files: `http://127.0.0.1:10255`.
+    /// Admin API of a running proxy to ask, instead of reading the conf: `http://127.0.0.1:10255`.
     #[arg(long, value_name = "URL")]
     admin: Option<String>,
 }
@@ -196,7 +196,7 @@ fn schema(builder: &Builder, plugin: Option<&str>) -> anyhow::Result<ExitCode> {
 /// Adds what belongs to every instance, whichever plugin it is of.
 fn with_mode(mut schema: serde_json::Value) -> serde_json::Value {
     let mode = serde_json::json!({
-        "description": "Whether its answers end requests, or are only counted while requests go on.",
+        "description": "Whether its responses end requests (`enforce`), or are only counted (`report`).",
         "enum": ["enforce", "report"],
         "default": "enforce",
     });

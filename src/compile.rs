@@ -42,7 +42,7 @@ pub type RouteMetricsSource = Box<dyn Fn(&RouteFacts) -> Arc<RouteMetrics> + Sen
 /// Seconds since 1970.
 pub(crate) type Clock = Box<dyn Fn() -> i64 + Send>;
 
-/// What a compiler works with.
+/// Dependencies of a compiler.
 pub struct CompilerParts {
     /// Upstreams and their endpoints.
     pub table: Arc<Table>,

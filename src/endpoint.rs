@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 pub(crate) use hold::Hold;
 pub use pick::Tried;
 pub(crate) use pick::{NoPick, Pick};
-pub(crate) use state::State;
+pub(crate) use state::UpstreamState;
 pub use table::Table;
 pub(crate) use upstream::{EndpointView, Upstream};
 

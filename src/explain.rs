@@ -59,14 +59,14 @@ pub(crate) struct Explanation {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sent: Option<String>,
     /// What the client gets, in words.
-    pub answer: String,
+    pub response: String,
     /// The reason code under which the answer would be logged, as far as it is known without asking the upstream.
     pub reason: String,
     /// Whether the request reaches an upstream, a redirect or a fixed answer.
     pub is_served: bool,
 }
 
-/// A route that could have taken the request.
+/// A candidate: a route of the host, and why it won or lost.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Candidate {
@@ -86,7 +86,7 @@ pub(crate) struct Candidate {
     pub origin: String,
 }
 
-/// The route that takes the request.
+/// The route that matches the request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct RouteView {
@@ -175,7 +175,7 @@ pub(crate) fn explain(snapshot: &Snapshot, listeners: &[ListenerFacts], question
 
 impl Explanation {
     fn refused(&mut self, reason: Reason) {
-        self.answer = format!("{} {reason}", reason.status());
+        self.response = format!("{} {reason}", reason.status());
         self.reason = reason.to_string();
     }
 
@@ -209,7 +209,7 @@ impl Explanation {
         {
             self.is_served = true;
             self.reason = Reason::HttpsRedirect.to_string();
-            self.answer = format!("308 to {}", redirect::https_location(&facts(question, canonical)));
+            self.response = format!("308 to {}", redirect::https_location(&facts(question, canonical)));
             return;
         }
         match &route.action {
@@ -217,12 +217,12 @@ impl Explanation {
             Action::Redirect(redirect) => {
                 self.is_served = true;
                 self.reason = Reason::Redirect.to_string();
-                self.answer = format!("{} to {}", redirect.status.as_u16(), location(redirect, question, canonical));
+                self.response = format!("{} to {}", redirect.status.as_u16(), location(redirect, question, canonical));
             }
             Action::Respond(respond) => {
                 self.is_served = true;
                 self.reason = Reason::DirectResponse.to_string();
-                self.answer = format!(
+                self.response = format!(
                     "{} with {} bytes of {:?}",
                     respond.status.as_u16(),
                     respond.body.len(),
@@ -230,8 +230,9 @@ impl Explanation {
                 );
             }
             Action::Forward(forward) => {
+                let views = forward.shares().enumerate();
                 self.upstreams =
-                    forward.shares().map(|(upstream, weight)| rows::upstream_view(route, upstream, weight)).collect();
+                    views.map(|(it, share)| rows::upstream_view(route, route.place_of(it), share)).collect();
                 self.chosen(route);
                 self.forwarded();
                 self.edited(route, question, canonical);
@@ -244,8 +245,8 @@ impl Explanation {
         let Some(choices) = &route.choices else { return };
         let choosing = route.pipeline.instances().iter().filter(|it| it.hooks.contains(Hooks::ROUTE));
         self.chosen_by = choosing.map(|instance| instance.name.to_string()).collect();
-        for chosen in choices.backends.iter().filter(|it| it.weight == 0).chain(&choices.upstreams) {
-            self.upstreams.push(rows::upstream_view(route, &chosen.upstream, 0));
+        for (place, chosen) in choices.all().enumerate().filter(|(_, it)| it.weight == 0) {
+            self.upstreams.push(rows::upstream_view(route, Some(place), (&chosen.upstream, 0)));
         }
     }
 
@@ -270,7 +271,7 @@ impl Explanation {
         self.is_served = self.upstreams.iter().any(|upstream| upstream.next.is_some());
         match self.upstreams.iter().find_map(|upstream| Some((upstream.next.as_ref()?, &upstream.id))) {
             Some((next, id)) => {
-                self.answer = format!("what {id} answers; next endpoint {next}");
+                self.response = format!("the response of {id}; next endpoint {next}");
                 self.reason = Reason::Upstream.to_string();
             }
             None => self.refused(Reason::NoEndpoints),
@@ -296,7 +297,7 @@ fn facts<'a>(question: &'a Question, canonical: &'a Canonical) -> RequestFacts<'
 
 fn client_text(snapshot: &Snapshot, question: &Question) -> String {
     let trust = if snapshot.edge.trusts(question.from_ip) { "trusted" } else { "not trusted" };
-    format!("{} (its forwarded fields are {trust})", question.from_ip)
+    format!("{} (its forwarded headers are {trust})", question.from_ip)
 }
 
 fn certificate_text(snapshot: &Snapshot, by: Option<&ListenerFacts>, question: &Question) -> Option<String> {
@@ -309,7 +310,7 @@ fn certificate_text(snapshot: &Snapshot, by: Option<&ListenerFacts>, question: &
     }
     let certificate = snapshot.certificates.find_or(Some(name), of_listener.as_ref());
     if certificate.origin.name.is_empty() {
-        return Some(format!("{}, made at start: no other one fits `{name}`", certificate.name));
+        return Some(format!("{}, generated at start: no other certificate matches `{name}`", certificate.name));
     }
     Some(format!(
         "{} ({}), the default: no `tls` entry that counts for `{name}` has one",

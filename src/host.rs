@@ -36,7 +36,7 @@ pub enum Labels {
     Many,
 }
 
-/// Names and wildcards of one label, to be asked for a name: what a certificate is valid for, what `tls` entries name.
+/// Set of names and wildcards of one label that is matched by names: of a certificate, or of `tls` entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostSet {
     names: BTreeSet<Arc<str>>,

@@ -26,6 +26,7 @@ mod dense;
 mod diagnostic;
 mod edge;
 mod endpoint;
+mod engine;
 mod explain;
 mod front;
 mod host;

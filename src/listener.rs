@@ -5,15 +5,15 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// What is spoken on a listener.
+/// Protocol of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ListenerProtocol {
-    /// HTTP in clear: HTTP/1.1, and HTTP/2 with prior knowledge, told by a connection's first bytes.
+    /// Cleartext HTTP: HTTP/1.1, and HTTP/2 with prior knowledge, detected by a connection's first bytes.
     Http,
-    /// HTTP/1.1 in clear, and no HTTP/2.
+    /// Cleartext HTTP/1.1 only.
     Http1,
-    /// HTTP/2 in clear with prior knowledge, and no HTTP/1.1.
+    /// Cleartext HTTP/2 with prior knowledge only.
     H2c,
     /// HTTP over TLS.
     Https,

@@ -77,7 +77,7 @@ fn name_of(segment: &str) -> &str {
 /// `;` as a canonical path keeps it where it came encoded.
 const SEMICOLON: &str = "%3B";
 
-/// What the scan does at a byte.
+/// Class of a byte in the scan of a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Plain,

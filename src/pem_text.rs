@@ -11,7 +11,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 pub(crate) use blocks::{Block, beside_certificates, beside_key};
 
-/// What is wrong with a PEM text.
+/// Fault of a PEM text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PemFault {
     /// Nothing is there.

@@ -1,4 +1,4 @@
-//! What a route allows and waits for: timeouts, tries, limits, and the answers that it may give itself.
+//! What a route allows and waits for: timeouts, attempts, limits, and the answers that it may give itself.
 //!
 //! A leaf module. The conf writes these types, whatever asks for something makes a [`Change`], the model and the
 //! snapshot share one [`Policy`]. A field of it is told apart nowhere else.
@@ -19,9 +19,9 @@ use crate::origin::Origin;
 use crate::quantity;
 
 /// The most connections that may be asked for.
-pub(crate) const MAX_TRIES: u32 = 10;
+pub(crate) const MAX_ATTEMPTS: u32 = 10;
 
-/// Timeouts, tries and limits of a route.
+/// Timeouts, attempts and limits of a route.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Policy {
@@ -30,7 +30,7 @@ pub struct Policy {
     /// Limits on the request.
     pub limits: Limits,
     /// Connections tried at most, the first included; 1 to 10.
-    pub tries: u32,
+    pub attempts: u32,
     /// Values that were set by somebody, and by whom: what `explain` shows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<Setting>,
@@ -55,7 +55,7 @@ pub struct Setting {
     pub origin: Origin,
 }
 
-/// One setting, as somebody asks for it.
+/// A change of one setting of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// How long is waited.
@@ -63,14 +63,14 @@ pub enum Change {
     /// The largest request body; `None` is unlimited.
     Body(Option<u64>),
     /// How many connections are tried.
-    Tries(u32),
+    Attempts(u32),
 }
 
 // === impl Policy ===
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { timeouts: Timeouts::default(), limits: Limits::default(), tries: 3, settings: Vec::new() }
+        Self { timeouts: Timeouts::default(), limits: Limits::default(), attempts: 3, settings: Vec::new() }
     }
 }
 
@@ -93,7 +93,7 @@ impl Change {
         match self {
             Self::Wait(wait, _) => wait.name(),
             Self::Body(_) => "maxBody",
-            Self::Tries(_) => "tries",
+            Self::Attempts(_) => "attempts",
         }
     }
 
@@ -106,8 +106,8 @@ impl Change {
             Self::Wait(wait, Duration::ZERO) if !wait.may_be_zero() => {
                 Err("a timeout of 0 would fail every request".to_owned())
             }
-            Self::Tries(tries) if !(1..=MAX_TRIES).contains(tries) => {
-                Err(format!("`{tries}` is not a number of tries from 1 to {MAX_TRIES}"))
+            Self::Attempts(attempts) if !(1..=MAX_ATTEMPTS).contains(attempts) => {
+                Err(format!("`{attempts}` is not a number of attempts from 1 to {MAX_ATTEMPTS}"))
             }
             _ => Ok(()),
         }
@@ -117,7 +117,7 @@ impl Change {
         match *self {
             Self::Wait(wait, value) => policy.timeouts.set(wait, value),
             Self::Body(bytes) => policy.limits.body_bytes = bytes,
-            Self::Tries(tries) => policy.tries = tries,
+            Self::Attempts(attempts) => policy.attempts = attempts,
         }
     }
 }
@@ -129,7 +129,7 @@ impl fmt::Display for Change {
             Self::Wait(_, value) => quantity::Duration(value).fmt(f),
             Self::Body(None) => f.write_str("unlimited"),
             Self::Body(Some(bytes)) => quantity::ByteSize(bytes).fmt(f),
-            Self::Tries(tries) => tries.fmt(f),
+            Self::Attempts(attempts) => attempts.fmt(f),
         }
     }
 }
@@ -145,14 +145,14 @@ mod tests {
     #[test]
     fn the_later_change_counts_and_is_told() {
         let mut policy = Policy::default();
-        policy.set(Change::Tries(2), Origin::default().at("a"));
+        policy.set(Change::Attempts(2), Origin::default().at("a"));
         policy.set(seconds(Wait::Read, 5), Origin::default().at("b"));
-        policy.set(Change::Tries(4), Origin::default().at("c"));
+        policy.set(Change::Attempts(4), Origin::default().at("c"));
         policy.set(Change::Body(None), Origin::default().at("d"));
         let told = policy.settings.iter().map(|it| (it.name, &*it.value, it.origin.field.to_string()));
-        let expected = [("maxBody", "unlimited", "d"), ("timeouts.read", "5s", "b"), ("tries", "4", "c")];
+        let expected = [("attempts", "4", "c"), ("maxBody", "unlimited", "d"), ("timeouts.read", "5s", "b")];
         assert_eq!(told.collect::<Vec<_>>(), expected.map(|(name, value, field)| (name, value, field.to_owned())));
-        assert_eq!((policy.tries, policy.timeouts.read), (4, Duration::from_secs(5)));
+        assert_eq!((policy.attempts, policy.timeouts.read), (4, Duration::from_secs(5)));
     }
 
     #[test]
@@ -160,12 +160,16 @@ mod tests {
         let head = |changes: &[Change]| {
             let mut policy = Policy::default();
             changes.iter().for_each(|change| policy.set(*change, Origin::default()));
-            policy.timeouts.head.as_secs()
+            policy.timeouts.response_header.as_secs()
         };
         assert_eq!(head(&[]), 120);
         assert_eq!(head(&[seconds(Wait::Read, 5)]), 10, "twice as long where nobody asked");
-        assert_eq!(head(&[seconds(Wait::Head, 30)]), 60, "never shorter");
-        assert_eq!(head(&[seconds(Wait::Head, 30), seconds(Wait::Read, 5)]), 30, "what was asked for is not lost");
-        assert_eq!(head(&[seconds(Wait::Read, 5), seconds(Wait::Head, 30)]), 30);
+        assert_eq!(head(&[seconds(Wait::ResponseHeader, 30)]), 60, "never shorter");
+        assert_eq!(
+            head(&[seconds(Wait::ResponseHeader, 30), seconds(Wait::Read, 5)]),
+            30,
+            "what was asked for is not lost"
+        );
+        assert_eq!(head(&[seconds(Wait::Read, 5), seconds(Wait::ResponseHeader, 30)]), 30);
     }
 }

@@ -13,7 +13,7 @@ const RELIEVED: u64 = 85;
 /// Connections at once that are still accepted meanwhile, so that clients are told why.
 const TOLD: u64 = 64;
 
-/// The memory of the process, its limit, and what was refused because of it.
+/// Memory usage of the process, its limit, and counters of what was refused.
 #[derive(Debug, Default)]
 pub struct Memory {
     /// Bytes; 0: no limit.
@@ -29,7 +29,7 @@ pub struct Memory {
 #[derive(Debug)]
 pub struct LetIn(Option<Arc<Memory>>);
 
-/// What a sample changed.
+/// Change of the overload state by a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// From now on new work is refused.

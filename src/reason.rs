@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $status:literal;)+) => {
-        /// Why tidegate answered a request itself, or why it ended badly.
+        /// Reason code of a request: where its response is from, or why it failed.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Reason { $($(#[doc = $doc])+ $name,)+ }
 

@@ -30,7 +30,7 @@ pub(crate) use row::{Caching, Feed, Row, Use, Version};
 pub(crate) use sourced::Sourced;
 pub(crate) use strings::Strings;
 
-/// What [`Resources::apply`] changed.
+/// Changed objects, as [`Resources::apply`] found them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Objects that were added, altered or removed.

@@ -29,7 +29,7 @@ pub(crate) use process::{
 };
 pub use schema::schema;
 
-/// Everything that a conf file says.
+/// Settings: the whole content of a conf file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Sockets, threads, sources, logs: the process.

@@ -22,7 +22,7 @@ use arc_swap::ArcSwapOption;
 
 pub use self::access_log::AccessLog;
 pub use self::metrics::Metrics;
-pub use self::record::{Recorder, RequestRecord, Try};
+pub use self::record::{Attempt, Recorder, RequestRecord};
 
 use self::lines::Log;
 use self::metrics::{Sample, family};

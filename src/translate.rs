@@ -38,7 +38,7 @@ use merge::statuses::Parents;
 use options::Options;
 use values::Values;
 
-/// A model and what there is to say about its input.
+/// Result of a translation: a model, findings and statuses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Translation {
     /// What is to be served.

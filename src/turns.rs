@@ -36,7 +36,7 @@ struct Group<T> {
     is_ready: bool,
 }
 
-/// Work whose turn it is. Its place is taken until [`Turns::done`].
+/// Work whose turn it is. It counts as running until [`Turns::done`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Turn<T> {
     pub(crate) group: Arc<str>,

@@ -33,29 +33,29 @@ pub struct UpstreamConfig {
     pub is_invalid: bool,
 }
 
-/// Protocol of endpoints.
+/// Protocol of the endpoints of an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
-    /// HTTP/1.1 in clear.
+    /// Cleartext HTTP/1.1.
     #[default]
     Http,
     /// HTTP/1.1 over TLS.
     Https,
-    /// HTTP/2 in clear with prior knowledge; gRPC.
+    /// Cleartext HTTP/2 with prior knowledge; gRPC.
     H2c,
     /// HTTP/2 over TLS.
     H2,
 }
 
-/// How an endpoint is picked.
+/// Load balancing algorithm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Balance {
     /// Smooth weighted round robin.
     #[default]
     RoundRobin,
-    /// The less busy of two random ones.
+    /// The endpoint with fewer active requests of two random ones.
     LeastRequest,
 }
 

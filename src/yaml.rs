@@ -44,7 +44,7 @@ pub(crate) struct Node {
     pub content: Content,
 }
 
-/// What a node is.
+/// Kind and value of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Content {
     /// Null, boolean, number or string.

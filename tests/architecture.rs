@@ -102,13 +102,34 @@ const RULES: &[Rule] = &[
         never_sees: &["pingora", "pingora_load_balancing"],
     },
     Rule {
-        module: &["connection", "front"],
-        may_import: &["connection", "front", "snapshot", "endpoint", "telemetry"],
+        module: &["connection"],
+        may_import: &["connection", "snapshot", "endpoint", "telemetry"],
         never_sees: &["kube", "k8s_openapi", "pingora_proxy"],
     },
+    // What happens to a request is decided over plain types, whoever carries it out.
     Rule {
         module: &["proxy"],
         may_import: &["proxy", "connection", "snapshot", "endpoint", "telemetry"],
+        never_sees: &[
+            "kube",
+            "k8s_openapi",
+            "pingora",
+            "pingora_core",
+            "pingora_http",
+            "pingora_proxy",
+            "h2",
+            "tokio::io",
+            "tokio::net",
+        ],
+    },
+    Rule {
+        module: &["front"],
+        may_import: &["front", "proxy", "connection", "snapshot", "endpoint", "telemetry"],
+        never_sees: &["kube", "k8s_openapi", "pingora_proxy"],
+    },
+    Rule {
+        module: &["engine"],
+        may_import: &["engine", "proxy", "connection", "snapshot", "endpoint", "telemetry"],
         never_sees: &["kube", "k8s_openapi"],
     },
     Rule {

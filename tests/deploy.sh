@@ -221,7 +221,7 @@ check_life() {
     check_rights
     local before after
     before=$(restarts_by || true)
-    try "helm upgrade: conf" helm_ upgrade tidegate "$chart" --namespace tidegate --set conf.defaults.tries=2
+    try "helm upgrade: conf" helm_ upgrade tidegate "$chart" --namespace tidegate --set conf.defaults.attempts=2
     after=$(restarts_by || true)
     try "a change of the conf restarts nothing" test "$before" = "$after"
     try "helm upgrade: listeners" helm_ upgrade tidegate "$chart" --namespace tidegate --set controller.containerPort.http=8081

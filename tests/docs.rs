@@ -19,7 +19,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tidegate::Reason;
-use tidegate::bench::telemetry::{AccessLog, Destination, Format, Metrics, NginxFormat, Recorder, RequestRecord, Try};
+use tidegate::bench::telemetry::{
+    AccessLog, Attempt, Destination, Format, Metrics, NginxFormat, Recorder, RequestRecord,
+};
 use tidegate::bench::translate::{ANNOTATIONS, Annotation, Security, Support};
 use tidegate_plugin::RouteFacts;
 
@@ -39,8 +41,8 @@ fn the_annotation_reference_is_up_to_date() {
 }
 
 #[test]
-fn the_answer_reference_is_up_to_date() {
-    compare("docs/answers.md", &answer_reference());
+fn the_response_reference_is_up_to_date() {
+    compare("docs/responses.md", &response_reference());
 }
 
 #[test]
@@ -105,6 +107,26 @@ fn every_limit_of_the_conf_has_a_row_with_its_default() {
         assert_eq!(row.len(), 9, "{row:?}");
         let reason = row[3].trim_matches('`');
         assert!(reason == "-" || reasons.contains(&reason), "{}: `{reason}` is no reason", row[0]);
+    }
+}
+
+/// Whoever searches the docs for a word of the field finds the page that has it, or that it is not supported.
+#[test]
+fn the_index_and_the_list_of_what_is_not_supported_have_the_words_of_the_field() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let read = |name: &str| std::fs::read_to_string(docs.join(name)).unwrap().to_lowercase();
+    let (index, missing) = (read("README.md"), read("not-supported.md"));
+    let here = "header, timeout, retries, rate limit, basic authentication, health check, load balancing, redirect, \
+                trusted proxies, websocket, grpc, http/2, metrics, access log, rbac, certificate, admission webhook";
+    let not_here = "sticky, affinity, gzip, brotli, hsts, tracing, opentelemetry, cors, rewrite, canary, mirror, oauth, \
+                    jwt, mtls, whitelist, modsecurity, cache, proxy protocol, http/3, gateway api";
+    for (page, words) in [(&index, here), (&missing, not_here)] {
+        words.split(", ").for_each(|word| assert!(page.contains(word), "`{word}` is not found"));
+    }
+    for entry in std::fs::read_dir(&docs).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let is_page = name.ends_with(".md") && name != "README.md";
+        assert!(!is_page || index.contains(&format!("({})", name.to_lowercase())), "the index has no {name}");
     }
 }
 
@@ -224,11 +246,11 @@ fn collect(schema: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
-// === annotations and answers ===
+// === annotations and responses ===
 
 fn annotation_reference() -> String {
     let mut text = String::from(
-        "# Annotation reference\n\nGenerated from the tables in `src/translate/ingress/annotations/`.\nEvery annotation is read under `tidegate.io/` and, where the table says so, under `nginx.ingress.kubernetes.io/` (or what `ingress.annotationsPrefix` says); `tidegate.io/` wins.\nNames are told apart without case; one name in two spellings with two values is an error.\n\n| annotation | also as nginx | value | meaning |\n|---|---|---|---|\n",
+        "# Annotation reference\n\nGenerated from the tables in `src/translate/ingress/annotations/`.\nEvery annotation is read under `tidegate.io/` and, where the table says so, under `nginx.ingress.kubernetes.io/` (or what `ingress.annotationsPrefix` says); `tidegate.io/` wins.\nNames are case-insensitive; one name in two spellings with two values is an error.\n\n| annotation | also as nginx | value | meaning |\n|---|---|---|---|\n",
     );
     for annotation in ANNOTATIONS.iter().filter(|row| row.support != Support::Unread) {
         let nginx = if annotation.support == Support::Both { "yes" } else { "no" };
@@ -239,13 +261,13 @@ fn annotation_reference() -> String {
 }
 
 fn protection_reference(text: &mut String) {
-    *text += "\n## What closes the routes\n\nGenerated from the table in `src/translate/ingress/annotations/unread.rs`.\nThese are not supported, under neither prefix; where somebody asks for protection by one, the routes of the Ingress are closed (503 `broken_policy`) rather than open to everybody.\nUnder `tidegate.io/` an unknown name that resembles one of them, or `plugins` or an `auth-…` of above, closes too, and so does one of them on a Service.\n\n| annotation | what it does in ingress-nginx | closes |\n|---|---|---|\n";
+    *text += "\n## What closes the routes\n\nGenerated from the table in `src/translate/ingress/annotations/family/unread.rs`.\nThese security annotations are not supported, under either prefix; where one asks for protection, the routes of the Ingress are closed (503 `broken_policy`) rather than served without it.\nUnder `tidegate.io/` an unknown name that resembles one of them, or `plugins` or an `auth-…` of above, closes routes too, and so does one of them on a Service.\n\n| annotation | what it does in ingress-nginx | closes |\n|---|---|---|\n";
     let unread = ANNOTATIONS.iter().filter(|row| row.support == Support::Unread);
     let (softer, closing): (Vec<&Annotation>, Vec<&Annotation>) = unread.partition(|row| row.security == Security::No);
     for Annotation { name, security, doc, .. } in closing {
         let _ = writeln!(text, "| `{name}` | {doc} | {} |", closes(*security));
     }
-    *text += "\nThese soften something, are parts of one of the former, or protect against load: the routes are served without them, and a finding tells.\n\n| annotation | what it does in ingress-nginx |\n|---|---|\n";
+    *text += "\nThese relax a rule, belong to one of the former, or limit rates: the routes are served without them, with a finding.\n\n| annotation | what it does in ingress-nginx |\n|---|---|\n";
     for Annotation { name, doc, .. } in softer {
         let _ = writeln!(text, "| `{name}` | {doc} |");
     }
@@ -261,14 +283,14 @@ fn closes(security: Security) -> String {
         Security::UnlessEverybody => "unless it has both `0.0.0.0/0` and `::/0`".to_owned(),
         Security::UnlessBlank => "unless it is empty".to_owned(),
         Security::AccessRule => {
-            "with `deny`, `allow`, `satisfy`, `auth_…`, `return` of 400 and above, `include`, Lua, or what cannot be read".to_owned()
+            "with `deny`, `allow`, `satisfy`, `auth_…`, `return` of 400 and above, `include`, Lua, or what cannot be parsed".to_owned()
         }
     }
 }
 
-fn answer_reference() -> String {
+fn response_reference() -> String {
     let mut text = String::from(
-        "# Responses of tidegate's own\n\nEvery request ends with one reason code; it stands in the access log (`reason`) and in `tidegate_requests_total{reason}`.\nResponses carry `Content-Type`, `Content-Length`, `Date`, `Server` and `X-Request-ID`.\nThe body is short text; clients that accept JSON get `application/problem+json` (RFC 9457); gRPC requests get `grpc-status`.\n\n| reason | status |\n|---|---|\n",
+        "# Responses of tidegate's own\n\nEvery request ends with one reason code, in the access log (`reason`) and in `tidegate_requests_total{reason}`.\nError responses have `Content-Type`, `Content-Length`, `Date`, `Server` and `X-Request-ID`.\nThe body is short text; clients that accept JSON get `application/problem+json` (RFC 9457); gRPC requests get `grpc-status`.\n\n| reason | status |\n|---|---|\n",
     );
     for reason in Reason::ALL {
         let _ = writeln!(text, "| `{reason}` | {} |", reason.status());
@@ -281,7 +303,7 @@ fn answer_reference() -> String {
 const METRICS_AND_LOG: &str = "# Metrics and access log
 
 `/metrics` of the telemetry listener is Prometheus' text format.
-Labels come from the configuration, never from requests: whatever clients send, the number of series stays bounded.
+Labels come from the configuration, never from requests, so that the number of series is bounded.
 
 ## What a route is called
 
@@ -290,24 +312,24 @@ Labels come from the configuration, never from requests: whatever clients send, 
 | `namespace` | `namespace` | `$namespace` | namespace of the object; empty for a route of the conf |
 | `kind` | `route.kind` | `$route_kind` | `Ingress`, or `Conf` for a route of the conf; empty: no route |
 | `route` | `route.name` | `$route_name`, `$ingress_name` | name of the object, or of the conf route; `unmatched` in metrics: no route |
-| `service` | `service` | `$service_name` | the backend that was asked: a Service, or an upstream of the conf |
+| `service` | `service` | `$service_name` | the backend that was chosen: a Service, or an upstream of the conf |
 | `path` | `http.route` | `$location_path` | path of the rule |
 | `method` | `http.request.method` | `$request_method` | method; in metrics `OTHER` for those outside RFC 9110 and RFC 5789 |
 | `code` | `http.response.status_code` | `$status` | status of the response |
-| `reason` | `reason` | `$reason` | who answered, or why it ended: [answers.md](answers.md) |
-| `upstream` | `upstream` | `$proxy_upstream_name` | the upstream that was asked: Service and port, or `upstream/` and its name |
+| `reason` | `reason` | `$reason` | where the response is from, or why the request failed: [responses.md](responses.md) |
+| `upstream` | `upstream` | `$proxy_upstream_name` | the upstream that was chosen: Service and port, or `upstream/` and its name |
 
-- Of several weighted backends `service` is the one that the request went to; what ends before one is chosen has none. A route with one backend names it always.
+- Of several weighted backends `service` is the one that the request went to; a request that ends before one is chosen has none. A route with one backend always names it.
 - A Service of another namespace than the route's is written `namespace/name`.
 - In `explain`, `routes` and the admin API the same names stand under `route`.
-- Series of a route disappear when the last snapshot that has it is gone, and begin at zero when it comes back.
+- Series of a route disappear when the route is removed and its last request has ended, and start at zero when it is added again.
 - Prometheus renames `namespace` and `service` to `exported_namespace` and `exported_service` where the scrape has labels of these names; `honorLabels: true` undoes that.
 
 The share of errors of each backend: `sum by (namespace, kind, route, service) (rate(tidegate_requests_total{code=~\"5..\"}[5m])) / sum by (namespace, kind, route, service) (rate(tidegate_requests_total[5m]))`.
 
 ## The access log
 `accessLog.format` is `json` (the default, one object a line), `combined`, or `nginx` with a `log_format`.
-A line of JSON, with names of OpenTelemetry where it has one; what has no value is left out:
+A line of JSON, with names of OpenTelemetry where there is one; fields without a value are left out. `attempts` has each attempt at an endpoint; all after the first are retries:
 
 ```json
 ";
@@ -330,7 +352,7 @@ fn sample_line() -> String {
     let file = folder.path().join("access.log");
     let log = AccessLog::open(Format::Json, Destination::File(file.clone())).unwrap();
     let route = RouteFacts::new("Ingress", "shop", "web").service("api").path("/cart");
-    let tried = Try {
+    let tried = Attempt {
         address: "10.1.0.7:8080".parse().unwrap(),
         connect: Some(Duration::from_micros(312)),
         header: Some(Duration::from_micros(11_204)),
@@ -359,7 +381,7 @@ fn sample_line() -> String {
         referer: None,
         request_bytes: 120,
         response_bytes: 345,
-        tries: &[tried],
+        attempts: &[tried],
         upstream: Some("shop/api:80"),
         tls: None,
         error: None,

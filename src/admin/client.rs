@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Why there is no answer.
+/// Error of a request to the admin API.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// Not an address of an admin API.
@@ -23,7 +23,7 @@ pub(crate) enum ClientError {
         url: String,
     },
     /// Nobody listens there.
-    #[error("no connection to {url}: does tidegate run there, with `admin` on?")]
+    #[error("no connection to {url}: is tidegate running there, with `admin` on?")]
     Connect {
         /// Where.
         url: String,
@@ -32,7 +32,7 @@ pub(crate) enum ClientError {
         source: io::Error,
     },
     /// The connection broke, or what came is not HTTP.
-    #[error("no answer of {url}")]
+    #[error("no response from {url}")]
     Http {
         /// Where.
         url: String,
@@ -41,13 +41,13 @@ pub(crate) enum ClientError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// No answer in time.
-    #[error("no answer of {url} in {} seconds", DEADLINE.as_secs())]
+    #[error("no response from {url} within {} seconds", DEADLINE.as_secs())]
     Timeout {
         /// Where.
         url: String,
     },
     /// An answer that is not 200.
-    #[error("{url} answers {status}: {message}")]
+    #[error("{url} responds {status}: {message}")]
     Refused {
         /// Where.
         url: String,
@@ -57,7 +57,7 @@ pub(crate) enum ClientError {
         message: String,
     },
     /// An answer that is not JSON.
-    #[error("{url} does not answer in JSON: is that tidegate's admin address?")]
+    #[error("{url} does not respond with JSON: is that tidegate's admin address?")]
     Json {
         /// Where.
         url: String,

@@ -84,7 +84,7 @@ async fn the_client_says_why_there_is_no_answer() {
     let base = format!("http://{address}/");
     let error = get(&base, "/api/v1/explain?url=nonsense").await.unwrap_err();
     let expected =
-        format!("http://{address}/api/v1/explain?url=nonsense answers 400 Bad Request: `nonsense` is not a URL");
+        format!("http://{address}/api/v1/explain?url=nonsense responds 400 Bad Request: `nonsense` is not a URL");
     assert_eq!(error.to_string(), expected);
     assert!(matches!(get(&base, "/api/v1/x").await, Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. })));
     assert!(matches!(get(&base, "/").await, Err(ClientError::Json { .. })));

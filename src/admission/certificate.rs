@@ -18,7 +18,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::pem_text::{self, PemFault};
 
-/// A chain, its key, and who is to be trusted for it. All PEM.
+/// A certificate chain, its private key and the CA bundle. All PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Pair {
     /// Chain, leaf first.
@@ -42,7 +42,7 @@ pub(crate) enum PairError {
     #[error("{0}")]
     Key(#[from] rustls::Error),
     /// It cannot be made.
-    #[error("cannot be made: {0}")]
+    #[error("cannot be generated: {0}")]
     Make(#[from] rcgen::Error),
 }
 
@@ -50,7 +50,7 @@ pub(crate) enum PairError {
 #[derive(Debug, Default)]
 pub(crate) struct Current(ArcSwapOption<CertifiedKey>);
 
-/// Who may ask: clients with a certificate of these authorities. Until there are some, nobody.
+/// Verifier of client certificates by these authorities. Without any, all clients are refused.
 #[derive(Default)]
 pub(crate) struct Clients(ArcSwapOption<Arc<dyn ClientCertVerifier>>);
 

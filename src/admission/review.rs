@@ -9,6 +9,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use memchr::memmem;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ use crate::snapshot::Snapshot;
 use crate::translate::{Translation, translate};
 use clash::Clash;
 
-/// What every Ingress is read with.
+/// Translation options and classes that every Ingress is reviewed with.
 #[derive(Clone, Debug, Default)]
 pub struct Base {
     classes: Vec<Object>,
@@ -39,14 +40,18 @@ pub struct Request {
 
 /// An Ingress that is about to be stored.
 #[derive(Clone, Debug)]
-struct Written {
-    /// As it is to be, or why it cannot be read.
-    object: Result<Object, String>,
-    /// As it was.
-    old: Option<Object>,
+enum Written {
+    /// More than is judged, as its text alone tells.
+    Large,
+    Read {
+        /// As it is to be, or why it cannot be read.
+        object: Result<Object, String>,
+        /// As it was.
+        old: Option<Object>,
+    },
 }
 
-/// An AdmissionReview around what is read of it.
+/// An AdmissionReview, with the parts that are read.
 #[derive(Deserialize)]
 struct Envelope<T> {
     request: T,
@@ -79,7 +84,7 @@ struct Old {
     old_object: Object,
 }
 
-/// What is answered.
+/// The result of a review: allowed or not, with messages and warnings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// Why it is refused; `None`: it is not.
@@ -110,20 +115,23 @@ const OF_OTHERS: [Code; 6] = [
 
 /// Reviews a request.
 pub fn review(request: &Request, base: &Base, live: &Snapshot) -> Verdict {
-    let Some(written) = &request.ingress else { return Verdict::default() };
-    let object = match &written.object {
+    let (object, old) = match &request.ingress {
+        None => return Verdict::default(),
+        Some(Written::Large) => return Verdict::not_reviewed(),
+        Some(Written::Read { object, old }) => (object, old),
+    };
+    let object = match object {
         Ok(object) => object.clone(),
         Err(error) => return Verdict { refusal: Some(format!("it cannot be read: {error}")), warnings: Vec::new() },
     };
     // Finalizers, labels and status are no business of ours, and what stands there may be older than this webhook.
-    if written.old.as_ref() == Some(&object) {
+    if old.as_ref() == Some(&object) {
         return Verdict::default();
     }
     if size(&object) > MAX_JUDGED {
-        let warning = format!("it was not reviewed: it has more than {MAX_JUDGED} hosts and paths");
-        return Verdict { refusal: None, warnings: vec![warning] };
+        return Verdict::not_reviewed();
     }
-    judge(object, written.old.clone().filter(|old| size(old) <= MAX_JUDGED), base, live)
+    judge(object, old.clone().filter(|old| size(old) <= MAX_JUDGED), base, live)
 }
 
 /// Hosts and paths of an Ingress.
@@ -131,6 +139,13 @@ fn size(object: &Object) -> usize {
     let Object::Ingress(ingress) = object else { return 0 };
     let rules = ingress.object.rules.iter().map(|rule| 1 + rule.paths.len());
     rules.chain(ingress.object.tls.iter().map(|tls| tls.hosts.len())).sum()
+}
+
+/// Rules with a host and paths in the text of a review, at least: reading them costs more than to count their keys. In a
+/// string, such as an annotation with an object in it, a quote has a backslash before it.
+fn rules_and_paths(body: &[u8]) -> usize {
+    let keys = [r#""backend":"#, r#""host":"#];
+    keys.into_iter().map(|key| memmem::find_iter(body, key).count()).sum()
 }
 
 fn judge(object: Object, old: Option<Object>, base: &Base, live: &Snapshot) -> Verdict {
@@ -190,10 +205,14 @@ impl Request {
         let Envelope { request: head } = serde_json::from_slice::<Envelope<Head>>(body)?;
         let is_written = head.kind.kind == "Ingress" && matches!(&*head.operation, "CREATE" | "UPDATE");
         let ingress = is_written.then(|| {
+            // The object as it is and as it was: one of them is more than is judged.
+            if rules_and_paths(body) > 2 * MAX_JUDGED {
+                return Written::Large;
+            }
             let new = serde_json::from_slice::<Envelope<New>>(body);
             // Not there, or of a form that nobody reads any more.
             let old = serde_json::from_slice::<Envelope<Old>>(body).ok();
-            Written {
+            Written::Read {
                 object: new.map(|it| it.request.object).map_err(|error| error.to_string()),
                 old: old.map(|it| it.request.old_object),
             }
@@ -228,6 +247,11 @@ impl Base {
 // === impl Verdict ===
 
 impl Verdict {
+    fn not_reviewed() -> Self {
+        let warning = format!("it was not reviewed: it has more than {MAX_JUDGED} hosts and paths");
+        Self { refusal: None, warnings: vec![warning] }
+    }
+
     /// The AdmissionReview that is sent back.
     ///
     /// Whatever the reason is, it is 403: 409 makes clients try again, and after 409 and 422 alike

@@ -27,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use super::certificate::{Clients, Current};
 use super::review::{self, Verdict};
 use crate::telemetry::http::{Arrival, Door, Mark, Places, SeatCounts, Seats, WriteLimit};
+use crate::telemetry::metrics::{Emit, Sample, family};
 
 /// Makes verdicts.
 pub(crate) trait Judge: Send + Sync + 'static {
@@ -34,7 +35,7 @@ pub(crate) trait Judge: Send + Sync + 'static {
     fn judge(&self, request: &review::Request) -> Option<Verdict>;
 }
 
-/// What was answered, for metrics.
+/// Counters of reviews by result.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     /// Objects that were let through.
@@ -55,7 +56,7 @@ pub(crate) struct Server {
     seats: Arc<SeatCounts>,
 }
 
-/// What is shown to clients, and what they must show.
+/// TLS settings: the certificate, and the verifier of client certificates.
 #[derive(Clone, Debug)]
 pub(crate) struct Trust {
     /// The certificate that is served.
@@ -64,7 +65,7 @@ pub(crate) struct Trust {
     pub clients: Option<Arc<Clients>>,
 }
 
-/// What a server allows.
+/// Limits and timeouts of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Connections; more take the places of those that wait longest.
@@ -97,6 +98,18 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_LIFE: Duration = Duration::from_secs(300);
 /// For what is under way when a connection or the server ends.
 const LAST_REVIEW: Duration = Duration::from_secs(5);
+
+// === impl Counts ===
+
+impl Counts {
+    /// Tells the metrics.
+    pub(crate) fn observe(&self, emit: Emit<'_>) {
+        for (result, count) in [("allowed", &self.allowed), ("refused", &self.refused), ("failed", &self.failed)] {
+            let value = count.load(Ordering::Relaxed) as f64;
+            emit(Sample { family: &family::ADMISSION_REVIEWS, labels: &[result], value });
+        }
+    }
+}
 
 // === impl Limits, Server ===
 
@@ -213,7 +226,7 @@ async fn connection(
         }
     };
     if let Err(error) = served {
-        tracing::debug!(%error, "connection of the webhook ended");
+        tracing::debug!(%error, "webhook connection ended");
     }
 }
 
@@ -222,7 +235,7 @@ async fn until_over(max_life: Duration, stop: &mut watch::Receiver<bool>) {
     let _ = timeout(max_life, stop.wait_for(|stop| *stop)).await;
 }
 
-/// What answers need.
+/// Shared state of request handlers.
 #[derive(Clone)]
 struct Desk {
     judge: Arc<dyn Judge>,

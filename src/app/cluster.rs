@@ -90,7 +90,7 @@ impl Cluster {
         let mut source = Kubernetes::new(client, contact.clone(), &reads);
         if let Some(remembered) = remembered(cache).await {
             source = source.remembering(&remembered);
-            sender.send(source.first_batch(remembered)).await.context("the control plane is gone")?;
+            sender.send(source.first_batch(remembered)).await.context("the control plane has ended")?;
         }
         let demand = source.demand();
         Ok(Self { demand, contact, writer, _running: source.watch(sender, vitals.pulse("kubernetes")) })
@@ -164,7 +164,7 @@ async fn remembered(cache: Option<Cache>) -> Option<Remembered> {
     match read {
         Ok((Ok(remembered), _)) => remembered,
         Ok((Err(error), cache)) => {
-            tracing::warn!(file = %cache.path.display(), %error, "state of the cluster not read");
+            tracing::warn!(file = %cache.path.display(), %error, "cache of the cluster state not read");
             None
         }
         Err(_) => None,

@@ -26,7 +26,7 @@ use crate::source::kubernetes::Demand;
 use crate::source::kubernetes::write::Outlet;
 use crate::telemetry::vitals::Pulse;
 use crate::translate::Translator;
-use telling::Telling;
+use telling::Outbox;
 
 /// Batches that are taken in at once, so that a flood of changes is compiled a few times and not once each.
 const MAX_BATCHES: usize = 256;
@@ -52,7 +52,7 @@ pub(crate) struct Control {
     asked: u64,
     answered: u64,
     /// What is to be written to a cluster.
-    telling: Telling,
+    telling: Outbox,
     /// Has the state of the cluster written.
     keeper: Option<Keeper>,
     /// Objects that are not in force because taking them in panicked.
@@ -91,7 +91,7 @@ impl Control {
             demand: None,
             asked: 0,
             answered: 0,
-            telling: Telling::default(),
+            telling: Outbox::default(),
             keeper: None,
         }
     }
@@ -311,7 +311,7 @@ fn log_new(before: &[Diagnostic], now: &[Diagnostic]) {
         }
     }
     if fresh.len() > MAX_LOGGED {
-        warn!(more = fresh.len() - MAX_LOGGED, "more diagnostics than are logged; see `tidegate check`");
+        warn!(more = fresh.len() - MAX_LOGGED, "more findings than are logged; see `tidegate check`");
     }
 }
 

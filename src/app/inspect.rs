@@ -10,7 +10,7 @@ use super::shared::Shared;
 use crate::admin::{ExplainQuery, Inspect};
 use crate::explain::{self, Question};
 
-/// Answers from the snapshot that is live when it is asked.
+/// Admin API implementation over the live snapshot.
 pub(super) struct Inspector {
     shared: Arc<Shared>,
     started: Instant,

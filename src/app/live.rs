@@ -175,7 +175,7 @@ fn refused(settings: &Settings, field: &str, error: &anyhow::Error) -> Diagnosti
     Diagnostic::error(Code::NotApplied, &origin, format!("{error:#}; the old value stays in force"))
 }
 
-/// A certificate, and what is to be said of it.
+/// A listener's certificate that was loaded, with findings about it.
 type Loaded = (Arc<ServedCertificate>, Vec<Diagnostic>);
 
 /// The certificate that a listener names by files.

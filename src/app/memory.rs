@@ -18,6 +18,10 @@ use crate::snapshot::Snapshot;
 const EVERY: Duration = Duration::from_millis(100);
 /// Samples after which the system's limit is looked up again: limits of Pods may be changed in place.
 const LOOK_AGAIN: u32 = 100;
+/// Samples after which the allocator is asked for what it can give back.
+const GIVE_BACK: u32 = 10;
+/// Bytes of a block that no other shares memory with.
+const BLOCK: usize = 2 << 20;
 
 /// Samples on a thread of its own, for as long as somebody holds the snapshot: serving threads may be busy.
 pub(super) fn watch(memory: Arc<Memory>, snapshot: &Arc<ArcSwap<Snapshot>>) -> anyhow::Result<()> {
@@ -30,12 +34,21 @@ pub(super) fn watch(memory: Arc<Memory>, snapshot: &Arc<ArcSwap<Snapshot>>) -> a
             if samples.is_multiple_of(LOOK_AGAIN) {
                 of_system = system_limit(Path::new("/"));
             }
+            if samples.is_multiple_of(GIVE_BACK) {
+                give_back();
+            }
             samples = samples.wrapping_add(1);
             sample(&memory, configured, of_system);
             std::thread::sleep(EVERY);
         }
     };
     std::thread::Builder::new().name("memory".into()).spawn(looks).map(drop).context("no thread to watch memory")
+}
+
+/// Has the allocator return to the system what is free for some time: mimalloc looks for that where somebody frees a
+/// page, which after a burst of connections nobody may do for hours. The block is not written to and costs no memory.
+fn give_back() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(BLOCK)));
 }
 
 fn configured(snapshot: &ArcSwap<Snapshot>) -> Option<u64> {
@@ -46,8 +59,8 @@ fn sample(memory: &Memory, configured: Option<u64>, of_system: Option<u64>) {
     let Some(used) = resident() else { return };
     let limit = configured.or(of_system).unwrap_or_default();
     match memory.sample(used, limit) {
-        Some(Change::Full) => warn!(used, limit, "memory is nearly used up: new work is refused"),
-        Some(Change::Relieved) => info!(used, limit, "memory is free again: new work is taken"),
+        Some(Change::Full) => warn!(used, limit, "memory is nearly used up: new requests are refused"),
+        Some(Change::Relieved) => info!(used, limit, "memory is free again: new requests are accepted"),
         None => {}
     }
 }

@@ -7,18 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::shared::Shared;
 use super::workers::Desk;
 use crate::admission::server;
+use crate::engine::FlowControlCounts;
 use crate::front::{FrontMetrics, ListenerCounts};
-use crate::proxy::{FlowControlCounts, Outbound};
 use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Instance;
 use crate::source::kubernetes::client::Contact;
 use crate::source::kubernetes::{self, Leadership, write};
 use crate::telemetry::http::SeatCounts;
-use crate::telemetry::metrics::{Metrics, Sample, family};
+use crate::telemetry::metrics::{Emit, Metrics, Sample, family};
 use crate::telemetry::panics;
-
-/// Takes one sample.
-type Emit<'a> = &'a mut dyn FnMut(Sample<'_>);
 
 /// Registers everything that is asked at scrape time.
 pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
@@ -66,25 +63,7 @@ fn endpoints(shared: &Shared) {
             emit(Sample { family: &family::UPSTREAM_HEALTHY, labels, value: counts.healthy as f64 });
             emit(Sample { family: &family::UPSTREAM_REQUESTS, labels, value: upstream.under_way() as f64 });
         }
-        let stats = table.stats();
-        for (family, count) in [
-            (&family::PROBES, &stats.probes_total),
-            (&family::PROBE_FAILURES, &stats.probe_failures_total),
-            (&family::LATE_PROBES, &stats.late_probes_total),
-            (&family::RESOLUTIONS, &stats.resolutions_total),
-            (&family::RESOLUTION_FAILURES, &stats.resolution_failures_total),
-            (&family::LATE_RESOLUTIONS, &stats.late_resolutions_total),
-            (&family::PANIC_PICKS, &stats.panic_picks_total),
-        ] {
-            emit(Sample { family, labels: &[], value: count.load(Ordering::Relaxed) as f64 });
-        }
-        for (family, labels, count) in [
-            (&family::ENDPOINT_WAITING, &[] as &[&str], &stats.waiting),
-            (&family::ENDPOINT_WAITS, &["endpoint"], &stats.waits_total),
-            (&family::ENDPOINT_WAITS, &["vain"], &stats.vain_waits_total),
-        ] {
-            emit(Sample { family, labels, value: count.load(Ordering::Relaxed) as f64 });
-        }
+        table.stats().observe(emit);
     }));
 }
 
@@ -122,13 +101,13 @@ fn memory(shared: &Shared) {
 }
 
 /// What is held back because clients do not take it.
-pub(super) fn valves(metrics: &Metrics, valves: Arc<FlowControlCounts>) {
+pub(super) fn flow_control(metrics: &Metrics, counts: Arc<FlowControlCounts>) {
     metrics.observe(Box::new(move |emit| {
         let mut tell = |family, count: &AtomicU64| {
             emit(Sample { family, labels: &[], value: count.load(Ordering::Relaxed) as f64 });
         };
-        tell(&family::STALLED_BYTES, &valves.bytes);
-        tell(&family::STALLED_WAITS, &valves.waits);
+        tell(&family::H2_RESPONSE_BUFFER, &counts.bytes);
+        tell(&family::H2_RESPONSE_BUFFER_WAITS, &counts.waits);
     }));
 }
 
@@ -166,25 +145,14 @@ pub(super) fn contact(metrics: &Metrics, contact: Contact) {
 /// What is written to a cluster.
 pub(super) fn writing(metrics: &Metrics, leadership: Leadership, counts: Arc<write::Counts>) {
     metrics.observe(Box::new(move |emit| {
-        let mut tell = |family, labels: &[&str], value: u64| emit(Sample { family, labels, value: value as f64 });
-        tell(&family::LEADER, &[], u64::from(leadership.is_held()));
-        tell(&family::STATUS_WRITES, &["written"], counts.status_writes.load(Ordering::Relaxed));
-        tell(&family::STATUS_WRITES, &["failed"], counts.status_failures.load(Ordering::Relaxed));
-        tell(&family::STATUS_QUEUE, &[], counts.status_waiting.load(Ordering::Relaxed));
-        tell(&family::EVENTS, &[], counts.events.load(Ordering::Relaxed));
-        tell(&family::EVENTS_DROPPED, &[], counts.events_dropped.load(Ordering::Relaxed));
+        emit(Sample { family: &family::LEADER, labels: &[], value: f64::from(u8::from(leadership.is_held())) });
+        counts.observe(emit);
     }));
 }
 
 /// The verdicts of the admission webhook.
 pub(super) fn webhook(metrics: &Metrics, counts: Arc<server::Counts>) {
-    metrics.observe(Box::new(move |emit| {
-        for (result, count) in [("allowed", &counts.allowed), ("refused", &counts.refused), ("failed", &counts.failed)]
-        {
-            let value = count.load(Ordering::Relaxed) as f64;
-            emit(Sample { family: &family::ADMISSION_REVIEWS, labels: &[result], value });
-        }
-    }));
+    metrics.observe(Box::new(move |emit| counts.observe(emit)));
 }
 
 /// The connections of a server that tells.
@@ -199,20 +167,6 @@ pub(super) fn server(metrics: &Metrics, name: &'static str, counts: Arc<SeatCoun
         ] {
             let value = count.load(Ordering::Relaxed) as f64;
             emit(Sample { family: &family::SERVER_CLOSED, labels: &[name, reason], value });
-        }
-    }));
-}
-
-/// Calls that plugins make; instances of one name are summed.
-pub(super) fn calls(metrics: &Metrics, outbound: Arc<Outbound>) {
-    metrics.observe(Box::new(move |emit| {
-        let calls = outbound.calls();
-        let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-        for (calls, (result, count)) in calls.iter().flat_map(|calls| calls.counted().map(move |it| (calls, it))) {
-            *sums.entry((&calls.plugin, result)).or_default() += count;
-        }
-        for ((plugin, result), count) in sums.into_iter().filter(|(_, count)| *count > 0) {
-            emit(Sample { family: &family::PLUGIN_CALLS, labels: &[plugin, result], value: count as f64 });
         }
     }));
 }

@@ -18,7 +18,7 @@ use crate::settings::{KubernetesSpec, Settings};
 use crate::source::kubernetes::{self, Demand};
 use crate::telemetry::vitals::Vitals;
 
-/// A configuration that was read, translated and compiled, but is served by nobody.
+/// A configuration that was read, translated and compiled, but is not served.
 pub(crate) struct Offline {
     shared: Arc<Shared>,
     file: PathBuf,
@@ -104,7 +104,7 @@ impl Offline {
         // Nobody serves the built-in upstreams now, so they have no address.
         let texts =
             it.upstreams.iter_mut().flat_map(|upstream| upstream.endpoints.iter_mut().chain(&mut upstream.next));
-        for text in texts.chain([&mut it.answer]) {
+        for text in texts.chain([&mut it.response]) {
             if let Some((before, after)) = text.split_once(NOT_STARTED)
                 && !after.starts_with(|next: char| next.is_ascii_digit())
             {

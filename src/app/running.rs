@@ -13,8 +13,8 @@ use super::servers::Servers;
 use super::shared::Shared;
 use super::sources::Sources;
 use crate::diagnostic::Diagnostic;
+use crate::engine::Engine;
 use crate::front::Listeners;
-use crate::proxy::Engine;
 use crate::settings::ShutdownSpec;
 use crate::snapshot::Snapshot;
 use crate::telemetry::process_log::ProcessLog;
@@ -29,7 +29,7 @@ pub struct Running {
     pub(super) stop: watch::Sender<bool>,
 }
 
-/// The signals that a process heeds. Taken before anything starts: until then they end the process.
+/// Handlers of process signals. Installed before anything starts: until then signals end the process.
 pub(crate) struct Signals {
     term: Signal,
     int: Signal,
@@ -130,7 +130,7 @@ impl Running {
         self.listeners.drain().await;
         let drain = self.listeners.drain_state();
         if tokio::time::timeout(shutdown.timeout.0, drain.idle()).await.is_err() {
-            warn!(open = drain.open(), "deadline passed, cutting what is still open");
+            warn!(open = drain.open(), "shutdown timeout reached, closing open connections");
             drain.cut();
         }
     }
@@ -148,8 +148,8 @@ impl Running {
         }
         tokio::select! {
             () = self.stop() => {}
-            _ = term.recv() => warn!("told twice to stop, leaving at once"),
-            _ = int.recv() => warn!("told twice to stop, leaving at once"),
+            _ = term.recv() => warn!("second signal to stop, stopping at once"),
+            _ = int.recv() => warn!("second signal to stop, stopping at once"),
         }
     }
 

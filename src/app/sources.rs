@@ -107,7 +107,7 @@ pub(super) async fn start(
             (source, batch)
         })
         .await?;
-        sender.send(batch).await.context("the control plane is gone")?;
+        sender.send(batch).await.context("the control plane has ended")?;
         let watching = source.watch(sender.clone())?;
         follow.files = Some((wanted, watching.reload_handle()));
         sources.watching.push(watching);
@@ -115,7 +115,7 @@ pub(super) async fn start(
     let mut conf_file = conf_file(&settings.file).with_pulse(vitals.pulse("conf-source"));
     match conf_file.load() {
         Ok((_, batch)) => {
-            sender.send(builtins.fill(batch).await?).await.context("the control plane is gone")?;
+            sender.send(builtins.fill(batch).await?).await.context("the control plane has ended")?;
             let relay = builtins.relay(sender.clone());
             sources.watching.push(conf_file.watch(relay, move |settings| {
                 report(&sender, live.apply(&settings));
@@ -124,7 +124,7 @@ pub(super) async fn start(
         }
         // The built-in demo is no file.
         Err(_) => {
-            sender.send(builtins.fill(first_batch(&settings)).await?).await.context("the control plane is gone")?
+            sender.send(builtins.fill(first_batch(&settings)).await?).await.context("the control plane has ended")?
         }
     }
     Ok(sources)
@@ -166,7 +166,7 @@ impl Sources {
     }
 }
 
-/// What the settings of sources are applied to.
+/// Running sources that settings are applied to.
 #[derive(Default)]
 struct Follow {
     files: Option<(Wanted, Reload)>,

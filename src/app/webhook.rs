@@ -15,7 +15,7 @@ use crate::admission::certificate::{Clients, Current, Pair};
 use crate::admission::review::{Request, Verdict, review};
 use crate::admission::server::{Counts, Judge, Limits, MAX_CONNECTIONS, Server, Trust};
 use crate::settings::AdmissionSpec;
-use crate::source::kubernetes::webhook::{Kept, Maker};
+use crate::source::kubernetes::webhook::{Maker, StoredCertificate};
 use crate::telemetry::http::Places;
 
 /// How often files are looked at.
@@ -31,7 +31,7 @@ pub(super) struct Webhook {
     ended: watch::Receiver<()>,
 }
 
-/// Judges by what is live.
+/// Reviewer against the live configuration.
 struct Live(Arc<Shared>);
 
 /// Makes certificates for names.
@@ -101,7 +101,7 @@ impl Judge for Live {
 // === impl OwnMaker ===
 
 impl Maker for OwnMaker {
-    fn renew(&self, old: Option<&Kept>, now: SystemTime) -> Option<Kept> {
+    fn renew(&self, old: Option<&StoredCertificate>, now: SystemTime) -> Option<StoredCertificate> {
         let old = old.map(pair);
         if old.as_ref().is_some_and(|old| !old.is_due(now) && Current::default().set(old).is_ok()) {
             return None;
@@ -109,28 +109,28 @@ impl Maker for OwnMaker {
         match Pair::make(&self.names, now) {
             Ok(new) => {
                 let Pair { chain, key, authorities } = old.iter().fold(new, Pair::after);
-                Some(Kept { chain, key, authorities })
+                Some(StoredCertificate { chain, key, authorities })
             }
             Err(error) => {
-                warn!(%error, "certificate of the webhook not made");
+                warn!(%error, "webhook certificate not generated");
                 None
             }
         }
     }
 
-    fn take(&self, kept: &Kept) {
+    fn take(&self, kept: &StoredCertificate) {
         if let Err(error) = self.current.set(&pair(kept)) {
-            warn!(%error, "certificate of the webhook not used");
+            warn!(%error, "webhook certificate not used");
         }
     }
 }
 
-fn pair(kept: &Kept) -> Pair {
-    let Kept { chain, key, authorities } = kept.clone();
+fn pair(kept: &StoredCertificate) -> Pair {
+    let StoredCertificate { chain, key, authorities } = kept.clone();
     Pair { chain, key, authorities }
 }
 
-/// What somebody else brings, cert-manager for instance.
+/// Certificate files that others renew, such as cert-manager.
 struct Files {
     /// Chain and key.
     pair: Option<(PathBuf, PathBuf)>,
@@ -138,7 +138,7 @@ struct Files {
     authorities: Option<PathBuf>,
 }
 
-/// What they held; an error is that of the last look.
+/// Content of the files; an error is that of the last read.
 #[derive(Default, PartialEq)]
 struct Found {
     pair: Option<Result<Pair, String>>,
@@ -187,7 +187,7 @@ impl Files {
             let pair = Found { pair: found.pair.clone(), authorities: known.authorities.clone() };
             for put in [files.put(&pair, &known, &trust), files.put(&found, &pair, &trust)] {
                 if let Err(error) = put {
-                    warn!(error = format!("{error:#}"), "file of the webhook not used");
+                    warn!(error = format!("{error:#}"), "webhook certificate file not used");
                 }
             }
             known = found;

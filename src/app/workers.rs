@@ -30,7 +30,7 @@ const UNKNOWN: Micros = 50_000;
 /// The least that a piece is thought to take: handing it over has its price too.
 const LEAST: Micros = 50;
 
-/// The threads. They end when the pool and all its lanes are gone.
+/// Thread pool for blocking jobs. Its threads end when the pool and all its lanes are dropped.
 pub(super) struct Pool {
     desk: Arc<Desk>,
 }
@@ -65,7 +65,7 @@ struct Lane {
     pool: Arc<Pool>,
 }
 
-/// What is measured of one plugin instance.
+/// Job counters and times of one plugin instance.
 #[derive(Debug)]
 pub(super) struct Meter {
     /// Name of the instance.
@@ -87,7 +87,7 @@ pub(super) struct Meter {
     is_measured: AtomicBool,
 }
 
-/// What waits of a piece.
+/// A queued job.
 struct Load {
     work: Work,
     meter: Arc<Meter>,

@@ -9,14 +9,14 @@ fn fill(capacity: &Capacity, takers: Takers<'_>, limits: Limits) -> usize {
     (0..1_000_000).take_while(|_| capacity.enter(takers, Link::Alone, limits)).count()
 }
 
-fn alone(upstream: &Held) -> Takers<'_> {
+fn alone(upstream: &ActiveRequests) -> Takers<'_> {
     Takers { upstream, namespace: None }
 }
 
 #[test]
 fn one_upstream_comes_to_three_quarters_and_the_next_to_three_quarters_of_the_rest() {
     let capacity = Capacity::default();
-    let [first, second, third] = [(); 3].map(|()| Held::default());
+    let [first, second, third] = [(); 3].map(|()| ActiveRequests::default());
     assert_eq!(fill(&capacity, alone(&first), LIMITS), 75);
     assert_eq!(fill(&capacity, alone(&second), LIMITS), 19);
     assert_eq!(fill(&capacity, alone(&third), LIMITS), 5);
@@ -26,8 +26,8 @@ fn one_upstream_comes_to_three_quarters_and_the_next_to_three_quarters_of_the_re
 #[test]
 fn the_upstreams_of_a_namespace_together_leave_half_of_the_reserve() {
     let capacity = Capacity::default();
-    let (namespace, others) = (Held::default(), Held::default());
-    let upstreams: [Held; 20] = Default::default();
+    let (namespace, others) = (ActiveRequests::default(), ActiveRequests::default());
+    let upstreams: [ActiveRequests; 20] = Default::default();
     let takers = |upstream| Takers { upstream, namespace: Some(&namespace) };
     let all: usize = upstreams.iter().map(|upstream| fill(&capacity, takers(upstream), LIMITS)).sum();
     assert_eq!((all, namespace.get()), (88, 88));
@@ -37,7 +37,7 @@ fn the_upstreams_of_a_namespace_together_leave_half_of_the_reserve() {
 #[test]
 fn without_a_reserve_one_may_take_all() {
     let limits = Limits { reserve: 0, ..LIMITS };
-    assert_eq!(fill(&Capacity::default(), alone(&Held::default()), limits), 100);
+    assert_eq!(fill(&Capacity::default(), alone(&ActiveRequests::default()), limits), 100);
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn few_connections_are_no_reason_to_refuse_those_who_have_them() {
     for connections in 1..=3 {
         let limits = Limits { connections, ..LIMITS };
         let capacity = Arc::new(Capacity::default());
-        let upstream = Held::default();
+        let upstream = ActiveRequests::default();
         for count in 1..=connections {
             let open: Vec<Connected> = (0..connections).map(|_| capacity.connected()).collect();
             assert!(capacity.enter(alone(&upstream), Link::Alone, limits), "{count} of {connections}");
@@ -56,7 +56,7 @@ fn few_connections_are_no_reason_to_refuse_those_who_have_them() {
 
 #[test]
 fn what_was_refused_is_not_counted_and_what_ended_makes_room() {
-    let (capacity, upstream) = (Capacity::default(), Held::default());
+    let (capacity, upstream) = (Capacity::default(), ActiveRequests::default());
     assert_eq!(fill(&capacity, alone(&upstream), LIMITS), 75);
     assert_eq!(upstream.get(), 75);
     assert!(!capacity.enter(alone(&upstream), Link::Alone, LIMITS));
@@ -69,7 +69,7 @@ fn a_loop_of_requests_leaves_a_quarter_of_the_descriptors() {
     // Each round takes a client connection, then one to the upstream.
     let limits = Limits { connections: 100_000, requests: 100_000, ..LIMITS };
     for descriptors in [256, 1024, 4096, 20_000, 100_000] {
-        let (capacity, upstream) = (Arc::new(Capacity::new(descriptors)), Held::default());
+        let (capacity, upstream) = (Arc::new(Capacity::new(descriptors)), ActiveRequests::default());
         let mut open = Vec::new();
         while open.len() < capacity.max_connections(limits) {
             open.push(capacity.connected());
@@ -80,13 +80,13 @@ fn a_loop_of_requests_leaves_a_quarter_of_the_descriptors() {
         let taken = capacity.descriptors().taken;
         assert!(taken * 4 <= descriptors * 3, "{taken} of {descriptors}");
         assert!(taken * 8 >= descriptors * 5, "one may take the most of them: {taken} of {descriptors}");
-        assert!(capacity.enter(alone(&Held::default()), Link::Alone, limits), "others are served");
+        assert!(capacity.enter(alone(&ActiveRequests::default()), Link::Alone, limits), "others are served");
     }
 }
 
 #[test]
 fn requests_that_share_a_connection_take_no_descriptors() {
-    let (capacity, upstream) = (Arc::new(Capacity::new(256)), Held::default());
+    let (capacity, upstream) = (Arc::new(Capacity::new(256)), ActiveRequests::default());
     let limits = Limits { connections: 100_000, requests: 100_000, ..LIMITS };
     let _client = capacity.connected();
     assert!((0..300).all(|_| capacity.enter(alone(&upstream), Link::Shared, limits)));
@@ -111,8 +111,8 @@ proptest! {
     fn nobody_takes_the_last_of_anything(steps in steps(), reserve in 1..=90usize, requests in 1..400usize) {
         let limits = Limits { reserve, connections: 100_000, requests };
         let capacity = Capacity::default();
-        let namespaces: [Held; 2] = Default::default();
-        let upstreams: [Held; 6] = Default::default();
+        let namespaces: [ActiveRequests; 2] = Default::default();
+        let upstreams: [ActiveRequests; 6] = Default::default();
         let takers = |index: usize| Takers { upstream: &upstreams[index], namespace: namespaces.get(index / 3) };
         let mut held = [0usize; 6];
         for step in steps {
@@ -132,7 +132,7 @@ proptest! {
                     held[index] += usize::from(granted);
                 }
             }
-            prop_assert_eq!(upstreams.each_ref().map(Held::get), held);
+            prop_assert_eq!(upstreams.each_ref().map(ActiveRequests::get), held);
             prop_assert_eq!(capacity.requests(limits).taken, held.iter().sum::<usize>());
         }
     }

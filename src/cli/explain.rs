@@ -17,7 +17,7 @@ pub(super) fn explain(builder: &Builder, conf: Option<&Path>, args: &ExplainArgs
     let explanation = match &args.admin {
         Some(url) => {
             let value = super::run::block_on(crate::admin::client::get(url, &question.to_path()))??;
-            serde_json::from_value(value).context("the proxy's answer is not an explanation")?
+            serde_json::from_value(value).context("the proxy's response is not an explanation")?
         }
         None => Offline::load(builder, conf).map_err(|found| super::run::unusable(&found))?.explain(&question),
     };
@@ -31,7 +31,7 @@ pub(super) fn explain(builder: &Builder, conf: Option<&Path>, args: &ExplainArgs
 fn text(it: &Explanation) -> String {
     let mut out = Lines::default();
     out.add("request", &it.request);
-    out.add("listener", it.listener.as_deref().unwrap_or("none speaks this protocol"));
+    out.add("listener", it.listener.as_deref().unwrap_or("none has this protocol"));
     if let Some(certificate) = &it.certificate {
         out.add("certificate", certificate);
     }
@@ -51,12 +51,12 @@ fn text(it: &Explanation) -> String {
     }
     it.upstreams.iter().for_each(|upstream| upstream_text(&mut out, upstream));
     it.sent.iter().for_each(|sent| out.add("sent", &format!("{sent}, by plugins")));
-    out.add("answer", &it.answer);
+    out.add("response", &it.response);
     out.add("reason", &it.reason);
     out.0
 }
 
-/// Lines with a label in front; an empty label goes on with what is above.
+/// Labelled lines; an empty label continues the one above.
 #[derive(Default)]
 struct Lines(String);
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{TableForm, print, table};
 use crate::explain::{CertificateRow, UpstreamRow};
 
-/// What is asked.
+/// Subject of a request to the admin API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Topic {
     Certificates,
@@ -37,7 +37,7 @@ pub(super) fn inspect(topic: Topic, admin: &str, output: TableForm) -> anyhow::R
 }
 
 fn rows<T: DeserializeOwned>(value: Value) -> anyhow::Result<Vec<T>> {
-    serde_json::from_value(value).context("the proxy's answer is not understood")
+    serde_json::from_value(value).context("the proxy's response cannot be read")
 }
 
 fn certificates(rows: &[CertificateRow]) -> String {

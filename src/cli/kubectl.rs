@@ -13,14 +13,14 @@ use super::inspect::Topic;
 use super::{ExplainArgs, TableForm};
 use crate::app::Builder;
 
-/// Asks tidegate in a cluster.
+/// Inspect tidegate in a cluster.
 #[derive(Debug, Parser)]
 #[command(name = "kubectl tidegate", version)]
 struct Cli {
     /// Namespace of the controller.
     #[arg(short, long, global = true, default_value = "tidegate")]
     namespace: String,
-    /// Labels of its Pods.
+    /// Label selector of the controller's Pods.
     #[arg(
         short = 'l',
         long,
@@ -29,16 +29,16 @@ struct Cli {
         default_value = "app.kubernetes.io/component=controller"
     )]
     selector: String,
-    /// A Pod of it. Default: the first that runs.
+    /// Pod of the controller. Default: the first running one.
     #[arg(long, global = true)]
     pod: Option<String>,
     /// Port of the admin API in the Pod.
     #[arg(long, global = true, default_value_t = 10255)]
     admin_port: u16,
-    /// A context of the kubeconfig.
+    /// Context of the kubeconfig.
     #[arg(long, global = true)]
     context: Option<String>,
-    /// The kubeconfig.
+    /// Kubeconfig file.
     #[arg(long, global = true, value_name = "FILE")]
     kubeconfig: Option<String>,
 
@@ -48,21 +48,21 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Question {
-    /// Prints the routing table.
+    /// Print the routing table.
     Routes(Form),
-    /// Says where a request would go, and why.
+    /// Explain how a request would be routed, and why.
     Explain(ExplainArgs),
-    /// Prints the certificates and the hosts that they are shown for.
+    /// Print the certificates and the hosts they are presented for.
     Certs(Form),
-    /// Prints the backends, their endpoints and the state of those.
+    /// Print the backends with the state of their endpoints.
     Backends(Form),
-    /// Prints what there is to say about the input.
+    /// Print the findings about the configuration.
     Diagnostics(Form),
 }
 
 #[derive(Debug, clap::Args)]
 struct Form {
-    /// Form of the output.
+    /// Output format.
     #[arg(short, long, value_enum, default_value_t = TableForm::Table)]
     output: TableForm,
 }
@@ -111,7 +111,7 @@ impl Forward {
         let mut process = command.spawn().context("kubectl cannot be started")?;
         let out = process.stdout.take();
         let mut forward = Self { process, admin: String::new() };
-        forward.admin = format!("http://{}", forwarded(out).with_context(|| format!("no way to {pod}"))?);
+        forward.admin = format!("http://{}", forwarded(out).with_context(|| format!("no port-forward to {pod}"))?);
         Ok(forward)
     }
 }

@@ -10,7 +10,7 @@ use super::print;
 use crate::resources::{Feed, Kind, Row, Use};
 use crate::settings::{KubernetesSpec, Settings};
 
-/// Who gets the rights.
+/// ServiceAccount that gets the permissions.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
     namespace: String,

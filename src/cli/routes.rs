@@ -19,7 +19,7 @@ pub(super) fn routes(
     let rows = match admin {
         Some(url) => {
             let value = super::run::block_on(crate::admin::client::get(url, "/api/v1/routes"))??;
-            serde_json::from_value(value).context("the proxy's answer is not a routing table")?
+            serde_json::from_value(value).context("the proxy's response is not a routing table")?
         }
         None => Offline::load(builder, conf).map_err(|found| super::run::unusable(&found))?.routes(),
     };

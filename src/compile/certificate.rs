@@ -17,7 +17,7 @@ use crate::pem_text::{self, Block};
 use crate::snapshot::certificates::ServedCertificate;
 use crate::x509;
 
-/// A certificate that was read, with what is said of it but not served.
+/// A parsed certificate, with findings about it.
 #[derive(Clone)]
 pub(super) struct Read {
     pub(super) served: Arc<ServedCertificate>,

@@ -15,9 +15,7 @@ use crate::snapshot::edge::claims::Claims;
 pub(super) fn compile(edge: &edge::Edge) -> (Edge, Vec<Diagnostic>) {
     let (server_header, diagnostics) = server_header(edge);
     let compiled = Edge {
-        trusted_proxies: edge.trusted_proxies.clone(),
-        limits: edge.limits,
-        headers: edge.headers,
+        settings: edge.clone(),
         server_header,
         claims: claims(&edge.identity_headers),
         // The translator has seen to it that it can stand in a field.
@@ -34,10 +32,10 @@ pub(super) fn unkept(edge: &edge::Edge, kept: usize) -> Option<Diagnostic> {
     }
     let origin = Origin::new("Conf", "", "", None).at("defaults.limits.connections");
     let message =
-        format!("{wanted} client connections cannot be kept with the descriptors of this process: {kept} can");
+        format!("{wanted} client connections are configured, but this process has file descriptors for {kept}");
     Some(
         Diagnostic::warning(Code::ConnectionsNotKept, &origin, message)
-            .hint("raise the hard limit of descriptors (ulimit -Hn)"),
+            .hint("raise the hard limit of file descriptors (ulimit -Hn)"),
     )
 }
 

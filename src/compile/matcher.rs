@@ -25,7 +25,7 @@ pub(super) struct Matchers {
     regexes: usize,
 }
 
-/// A regular expression is refused: what is wrong with it.
+/// Error of a regular expression that is refused.
 struct Refused(String);
 
 // === impl Matchers ===

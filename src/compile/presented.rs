@@ -17,10 +17,10 @@ use crate::snapshot::certificates::{Presented, ServedCertificate};
 
 /// Certificates by the name of their Secret, each read once.
 #[derive(Default)]
-pub(super) struct Store(HashMap<Arc<str>, Known>);
+pub(super) struct Store(HashMap<Arc<str>, CachedCertificate>);
 
-/// A certificate as it was seen last.
-struct Known {
+/// A certificate as it was read last, with the last good one of its name.
+struct CachedCertificate {
     certificate: Arc<Certificate>,
     /// Why it cannot be used.
     fault: Option<String>,
@@ -90,21 +90,21 @@ impl Store {
         self.0.retain(|_, known| Arc::strong_count(&known.certificate) > 1);
     }
 
-    fn known(&mut self, certificate: &Arc<Certificate>) -> &Known {
+    fn known(&mut self, certificate: &Arc<Certificate>) -> &CachedCertificate {
         match self.0.entry(Arc::clone(&certificate.name)) {
             Entry::Occupied(entry) => {
                 let known = entry.into_mut();
                 known.renew(certificate);
                 known
             }
-            Entry::Vacant(entry) => entry.insert(Known::new(certificate)),
+            Entry::Vacant(entry) => entry.insert(CachedCertificate::new(certificate)),
         }
     }
 }
 
-// === impl Known ===
+// === impl CachedCertificate ===
 
-impl Known {
+impl CachedCertificate {
     fn new(certificate: &Arc<Certificate>) -> Self {
         let mut known = Self { certificate: Arc::clone(certificate), fault: None, good: None };
         known.read();

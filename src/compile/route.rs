@@ -18,7 +18,7 @@ use crate::snapshot::route::{
     Action, Choices, Chosen, Forward, HttpsRedirect, Named, Redirect, RedirectPath, Respond, Route, Share,
 };
 
-/// What routes are compiled with.
+/// Compiler of routes.
 pub(super) struct RouteCompiler<'c> {
     pub(super) upstreams: &'c mut Upstreams,
     pub(super) instances: &'c mut Instances,

@@ -12,12 +12,12 @@ use crate::upstream::UpstreamConfig;
 /// Upstreams by backend, with the number of routes that point to each.
 pub(super) struct Upstreams {
     table: Arc<Table>,
-    known: HashMap<BackendId, Known>,
+    known: HashMap<BackendId, CompiledUpstream>,
     ids: HashMap<Arc<str>, BackendId>,
     loose: BTreeSet<BackendId>,
 }
 
-struct Known {
+struct CompiledUpstream {
     upstream: Arc<Upstream>,
     uses: usize,
     is_in_model: bool,
@@ -109,17 +109,17 @@ impl Upstreams {
         }
     }
 
-    fn add(&mut self, id: &BackendId) -> &mut Known {
+    fn add(&mut self, id: &BackendId) -> &mut CompiledUpstream {
         let (table, ids, loose) = (&self.table, &mut self.ids, &mut self.loose);
         self.known.entry(id.clone()).or_insert_with(|| {
             let upstream = table.upstream_of(&id.to_string(), id.namespace());
             ids.insert(Arc::clone(upstream.id()), id.clone());
             loose.insert(id.clone());
-            Known { upstream, uses: 0, is_in_model: false }
+            CompiledUpstream { upstream, uses: 0, is_in_model: false }
         })
     }
 
-    fn count<'r>(&mut self, routes: impl Iterator<Item = &'r Arc<Route>>, change: impl Fn(&mut Known)) {
+    fn count<'r>(&mut self, routes: impl Iterator<Item = &'r Arc<Route>>, change: impl Fn(&mut CompiledUpstream)) {
         for route in routes {
             for upstream in route.upstreams() {
                 let Some(id) = self.ids.get(upstream.id()) else { continue };

@@ -11,7 +11,7 @@ use crate::quantity::{ByteSize, Duration};
 /// Windows of HTTP/2 streams that may be asked for: no smaller than a frame, and a connection's stays a window.
 const WINDOWS: RangeInclusive<u64> = 16 << 10..=16 << 20;
 /// What the engine reads of an answer at once.
-const LEAST_STALLED: u64 = 64 * 1024;
+const MIN_RESPONSE_BUFFER: u64 = 64 * 1024;
 /// With more of it kept from everybody, hardly anybody could be served.
 const MAX_RESERVE: usize = 90;
 
@@ -19,55 +19,57 @@ const MAX_RESERVE: usize = 90;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Limits {
-    /// Size of a request body; larger: 413. Default unlimited.
+    /// Largest request body; larger: 413. Default unlimited.
     pub body: Option<ByteSize>,
-    /// Size of a request head without its first line; larger: 431. No more of it is read than this and one buffer.
-    /// Default 64KiB.
+    /// Largest size of the request headers without the request line; larger: 431. No more of them is read than this and
+    /// one buffer. Default 64KiB.
     pub headers: ByteSize,
-    /// Number of header fields; more: 431. Default 200.
+    /// Most request header fields; more: 431. Default 200.
     pub header_count: usize,
-    /// Size of a request target; longer: 414. Default 16KiB.
+    /// Longest request target; longer: 414. Default 16KiB.
     pub uri: ByteSize,
-    /// Time for a whole request head. Default 60s.
+    /// Longest time until the request headers are complete. Default 60s.
     pub header_timeout: Duration,
-    /// Longest silence inside a request body; beyond it, a body must have come at 100 bytes a second on average of the
-    /// time that it was waited for. On HTTP/2 the rate ends with the first byte of the answer. Default 60s.
+    /// Longest time without a byte of a request body; once a body has been waited for longer than this, it must also
+    /// average 100 bytes per second of waiting. On HTTP/2 that rate holds until the first byte of the response. Default
+    /// 60s.
     pub body_timeout: Duration,
-    /// Longest time an idle kept client connection stays open. Default 75s.
+    /// Longest time that an idle client connection is kept open. Default 75s.
     pub keep_alive_timeout: Duration,
-    /// Longest time a client may leave response bytes unread. Default 60s.
+    /// Longest time in which a client reads nothing of its response. Default 60s.
     pub send_timeout: Duration,
-    /// Requests on one connection: HTTP/1 ends with the last one, HTTP/2 says GOAWAY. Default unlimited.
+    /// Most requests on one connection; the last one closes it (HTTP/2: GOAWAY). Default unlimited.
     pub keep_alive_requests: Option<u32>,
-    /// Client connections open at once; never more than half of the descriptors that traffic may have, which are seven
-    /// eighths of the process's limit. Default 100000.
+    /// Most open client connections; never more than half of the file descriptors that traffic may have, which are
+    /// seven eighths of the process's limit. Default 100000.
     pub connections: usize,
-    /// Client connections open at once of one source: an IPv4 address, or the /64 network of an IPv6 address; more are
-    /// closed when they are accepted. `trustedProxies` have no such limit: they stand for many. A load balancer that
-    /// hides its clients' addresses is one source, so name it there or set 0: no limit. Default 10000.
+    /// Most open client connections of one source: an IPv4 address, or the /64 network of an IPv6 address; more are
+    /// closed when they are accepted. `trustedProxies` are exempt, as they stand for many clients. A load balancer that
+    /// hides the addresses of its clients is one source: name it there, or set 0 for no limit. Default 10000.
     pub connections_per_source: usize,
-    /// Memory of the process: from 90 percent of it on, until it is below 85 percent, new requests are answered 503
-    /// (`overload`) with `Retry-After`, and connections are closed on accept when more than 64 wait to be told. 0: no
-    /// limit. Of several control groups the least limit holds. Default the control group's or the machine's.
+    /// Memory limit of the process. From 90 percent of it until usage is below 85 percent, new requests are answered
+    /// 503 (`overload`) with `Retry-After`, and connections are closed on accept when more than 64 wait for such a
+    /// response. 0: no limit. Of several control groups the lowest limit counts. Default the control group's or the
+    /// machine's.
     pub memory: Option<ByteSize>,
-    /// Requests under way at upstreams at once, all upstreams together; more: 503. Default 100000.
+    /// Most active requests at upstreams, all upstreams together; more: 503. Default 100000.
     pub requests: usize,
-    /// Percent of the descriptors, `connections` and `requests` that the others leave free which an upstream does not
-    /// get, so that one whose requests pile up leaves something to them; over it: 503 (`over_share`). The upstreams of
-    /// one namespace together leave half of it. 0 to 90; 0: one may take all. Default 25.
+    /// Percentage of the free file descriptors, `connections` and `requests` that one upstream may not use, so that an
+    /// upstream whose requests pile up leaves capacity to others; over it: 503 (`over_share`). For all upstreams of one
+    /// namespace together it is half of that. 0 to 90; 0: one upstream may use everything. Default 25.
     pub reserve: usize,
-    /// Streams at once on an HTTP/2 connection. Default 100.
+    /// Most concurrent streams on an HTTP/2 connection. Default 100.
     pub h2_streams: u32,
-    /// How often one request may come by, told by its `CDN-Loop`; the next time it is refused: 508. Default 8.
+    /// How often one request may pass this proxy, counted in its `CDN-Loop` header; once more: 508. Default 8.
     pub hops: u32,
-    /// Bytes of answers of HTTP/1 upstreams that may wait for the reader of one HTTP/2 connection, all its streams
-    /// together; at a sixteenth of it, 8KiB are read ahead of each answer in place of 64KiB, and at all of it 1KiB. 64KiB or
-    /// more. Default 4MiB.
-    pub h2_stalled: ByteSize,
-    /// Bytes that wait on one HTTP/2 stream whose reader stalls, of requests and of answers of `h2` and `h2c` upstreams:
-    /// the window of a stream; that of a connection has room for all its streams, so that none waits for another.
-    /// 16KiB to 16MiB; it holds for new connections. Larger: faster streams over a distance, as one window is sent a
-    /// round trip, and more memory a stalled stream. Default 64KiB.
+    /// Most bytes of responses of HTTP/1 upstreams that are buffered for one HTTP/2 client connection, all its streams
+    /// together. From a sixteenth of it, 8KiB of each response are read ahead in place of 64KiB, and at all of it 1KiB.
+    /// 64KiB or more. Default 4MiB.
+    pub h2_response_buffer: ByteSize,
+    /// Flow control window of an HTTP/2 stream, for request bodies and for responses of `h2` and `h2c` upstreams; the
+    /// window of a connection has room for all its streams, so that none waits for another. 16KiB to 16MiB; a change
+    /// holds for new connections. A larger window makes streams faster over long distances, as one window is sent per
+    /// round trip, and takes more memory for each stream that is not read. Default 64KiB.
     pub h2_window: ByteSize,
 }
 
@@ -96,7 +98,7 @@ impl Default for Limits {
             reserve: 25,
             h2_streams: 100,
             hops: 8,
-            h2_stalled: ByteSize(4 << 20),
+            h2_response_buffer: ByteSize(4 << 20),
             h2_window: ByteSize(64 << 10),
         }
     }
@@ -128,9 +130,9 @@ impl Limits {
             self.reserve = default.reserve;
             faults.push(("reserve", format!("a reserve is at most {MAX_RESERVE} percent")));
         }
-        if self.h2_stalled.0 < LEAST_STALLED {
-            let size = std::mem::replace(&mut self.h2_stalled, default.h2_stalled);
-            faults.push(("h2Stalled", format!("`{size}` is less than 64KiB, which one answer may take")));
+        if self.h2_response_buffer.0 < MIN_RESPONSE_BUFFER {
+            let size = std::mem::replace(&mut self.h2_response_buffer, default.h2_response_buffer);
+            faults.push(("h2ResponseBuffer", format!("`{size}` is less than 64KiB, which one response may take")));
         }
         if !WINDOWS.contains(&self.h2_window.0) {
             let size = std::mem::replace(&mut self.h2_window, default.h2_window);
@@ -167,7 +169,7 @@ mod tests {
     fn what_may_not_be_is_the_default_again_and_told() {
         let nothing = r#"{"headers": 0, "headerCount": 0, "uri": 0, "headerTimeout": "0s", "bodyTimeout": "0s",
             "keepAliveTimeout": "0s", "sendTimeout": "0s", "keepAliveRequests": 0, "connections": 0, "requests": 0,
-            "h2Streams": 0, "hops": 0, "reserve": 91, "h2Stalled": "63KiB", "h2Window": "17MiB"}"#;
+            "h2Streams": 0, "hops": 0, "reserve": 91, "h2ResponseBuffer": "63KiB", "h2Window": "17MiB"}"#;
         let mut limits = read(nothing);
         assert_eq!(limits.mend().len(), 15);
         assert_eq!(limits, Limits::default());

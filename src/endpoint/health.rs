@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 pub(super) use registry::{Registry, Spec, Target};
 
-/// What is known of the health of an endpoint under one check.
+/// Health of an endpoint under one health check.
 pub(super) struct Health {
     target: Target,
     is_healthy: AtomicBool,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// How many tries are remembered without an allocation.
 const INLINE: usize = 8;
 
-/// Endpoints already tried by a request; they are passed over while others are there.
+/// Endpoints that a request was attempted at; they are skipped while there are others.
 #[derive(Clone, Debug, Default)]
 pub struct Tried {
     inline: [u64; INLINE],
@@ -19,7 +19,7 @@ pub struct Tried {
     pub(super) set: u64,
 }
 
-/// An endpoint picked for one try. Counts as in flight until dropped.
+/// An endpoint picked for one attempt. Counts as an active request until dropped.
 #[derive(Debug)]
 pub struct Pick {
     endpoint: Arc<EndpointState>,
@@ -34,7 +34,7 @@ pub enum NoPick {
     Exhausted,
 }
 
-/// What is counted of an endpoint of one upstream, for as long as the address stays in the set.
+/// Counters of an endpoint of one upstream, for as long as the address stays in the set.
 ///
 /// On a cache line of its own, since every request writes to it.
 #[derive(Debug)]

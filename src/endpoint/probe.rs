@@ -28,7 +28,7 @@ use crate::upstream::{HttpProbe, Protocol};
 /// A check of one endpoint.
 pub(super) type Check = Arc<dyn HealthCheck + Send + Sync>;
 
-/// What opens connections for all checks.
+/// Connectors shared by all health checks.
 pub(super) struct Connectors {
     tcp: Arc<TcpHealthCheck>,
     tls: TransportConnector,
@@ -207,7 +207,7 @@ impl HttpCheck {
         if is_accepted {
             return Ok(());
         }
-        Error::e_explain(ErrorType::Custom("unexpected answer"), format!("status {status} is not accepted"))
+        Error::e_explain(ErrorType::Custom("unexpected response"), format!("status {status} is not accepted"))
     }
 }
 

@@ -176,7 +176,7 @@ async fn probe(
     let timeout = health.target().spec().check.timeout();
     match tokio::time::timeout(timeout, probe::run(check, health.address())).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(format!("no answer within {timeout:?}")),
+        Err(_) => Err(format!("no response within {timeout:?}")),
     }
 }
 

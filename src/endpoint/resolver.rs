@@ -26,8 +26,8 @@ use super::{Address, Upstream};
 use crate::address::{AddressRules, Refused};
 use crate::turns::{Turn, Turns};
 use crate::upstream::ExternalName;
-use lookup::Answer;
 pub(crate) use lookup::Lookup;
+use lookup::Resolved;
 
 /// Most lookups under way at once.
 const MAX_LOOKUPS: usize = 32;
@@ -70,9 +70,9 @@ struct Resolver {
     turns: Turns<Arc<str>>,
     /// Those by which the answers in place were taken.
     rules: Arc<AddressRules>,
-    running: JoinSet<Result<Answer, String>>,
+    running: JoinSet<Result<Resolved, String>>,
     /// Whose name each running task resolves.
-    asked: HashMap<task::Id, Asked>,
+    asked: HashMap<task::Id, RunningLookup>,
 }
 
 /// The name of one upstream.
@@ -83,10 +83,10 @@ struct Name {
     due: Option<Instant>,
     failures: u32,
     /// What was put in place last; `None`: never resolved.
-    current: Option<Answer>,
+    current: Option<Resolved>,
 }
 
-struct Asked {
+struct RunningLookup {
     id: Arc<str>,
     group: Arc<str>,
     external: ExternalName,
@@ -172,19 +172,19 @@ impl Resolver {
             let (timeout, host) = (self.config.timeout, Arc::clone(&name.external.name));
             let task = self.running.spawn(async move {
                 let answer = tokio::time::timeout(timeout, lookup.resolve(&host)).await;
-                answer.unwrap_or_else(|_| Err(format!("no answer within {timeout:?}")))
+                answer.unwrap_or_else(|_| Err(format!("no response within {timeout:?}")))
             });
-            self.asked.insert(task.id(), Asked { id, group, external: name.external.clone() });
+            self.asked.insert(task.id(), RunningLookup { id, group, external: name.external.clone() });
         }
     }
 
-    fn finish(&mut self, ended: Result<(task::Id, Result<Answer, String>), JoinError>, shared: &Shared) {
+    fn finish(&mut self, ended: Result<(task::Id, Result<Resolved, String>), JoinError>, shared: &Shared) {
         let (id, answer) = match ended {
             Ok((id, answer)) => (id, answer),
             Err(error) => (error.id(), Err("the resolution panicked".to_owned())),
         };
         shared.stats.resolutions_total.fetch_add(1, Ordering::Relaxed);
-        if answer.as_ref().map_or(true, Answer::is_partial) {
+        if answer.as_ref().map_or(true, Resolved::is_partial) {
             shared.stats.resolution_failures_total.fetch_add(1, Ordering::Relaxed);
         }
         let Some(asked) = self.asked.remove(&id) else { return };
@@ -224,7 +224,7 @@ impl Name {
     }
 
     /// Puts an answer in place, and decides when the next one is asked for.
-    fn take(&mut self, answer: Result<Answer, String>, config: &Config, rules: &AddressRules) {
+    fn take(&mut self, answer: Result<Resolved, String>, config: &Config, rules: &AddressRules) {
         let Some(upstream) = self.upstream.upgrade() else { return };
         match answer {
             Ok(answer) => {
@@ -242,7 +242,7 @@ impl Name {
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
                 if self.failures == 1 {
-                    warn!(backend = %upstream.id(), name = %self.external.name, error, "name not resolved");
+                    warn!(backend = %upstream.id(), name = %self.external.name, error, "DNS name not resolved");
                 }
                 self.due = Some(Instant::now() + self.retry(config));
                 // What is there from before belongs to another name.
@@ -253,7 +253,7 @@ impl Name {
         }
     }
 
-    fn put(&self, upstream: &Upstream, answer: &Answer, rules: &AddressRules) {
+    fn put(&self, upstream: &Upstream, answer: &Resolved, rules: &AddressRules) {
         let all = answer.addresses().map(|ip| SocketAddr::new(ip, self.external.port));
         let (mut addresses, mut refused) = (Vec::new(), Vec::<Refused>::new());
         for address in all {
@@ -264,10 +264,10 @@ impl Name {
         }
         if upstream.set_resolved(&self.external, &addresses, &refused) {
             let (backend, name) = (upstream.id(), &self.external.name);
-            info!(%backend, %name, endpoints = addresses.len(), "name resolved");
+            info!(%backend, %name, endpoints = addresses.len(), "DNS name resolved");
             if let Some(first) = refused.first() {
                 let refused = refused.len();
-                warn!(%backend, %name, refused, error = %first, "name leads where no endpoint may be");
+                warn!(%backend, %name, refused, error = %first, "DNS name resolves to addresses that are not allowed as endpoints");
             }
         }
     }

@@ -3,7 +3,7 @@
 //! It must not know upstreams.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
@@ -11,7 +11,8 @@ use tokio::sync::Notify;
 
 use super::health::Registry;
 use crate::address::AddressRules;
-use crate::capacity::{Capacity, Held};
+use crate::capacity::{ActiveRequests, Capacity};
+use crate::telemetry::metrics::{Emit, Sample, family};
 
 /// Counters of the endpoint tasks, since the start.
 #[derive(Debug, Default)]
@@ -38,7 +39,7 @@ pub struct Stats {
     pub vain_waits_total: AtomicU64,
 }
 
-/// What all upstreams of a table share.
+/// State shared by all upstreams of a table.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     pub(super) stats: Stats,
@@ -51,11 +52,33 @@ pub(super) struct Shared {
     pub(super) address_rules: ArcSwap<AddressRules>,
 }
 
-/// A namespace whose upstreams count together.
+/// A namespace, whose upstreams share a limit of active requests.
 #[derive(Debug)]
 pub(super) struct Tenant {
     name: Arc<str>,
-    pub(super) held: Held,
+    pub(super) held: ActiveRequests,
+}
+
+// === impl Stats ===
+
+impl Stats {
+    /// Tells the metrics.
+    pub fn observe(&self, emit: Emit<'_>) {
+        for (family, labels, count) in [
+            (&family::PROBES, &[] as &[&str], &self.probes_total),
+            (&family::PROBE_FAILURES, &[], &self.probe_failures_total),
+            (&family::LATE_PROBES, &[], &self.late_probes_total),
+            (&family::RESOLUTIONS, &[], &self.resolutions_total),
+            (&family::RESOLUTION_FAILURES, &[], &self.resolution_failures_total),
+            (&family::LATE_RESOLUTIONS, &[], &self.late_resolutions_total),
+            (&family::PANIC_PICKS, &[], &self.panic_picks_total),
+            (&family::ENDPOINT_WAITING, &[], &self.waiting),
+            (&family::ENDPOINT_WAITS, &["endpoint"], &self.waits_total),
+            (&family::ENDPOINT_WAITS, &["vain"], &self.vain_waits_total),
+        ] {
+            emit(Sample { family, labels, value: count.load(Ordering::Relaxed) as f64 });
+        }
+    }
 }
 
 // === impl Shared ===
@@ -82,7 +105,7 @@ impl Shared {
 
 impl Tenant {
     pub(super) fn new(name: &str) -> Self {
-        Self { name: name.into(), held: Held::default() }
+        Self { name: name.into(), held: ActiveRequests::default() }
     }
 
     pub(super) fn name(&self) -> &Arc<str> {

@@ -18,9 +18,9 @@ use crate::upstream::{Balance, UpstreamConfig};
 /// How often a member is drawn by chance before all are looked at in turn.
 const DRAWS: usize = 4;
 
-/// Settings and endpoints of an upstream at one moment.
+/// Settings and endpoints of an upstream at one moment, replaced as a whole.
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct UpstreamState {
     core: Arc<Core>,
     config: Arc<UpstreamConfig>,
     spec: Option<Arc<Spec>>,
@@ -30,7 +30,7 @@ pub(crate) struct State {
     schedule: Schedule,
 }
 
-/// What outlives a change of the state.
+/// State of an upstream that outlives changes of settings and endpoints.
 #[derive(Debug)]
 pub(super) struct Core {
     /// Counts turns of round robin.
@@ -48,9 +48,9 @@ pub(super) struct Member {
     pub(super) weight: u16,
 }
 
-// === impl State ===
+// === impl UpstreamState ===
 
-impl State {
+impl UpstreamState {
     pub(super) fn empty(shared: Arc<Shared>) -> Self {
         Self {
             core: Arc::new(Core { turn: AtomicUsize::new(0), waiting: Waiting::default(), shared }),

@@ -12,18 +12,18 @@ use arc_swap::ArcSwap;
 use super::shared::{Shared, Tenant};
 use super::state::Member;
 use super::strain::Strain;
-use super::{Address, NoPick, Pick, State, Tried};
+use super::{Address, NoPick, Pick, Tried, UpstreamState};
 use crate::address::Refused;
-use crate::capacity::Held;
+use crate::capacity::ActiveRequests;
 use crate::upstream::{ExternalName, UpstreamConfig};
 
-/// One backend while serving.
+/// An upstream while serving: endpoints, load balancing and active requests.
 pub struct Upstream {
     id: Arc<str>,
     pub(super) tenant: Option<Arc<Tenant>>,
-    pub(super) held: Held,
+    pub(super) held: ActiveRequests,
     pub(super) strain: Strain,
-    pub(super) state: ArcSwap<State>,
+    pub(super) state: ArcSwap<UpstreamState>,
     pub(super) shared: Arc<Shared>,
     change: Mutex<Change>,
 }
@@ -54,7 +54,7 @@ pub struct EndpointView {
     pub last_probe_error: Option<String>,
 }
 
-/// What changes need to know of earlier changes.
+/// State of earlier changes that later ones need.
 #[derive(Debug, Default)]
 struct Change {
     /// Few upstreams have a DNS name.
@@ -62,7 +62,7 @@ struct Change {
     is_retired: bool,
 }
 
-/// What there is to keep while a DNS name stands in the place of endpoints.
+/// Endpoints of an upstream with a DNS name: configured ones, and addresses that are refused.
 #[derive(Debug, Default)]
 struct Named {
     /// The endpoints given last.
@@ -84,8 +84,16 @@ impl Change {
 impl Upstream {
     pub(super) fn new(id: &str, tenant: Option<Arc<Tenant>>, shared: Arc<Shared>) -> Self {
         let id: Arc<str> = id.into();
-        let state = ArcSwap::from_pointee(State::empty(Arc::clone(&shared)));
-        Self { id, tenant, held: Held::default(), strain: Strain::default(), state, shared, change: Mutex::default() }
+        let state = ArcSwap::from_pointee(UpstreamState::empty(Arc::clone(&shared)));
+        Self {
+            id,
+            tenant,
+            held: ActiveRequests::default(),
+            strain: Strain::default(),
+            state,
+            shared,
+            change: Mutex::default(),
+        }
     }
 
     /// `namespace/service:port` or `upstream/name`.
@@ -150,7 +158,7 @@ impl Upstream {
         }
     }
 
-    /// Picks an endpoint for one try and marks it as tried. See [`State::pick`].
+    /// Picks an endpoint for one try and marks it as tried. See [`UpstreamState::pick`].
     ///
     /// # Errors
     /// [`NoPick::Empty`] without endpoints, [`NoPick::Exhausted`] when all were tried.
@@ -172,7 +180,7 @@ impl Upstream {
         core.waiting.pick(limit, &self.shared.stats, pick).await
     }
 
-    /// Where the next request would go. See [`State::explain_pick`].
+    /// Where the next request would go. See [`UpstreamState::explain_pick`].
     pub fn explain_pick(&self) -> Option<SocketAddr> {
         self.state.load().explain_pick()
     }
@@ -226,7 +234,7 @@ impl Upstream {
         is_new
     }
 
-    fn put(&self, state: State) {
+    fn put(&self, state: UpstreamState) {
         let core = Arc::clone(state.core());
         self.state.store(Arc::new(state));
         core.waiting.changed();

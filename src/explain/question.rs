@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::proxy::canonical::HeadView;
 
-/// A request, as somebody would send it.
+/// The request to explain, as a client would send it.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     /// Method.
@@ -22,7 +22,7 @@ pub(crate) struct Question {
     target: String,
 }
 
-/// Why a question cannot be asked.
+/// Error of a request that cannot be explained.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum QuestionError {
     /// Not a method.

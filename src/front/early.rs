@@ -104,7 +104,7 @@ impl Early {
             referer: None,
             request_bytes,
             response_bytes: 0,
-            tries: &[],
+            attempts: &[],
             upstream: None,
             tls: info.tls.as_ref(),
             error: None,

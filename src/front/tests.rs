@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use super::handshake::HandshakeFailure;
 use super::listeners::ListenError;
 use super::*;
-use crate::edge::{Headers, Limits};
+use crate::edge::{self, Limits};
 use crate::host::HostPattern;
 use crate::origin::Origin;
 use crate::quantity;
@@ -164,10 +164,9 @@ fn spec(protocol: ListenerProtocol, tls: TlsPolicy) -> ListenerSpec {
 /// Deadlines that no test reaches unless it shortens one.
 fn edge() -> Edge {
     let long = quantity::Duration(Duration::from_secs(60));
+    let limits = Limits { keep_alive_timeout: long, connections: 1000, connections_per_source: 0, ..Limits::default() };
     Edge {
-        trusted_proxies: Vec::new(),
-        limits: Limits { keep_alive_timeout: long, connections: 1000, connections_per_source: 0, ..Limits::default() },
-        headers: Headers::default(),
+        settings: edge::Edge { limits, ..edge::Edge::default() },
         server_header: None,
         claims: Claims::known(),
         loop_id: HeaderValue::from_static("tidegate"),

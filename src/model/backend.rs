@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
@@ -14,7 +14,7 @@ use crate::upstream::UpstreamConfig;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendId(Arc<BackendName>);
 
-/// What a backend is called.
+/// Name of a backend.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BackendName {
     /// A port of a Kubernetes Service; the port as the route names it (`80` or `http`).
@@ -32,7 +32,7 @@ pub enum BackendName {
     Upstream(Arc<str>),
 }
 
-/// How a backend is spoken to and balanced. Its endpoints are kept apart.
+/// A backend: protocol, load balancing, health checks. Its endpoints are kept apart.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Backend {
@@ -145,12 +145,6 @@ impl Backend {
     pub fn config(&self) -> &Arc<UpstreamConfig> {
         &self.config
     }
-
-    /// The same, after changes, with settings that are shared again.
-    #[must_use]
-    pub fn settled(self) -> Self {
-        Self::new(self.id, self.origin, Arc::unwrap_or_clone(self.config))
-    }
 }
 
 /// A backend is its settings under a name.
@@ -159,12 +153,5 @@ impl Deref for Backend {
 
     fn deref(&self) -> &UpstreamConfig {
         &self.config
-    }
-}
-
-/// For who makes it: settings that others share are copied first.
-impl DerefMut for Backend {
-    fn deref_mut(&mut self) -> &mut UpstreamConfig {
-        Arc::make_mut(&mut self.config)
     }
 }

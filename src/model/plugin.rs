@@ -36,7 +36,7 @@ pub struct PluginInstance {
     pub inputs: PluginInputs,
 }
 
-/// The keys of a Secret and what they hold.
+/// Keys of a Secret with their values.
 pub type SecretKeys = Vec<(Arc<str>, SecretBytes)>;
 
 /// Contents of Secrets, by namespace and name, and of files, by their path as written. Never shown.

@@ -22,7 +22,7 @@ pub struct VirtualHost {
     pub fallback: Option<Arc<Route>>,
 }
 
-/// One match and what happens to a request that it fits.
+/// A route: one match, and the action for requests that match.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Route {
@@ -42,7 +42,7 @@ pub struct Route {
     /// Plugins in the order they were written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<PluginUse>,
-    /// Timeouts, tries and limits.
+    /// Timeouts, attempts and limits.
     pub policy: Arc<Policy>,
 }
 
@@ -105,7 +105,7 @@ pub enum TextMatch {
     Regex(Arc<str>),
 }
 
-/// Who wins between matches that are otherwise equal: the smallest.
+/// Precedence between matches that are otherwise equal: the smallest wins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rank {
@@ -119,7 +119,7 @@ pub struct Rank {
     pub index: u32,
 }
 
-/// What happens to a request.
+/// Action of a route.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
@@ -145,7 +145,7 @@ pub struct WeightedBackend {
     pub weight: u32,
 }
 
-/// Whether plain HTTP requests are answered 308 to HTTPS.
+/// Whether plain HTTP requests are redirected to https with 308.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum HttpsRedirect {

@@ -7,7 +7,7 @@ const KEYS: [&str; 3] = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"];
 /// A label longer than that is none.
 const MAX_LABEL: usize = 40;
 
-/// A block, by what it is called and where it begins. Never by what is in it.
+/// A PEM block, by its label and position. Never by its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Block {
     /// Its number among the blocks, from 1.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A redirect; what is not given stays as the client sent it.
+/// A redirect; parts that are not given stay as the client sent them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Redirect {
@@ -27,11 +27,11 @@ pub struct Redirect {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Respond {
-    /// Status, 200 to 599. Default 200.
+    /// Status code, 200 to 599. Default 200.
     pub status: u16,
-    /// Body. Default empty.
+    /// Response body. Default empty.
     pub body: Arc<str>,
-    /// Media type. Default `text/plain; charset=utf-8`.
+    /// `Content-Type`. Default `text/plain; charset=utf-8`.
     pub content_type: Arc<str>,
 }
 

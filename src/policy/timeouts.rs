@@ -1,4 +1,4 @@
-//! Waits for upstreams: as they are written, and as they are in force.
+//! Timeouts for upstreams: as the conf writes them, and as they are in force.
 
 use std::time::Duration;
 
@@ -8,50 +8,50 @@ use serde::{Deserialize, Serialize};
 use super::Change;
 use crate::quantity;
 
-/// Waits for upstreams; each is per step, not a total.
+/// Timeouts for upstreams; each is per step, not a total.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct TimeoutsSpec {
-    /// TCP and TLS handshake. Default 5s.
+    /// Longest time for the TCP and TLS handshake with an endpoint. Default 5s.
     pub connect: Option<quantity::Duration>,
-    /// Longest silence of the upstream while it owes its answer, or more of it. A client that still sends its body is
-    /// held to `limits.bodyTimeout` instead. Default 60s.
+    /// Longest time without a byte from the upstream while a response, or the rest of one, is awaited. While the client
+    /// still sends its body, `limits.bodyTimeout` holds instead. Default 60s.
     pub read: Option<quantity::Duration>,
-    /// Longest time from the end of the request until the whole head of the answer is there, interim answers (1xx)
-    /// included, however it drips. Never shorter than `read`. Default twice `read`.
-    pub head: Option<quantity::Duration>,
-    /// Longest time in which the upstream takes nothing of what it is sent. Default 60s.
+    /// Longest time from the end of the request until the response headers are complete, interim responses (1xx)
+    /// included, however slowly they arrive. Never shorter than `read`. Default twice `read`.
+    pub response_header: Option<quantity::Duration>,
+    /// Longest time in which the upstream reads nothing of what it is sent. Default 60s.
     pub send: Option<quantity::Duration>,
-    /// How long idle upstream connections are kept. Default 60s.
+    /// How long idle upstream connections are kept open. Default 60s.
     pub idle: Option<quantity::Duration>,
-    /// How long a request waits for other endpoints when none of those known can be connected to, as in a rollout
-    /// whose Pods close before their end is known; `0s`: not at all. Default 1s.
+    /// How long a request waits for new endpoints when none of the known ones can be connected to, as in a rollout
+    /// whose Pods close before their removal is known; `0s` turns waiting off. Default 1s.
     pub endpoints: Option<quantity::Duration>,
 }
 
-/// The waits in force. What each is for is said at [`TimeoutsSpec`].
+/// Timeouts in force; [`TimeoutsSpec`] describes each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Timeouts {
     pub connect: Duration,
     pub read: Duration,
-    /// What was asked for of `head`: kept for a later change of `read`.
-    #[serde(rename = "head", skip_serializing_if = "Option::is_none")]
-    pub asked_head: Option<Duration>,
+    /// The `responseHeader` that was asked for: kept for a later change of `read`.
+    #[serde(rename = "responseHeader", skip_serializing_if = "Option::is_none")]
+    pub asked_response_header: Option<Duration>,
     /// Follows from `read` and from what was asked for, so that a request need not find it out.
     #[serde(skip)]
-    pub head: Duration,
+    pub response_header: Duration,
     pub send: Duration,
     pub idle: Duration,
     pub endpoints: Duration,
 }
 
-/// Which wait.
+/// Names one of the timeouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
     Connect,
     Read,
-    Head,
+    ResponseHeader,
     Send,
     Idle,
     Endpoints,
@@ -60,17 +60,11 @@ pub enum Wait {
 // === impl TimeoutsSpec ===
 
 impl TimeoutsSpec {
-    /// The waits that are given.
+    /// The timeouts that are given.
     pub fn changes(&self) -> impl Iterator<Item = Change> + use<> {
-        let waits = [
-            (Wait::Connect, self.connect),
-            (Wait::Read, self.read),
-            (Wait::Head, self.head),
-            (Wait::Send, self.send),
-            (Wait::Idle, self.idle),
-            (Wait::Endpoints, self.endpoints),
-        ];
-        waits.into_iter().filter_map(|(wait, value)| Some(Change::Wait(wait, value?.0)))
+        let Self { connect, read, response_header, send, idle, endpoints } = *self;
+        let given = Wait::each([connect, read, response_header, send, idle, endpoints]);
+        given.filter_map(|(wait, value)| Some(Change::Wait(wait, value?.0)))
     }
 }
 
@@ -82,8 +76,8 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(5),
             read: minute,
-            asked_head: None,
-            head: 2 * minute,
+            asked_response_header: None,
+            response_header: 2 * minute,
             send: minute,
             idle: minute,
             endpoints: Duration::from_secs(1),
@@ -92,47 +86,48 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// Every wait in force.
-    pub fn all(&self) -> [(Wait, Duration); 6] {
-        [
-            (Wait::Connect, self.connect),
-            (Wait::Read, self.read),
-            (Wait::Head, self.head),
-            (Wait::Send, self.send),
-            (Wait::Idle, self.idle),
-            (Wait::Endpoints, self.endpoints),
-        ]
+    /// Every timeout in force.
+    pub fn all(&self) -> impl Iterator<Item = (Wait, Duration)> + use<> {
+        Wait::each([self.connect, self.read, self.response_header, self.send, self.idle, self.endpoints])
     }
 
     pub(super) fn set(&mut self, wait: Wait, value: Duration) {
         match wait {
             Wait::Connect => self.connect = value,
             Wait::Read => self.read = value,
-            Wait::Head => self.asked_head = Some(value),
+            Wait::ResponseHeader => self.asked_response_header = Some(value),
             Wait::Send => self.send = value,
             Wait::Idle => self.idle = value,
             Wait::Endpoints => self.endpoints = value,
         }
-        self.head = self.asked_head.unwrap_or(self.read.saturating_mul(2)).max(self.read);
+        self.response_header = self.asked_response_header.unwrap_or(self.read.saturating_mul(2)).max(self.read);
     }
 }
 
 // === impl Wait ===
 
 impl Wait {
-    /// What users call it.
+    /// Every timeout, in the order in which they are written.
+    const ALL: [Self; 6] = [Self::Connect, Self::Read, Self::ResponseHeader, Self::Send, Self::Idle, Self::Endpoints];
+
+    /// Values in the order of [`Wait::ALL`], each with its name.
+    fn each<T>(values: [T; Self::ALL.len()]) -> impl Iterator<Item = (Self, T)> + use<T> {
+        Self::ALL.into_iter().zip(values)
+    }
+
+    /// The key that users write.
     pub fn name(self) -> &'static str {
         match self {
             Self::Connect => "timeouts.connect",
             Self::Read => "timeouts.read",
-            Self::Head => "timeouts.head",
+            Self::ResponseHeader => "timeouts.responseHeader",
             Self::Send => "timeouts.send",
             Self::Idle => "timeouts.idle",
             Self::Endpoints => "timeouts.endpoints",
         }
     }
 
-    /// Whether no wait at all makes sense.
+    /// Whether 0 makes sense.
     pub(super) fn may_be_zero(self) -> bool {
         matches!(self, Self::Idle | Self::Endpoints)
     }

@@ -4,34 +4,33 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use pingora::{Error, ErrorType, Result};
-use pingora_proxy::Session;
 use tidegate_plugin::{BodyChunk, Hooks};
 
-use super::context::Context;
-use super::flow_control::Held;
+use super::context::{self, Context};
+use super::fault::Fault;
 use super::upstream;
 use crate::reason::Reason;
 use crate::snapshot::pipeline::BodyOutcome;
 use crate::snapshot::route::Route;
 
-/// A piece of the request's body. A plugin that must wait is returned, for [`wait_request`].
-pub(super) fn on_request(
-    session: &Session,
+/// A piece of the request's body. `is_upgraded`: the two sides speak another protocol by now, and it is none.
+/// A plugin that must wait is returned, for [`wait`].
+///
+/// # Errors
+/// The body is too large, or a plugin ends it; the reason is in the context too.
+pub(crate) fn on_request(
+    is_upgraded: bool,
     body: &mut Option<Bytes>,
     is_last: bool,
     cx: &mut Context,
-) -> Result<Option<usize>> {
-    // No piece is the end too: before trailers the engine does not know yet that it is.
-    let is_last = is_last || body.is_none();
+) -> Result<Option<usize>, Fault> {
     if let Some(connection) = cx.known.connection.as_ref().filter(|_| is_last) {
         connection.body_arrived();
     }
     let size = body.as_ref().map_or(0, Bytes::len);
     cx.request_bytes = cx.request_bytes.saturating_add(u64::try_from(size).unwrap_or(u64::MAX));
     let max = cx.route.as_ref().and_then(|route| route.policy.limits.body_bytes);
-    // What follows an upgrade is no body any more.
-    if max.is_some_and(|max| cx.request_bytes > max) && !session.was_upgraded() {
+    if max.is_some_and(|max| cx.request_bytes > max) && !is_upgraded {
         return abort(cx, Reason::BodyTooLarge, StatusCode::PAYLOAD_TOO_LARGE).map(|()| None);
     }
     let mut outcome = BodyOutcome::Continue;
@@ -41,97 +40,61 @@ pub(super) fn on_request(
     }
     match outcome {
         BodyOutcome::Wait(index) => Ok(Some(index)),
-        outcome => went_on(outcome, body, is_last, cx).map(|()| None),
+        outcome => went_on(outcome, is_last, cx).map(|()| None),
     }
 }
 
 /// Waits for the plugin that must wait, and shows the piece to the rest. Nothing more is read of the client meanwhile.
-pub(super) async fn wait_request(
-    index: usize,
-    body: &mut Option<Bytes>,
-    is_last: bool,
-    cx: &mut Context,
-) -> Result<()> {
-    let is_last = is_last || body.is_none();
+///
+/// # Errors
+/// A plugin ends the body, or takes longer than a client may; the reason is in the context too.
+pub(crate) async fn wait(index: usize, body: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<(), Fault> {
     let limit = cx.snapshot.edge.limits.body_timeout.0;
+    let Some(route) = &cx.route else { return went_on(BodyOutcome::Continue, is_last, cx) };
     let mut chunk = BodyChunk::new(body, is_last);
-    let outcome = match &cx.route {
-        Some(route) => {
-            let waiting = route.pipeline.wait_request_body(index, &mut chunk, &mut cx.shared, &cx.passage);
-            tokio::time::timeout(limit, waiting).await
-        }
-        None => Ok(BodyOutcome::Continue),
-    };
-    match outcome {
-        Ok(outcome) => went_on(outcome, body, is_last, cx),
+    let waiting = route.pipeline.wait_request_body(index, &mut chunk, &mut cx.shared, &cx.passage);
+    match tokio::time::timeout(limit, waiting).await {
+        Ok(outcome) => went_on(outcome, is_last, cx),
         Err(_) => abort(cx, Reason::WorkRefused, StatusCode::SERVICE_UNAVAILABLE),
     }
 }
 
 /// What plugins have decided about a piece.
-fn went_on(outcome: BodyOutcome, body: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<()> {
-    match outcome {
-        BodyOutcome::Continue => {}
-        BodyOutcome::Abort(status) => return abort(cx, Reason::Plugin, status),
-        BodyOutcome::Wait(_) => return abort(cx, Reason::Internal, StatusCode::INTERNAL_SERVER_ERROR),
-    }
+fn went_on(outcome: BodyOutcome, is_last: bool, cx: &mut Context) -> Result<(), Fault> {
+    decided(outcome, cx)?;
     if is_last {
         upstream::sent(cx);
     }
-    end_once(body, is_last);
     Ok(())
 }
 
-/// Lets a body end where it ends, and once.
+/// A piece of the response's body.
 ///
-/// The engine writes an empty piece as a chunk, which is the last one, and then the last one; what it writes too much
-/// is the begin of another request on a connection that others use next. And it takes no piece for the end.
-fn end_once(body: &mut Option<Bytes>, is_last: bool) {
-    if body.as_ref().is_none_or(Bytes::is_empty) {
-        *body = (!is_last).then(Bytes::new);
-    }
-}
-
-/// A piece of the answer's body.
-pub(super) fn on_response(body: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<()> {
-    cx.valve.iter().for_each(Held::shown);
+/// # Errors
+/// A plugin ends it; the reason is in the context too.
+pub(crate) fn on_response(body: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<(), Fault> {
     let route = shown(&cx.route, cx.is_tunnel, Hooks::RESPONSE_BODY).filter(|_| !cx.is_empty);
     let Some(route) = route else { return Ok(()) };
-    match route.pipeline.on_response_body(&mut BodyChunk::new(body, is_last), &mut cx.shared, &cx.passage) {
+    let mut chunk = BodyChunk::new(body, is_last);
+    let outcome = route.pipeline.on_response_body(&mut chunk, &mut cx.shared, &cx.passage);
+    decided(outcome, cx)
+}
+
+fn decided(outcome: BodyOutcome, cx: &mut Context) -> Result<(), Fault> {
+    match outcome {
         BodyOutcome::Continue => Ok(()),
         BodyOutcome::Abort(status) => abort(cx, Reason::Plugin, status),
+        // Who may wait is waited for before.
         BodyOutcome::Wait(_) => abort(cx, Reason::Internal, StatusCode::INTERNAL_SERVER_ERROR),
     }
 }
 
 /// The route whose plugins are shown a piece. What follows an upgrade belongs to another protocol.
 fn shown(route: &Option<Arc<Route>>, is_tunnel: bool, hook: Hooks) -> Option<&Arc<Route>> {
-    route.as_ref().filter(|route| !is_tunnel && route.pipeline.hooks().contains(hook))
+    context::with(route, hook).filter(|_| !is_tunnel)
 }
 
-fn abort(cx: &mut Context, reason: Reason, status: StatusCode) -> Result<()> {
+fn abort(cx: &mut Context, reason: Reason, status: StatusCode) -> Result<(), Fault> {
     cx.reason = Some(reason);
-    Err(Error::explain(ErrorType::HTTPStatus(status.as_u16()), reason.as_str()).into_down())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_ends_with_its_last_piece_and_with_no_other() {
-        let piece = |text: &'static str| Some(Bytes::from_static(text.as_bytes()));
-        for (given, is_last, made) in [
-            (piece("a"), false, piece("a")),
-            (piece("a"), true, piece("a")),
-            (piece(""), true, None),
-            (None, true, None),
-            (piece(""), false, piece("")),
-            (None, false, piece("")),
-        ] {
-            let mut body = given.clone();
-            end_once(&mut body, is_last);
-            assert_eq!(body, made, "{given:?}, last: {is_last}");
-        }
-    }
+    Err(Fault { reason, status, what: reason.as_str() })
 }

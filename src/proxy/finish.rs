@@ -1,117 +1,85 @@
-//! How a request ends: the failure's answer, and the record of it all.
+//! How a request ends: what is done about one that failed, and the record of it all.
 
 use std::time::{Duration, Instant, SystemTime};
 
+use http::request::Parts;
 use http::{StatusCode, Version, header};
-use pingora::{Error, ErrorType};
-use pingora_proxy::{FailToProxy, Session};
 use tidegate_plugin::{Hooks, LogRecord, ReasonCode};
 
 use super::context::Context;
-use super::failure;
 use super::reply::Answer;
-use super::response;
 use crate::reason::Reason;
-use crate::snapshot::pipeline::{Given, Passage};
+use crate::snapshot::pipeline::Passage;
 use crate::snapshot::route::Route;
 use crate::telemetry::record::{PluginTime, Recorder, RequestRecord};
 
-/// How long the connection has to write what came before a reset: nothing tells when it has.
-const FLUSHED: Duration = Duration::from_millis(5);
+/// What is done about a request that failed. Its connection ends in any case.
+pub(crate) enum Failing {
+    /// Its response, which has begun, is broken off, and by no fault of the client's.
+    BreakOff,
+    /// Nothing: nobody is there to hear, or whoever is has heard enough.
+    Leave,
+    /// This is the response.
+    Answer(Answer),
+}
 
-/// Answers a request that failed, when there is still somebody to answer.
-pub(super) async fn fail(session: &mut Session, error: &Error, cx: &mut Context) -> FailToProxy {
-    if let Some(given) = cx.instead.take().filter(|_| !is_answered(session)) {
-        return instead(session, *given, cx).await;
+/// How an exchange ended, as an engine saw it.
+pub(crate) struct Ended<'a> {
+    /// The status that was sent.
+    pub(crate) status: Option<StatusCode>,
+    /// Bytes of bodies that were sent to the client.
+    pub(crate) response_bytes: usize,
+    /// Why it failed, and the engine's word for that.
+    pub(crate) failure: Option<(Reason, &'a str)>,
+}
+
+/// Says what is done about a request that failed for this reason, which goes with this status. `is_answered`: the
+/// response has begun.
+pub(crate) fn fail(
+    reason: Reason,
+    status: StatusCode,
+    is_answered: bool,
+    request: &Parts,
+    cx: &mut Context,
+) -> Failing {
+    cx.reason = Some(reason);
+    if let Some(given) = cx.instead.take().filter(|_| !is_answered) {
+        let answer = Answer::plugin(*given, &request.headers, cx.known.request_id.as_str());
+        return Failing::Answer(Answer { is_instead: true, closes: true, ..answer });
     }
-    let reason = settle(session, error, cx);
-    session.set_keepalive(None);
-    if is_answered(session) && is_our_side(reason) {
-        break_off(session).await;
+    match (is_answered, reason) {
+        (true, _) if is_our_side(reason) => Failing::BreakOff,
+        (true, _) | (_, Reason::ClientClosed) => Failing::Leave,
+        (false, _) => {
+            let answer = Answer::of(reason, status, &request.headers, cx.known.request_id.as_str());
+            Failing::Answer(Answer { closes: true, ..answer })
+        }
     }
-    if is_answered(session) || reason == Reason::ClientClosed {
-        return FailToProxy { error_code: reason.status(), can_reuse_downstream: false };
-    }
-    let status = match error.etype() {
-        ErrorType::HTTPStatus(status) => *status,
-        _ => reason.status(),
-    };
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = &session.req_header().headers;
-    let mut answer = Answer::of(reason, status, headers, cx.known.request_id.as_str());
-    answer.closes = true;
-    // Whoever does not take it is gone; the record says what happened.
-    let _ = response::send(session, answer, cx).await;
-    FailToProxy { error_code: status.as_u16(), can_reuse_downstream: false }
 }
 
-/// Sends a plugin's response in place of the upstream's. On HTTP/1 the connection ends with it: the engine keeps none
-/// on which it has left an upstream.
-async fn instead(session: &mut Session, given: Given, cx: &mut Context) -> FailToProxy {
-    let status = given.reply.status.as_u16();
-    let mut answer = Answer::plugin(given, &session.req_header().headers, cx.known.request_id.as_str());
-    answer.is_instead = true;
-    answer.closes = true;
-    // Whoever does not take it is gone.
-    let _ = response::send(session, answer, cx).await;
-    FailToProxy { error_code: status, can_reuse_downstream: false }
-}
-
-/// Says why the request failed; the first reason stays.
-fn settle(session: &Session, error: &Error, cx: &mut Context) -> Reason {
-    // Tunnels have no other end than a closed connection.
-    let found = if session.was_upgraded() { Reason::Upstream } else { failure::reason(error, cx) };
-    cx.reason = Some(found);
-    found
-}
-
-fn is_answered(session: &Session) -> bool {
-    let switched = StatusCode::SWITCHING_PROTOCOLS;
-    session.response_written().is_some_and(|head| !head.status.is_informational() || head.status == switched)
-}
-
-/// Whether an answer ends early for a reason that the client has not given.
+/// Whether a response ends early, and for a reason that the client has not given.
 fn is_our_side(reason: Reason) -> bool {
-    !matches!(reason, Reason::ClientClosed | Reason::BadRequest | Reason::BodyTimeout | Reason::BodyTooLarge)
-}
-
-/// Tells a client of HTTP/2 that its answer is not whole, and by whose fault (RFC 9113 section 7). A stream that is
-/// dropped is cancelled, which is what clients say. On HTTP/1 the connection ends without the end of the body.
-///
-/// The test that tells when this can go: `an_answer_that_breaks_is_no_cancelled_one` passes without it once the engine
-/// says so itself.
-async fn break_off(session: &mut Session) {
-    if session.is_http2() {
-        // What came before it goes first, if the client takes it: a reset leaves it behind.
-        tokio::time::sleep(FLUSHED).await;
-        session.shutdown().await;
-    }
-}
-
-/// Whether nobody needs to read about it in the process's log.
-pub(super) fn is_noise(session: &Session, error: &Error, cx: &Context) -> bool {
-    let reason = failure::reason(error, cx);
-    // Failures of clients and upstreams stand in the access log and in metrics, with reason and tries.
-    session.was_upgraded() || reason != Reason::Internal
+    use Reason as R;
+    !matches!(reason, R::Upstream | R::ClientClosed | R::BadRequest | R::BodyTimeout | R::BodyTooLarge)
 }
 
 /// Tells recorder, plugins and connection that the request is over.
-pub(super) fn record(session: &Session, error: Option<&Error>, cx: &mut Context, recorder: &dyn Recorder) {
-    let reason = match (cx.reason, error) {
-        (Some(reason), _) => reason,
-        (None, Some(error)) => failure::reason(error, cx),
-        (None, None) => Reason::Upstream,
-    };
+pub(crate) fn record(request: &Parts, ended: &Ended<'_>, cx: &mut Context, recorder: &dyn Recorder) {
+    let failure = ended.failure;
+    let reason = cx.reason.or(failure.map(|(reason, _)| reason)).unwrap_or(Reason::Upstream);
     let now = Instant::now();
-    if error.is_none() {
+    if failure.is_none() {
         cx.upstream.end_try(reason, now);
     }
-    let status = session.response_written().map_or_else(|| reason.status(), |head| head.status.as_u16());
-    let detail = error.map(|error| error.etype().as_str());
-    let duration = now.saturating_duration_since(cx.started);
-    let end = End { status, reason, detail, duration };
-    write(session, cx, recorder, &end);
-    tell_plugins(session, cx, &end);
+    let end = End {
+        status: ended.status.map_or_else(|| reason.status(), |status| status.as_u16()),
+        reason,
+        detail: failure.map(|(_, detail)| detail),
+        duration: now.saturating_duration_since(cx.started),
+        response_bytes: u64::try_from(ended.response_bytes).unwrap_or(u64::MAX),
+    };
+    write(request, cx, recorder, &end);
+    tell_plugins(request, cx, &end);
     if let Some(connection) = &cx.known.connection {
         connection.request_done();
     }
@@ -123,16 +91,16 @@ struct End<'a> {
     reason: Reason,
     detail: Option<&'a str>,
     duration: Duration,
+    response_bytes: u64,
 }
 
-fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: &End<'_>) {
-    let request = session.req_header();
+fn write(request: &Parts, cx: &Context, recorder: &dyn Recorder, end: &End<'_>) {
     let facts = cx.known.facts(request);
-    let End { status, reason, detail, duration } = *end;
+    let End { status, reason, detail, duration, response_bytes } = *end;
     let logged = recorder.is_logging().then_some(request);
     let field = |name| logged.and_then(|request| request.headers.get(name)).map(http::HeaderValue::as_bytes);
     let route = cx.route.as_deref();
-    let asked = cx.upstream.asked();
+    let backend = cx.upstream.backend;
     let mut room = None;
     let plugins = match (logged, &cx.route) {
         (Some(_), Some(route)) => plugin_times(route, &cx.passage, room.insert([PluginTime::default(); Passage::KEPT])),
@@ -149,8 +117,8 @@ fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: &End<'_>
         protocol: protocol(request.version),
         status,
         reason,
-        route: route.map(|route| route.facts_of(asked)),
-        metrics: route.map(|route| route.metrics_of(asked)),
+        route: route.map(|route| route.facts_of(backend)),
+        metrics: route.map(|route| route.metrics_of(backend)),
         client: cx.known.client,
         peer: cx.known.peer,
         listener: cx.known.connection.as_ref().map_or("", |connection| &connection.listener),
@@ -158,8 +126,8 @@ fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: &End<'_>
         user_agent: field(header::USER_AGENT),
         referer: field(header::REFERER),
         request_bytes: cx.request_bytes,
-        response_bytes: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
-        tries: cx.upstream.tries.as_slice(),
+        response_bytes,
+        attempts: cx.upstream.tries.as_slice(),
         upstream: cx.upstream.upstream.as_ref().map(|upstream| &**upstream.id()),
         tls: facts.tls,
         error: detail,
@@ -170,7 +138,7 @@ fn write(session: &Session, cx: &Context, recorder: &dyn Recorder, end: &End<'_>
     });
 }
 
-/// The plugin that gave the answer, and its reason.
+/// The plugin that gave the response, and its reason.
 fn answered_by(cx: &Context) -> Option<(&str, Option<ReasonCode>)> {
     let (position, reason) = cx.answered_by?;
     let instance = cx.route.as_ref()?.pipeline.instances().get(position)?;
@@ -193,10 +161,10 @@ fn begin(duration: Duration) -> SystemTime {
     now.checked_sub(duration).unwrap_or(now)
 }
 
-fn tell_plugins(session: &Session, cx: &Context, end: &End<'_>) {
+fn tell_plugins(request: &Parts, cx: &Context, end: &End<'_>) {
     if let Some(route) = cx.route_with(Hooks::LOG) {
-        let facts = cx.known.facts(session.req_header());
-        let mut record = LogRecord::new(facts, route.facts_of(cx.upstream.asked()), &cx.shared);
+        let facts = cx.known.facts(request);
+        let mut record = LogRecord::new(facts, route.facts_of(cx.upstream.backend), &cx.shared);
         record.status = end.status;
         record.reason = end.reason.as_str();
         record.duration = end.duration;

@@ -28,7 +28,7 @@ pub(super) fn told(headers: &HeaderMap) -> Told<'_> {
 }
 
 /// Whether it says that there is no body.
-pub(super) fn is_zero(headers: &HeaderMap) -> bool {
+pub(crate) fn is_zero(headers: &HeaderMap) -> bool {
     let length = headers.get(header::CONTENT_LENGTH).map(HeaderValue::as_bytes);
     length.is_some_and(|length| length.iter().all(|digit| *digit == b'0'))
 }

@@ -14,7 +14,7 @@ const AFTER_THE_GUARD: Duration = Duration::from_millis(100);
 
 /// What a client has sent of its body, and how long it was waited for.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     timeout: Duration,
     protocol: Protocol,
     bytes: u64,
@@ -27,14 +27,14 @@ pub(super) struct Pace {
 // === impl Pace ===
 
 impl Pace {
-    pub(super) fn new(timeout: Duration, protocol: Protocol) -> Self {
+    pub(crate) fn new(timeout: Duration, protocol: Protocol) -> Self {
         let (waited, silent) = (Duration::ZERO, Duration::ZERO);
         Self { timeout, protocol, bytes: 0, waited, silent, waiting_since: None }
     }
 
     /// Until when the wait that begins or goes on now may last. Once the answer has begun, the two are in a dialogue,
     /// which has no rate.
-    pub(super) fn deadline(&mut self, is_answered: bool, now: Instant) -> Instant {
+    pub(crate) fn deadline(&mut self, is_answered: bool, now: Instant) -> Instant {
         let since = *self.waiting_since.get_or_insert(now);
         let silence = self.timeout.saturating_sub(self.silent);
         match self.protocol {
@@ -45,7 +45,7 @@ impl Pace {
     }
 
     /// Notes a piece of the body; an empty one ends no silence.
-    pub(super) fn came(&mut self, count: usize, now: Instant) {
+    pub(crate) fn came(&mut self, count: usize, now: Instant) {
         self.stop(now);
         if count > 0 {
             self.bytes = self.bytes.saturating_add(count as u64);
@@ -55,12 +55,12 @@ impl Pace {
 
     /// Notes that the client took a piece of the answer: in a dialogue, whoever speaks ends the silence. Streams of gRPC
     /// are like that, where a server tells of changes to a client that has nothing more to ask.
-    pub(super) fn answered(&mut self) {
+    pub(crate) fn answered(&mut self) {
         self.silent = Duration::ZERO;
     }
 
     /// Notes that nobody wants the body for now: that time is not the client's.
-    pub(super) fn stop(&mut self, now: Instant) {
+    pub(crate) fn stop(&mut self, now: Instant) {
         if let Some(since) = self.waiting_since.take() {
             let waited = now.saturating_duration_since(since);
             self.waited += waited;

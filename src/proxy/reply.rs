@@ -4,7 +4,7 @@
 //! Source: RFC 9110 section 15, RFC 9457 (problem JSON), gRPC over HTTP/2 (trailers-only answers).
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tidegate_plugin::{GrpcStatus, ReasonCode, Reply};
 
 use crate::reason::Reason;
@@ -18,18 +18,18 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// An answer before it is sent.
 #[derive(Debug, PartialEq)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) reason: Reason,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) reason: Reason,
     /// Fields besides `Content-Length`, `Date` and the defaults.
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
     /// Whether the connection ends with it.
-    pub(super) closes: bool,
+    pub(crate) closes: bool,
     /// Which plugin gives it, by position, and why.
-    pub(super) by: Option<(usize, Option<ReasonCode>)>,
+    pub(crate) by: Option<(usize, Option<ReasonCode>)>,
     /// Whether it is in place of another one, so that its plugin is not asked about it.
-    pub(super) is_instead: bool,
+    pub(crate) is_instead: bool,
 }
 
 // === impl Answer ===
@@ -105,6 +105,11 @@ impl Answer {
             }
         }
         answer
+    }
+
+    /// Whether its body is sent to who asked with that method.
+    pub(crate) fn sends_body(&self, method: &Method) -> bool {
+        *method != Method::HEAD && !self.body.is_empty() && has_body(self.status)
     }
 
     fn with_body(mut self, content_type: &'static str, body: String) -> Self {

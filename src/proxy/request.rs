@@ -1,19 +1,20 @@
 //! From a request's head to what is done with it.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, StatusCode, Version, header};
-use pingora::http::RequestHeader;
-use pingora_proxy::Session;
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode, header};
 use tidegate_plugin::{Hooks, RequestContext, RequestFacts, RouteContext};
 
 use super::context::{Context, Known};
-use super::guard::{self, Changes, Head, Rules};
+use super::guard::{self, Changes, Rules};
+use super::head::RequestHead;
 use super::length::content_length;
 use super::reply::Answer;
 use super::request_id::RequestId;
-use super::{departure, forwarded, http10, open_end, redirect, upstream};
+use super::{forwarded, redirect, upstream};
 use crate::connection::ConnectionInfo;
 use crate::endpoint::Upstream;
 use crate::reason::Reason;
@@ -29,12 +30,12 @@ const ACME: &str = "/.well-known/acme-challenge/";
 const SOCKET_BYTES: usize = 8 * 1024;
 
 /// Whether a path is where certificate authorities ask.
-pub(super) fn is_acme_challenge(path: &str) -> bool {
+pub(crate) fn is_acme_challenge(path: &str) -> bool {
     path.starts_with(ACME)
 }
 
 /// What is done with a request.
-pub(super) enum Decision {
+pub(crate) enum Decision {
     /// It goes to an upstream.
     Forward,
     /// This plugin must wait first.
@@ -45,28 +46,88 @@ pub(super) enum Decision {
     Leave,
 }
 
-/// Learns the connection's facts, sets waits and limits, and makes the head canonical.
-pub(super) fn begin(session: &mut Session, cx: &mut Context) {
-    let edge = Arc::clone(&cx.snapshot.edge);
-    cx.known.connection = session.digest().and_then(ConnectionInfo::of).cloned();
-    cx.known.peer = peer(session, &cx.known);
-    set_limits(session, &edge);
-    let is_trusted = edge.trusts(cx.known.peer.ip());
-    cx.known.is_trusted = is_trusted;
-    identify(&mut cx.known, session, &edge, is_trusted);
-    match check(session, &edge, is_trusted) {
-        Ok(changes) => apply(session, &mut cx.known, changes, &mut cx.refusal),
-        Err(reason) => cx.refusal = Some(reason),
+/// A head as it arrived, and what is known of who sent it.
+pub(crate) struct Arrival<'a> {
+    pub(crate) head: &'a Parts,
+    /// The request target's bytes.
+    pub(crate) target: &'a [u8],
+    /// Whether the head had both lengths, `Content-Length` and `Transfer-Encoding`.
+    pub(crate) has_both_lengths: bool,
+    /// `None`: it did not come through the front.
+    pub(crate) connection: Option<Arc<ConnectionInfo>>,
+    /// The other end of the connection and whether it is encrypted, where the front does not say so.
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) is_tls: bool,
+}
+
+/// What follows a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Follows {
+    Nothing,
+    Body,
+    /// Another protocol, if the endpoint takes it.
+    Tunnel,
+}
+
+/// Learns the connection's facts and says what makes the head canonical; nothing where it is refused.
+pub(crate) fn begin(arrival: Arrival<'_>, cx: &mut Context) -> Changes {
+    let Context { snapshot, known, refusal, .. } = cx;
+    let (edge, head) = (&*snapshot.edge, arrival.head);
+    let is_tls = arrival.connection.as_ref().map_or(arrival.is_tls, |connection| connection.is_tls());
+    let peer = arrival.connection.as_ref().map(|connection| connection.peer).or(arrival.peer);
+    known.peer = peer.unwrap_or(known.peer);
+    known.is_trusted = edge.trusts(known.peer.ip());
+    let (peer, believed) = (known.peer.ip().to_canonical(), known.is_trusted.then_some(&head.headers));
+    (known.scheme, known.client) = forwarded::seen(believed, peer, is_tls, edge);
+    known.request_id = RequestId::of(believed);
+    let checked = check(&arrival, edge, known.is_trusted);
+    known.connection = arrival.connection;
+    checked.unwrap_or_else(|reason| {
+        *refusal = Some(reason);
+        Changes::default()
+    })
+}
+
+fn check(arrival: &Arrival<'_>, edge: &Edge, is_trusted: bool) -> Result<Changes, Reason> {
+    let head = guard::Head {
+        method: &arrival.head.method,
+        uri: &arrival.head.uri,
+        target: arrival.target,
+        headers: &arrival.head.headers,
+        version: arrival.head.version,
+        has_both_lengths: arrival.has_both_lengths,
+        is_trusted,
+    };
+    guard::check(&head, &Rules::of(edge))
+}
+
+/// Makes a head canonical.
+pub(crate) fn apply(changes: Changes, head: &mut dyn RequestHead, cx: &mut Context) {
+    cx.known.may_fill_socket = changes.head_bytes > SOCKET_BYTES;
+    cx.known.host_len = changes.host_len;
+    cx.known.port = changes.port;
+    for name in &changes.drop {
+        head.remove(name);
     }
-    if session.req_header().version == Version::HTTP_10 {
-        http10::begin(session);
+    if let Some(length) = changes.length {
+        head.set(header::CONTENT_LENGTH, length);
     }
-    cx.known.owes_end = open_end::is_owed(session);
-    let (has_body, is_upgrade) = (!session.is_body_empty(), session.is_upgrade_req());
-    cx.known.may_fill_socket |= has_body || is_upgrade;
-    cx.known.has_body = has_body && !is_upgrade;
+    if let Some(target) = changes.target {
+        head.set_target(target);
+    }
+    if let Some(host) = changes.host {
+        head.set(header::HOST, host);
+    }
+}
+
+/// Tells the connection what it has to expect. `head_bytes` is how long the head was, where the connection carries
+/// nothing else meanwhile.
+pub(crate) fn expect(follows: Follows, head_bytes: Option<usize>, head: &Parts, cx: &mut Context) {
+    cx.known.may_fill_socket |= follows != Follows::Nothing;
+    cx.known.has_body = follows == Follows::Body;
+    cx.known.is_upgrade = follows == Follows::Tunnel;
     if let Some(connection) = &cx.known.connection {
-        connection.note_request_len(request_len(session, has_body || is_upgrade));
+        connection.note_request_len(request_len(follows, head_bytes, &head.headers));
         connection.head_arrived();
         if cx.known.has_body {
             connection.body_expected();
@@ -74,143 +135,48 @@ pub(super) fn begin(session: &mut Session, cx: &mut Context) {
     }
 }
 
-/// Bytes of a request on HTTP/1 whose end its head tells.
-fn request_len(session: &Session, has_more: bool) -> Option<u64> {
-    if session.is_http2() {
-        return None;
-    }
-    let head = session.to_h1_raw().len() as u64;
-    let headers = &session.req_header().headers;
-    match has_more {
-        false => Some(head),
-        true if headers.contains_key(header::TRANSFER_ENCODING) || headers.contains_key(header::UPGRADE) => None,
-        true => Some(head.saturating_add(content_length(headers))),
+/// Bytes of a request whose end its head tells.
+fn request_len(follows: Follows, head_bytes: Option<usize>, headers: &HeaderMap) -> Option<u64> {
+    let head = head_bytes? as u64;
+    match follows {
+        Follows::Nothing => Some(head),
+        _ if headers.contains_key(header::TRANSFER_ENCODING) || headers.contains_key(header::UPGRADE) => None,
+        _ => Some(head.saturating_add(content_length(headers))),
     }
 }
 
-fn peer(session: &Session, known: &Known) -> SocketAddr {
-    match &known.connection {
-        Some(connection) => connection.peer,
-        None => session.client_addr().and_then(|address| address.as_inet()).copied().unwrap_or(known.peer),
-    }
-}
-
-fn set_limits(session: &mut Session, edge: &Edge) {
-    // The engine turns keeping off for connections that must end; that stays off.
-    if session.get_keepalive().is_some() {
-        // 0: the engine sets no timer. The front's guard holds the limits, and exactly.
-        session.set_keepalive(Some(0));
-    }
-    if let (Some(limit), None) = (edge.limits.keep_alive_requests, session.get_keepalive_reuses_remaining()) {
-        session.set_keepalive_reuses_remaining(Some(limit.saturating_sub(1)));
-    }
-    // What comes behind a request is the next one, and waits; otherwise it would end the request under way.
-    session.set_pipelining_enabled(true);
-    session.set_read_timeout(Some(edge.limits.body_timeout.0));
-    if session.is_http2() {
-        // The guard sees a connection that takes nothing, not a stream.
-        session.set_write_timeout(Some(edge.limits.send_timeout.0));
-    }
-    session.set_total_drain_timeout(Some(edge.limits.body_timeout.0));
-}
-
-fn identify(known: &mut Known, session: &Session, edge: &Edge, is_trusted: bool) {
-    let headers = &session.req_header().headers;
-    let is_tls = match &known.connection {
-        Some(connection) => connection.is_tls(),
-        None => session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
-    };
-    let (peer, believed) = (known.peer.ip().to_canonical(), is_trusted.then_some(headers));
-    (known.scheme, known.client) = forwarded::seen(believed, peer, is_tls, edge);
-    known.request_id = RequestId::of(believed);
-}
-
-fn check(session: &Session, edge: &Edge, is_trusted: bool) -> Result<Changes, Reason> {
-    let request = session.req_header();
-    let head = Head {
-        method: &request.method,
-        uri: &request.uri,
-        target: request.raw_path(),
-        headers: &request.headers,
-        version: request.version,
-        has_both_lengths: has_both_lengths(session),
-        is_trusted,
-    };
-    guard::check(&head, &Rules::of(edge))
-}
-
-/// Whether the head had a length besides chunked framing. The engine removes it before anybody sees it.
-fn has_both_lengths(session: &Session) -> bool {
-    if session.is_http2() || !session.req_header().headers.contains_key(header::TRANSFER_ENCODING) {
-        return false;
-    }
-    const NAME: &[u8] = b"content-length:";
-    let head = session.to_h1_raw();
-    head.split(|byte| *byte == b'\n')
-        .any(|line| line.get(..NAME.len()).is_some_and(|start| start.eq_ignore_ascii_case(NAME)))
-}
-
-fn apply(session: &mut Session, known: &mut Known, changes: Changes, refusal: &mut Option<Reason>) {
-    known.may_fill_socket = changes.head_bytes > SOCKET_BYTES;
-    known.host_len = changes.host_len;
-    known.port = changes.port;
-    let request = session.req_header_mut();
-    for name in &changes.drop {
-        request.remove_header(name);
-    }
-    if let Some(length) = changes.length
-        && request.insert_header(header::CONTENT_LENGTH, length).is_err()
-    {
-        *refusal = Some(Reason::BadRequest);
-    }
-    if let Some(target) = changes.target {
-        request.set_uri(target);
-    }
-    if let Some(host) = changes.host
-        && request.insert_header(header::HOST, host).is_err()
-    {
-        *refusal = Some(Reason::BadHost);
-    }
-}
-
-/// Decides when the client has ended its request as it said that it would.
-pub(super) async fn decide_at_end(session: &mut Session, cx: &mut Context) -> Decision {
-    let limit = cx.snapshot.edge.limits.body_timeout.0;
-    match open_end::wait(session, limit).await {
-        Ok(()) => cx.known.has_body = !session.is_body_empty(),
-        Err(Reason::ClientClosed) => return Decision::Leave,
-        Err(reason) => cx.refusal = Some(reason),
-    }
-    decide(session, cx)
-}
-
-/// Decides what is done with the request.
-pub(super) fn decide(session: &mut Session, cx: &mut Context) -> Decision {
-    let request = session.req_header();
+/// Finds the request's route. `Some`: it is answered before any plugin is asked.
+pub(crate) fn route(head: &Parts, cx: &mut Context) -> Option<Answer> {
     if let Some(reason) = cx.refusal {
-        return refuse(reason, &request.headers, &cx.known);
+        return Some(refusal(reason, &head.headers, &cx.known));
     }
-    if request.method == Method::OPTIONS && request.uri.path() == "*" {
-        return Decision::Reply(Answer::empty(Reason::DirectResponse, StatusCode::NO_CONTENT));
+    if head.method == Method::OPTIONS && head.uri.path() == "*" {
+        return Some(Answer::empty(Reason::DirectResponse, StatusCode::NO_CONTENT));
     }
-    let facts = cx.known.facts(request);
-    let route = match find(cx, &facts, &request.headers) {
+    let facts = cx.known.facts(head);
+    let route = match find(cx, &facts, &head.headers) {
         Ok(route) => Arc::clone(route),
-        Err(reason) => return refuse(reason, &request.headers, &cx.known),
+        Err(reason) => return Some(refusal(reason, &head.headers, &cx.known)),
     };
-    if facts.scheme == "http" && route.https_redirect.is_due(facts.host) && !is_acme_challenge(facts.path) {
-        if facts.host.is_empty() {
-            cx.route = Some(route);
-            return refuse(Reason::BadHost, &request.headers, &cx.known);
+    let is_sent_to_https =
+        facts.scheme == "http" && route.https_redirect.is_due(facts.host) && !is_acme_challenge(facts.path);
+    let answer = match (is_sent_to_https, facts.host.is_empty()) {
+        (false, _) => None,
+        (true, true) => Some(refusal(Reason::BadHost, &head.headers, &cx.known)),
+        (true, false) => {
+            let location = redirect::https_location(&facts);
+            Some(Answer::redirect(Reason::HttpsRedirect, StatusCode::PERMANENT_REDIRECT, &location))
         }
-        let location = redirect::https_location(&facts);
-        cx.route = Some(route);
-        let answer = Answer::redirect(Reason::HttpsRedirect, StatusCode::PERMANENT_REDIRECT, &location);
-        return Decision::Reply(answer);
-    }
-    cx.route = Some(Arc::clone(&route));
-    match ask_plugins(session, cx, &route) {
-        Decision::Forward => act(session, cx, &route),
+    };
+    cx.route = Some(route);
+    answer
+}
+
+/// Asks the plugins of the route that was found, and does what it says.
+pub(crate) fn take(head: &Parts, cx: &mut Context) -> Decision {
+    let Some(route) = cx.route.clone() else { return refuse(Reason::Internal, &head.headers, &cx.known) };
+    match ask_plugins(head, cx, &route) {
+        Decision::Forward => act(head, cx, &route),
         other => other,
     }
 }
@@ -220,33 +186,30 @@ fn find<'c>(cx: &'c Context, facts: &RequestFacts<'_>, headers: &HeaderMap) -> R
     cx.snapshot.route(&RequestView { host, path, query, method, headers })
 }
 
-fn ask_plugins(session: &Session, cx: &mut Context, route: &Route) -> Decision {
+fn ask_plugins(head: &Parts, cx: &mut Context, route: &Route) -> Decision {
     if !route.pipeline.hooks().contains(Hooks::REQUEST) {
         return Decision::Forward;
     }
-    let request = session.req_header();
-    let facts = cx.known.facts(request);
-    let mut plugin_cx = RequestContext::new(facts, &request.headers, &route.facts, &mut cx.shared);
+    let facts = cx.known.facts(head);
+    let mut plugin_cx = RequestContext::new(facts, &head.headers, &route.facts, &mut cx.shared);
     let outcome = route.pipeline.on_request(&mut plugin_cx, &cx.passage);
-    heed(outcome, &request.headers, &cx.known)
+    heed(outcome, &head.headers, &cx.known)
 }
 
-/// Waits for the plugin that must wait, then decides as if it had not. A client that goes meanwhile is left.
-pub(super) async fn wait(index: usize, session: &mut Session, cx: &mut Context) -> Decision {
-    let Some(route) = cx.route.clone() else { return Decision::Forward };
-    // The plugin reads the head while the session is watched.
-    let request = session.req_header().clone();
-    let facts = cx.known.facts(&request);
-    let mut plugin_cx = RequestContext::new(facts, &request.headers, &route.facts, &mut cx.shared);
+/// Waits for the plugin that must wait, then decides as if it had not. `gone` is when the client has gone meanwhile.
+pub(crate) async fn wait(index: usize, gone: impl Future<Output = ()>, head: &Parts, cx: &mut Context) -> Decision {
+    let Some(route) = cx.route.clone() else { return refuse(Reason::Internal, &head.headers, &cx.known) };
+    let facts = cx.known.facts(head);
+    let mut plugin_cx = RequestContext::new(facts, &head.headers, &route.facts, &mut cx.shared);
     let outcome = tokio::select! {
         biased;
         outcome = route.pipeline.wait(index, &mut plugin_cx, &cx.passage) => outcome,
-        () = departure::of(session, cx.known.connection.as_deref()) => return Decision::Leave,
+        () = gone => return Decision::Leave,
     };
-    match heed(outcome, &request.headers, &cx.known) {
-        Decision::Forward => act(session, cx, &route),
+    match heed(outcome, &head.headers, &cx.known) {
+        Decision::Forward => act(head, cx, &route),
         // The pipeline never waits twice; if it did, going on would skip a plugin.
-        Decision::Wait(_) => refuse(Reason::Internal, &session.req_header().headers, &cx.known),
+        Decision::Wait(_) => refuse(Reason::Internal, &head.headers, &cx.known),
         reply => reply,
     }
 }
@@ -259,46 +222,48 @@ fn heed(outcome: Outcome, headers: &HeaderMap, known: &Known) -> Decision {
     }
 }
 
-/// Where the request goes: where a plugin says, else by weight.
-fn choose(
-    request: &RequestHeader,
+/// Where the request goes, and its place among the route's backends: where a plugin says, else by weight.
+fn choose<'r>(
+    head: &Parts,
     cx: &mut Context,
-    route: &Route,
-    forward: &Forward,
-) -> Result<Arc<Upstream>, Reason> {
-    let Some(choices) = &route.choices else { return forward.pick().cloned().ok_or(Reason::NoEndpoints) };
-    let facts = cx.known.facts(request);
-    let mut plugin_cx = RouteContext::new(facts, &request.headers, &route.facts, &**choices, &mut cx.shared);
+    route: &'r Route,
+    forward: &'r Forward,
+) -> Result<(usize, &'r Arc<Upstream>), Reason> {
+    let Some(choices) = &route.choices else { return forward.pick().ok_or(Reason::NoEndpoints) };
+    let facts = cx.known.facts(head);
+    let mut plugin_cx = RouteContext::new(facts, &head.headers, &route.facts, &**choices, &mut cx.shared);
     match route.pipeline.on_route(&mut plugin_cx, &cx.passage) {
-        Routed::Pass => forward.pick().cloned().ok_or(Reason::NoEndpoints),
-        Routed::Backend(position) => {
-            choices.backends.get(position).map(|it| Arc::clone(&it.upstream)).ok_or(Reason::Internal)
+        Routed::Pass => {
+            let (share, upstream) = forward.pick().ok_or(Reason::NoEndpoints)?;
+            Ok((route.place_of(share).ok_or(Reason::Internal)?, upstream))
         }
-        Routed::Upstream(name) => choices.upstream(&name).cloned().ok_or(Reason::InvalidBackend),
+        Routed::Backend(position) => choices.at(position).ok_or(Reason::Internal),
+        Routed::Upstream(name) => choices.upstream(&name).ok_or(Reason::InvalidBackend),
         Routed::Failed => Err(Reason::Internal),
     }
 }
 
-fn act(session: &Session, cx: &mut Context, route: &Route) -> Decision {
-    let request = session.req_header();
-    if route.policy.limits.body_bytes.is_some_and(|max| content_length(&request.headers) > max) {
-        return refuse(Reason::BodyTooLarge, &request.headers, &cx.known);
+fn act(head: &Parts, cx: &mut Context, route: &Route) -> Decision {
+    if route.policy.limits.body_bytes.is_some_and(|max| content_length(&head.headers) > max) {
+        return refuse(Reason::BodyTooLarge, &head.headers, &cx.known);
     }
     match &route.action {
         Action::Forward(forward) => {
-            let upstream = choose(request, cx, route, forward);
-            let limits = cx.snapshot.edge.capacity();
-            match upstream.and_then(|upstream| upstream::prepare(upstream, limits, &mut cx.upstream)) {
+            let prepared = choose(head, cx, route, forward).and_then(|(place, upstream)| {
+                cx.upstream.backend = Some(place);
+                upstream::prepare(Arc::clone(upstream), cx.snapshot.edge.capacity(), &mut cx.upstream)
+            });
+            match prepared {
                 Ok(()) => Decision::Forward,
-                Err(reason) => refuse(reason, &request.headers, &cx.known),
+                Err(reason) => refuse(reason, &head.headers, &cx.known),
             }
         }
         // A client of HTTP/1.0 that named no host: there is nothing to lead it to.
         Action::Redirect(redirect) if redirect.host.is_none() && cx.known.host_len == 0 => {
-            refuse(Reason::BadHost, &request.headers, &cx.known)
+            refuse(Reason::BadHost, &head.headers, &cx.known)
         }
         Action::Redirect(redirect) => {
-            let location = redirect::location(redirect, &cx.known.facts(request), cx.known.port);
+            let location = redirect::location(redirect, &cx.known.facts(head), cx.known.port);
             Decision::Reply(Answer::redirect(Reason::Redirect, redirect.status, &location))
         }
         Action::Respond(respond) => {
@@ -310,11 +275,15 @@ fn act(session: &Session, cx: &mut Context, route: &Route) -> Decision {
         Action::Refuse(reason) => {
             let status = StatusCode::SERVICE_UNAVAILABLE;
             let id = cx.known.request_id.as_str();
-            Decision::Reply(Answer::of(*reason, status, &request.headers, id))
+            Decision::Reply(Answer::of(*reason, status, &head.headers, id))
         }
     }
 }
 
 fn refuse(reason: Reason, headers: &HeaderMap, known: &Known) -> Decision {
-    Decision::Reply(Answer::refusal(reason, headers, known.request_id.as_str()))
+    Decision::Reply(refusal(reason, headers, known))
+}
+
+fn refusal(reason: Reason, headers: &HeaderMap, known: &Known) -> Answer {
+    Answer::refusal(reason, headers, known.request_id.as_str())
 }

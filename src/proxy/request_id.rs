@@ -5,27 +5,27 @@ use http::HeaderMap;
 use super::forwarded;
 
 /// A request's id: 32 hexadecimal digits of our own, or what a trusted proxy called it.
-pub(super) enum RequestId {
+pub(crate) enum RequestId {
     Made(Digits),
     Kept(Box<str>),
 }
 
 /// Aligned, so that it is seen to be text eight bytes at a time.
 #[repr(align(8))]
-pub(super) struct Digits([u8; 32]);
+pub(crate) struct Digits([u8; 32]);
 
 // === impl RequestId ===
 
 impl RequestId {
     /// The id that these fields give, if they are believed and it is sane; else a new one.
-    pub(super) fn of(believed: Option<&HeaderMap>) -> Self {
+    pub(crate) fn of(believed: Option<&HeaderMap>) -> Self {
         match believed.and_then(forwarded::request_id) {
             Some(kept) => Self::Kept(kept.into()),
             None => Self::Made(Digits(hexadecimal(fastrand::u128(..)))),
         }
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         match self {
             Self::Made(Digits(digits)) => std::str::from_utf8(digits).unwrap_or_default(),
             Self::Kept(id) => id,

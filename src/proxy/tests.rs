@@ -1,355 +1,258 @@
-mod gate;
+//! Requests decided by hand, as an engine asks.
 
-use http::StatusCode;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use self::gate::{Gate, echo, route, scripted, target};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use tidegate_plugin::{BoxFuture, Flow, Plugin, RequestContext, Stage, Verdict, plugin};
+
+use super::context::Context;
+use super::finish::{Ended, Failing};
+use super::head::PlainHead;
+use super::reply::Answer;
+use super::request::{Arrival, Decision, Follows};
+use super::response::{After, Passed};
+use super::retry::{Lost, Refusal};
+use super::testing::{edge, route, snapshot, target};
+use super::upstream::Next;
+use super::{Proxy, body, finish, request, response, upstream};
 use crate::reason::Reason;
-use crate::snapshot::route::HttpsRedirect;
-use crate::snapshot::route::{Action, Redirect, Respond, Route};
-use crate::upstream::{Protocol, UpstreamConfig};
+use crate::snapshot::pipeline::{Instance, Mode, Pipeline};
+use crate::snapshot::route::Route;
+use crate::telemetry::record::{Recorder, RequestRecord};
 
-const GET: &str = "GET / HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n";
+/// What was recorded: status, reason, path, and how tries ended.
+type Told = (u16, Reason, String, Vec<Reason>);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_upstream_gets_the_canonical_request_and_true_forwarded_fields() {
-    let gate = Gate::start(route(target(&[echo().await]))).await;
-    let answer = gate
-        .send("GET /a/../b//c?x=1 HTTP/1.1\r\nHost: A.Example:8080\r\nX-Forwarded-For: 6.6.6.6\r\nx_evil: 1\r\nConnection: close\r\n\r\n")
-        .await;
-    for part in [
-        "http/1.1 200 ok",
-        "server: tidegate",
-        "get /b/c?x=1 http/1.1",
-        "\r\nhost: a.example:8080\r\n",
-        "\r\nx-forwarded-for: 127.0.0.1\r\n",
-        "\r\nx-real-ip: 127.0.0.1\r\n",
-        "\r\nx-forwarded-host: a.example:8080\r\n",
-        "\r\nx-forwarded-port: 8080\r\n",
-        "\r\nx-forwarded-proto: http\r\n",
-    ] {
-        assert!(answer.contains(part), "{part} in {answer}");
+#[derive(Default)]
+struct Book(Mutex<Vec<Told>>);
+
+impl Recorder for Book {
+    fn record(&self, record: &RequestRecord<'_>) {
+        let tries = record.attempts.iter().map(|one| one.outcome).collect();
+        self.0.lock().unwrap().push((record.status, record.reason, record.path.to_owned(), tries));
     }
-    assert!(!answer.contains("6.6.6.6") && !answer.contains("x_evil"), "{answer}");
-    let seen = gate.seen().await;
+}
+
+/// An engine without sockets.
+struct Hand {
+    proxy: Proxy,
+    book: Arc<Book>,
+}
+
+impl Hand {
+    fn new(route: Route) -> Self {
+        let book = Arc::<Book>::default();
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot(1, Some(Arc::new(route)), edge())));
+        Self { proxy: Proxy::new(snapshot, book.clone()), book }
+    }
+
+    /// A request whose head has come.
+    fn arrived(&self, mut head: Parts, follows: Follows) -> (Parts, Context) {
+        let mut cx = self.proxy.begin();
+        let target = head.uri.to_string();
+        let arrival = Arrival {
+            head: &head,
+            target: target.as_bytes(),
+            has_both_lengths: false,
+            connection: None,
+            peer: Some(([192, 0, 2, 1], 4711).into()),
+            is_tls: false,
+        };
+        let changes = request::begin(arrival, &mut cx);
+        request::apply(changes, &mut PlainHead(&mut head), &mut cx);
+        request::expect(follows, Some(100), &head, &mut cx);
+        (head, cx)
+    }
+
+    fn told(&self) -> Vec<Told> {
+        std::mem::take(&mut self.book.0.lock().unwrap())
+    }
+}
+
+fn head(method: Method, target: &str) -> Parts {
+    let request = http::Request::builder().method(method).uri(target).version(Version::HTTP_11);
+    request.header(header::HOST, "A.Example").body(()).unwrap().into_parts().0
+}
+
+fn endpoints(ports: &[u16]) -> Vec<SocketAddr> {
+    ports.iter().map(|port| ([192, 0, 2, 9], *port).into()).collect()
+}
+
+/// The endpoint of the next try.
+fn tried(cx: &mut Context) -> SocketAddr {
+    let Next::Picked(picked) = upstream::next(cx) else { panic!("nobody else is waited for") };
+    upstream::aim(picked, cx).expect("an endpoint").address
+}
+
+#[test]
+fn a_request_is_decided_from_its_head_to_its_record() {
+    let [endpoint] = endpoints(&[1])[..] else { panic!() };
+    let hand = Hand::new(route(target(&[endpoint])));
+    let (head, mut cx) = hand.arrived(head(Method::GET, "/a/../b?c"), Follows::Nothing);
+    assert_eq!(head.uri, "/b?c");
+    assert_eq!(head.headers[header::HOST], "a.example");
+    assert!(request::route(&head, &mut cx).is_none(), "nothing is said before plugins are asked");
+    assert!(matches!(request::take(&head, &mut cx), Decision::Forward));
+    assert_eq!(tried(&mut cx), endpoint);
+    cx.upstream.connected(None);
+
+    let mut sent = head.clone();
+    upstream::edit(&head, &mut PlainHead(&mut sent), &mut cx).unwrap();
+    assert_eq!(sent.headers["x-forwarded-for"], "192.0.2.1");
+    body::on_request(false, &mut None, true, &mut cx).unwrap();
+
+    let mut fields = HeaderMap::from_iter([(header::CONNECTION, HeaderValue::from_static("close"))]);
+    fields.insert(header::CONTENT_LENGTH, HeaderValue::from_static("2"));
+    let passed = response::on_head(&head, StatusCode::OK, &mut fields, &mut cx);
+    assert_eq!(passed, Ok(Passed::Final { status: StatusCode::OK, after: After::Next }));
     assert_eq!(
-        (seen.status, seen.reason, seen.host.as_str(), seen.path.as_str()),
-        (200, Reason::Upstream, "a.example", "/b/c")
+        (fields.get(header::CONNECTION), &fields[header::SERVER]),
+        (None, &HeaderValue::from_static("tidegate"))
     );
-    assert_eq!(seen.tries, [Reason::Upstream]);
-    assert!(seen.is_timed, "connect, header and response times are there");
+    body::on_response(&mut Some(Bytes::from_static(b"ok")), true, &mut cx).unwrap();
+
+    let ended = Ended { status: Some(StatusCode::OK), response_bytes: 2, failure: None };
+    finish::record(&head, &ended, &mut cx, hand.proxy.recorder());
+    assert_eq!(hand.told(), [(200, Reason::Upstream, "/b".to_owned(), vec![Reason::Upstream])]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_doubtful_never_reaches_an_upstream() {
-    let gate = Gate::start(route(target(&[echo().await]))).await;
-    for (request, status, reason) in [
-        ("GET / HTTP/1.1\r\n\r\n", 400, Reason::BadHost),
-        ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, Reason::BadHost),
-        ("GET /a%2Fb HTTP/1.1\r\nHost: a\r\n\r\n", 400, Reason::BadPath),
-        ("GET /../a HTTP/1.1\r\nHost: a\r\n\r\n", 400, Reason::BadPath),
-        ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405, Reason::BadMethod),
-        (
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            400,
-            Reason::BadRequest,
-        ),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400, Reason::BadRequest),
-        ("GET / HTTP/1.1\r\nHost: a\r\nExpect: magic\r\n\r\n", 400, Reason::BadRequest),
-        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: authorization\r\n\r\n", 400, Reason::BadRequest),
+#[tokio::test]
+async fn what_is_lost_goes_elsewhere_as_often_as_the_route_allows() {
+    let hand = Hand::new(route(target(&endpoints(&[1, 2]))));
+    let (head, mut cx) = hand.arrived(head(Method::POST, "/"), Follows::Body);
+    assert!(request::route(&head, &mut cx).is_none() && matches!(request::take(&head, &mut cx), Decision::Forward));
+    let first = tried(&mut cx);
+    assert!(upstream::not_connected(Reason::ConnectFailed, None, &mut cx), "there is another one");
+    let second = tried(&mut cx);
+    assert_ne!(first, second);
+    let lost = |reason, refusal| Lost {
+        method: &head.method,
+        reason,
+        refusal,
+        is_reused: false,
+        is_answered: false,
+        has_whole_body: true,
+    };
+    assert!(upstream::lost(lost(Reason::UpstreamRefused, Some(Refusal::Stream)), &mut cx), "it was not taken up");
+    tried(&mut cx);
+    assert!(!upstream::lost(lost(Reason::UpstreamReset, None), &mut cx), "it may have been");
+    let Failing::Answer(answer) = finish::fail(Reason::UpstreamReset, StatusCode::BAD_GATEWAY, false, &head, &mut cx)
+    else {
+        panic!("nothing was said yet")
+    };
+    let mut fields = HeaderMap::new();
+    let mut answer = answer;
+    assert_eq!(response::compose(&mut answer, &head, &mut fields, &mut cx).await, StatusCode::BAD_GATEWAY);
+    assert_eq!(fields[header::CONTENT_LENGTH].to_str().unwrap(), answer.body.len().to_string());
+    assert_eq!(response::after(&answer, &head, &cx), After::Linger, "the client may still send");
+    let failure = Some((Reason::UpstreamReset, "reset"));
+    let ended = Ended { status: Some(StatusCode::BAD_GATEWAY), response_bytes: 0, failure };
+    finish::record(&head, &ended, &mut cx, hand.proxy.recorder());
+    let tries = vec![Reason::ConnectFailed, Reason::UpstreamRefused, Reason::UpstreamReset];
+    assert_eq!(hand.told(), [(502, Reason::UpstreamReset, "/".to_owned(), tries)]);
+}
+
+/// Counts how often it is asked, and has each request wait for ever.
+struct Waiting(Arc<AtomicUsize>);
+
+#[plugin]
+impl Plugin for Waiting {
+    fn on_request(&self, _: &mut RequestContext<'_>) -> Flow {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Flow::Wait
+    }
+
+    fn wait<'f>(&'f self, _: &'f mut RequestContext<'_>) -> BoxFuture<'f, Verdict> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_request_can_be_handed_over_until_it_is_taken() {
+    let asked = Arc::<AtomicUsize>::default();
+    let instance = Instance::new("one", Stage::Access, Mode::Enforce, Arc::new(Waiting(asked.clone())));
+    let pipeline = Arc::new(Pipeline::new(vec![Arc::new(instance)]));
+    let hand = Hand::new(Route { pipeline, ..route(target(&endpoints(&[1]))) });
+    let (head, mut cx) = hand.arrived(head(Method::GET, "/"), Follows::Nothing);
+    assert!(request::route(&head, &mut cx).is_none() && cx.route.is_some());
+    assert_eq!(asked.load(Ordering::Relaxed), 0, "no plugin has run");
+    let Decision::Wait(index) = request::take(&head, &mut cx) else { panic!("it waits") };
+    let gone = std::future::ready(());
+    assert!(matches!(request::wait(index, gone, &head, &mut cx).await, Decision::Leave));
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn what_is_refused_needs_no_route() {
+    let hand = Hand::new(route(target(&endpoints(&[1]))));
+    for (method, target, reason) in [(Method::TRACE, "/", Reason::BadMethod), (Method::GET, "/a%2Fb", Reason::BadPath)]
+    {
+        let (head, mut cx) = hand.arrived(head(method, target), Follows::Nothing);
+        let answer = request::route(&head, &mut cx).expect("an answer");
+        assert_eq!((answer.reason, cx.route.is_some()), (reason, false));
+    }
+}
+
+#[test]
+fn what_follows_a_response_of_tidegate_s_own() {
+    let hand = Hand::new(route(target(&[])));
+    for (follows, expects, closes, expected) in [
+        (Follows::Nothing, false, false, After::Next),
+        (Follows::Nothing, false, true, After::Linger),
+        (Follows::Nothing, true, false, After::Next),
+        (Follows::Body, false, false, After::Next),
+        (Follows::Body, true, false, After::EndAtOnce),
+        (Follows::Tunnel, false, false, After::End),
     ] {
-        let answer = gate.send(&request.replacen("\r\n", "\r\nx-id: 1\r\n", 1)).await;
-        assert!(answer.starts_with(&format!("http/1.1 {status} ")), "{request}: {answer}");
-        assert_eq!(gate.seen().await.reason, reason, "{request}");
+        let mut head = head(Method::GET, "/");
+        if expects {
+            head.headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+        }
+        let (head, cx) = hand.arrived(head, follows);
+        let answer = Answer { closes, ..Answer::empty(Reason::DirectResponse, StatusCode::OK) };
+        assert_eq!(response::after(&answer, &head, &cx), expected, "{follows:?} {expects} {closes}");
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn limits_on_the_head_hold() {
-    let gate = Gate::start(route(target(&[echo().await]))).await;
-    let long = "a".repeat(20_000);
-    let answer = gate.send(&format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
-    assert!(answer.starts_with("http/1.1 414 "), "{answer}");
-    let answer = gate.send(&format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: 1\r\n".repeat(210))).await;
-    assert!(answer.starts_with("http/1.1 431 "), "{answer}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_configuration_nothing_is_found_or_ready() {
-    let gate = Gate::empty(1).await;
-    let answer = gate.send(GET).await;
-    assert!(answer.starts_with("http/1.1 404 not found") && answer.contains("request id: "), "{answer}");
-    assert_eq!(gate.seen().await.reason, Reason::NoRoute);
-    let gate = Gate::empty(0).await;
-    assert!(gate.send(GET).await.starts_with("http/1.1 503 "));
-    assert_eq!(gate.seen().await.reason, Reason::NotReady);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_connection_goes_on_after_an_answer_of_tidegate_s_own() {
-    let gate = Gate::empty(1).await;
-    let head = "HEAD / HTTP/1.1\r\nhost: a\r\n\r\n";
-    let answer = gate.send_each(&[head, GET]).await;
-    assert_eq!(answer.matches("http/1.1 404 ").count(), 2, "{answer}");
-    assert_eq!(answer.matches("request id: ").count(), 1, "HEAD has no body: {answer}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_refuses_is_passed_over() {
-    let gate = Gate::start(route(target(&[gate::closed().await, echo().await]))).await;
-    let mut tries = Vec::new();
-    for _ in 0..2 {
-        assert!(gate.send(GET).await.starts_with("http/1.1 200 "));
-        tries.push(gate.seen().await.tries);
-    }
-    // Round robin begins anywhere, and comes to each of the two once.
-    tries.sort_by_key(Vec::len);
-    assert_eq!(tries, [vec![Reason::Upstream], vec![Reason::ConnectFailed, Reason::Upstream]]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn when_no_endpoint_takes_the_connection_the_reason_says_so() {
-    let gate = Gate::start(route(target(&[gate::closed().await]))).await;
-    assert!(gate.send(GET).await.starts_with("http/1.1 502 "));
-    let seen = gate.seen().await;
-    assert_eq!((seen.reason, seen.tries), (Reason::ConnectFailed, vec![Reason::ConnectFailed]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn backends_without_endpoints_and_invalid_ones_are_unavailable() {
-    let gate = Gate::start(route(target(&[]))).await;
-    assert!(gate.send(GET).await.starts_with("http/1.1 503 "));
-    assert_eq!(gate.seen().await.reason, Reason::NoEndpoints);
-    let upstream = target(&[echo().await]);
-    upstream.set_config(UpstreamConfig { is_invalid: true, ..UpstreamConfig::default() });
-    let gate = Gate::start(route(upstream)).await;
-    assert!(gate.send(GET).await.starts_with("http/1.1 503 "));
-    assert_eq!(gate.seen().await.reason, Reason::InvalidBackend);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn broken_answers_of_upstreams_have_reasons() {
-    let unasked =
-        "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
-    for (script, status, reason) in [
-        ("garbage\r\n\r\n", 502, Reason::UpstreamProtocol),
-        (unasked, 502, Reason::UpstreamProtocol),
-        ("", 502, Reason::UpstreamReset),
+#[test]
+fn what_is_done_about_a_failure_depends_on_who_is_to_blame() {
+    let hand = Hand::new(route(target(&[])));
+    let (head, mut cx) = hand.arrived(head(Method::GET, "/"), Follows::Nothing);
+    for (reason, is_answered, expected) in [
+        (Reason::UpstreamReset, true, "break off"),
+        (Reason::UpstreamReset, false, "answer"),
+        (Reason::BodyTooLarge, true, "leave"),
+        (Reason::BodyTooLarge, false, "answer"),
+        (Reason::ClientClosed, true, "leave"),
+        (Reason::ClientClosed, false, "leave"),
+        // The client has all that it asked for.
+        (Reason::Upstream, true, "leave"),
     ] {
-        let gate = Gate::start(route(target(&[scripted(script).await]))).await;
-        let answer = gate.send(GET).await;
-        assert!(answer.starts_with(&format!("http/1.1 {status} ")), "{script}: {answer}");
-        assert_eq!(gate.seen().await.reason, reason, "{script}");
+        let done = match finish::fail(reason, StatusCode::BAD_GATEWAY, is_answered, &head, &mut cx) {
+            Failing::BreakOff => "break off",
+            Failing::Leave => "leave",
+            Failing::Answer(answer) if answer.closes => "answer",
+            Failing::Answer(_) => "answer, and go on",
+        };
+        assert_eq!((done, cx.reason), (expected, Some(reason)), "{reason} {is_answered}");
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_silent_upstream_is_a_timeout() {
-    let mut route = route(target(&[gate::silent().await]));
-    std::sync::Arc::make_mut(&mut route.policy).timeouts.read = std::time::Duration::from_millis(50);
-    let gate = Gate::start(route).await;
-    assert!(gate.send(GET).await.starts_with("http/1.1 504 "));
-    assert_eq!(gate.seen().await.reason, Reason::UpstreamTimeout);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn bodies_over_the_limit_are_refused_announced_or_not() {
-    let mut route = route(target(&[echo().await]));
-    std::sync::Arc::make_mut(&mut route.policy).limits.body_bytes = Some(4);
-    let gate = Gate::start(route).await;
-    for request in [
-        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello",
-        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
-    ] {
-        let answer = gate.send(request).await;
-        assert!(answer.starts_with("http/1.1 413 "), "{answer}");
-        assert_eq!(gate.seen().await.reason, Reason::BodyTooLarge);
-    }
-    let fits = gate.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\nconnection: close\r\n\r\nhell").await;
-    assert!(fits.starts_with("http/1.1 200 "), "{fits}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn plain_http_is_sent_to_https_but_for_acme() {
-    let mut route = route(target(&[echo().await]));
-    route.https_redirect = HttpsRedirect::Always;
-    let gate = Gate::start(route).await;
-    let answer = gate.send("GET /a//b?q HTTP/1.1\r\nhost: a.example:8080\r\nconnection: close\r\n\r\n").await;
-    assert!(
-        answer.starts_with("http/1.1 308 ") && answer.contains("location: https://a.example/a/b?q\r\n"),
-        "{answer}"
-    );
-    assert_eq!(gate.seen().await.reason, Reason::HttpsRedirect);
-    let acme = GET.replacen(" / ", " /.well-known/acme-challenge/x ", 1);
-    assert!(gate.send(&acme).await.starts_with("http/1.1 200 "));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn redirects_fixed_answers_and_refusals_come_from_the_route() {
-    let redirect = Redirect { status: StatusCode::FOUND, scheme: None, host: Some("b".into()), port: None, path: None };
-    let content_type = http::HeaderValue::from_static("text/x");
-    let respond = Respond { status: StatusCode::IM_A_TEAPOT, body: "tea".into(), content_type };
-    for (action, status, part, reason) in [
-        (Action::Redirect(Box::new(redirect)), 302, "location: http://b/\r\n", Reason::Redirect),
-        (Action::Respond(Box::new(respond)), 418, "content-type: text/x\r\n", Reason::DirectResponse),
-        (Action::Refuse(Reason::BrokenPolicy), 503, "request id", Reason::BrokenPolicy),
-    ] {
-        let gate = Gate::start(Route { action, ..route(target(&[])) }).await;
-        let answer = gate.send(GET).await;
-        assert!(answer.starts_with(&format!("http/1.1 {status} ")) && answer.contains(part), "{answer}");
-        assert_eq!(gate.seen().await.reason, reason);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn websockets_pass() {
-    let script =
-        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nhi from upstream";
-    let gate = Gate::start(route(target(&[scripted(script).await]))).await;
-    let answer = gate
-        .send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\n\r\n")
-        .await;
-    assert!(answer.starts_with("http/1.1 101 ") && answer.ends_with("hi from upstream"), "{answer}");
-    assert_eq!((gate.seen().await.status, StatusCode::SWITCHING_PROTOCOLS.as_u16()), (101, 101));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lone_upgrade_field_is_no_upgrade() {
-    let gate = Gate::start(route(target(&[echo().await]))).await;
-    let answer = gate.send("GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: close\r\n\r\n").await;
-    assert!(answer.starts_with("http/1.1 200 ") && !answer.contains("upgrade"), "{answer}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn http2_requests_reach_http1_upstreams_in_their_form() {
-    let gate = Gate::start(route(target(&[echo().await]))).await;
-    let request = http::Request::get("http://A.Example:8080/x//y")
-        .header("cookie", "a=1")
-        .header("cookie", "b=2")
-        .body(())
-        .unwrap();
-    let (_, body) = gate.send_h2(request).await;
-    for part in ["get /x/y http/1.1\r\n", "\r\nhost: a.example:8080\r\n", "\r\ncookie: a=1; b=2\r\n"] {
-        assert!(body.contains(part), "{part} in {body}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn answers_of_tidegate_s_own_have_http2_s_form() {
-    let gate = Gate::empty(1).await;
-    let request = |method: &str| http::Request::builder().method(method).uri("http://a/").body(()).unwrap();
-    let (head, body) = gate.send_h2(request("GET")).await;
-    assert_eq!(head.status, 404);
-    assert!(body.starts_with("404 not found"), "{body}");
-    let (head, body) = gate.send_h2(request("HEAD")).await;
-    assert_eq!((head.status.as_u16(), body.as_str()), (404, ""));
-}
-
-/// gRPC over HTTP/2: a trailers-only answer is one block of fields that ends the stream.
-#[tokio::test(flavor = "multi_thread")]
-async fn grpc_clients_get_their_status_with_the_head() {
-    let gate = Gate::start(route(target(&[]))).await;
-    let mut request = http::Request::post("http://a/x.Y/Z").body(()).unwrap();
-    request.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
-    let (head, body) = gate.send_h2(request).await;
-    assert_eq!((head.status.as_u16(), body.as_str()), (200, ""));
-    assert_eq!(head.headers["grpc-status"], "14");
-    assert!(head.extensions.get::<gate::EndsWithHead>().is_some());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_cut_short_is_cut_for_the_client_too() {
-    let script = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
-    let gate = Gate::start(route(target(&[scripted(script).await]))).await;
-    let answer = gate.send(GET).await;
-    assert!(answer.starts_with("http/1.1 200 ") && answer.ends_with("\r\n\r\nabc"), "{answer}");
-    let seen = gate.seen().await;
-    assert_eq!((seen.status, seen.reason), (200, Reason::UpstreamReset));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_kept_connection_that_the_endpoint_closed_costs_no_request() {
-    let gate = Gate::start(route(target(&[gate::once_a_connection().await]))).await;
-    for tries in [vec![Reason::Upstream], vec![Reason::UpstreamReset, Reason::Upstream]] {
-        let answer = gate.send(GET).await;
-        assert!(answer.starts_with("http/1.1 200 "), "{answer}");
-        assert_eq!(gate.seen().await.tries, tries);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_post_is_never_sent_twice() {
-    let gate = Gate::start(route(target(&[gate::once_a_connection().await]))).await;
-    let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-    assert!(gate.send(post).await.starts_with("http/1.1 200 "));
-    assert!(gate.send(post).await.starts_with("http/1.1 502 "));
-}
-
-/// RFC 9110 section 10.1.1: the upstream says whether the body is wanted.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_expects_100_hears_it_from_the_upstream() {
-    let script = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
-    let gate = Gate::start(route(target(&[scripted(script).await]))).await;
-    let post = "POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi";
-    let answer = gate.send(post).await;
-    assert!(answer.starts_with("http/1.1 100 ") && answer.contains("http/1.1 200 ok"), "{answer}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn trusted_proxies_are_believed() {
-    let mut edge = gate::edge();
-    edge.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
-    let mut route = route(target(&[echo().await]));
-    route.https_redirect = HttpsRedirect::Always;
-    let gate = Gate::with(edge, route).await;
-    let answer = gate
-        .send("GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 6.6.6.6\r\nx-forwarded-proto: https\r\nx-request-id: mine\r\nconnection: close\r\n\r\n")
-        .await;
-    for part in ["x-forwarded-for: 6.6.6.6, 127.0.0.1\r\n", "x-real-ip: 6.6.6.6\r\n", "x-request-id: mine\r\n"] {
-        assert!(answer.contains(part), "{part} in {answer}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_connection_ends_after_its_last_request() {
-    let mut edge = gate::edge();
-    edge.limits.keep_alive_requests = Some(2);
-    let gate = Gate::with(edge, route(target(&[]))).await;
-    let keep = "GET / HTTP/1.1\r\nhost: a\r\naccept: application/json\r\nx: pgrade\r\n\r\n";
-    let answer = gate.send_each(&["HEAD / HTTP/1.1\r\nhost: a\r\n\r\n", keep]).await;
-    assert_eq!(answer.matches("http/1.1 503 ").count(), 2, "{answer}");
-    assert!(answer.contains("connection: close") && answer.contains("application/problem+json"), "{answer}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn grpc_passes_with_its_trailers() {
-    let upstream = target(&[gate::grpc().await]);
-    upstream.set_config(UpstreamConfig { protocol: Protocol::H2c, ..UpstreamConfig::default() });
-    let gate = Gate::start(route(upstream)).await;
-    let mut request = http::Request::post("http://a.example/x.Y/Z").header("te", "trailers").body(()).unwrap();
-    request.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
-    let (head, body) = gate.send_h2(request).await;
-    assert_eq!(head.status, 200);
-    assert_eq!(body, "http://a.example/x.y/z trailers");
-    assert_eq!(head.extensions.get::<gate::Trailers>().unwrap().0["grpc-status"], "0");
-    assert_eq!(gate.seen().await.reason, Reason::Upstream);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_stops_arriving_is_a_timeout() {
-    let mut edge = gate::edge();
-    edge.limits.body_timeout = crate::quantity::Duration(std::time::Duration::from_millis(50));
-    let gate = Gate::with(edge, route(target(&[gate::silent().await]))).await;
-    let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhe";
-    assert!(gate.send(post).await.starts_with("http/1.1 408 "));
-    assert_eq!(gate.seen().await.reason, Reason::BodyTimeout);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_leaves_is_no_fault_of_the_upstream() {
-    let gate = Gate::start(route(target(&[gate::silent().await]))).await;
-    // Without `close` the sending side is shut after the half of the body.
-    let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhe";
-    assert_eq!(gate.send(post).await, "");
-    let seen = gate.seen().await;
-    assert_eq!((seen.status, seen.reason), (499, Reason::ClientClosed));
+#[test]
+fn an_endpoint_may_neither_switch_unasked_nor_talk_without_end() {
+    let hand = Hand::new(route(target(&endpoints(&[1]))));
+    let (head, mut cx) = hand.arrived(head(Method::GET, "/"), Follows::Nothing);
+    let at = |status: StatusCode, cx: &mut Context| {
+        response::on_head(&head, status, &mut HeaderMap::new(), cx).map_err(|fault| fault.reason)
+    };
+    assert_eq!(at(StatusCode::SWITCHING_PROTOCOLS, &mut cx), Err(Reason::UpstreamProtocol));
+    let hints = (0..33).map(|_| at(StatusCode::EARLY_HINTS, &mut cx)).collect::<Vec<_>>();
+    assert_eq!(hints.first(), Some(&Ok(Passed::Informational)));
+    assert_eq!(hints.last(), Some(&Err(Reason::UpstreamProtocol)));
+    assert_eq!(cx.reason, Some(Reason::UpstreamProtocol));
 }

@@ -14,24 +14,24 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::OwnSockets;
-use crate::edge::{IdentityHeaders, Limits};
+use crate::edge::{Edge, Headers, IdentityHeaders, Limits};
 use crate::policy::{Change, Redirect, Respond, TimeoutsSpec};
 use crate::quantity::ByteSize;
 use crate::upstream::{Balance, HealthCheck, Protocol};
 pub(crate) use grant::GrantSpec;
 pub(crate) use status::{NodeAddressSpec, StatusSpec};
 
-/// What the conf file says about traffic.
+/// The part of the conf file about traffic: routes, upstreams, plugins and defaults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Conf {
     /// How Ingress objects are read.
     pub ingress: IngressOptions,
-    /// Zone of this process (`topology.kubernetes.io/zone` of its node). With it, hints of EndpointSlices are heeded:
-    /// when every ready endpoint of a Service has one, only those for this zone get requests. Default: the environment
-    /// variable `TIDEGATE_ZONE`, else none.
+    /// Zone of this process (`topology.kubernetes.io/zone` of its node). With it, topology hints of EndpointSlices are
+    /// followed: when every ready endpoint of a Service has hints, only those for this zone get requests. Default: the
+    /// environment variable `TIDEGATE_ZONE`, else none.
     pub zone: Option<String>,
-    /// Values that hold where nothing more specific is said.
+    /// Defaults for all routes and upstreams, and settings of the edge.
     pub defaults: Defaults,
     /// Named plugin instances: each has `type` and the plugin's own fields.
     pub plugins: BTreeMap<String, PluginSpec>,
@@ -43,10 +43,11 @@ pub struct Conf {
     pub upstreams: BTreeMap<String, UpstreamSpec>,
     /// Routes.
     pub routes: Vec<RouteSpec>,
-    /// What may refer to objects of another namespace; without a grant nothing does. Each has the fields of a
-    /// ReferenceGrant of the Gateway API and the namespace that it would be in.
+    /// References to objects of another namespace that are allowed; without a grant none is. Each has the fields of a
+    /// ReferenceGrant of the Gateway API, and the namespace that it would be in.
     pub grants: Vec<GrantSpec>,
-    /// Networks whose forwarded headers are believed, in CIDR form. Empty: nobody's.
+    /// Networks of proxies in front, in CIDR form, whose `X-Forwarded-*` and `Forwarded` headers are trusted. Empty:
+    /// none.
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Where the process that reads this listens; filled in by it.
@@ -61,18 +62,17 @@ pub struct Conf {
 pub struct IngressOptions {
     /// Which rules apply where Ingress leaves room.
     pub profile: Profile,
-    /// Values of `IngressClass.spec.controller` that are ours.
+    /// Values of `IngressClass.spec.controller` that this controller serves.
     pub controllers: Vec<String>,
     /// Class name for the legacy annotation `kubernetes.io/ingress.class`, and for `spec.ingressClassName` without an IngressClass object.
     pub class_name: String,
-    /// Whether Ingresses without any class are ours.
+    /// Whether Ingresses without any class are served.
     pub watch_without_class: bool,
-    /// Whether plain HTTP is answered 308 to https for hosts with a `tls` entry of the route's namespace.
+    /// Whether plain HTTP is redirected to https with 308 for hosts with a `tls` entry of the route's namespace.
     pub ssl_redirect: bool,
-    /// Prefix of the foreign annotations that are read besides `tidegate.io`.
+    /// Prefix of the ingress-nginx annotations that are read besides `tidegate.io`.
     pub annotations_prefix: String,
-    /// What is written to `status.loadBalancer` of Ingresses that are served from a cluster; without: nothing. A
-    /// change needs a restart.
+    /// What is written to `status.loadBalancer` of Ingresses of a cluster. Default: nothing. A change needs a restart.
     pub status: Option<StatusSpec>,
 }
 
@@ -85,56 +85,58 @@ pub enum Profile {
     Native,
 }
 
-/// Values that hold where nothing more specific is said.
+/// Defaults for all routes and upstreams, and settings of the edge.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Defaults {
-    /// Service `namespace/name:port` for requests that nothing else wants.
+    /// Default backend: the Service `namespace/name:port` for requests that match no route.
     pub backend: Option<String>,
-    /// Secret `namespace/name` with the certificate for clients that name no known host.
+    /// Default certificate: the Secret `namespace/name` for clients that send no known server name.
     pub certificate: Option<String>,
-    /// Waits for upstreams.
+    /// Timeouts for upstreams.
     pub timeouts: TimeoutsSpec,
     /// Limits on clients.
     pub limits: Limits,
-    /// How an endpoint is picked.
+    /// Load balancing algorithm.
     pub load_balancing: Balance,
-    /// Connections tried at most for one request, the first included; 1 to 10. A kept HTTP/2 connection that turns
-    /// out to be at its end (GOAWAY) before the request was processed is not counted, up to three times. Default 3.
-    pub tries: Option<u32>,
-    /// Value of the `Server` header when the upstream sends none; `off` leaves it out. Default `tidegate`.
+    /// Attempts for a request, the first included; those after it are retries. 1 to 10. An attempt on a kept HTTP/2
+    /// connection that ends with GOAWAY before the request was processed is not counted, up to three times. Default 3.
+    pub attempts: Option<u32>,
+    /// Value of the `Server` response header when the upstream sends none; `off` leaves it out. Default `tidegate`.
     pub server_header: Option<String>,
-    /// Whether upstreams also get `Forwarded` (RFC 7239). Default false.
+    /// Whether upstreams also get the `Forwarded` header (RFC 7239). Default false.
     pub forwarded_header: Option<bool>,
-    /// Whether upstreams get `X-Forwarded-For`, `-Proto`, `-Host`, `-Port` and `X-Real-IP`. Default true.
+    /// Whether upstreams get the headers `X-Forwarded-For`, `-Proto`, `-Host`, `-Port` and `X-Real-IP`. Default true.
     pub x_forwarded_headers: Option<bool>,
-    /// Whether upstreams get `X-Request-ID`. Default true.
+    /// Whether upstreams get the `X-Request-ID` header. Default true.
     pub request_id_header: Option<bool>,
     /// Whether HTTP/1 peers get header names spelled as the other side sent them. Default false: names are in lower
     /// case as in HTTP/2, which costs less; they mean the same (RFC 9110 section 5.1).
     pub preserve_header_case: Option<bool>,
-    /// The dearest password hashes that `basic-auth` verifies where it does not say so itself, for annotations too.
+    /// Most expensive password hashes that `basic-auth` verifies where it has no `maxHashCost` of its own, annotations
+    /// included.
     pub max_hash_cost: HashCostSpec,
-    /// Whether Services of type ExternalName are resolved and served. Off: they let whoever writes a Service reach any host.
+    /// Whether Services of type ExternalName are resolved and served. Default false, as they let authors of Services
+    /// reach any host.
     pub allow_external_name: bool,
-    /// Networks, in CIDR form, whose addresses may be endpoints of a cluster's Services and answers of DNS although
-    /// they are loopback, unspecified, link-local, multicast or broadcast. A socket of this process is let in only by
-    /// a network of its one address (`10.0.0.7/32`). What files name is not asked. Default none.
+    /// Networks, in CIDR form, whose addresses may be endpoints of a cluster's Services, and results of DNS, although
+    /// they are loopback, unspecified, link-local, multicast or broadcast. A socket of this process is allowed only by
+    /// a network of its one address (`10.0.0.7/32`). Addresses in files are always allowed. Default none.
     #[schemars(with = "Vec<String>")]
     pub allow_addresses: Vec<ipnet::IpNet>,
-    /// Fields that only trusted proxies may send.
+    /// Request headers that only trusted proxies may send.
     pub identity_headers: IdentityHeaders,
-    /// The name that stands for this proxy and its replicas in `CDN-Loop` (RFC 8586), which every request to an
-    /// upstream carries: a token, or a host name with or without a port. Proxies in a row that are meant to pass a
-    /// request more than `limits.hops` times have names of their own. Default `tidegate`.
+    /// Name of this proxy and its replicas in the `CDN-Loop` header (RFC 8586), which every request to an upstream
+    /// carries: a token, or a host name with or without a port. Proxies in a row that pass a request on more than
+    /// `limits.hops` times need different names. Default `tidegate`.
     pub loop_id: Option<String>,
 }
 
-/// The dearest password hashes. A user whose hash is dearer cannot come in.
+/// Most expensive password hashes. Users whose hash costs more are refused.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HashCostSpec {
-    /// Cost of bcrypt, 4 to 15; one more is twice the work, and 15 takes two seconds or more. Default 12.
+    /// Cost of bcrypt, 4 to 15; one more doubles the work, and 15 takes two seconds or more. Default 12.
     pub bcrypt: Option<u32>,
     /// Rounds of SHA-crypt, 1000 to 1000000; a million takes seconds. Default 100000.
     pub rounds: Option<u32>,
@@ -143,10 +145,10 @@ pub struct HashCostSpec {
 /// A plugin: `type` and the plugin's own fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PluginSpec {
-    /// Which plugin: `headers`, …
+    /// Type of the plugin: `headers`, …
     #[serde(rename = "type")]
     pub kind: String,
-    /// The plugin's own fields; `tidegate schema PLUGIN` tells them. Besides, every plugin takes `mode: enforce | report`,
+    /// The plugin's own fields; `tidegate schema PLUGIN` prints them. Besides, every plugin takes `mode: enforce | report`,
     /// and `stage` where it may stand at another one.
     #[serde(flatten)]
     pub config: serde_json::Map<String, serde_json::Value>,
@@ -171,25 +173,56 @@ impl Conf {
         });
         self.plugins.values().chain(inline)
     }
+
+    /// What holds for every request, as it is written here.
+    pub fn edge(&self) -> Edge {
+        let (defaults, default) = (&self.defaults, Edge::default());
+        Edge {
+            trusted_proxies: self.trusted_proxies.clone(),
+            server_header: match defaults.server_header.as_deref() {
+                None => default.server_header,
+                Some("off") => None,
+                Some(text) => Some(text.into()),
+            },
+            headers: defaults.headers(),
+            identity_headers: defaults.identity_headers.clone(),
+            loop_id: defaults.loop_id.as_deref().map_or(default.loop_id, Arc::from),
+            limits: defaults.limits,
+        }
+    }
 }
 
 impl Defaults {
     /// What routes have where nobody asks for something else.
     pub fn policy(&self) -> impl Iterator<Item = Change> + use<> {
-        policy(&self.timeouts, self.tries, self.limits.body)
+        policy(&self.timeouts, self.attempts, self.limits.body)
+    }
+
+    fn headers(&self) -> Headers {
+        let default = Headers::default();
+        Headers {
+            x_forwarded: self.x_forwarded_headers.unwrap_or(default.x_forwarded),
+            forwarded: self.forwarded_header.unwrap_or(default.forwarded),
+            request_id: self.request_id_header.unwrap_or(default.request_id),
+            preserve_case: self.preserve_header_case.unwrap_or(default.preserve_case),
+        }
     }
 }
 
 impl RouteSpec {
     /// What it asks of its policy.
     pub fn policy(&self) -> impl Iterator<Item = Change> + use<> {
-        policy(&self.timeouts, self.tries, self.max_body)
+        policy(&self.timeouts, self.attempts, self.max_body)
     }
 }
 
-fn policy(timeouts: &TimeoutsSpec, tries: Option<u32>, body: Option<ByteSize>) -> impl Iterator<Item = Change> + use<> {
+fn policy(
+    timeouts: &TimeoutsSpec,
+    attempts: Option<u32>,
+    body: Option<ByteSize>,
+) -> impl Iterator<Item = Change> + use<> {
     let body = body.map(|size| Change::Body(Some(size.0)));
-    timeouts.changes().chain(tries.map(Change::Tries)).chain(body)
+    timeouts.changes().chain(attempts.map(Change::Attempts)).chain(body)
 }
 
 impl PluginSpec {
@@ -239,70 +272,70 @@ fn objects<'a>(value: &'a serde_json::Value, visit: &mut impl FnMut(&'a serde_js
     }
 }
 
-/// A plugin on a route: the name of an instance, or one written in place.
+/// A plugin of a route: the name of an instance, or a configuration in place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PluginRef {
     /// Name of an instance under `plugins`.
     Named(String),
-    /// Written in place.
+    /// A plugin configured in place.
     Inline(PluginSpec),
 }
 
-/// Where requests can go.
+/// An upstream: endpoints, and how to talk to them. Exactly one of `endpoints`, `dns` and `builtin`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct UpstreamSpec {
-    /// Its endpoints.
+    /// Endpoints.
     pub endpoints: Vec<EndpointSpec>,
-    /// A DNS name `host:port` in place of endpoints; resolved while serving.
+    /// DNS name `host:port` in place of endpoints; resolved again while serving.
     pub dns: Option<String>,
-    /// A server inside the process in place of endpoints, for trying things out.
+    /// Built-in server in place of endpoints, for trying things out.
     pub builtin: Option<BuiltinSpec>,
-    /// The protocol that its endpoints speak. Default `http`.
+    /// Protocol of the endpoints. Default `http`.
     pub protocol: Protocol,
-    /// TLS to it, for `https` and `h2`.
+    /// TLS settings for `https` and `h2`.
     pub tls: UpstreamTlsSpec,
-    /// How an endpoint is picked; else the default.
+    /// Load balancing algorithm. Default: `defaults.loadBalancing`.
     pub load_balancing: Option<Balance>,
     /// Active health checks.
     pub health_check: Option<HealthCheck>,
 }
 
-/// A server inside the process.
+/// A built-in server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BuiltinSpec {
-    /// A small echo server inside the process, on a loopback port of its own, for trying things out.
+    /// Echoes requests; runs inside the process on a loopback port of its own.
     Echo,
 }
 
-/// One address.
+/// An endpoint: one address of an upstream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct EndpointSpec {
     /// `IP:port`.
     pub address: String,
-    /// Share among the endpoints, 1 to 65535. Default 1.
+    /// Weight among the endpoints, 1 to 65535. Default 1.
     #[serde(default = "one")]
     pub weight: u16,
 }
 
-/// TLS to an upstream.
+/// TLS to the endpoints of an upstream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct UpstreamTlsSpec {
-    /// Whether its certificate must verify. Default true.
+    /// Whether the certificates of endpoints are verified. Default true.
     pub verify: Option<bool>,
-    /// Server name sent and verified. Default: the request's host.
+    /// Server name (SNI) that is sent and verified. Default: the request's host.
     pub server_name: Option<String>,
-    /// File of PEM authorities. Default: the system's.
+    /// PEM file of certificate authorities (CA). Default: those of the system.
     pub ca_file: Option<String>,
-    /// The same authorities in place, PEM.
+    /// Certificate authorities in place, as PEM.
     pub ca: Option<String>,
 }
 
-/// A route. Exactly one of `backends`, `redirect` and `respond` says what happens.
+/// A route. Exactly one of `backends`, `redirect` and `respond` is its action.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct RouteSpec {
@@ -314,53 +347,53 @@ pub struct RouteSpec {
     pub paths: Vec<PathSpec>,
     /// Methods; one must match. Empty: every method.
     pub methods: Vec<String>,
-    /// Header conditions; all must hold.
+    /// Conditions on request headers; all must hold.
     pub headers: Vec<ConditionSpec>,
-    /// Query parameter conditions; all must hold.
+    /// Conditions on query parameters; all must hold.
     pub query: Vec<ConditionSpec>,
-    /// Where requests go, by weight.
+    /// Weighted backends that requests go to.
     pub backends: Vec<BackendSpec>,
-    /// Answers with a redirect.
+    /// Redirect that requests are answered with.
     pub redirect: Option<Redirect>,
-    /// Answers with a fixed response.
+    /// Fixed response that requests are answered with.
     pub respond: Option<Respond>,
     /// Plugins, in order within their stages.
     pub plugins: Vec<PluginRef>,
-    /// Answers plain HTTP with 308 to https. Default false.
+    /// Whether plain HTTP is redirected to https with 308. Default false.
     pub https_redirect: bool,
-    /// Waits; else the defaults.
+    /// Timeouts. Default: `defaults.timeouts`.
     pub timeouts: TimeoutsSpec,
-    /// Size of a request body; else the default.
+    /// Largest request body. Default: `defaults.limits.body`.
     pub max_body: Option<ByteSize>,
-    /// Connections tried at most; else the default.
-    pub tries: Option<u32>,
+    /// Attempts for a request, the first included. Default: `defaults.attempts`.
+    pub attempts: Option<u32>,
 }
 
-/// One path: `prefix`, `exact` or `regex`.
+/// A path match: `prefix`, `exact` or `regex`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub enum PathSpec {
-    /// Whole elements: `/a` fits `/a` and `/a/b`, not `/ab`.
+    /// Prefix of whole path elements: `/a` matches `/a` and `/a/b`, not `/ab`.
     Prefix(String),
-    /// Equal.
+    /// The exact path.
     Exact(String),
     /// A regular expression in the syntax of the `regex` crate, anchored at the start.
     Regex(String),
 }
 
-/// A condition on a header or query parameter. With neither `exact` nor `regex` it only has to be there.
+/// A condition on a header or query parameter. With neither `exact` nor `regex` it only has to be present.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ConditionSpec {
-    /// Name.
+    /// Name of the header or query parameter.
     pub name: String,
-    /// Equal to this.
+    /// The exact value.
     pub exact: Option<String>,
-    /// Fits this regular expression as a whole.
+    /// Regular expression that the whole value matches.
     pub regex: Option<String>,
 }
 
-/// A backend and its share: an upstream of the conf or a Service.
+/// A weighted backend: an upstream of the conf or a Service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct BackendSpec {
@@ -368,7 +401,7 @@ pub struct BackendSpec {
     pub upstream: Option<String>,
     /// Service `namespace/name:port`.
     pub service: Option<String>,
-    /// Its share of the sum of weights. Default 1.
+    /// Weight among the backends of the route. Default 1.
     #[serde(default = "one_u32")]
     pub weight: u32,
 }

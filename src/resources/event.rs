@@ -11,7 +11,7 @@ pub enum Event {
     Delete(ObjectRef),
 }
 
-/// What a source delivers at once.
+/// A batch of events that a source delivers at once.
 #[derive(Debug)]
 pub struct Batch {
     /// Which source: `files`, `conf`, `kubernetes`.

@@ -2,7 +2,7 @@
 //!
 //! Names are those of the API (a test holds them against its types), without what nothing reads.
 
-/// A field and what may stand in it; of a list, in its items.
+/// A field of the API and its subfields; of a list, those of its items.
 #[derive(Debug)]
 pub(crate) struct Field {
     pub name: &'static str,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Kind, ObjectName, Use};
 use crate::diagnostic::{Diagnostic, Severity};
 
-/// What is told of an object.
+/// A note about an object, which becomes an event.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Note {
     /// Kind of the object.

@@ -89,9 +89,9 @@ pub(crate) trait Tabled: ApiKind {
     fn all(resources: &Resources) -> &BTreeMap<ObjectName, Sourced<Self::Kept>>;
 }
 
-/// What is to be done with a type of the API, whichever that is.
+/// Visitor of a type of the API, whichever that is.
 pub(crate) trait Visit {
-    /// What comes of it.
+    /// Result of the visit.
     type Output;
 
     /// Does it.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::resources::fields::Field;
 use crate::resources::strings::Strings;
 
-/// What is said of a kind.
+/// Row of the table of kinds.
 #[derive(Debug)]
 pub(crate) struct Row {
     /// Name as Kubernetes writes it.
@@ -82,7 +82,7 @@ pub(crate) enum Caching {
     Never,
 }
 
-/// What single objects of a kind are needed for, which following them does not give.
+/// Purpose for which single objects of a kind are read or written, besides watching them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
     /// Events are told of them.
@@ -99,7 +99,7 @@ pub(crate) enum Use {
 pub(crate) trait ApiKind:
     kube::Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static
 {
-    /// What is kept of it.
+    /// The trimmed type: the parts that are kept.
     type Kept: Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// What the table says of it.
@@ -112,6 +112,22 @@ pub(crate) trait ApiKind:
 // === impl Row ===
 
 impl Row {
+    /// What most kinds have in common: whole objects of namespaces are watched and cached.
+    pub(super) const WATCHED: Self = Self {
+        name: "",
+        group: "",
+        plural: "",
+        versions: &[],
+        scope: Scope::Namespaced,
+        feed: Feed::Objects,
+        is_optional: false,
+        cache: Caching::Always,
+        uses: &[],
+        is_confidential: false,
+    };
+    /// The same of kinds that are read from files only.
+    pub(super) const FROM_FILES: Self = Self { feed: Feed::Files, cache: Caching::Never, ..Self::WATCHED };
+
     /// `apiVersion` of objects of a server.
     pub(crate) fn api_version(&self) -> &'static str {
         self.versions.first().map(|version| version.api_version).unwrap_or_default()

@@ -29,7 +29,7 @@ pub struct ObjectStatus {
     pub parents: Arc<[ParentStatus]>,
 }
 
-/// What one parent says.
+/// Status of an object under one parent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ParentStatus {
     /// Who.
@@ -38,7 +38,7 @@ pub struct ParentStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// Who is asked to serve an object.
+/// Parent of an object: what is asked to serve it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Parent {
     /// The object that it names: the class of an Ingress.
@@ -74,10 +74,10 @@ pub enum ConditionType {
     PartiallyInvalid,
 }
 
-/// What differs for one object; `None`: nothing is said of it any more.
+/// Change of the status of one object; `None`: it has none any more.
 pub(crate) type StatusChange = (ObjectRef, Option<ObjectStatus>);
 
-/// The statuses of all objects of which something is said.
+/// Statuses of all objects that have one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Statuses {
     /// No inner map is empty.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 
-/// Texts that were met while objects were read. It is dropped after that: what shares a text keeps it.
+/// Interner of texts while objects are read. Dropped after that; shared texts live on.
 #[derive(Debug, Default)]
 pub(crate) struct Strings {
     known: HashSet<Arc<str>, RandomState>,

@@ -16,27 +16,27 @@ use crate::origin::Origin;
 use crate::quantity::Duration;
 pub(crate) use switch::Switch;
 
-/// What the conf file says about the process itself.
+/// The part of the conf file about the process: listeners, sources, logs and shutdown.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Process {
-    /// Worker threads. 0: one a core. A change needs a restart.
+    /// Worker threads. 0: one per core. A change needs a restart.
     pub threads: usize,
-    /// Sockets that clients connect to. Default: `http` on 0.0.0.0:8080 and `https` on 0.0.0.0:8443.
+    /// Listeners. Default: `http` on 0.0.0.0:8080 and `https` on 0.0.0.0:8443.
     pub listeners: Vec<ListenerSpec>,
-    /// Where `/metrics`, `/healthz` and `/readyz` are served, or `off`. Default 0.0.0.0:10254. A change needs a restart.
+    /// Listener of `/metrics`, `/healthz` and `/readyz`, or `off`. Default 0.0.0.0:10254. A change needs a restart.
     pub telemetry: Switch<TelemetrySpec>,
-    /// Where the read-only API is served, or `off`. Default 127.0.0.1:10255. A change needs a restart.
+    /// Listener of the read-only admin API, or `off`. Default 127.0.0.1:10255. A change needs a restart.
     pub admin: Switch<AddressSpec>,
-    /// The validating admission webhook; without: none. A change needs a restart.
+    /// The validating admission webhook. Default: none. A change needs a restart.
     pub admission: Option<AdmissionSpec>,
     /// The access log, or `off`.
     pub access_log: Switch<AccessLogSpec>,
-    /// Where objects come from.
+    /// Sources of Kubernetes objects.
     pub sources: SourcesSpec,
-    /// How the process stops.
+    /// Graceful shutdown.
     pub shutdown: ShutdownSpec,
-    /// The process's own log.
+    /// The process log.
     pub log: LogSpec,
 }
 
@@ -49,15 +49,15 @@ pub struct AddressSpec {
     pub address: SocketAddr,
 }
 
-/// Where the process tells how it is.
+/// The telemetry listener: metrics, health and readiness.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct TelemetrySpec {
     /// `IP:port`; port 0 lets the system choose.
     #[schemars(with = "String")]
     pub address: SocketAddr,
-    /// After how long at one piece of work a task of the control plane is stuck, so that `/healthz` answers 503 with
-    /// its name. Default 60s.
+    /// How long a task of the control plane may take for one piece of work before `/healthz` answers 503 with its name.
+    /// Default 60s.
     #[serde(default = "stuck_after")]
     pub stuck_after: Duration,
 }
@@ -69,29 +69,30 @@ pub struct AdmissionSpec {
     /// `IP:port`; port 0 lets the system choose.
     #[schemars(with = "String")]
     pub address: SocketAddr,
-    /// PEM chain that it is served with, which somebody else renews; looked at every 10 s.
+    /// PEM file of its certificate chain, renewed by others, such as cert-manager; checked for changes every 10 s.
     #[serde(default)]
     pub certificate_file: Option<String>,
-    /// PEM key of it.
+    /// PEM file of the private key.
     #[serde(default)]
     pub key_file: Option<String>,
-    /// PEM authorities of the API server's client certificate; who has none of theirs is refused in the handshake.
-    /// Looked at every 10 s; what cannot be used leaves the old ones. Default: whoever reaches it may ask.
+    /// PEM file of the certificate authorities (CA) of client certificates, such as the API server's; clients without
+    /// such a certificate are refused in the TLS handshake. Checked for changes every 10 s; a file that cannot be used
+    /// leaves the old ones in force. Default: no client certificate is required.
     #[serde(default)]
     pub client_ca_file: Option<String>,
-    /// Without files: the Service `namespace/name` that the API server calls. A certificate for it is made, kept in
-    /// `secret` for all replicas and renewed. Needs `sources.kubernetes`.
+    /// Without files: the Service `namespace/name` that the API server calls. A self-signed certificate for it is
+    /// issued, stored in `secret` for all replicas and renewed. Needs `sources.kubernetes`.
     #[serde(default)]
     pub service: Option<String>,
-    /// The Secret of that certificate, in the Service's namespace. Default `tidegate-admission`.
+    /// Name of the Secret of that certificate, in the Service's namespace. Default `tidegate-admission`.
     #[serde(default = "admission_secret")]
     pub secret: String,
-    /// The ValidatingWebhookConfiguration that the leader writes the certificate's authority into.
+    /// Name of the ValidatingWebhookConfiguration whose `caBundle` the leader fills in.
     #[serde(default)]
     pub webhook_configuration: Option<String>,
 }
 
-/// A socket that clients connect to. A change of name, address, protocol, `alpn` or `minVersion` needs a restart.
+/// A listener. A change of name, address, protocol, `alpn` or `minVersion` needs a restart.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ListenerSpec {
@@ -100,9 +101,9 @@ pub struct ListenerSpec {
     /// `IP:port`; port 0 lets the system choose.
     #[schemars(with = "String")]
     pub address: SocketAddr,
-    /// What is spoken on it.
+    /// Protocol.
     pub protocol: ListenerProtocol,
-    /// TLS, for `https` only.
+    /// TLS settings, for `https` only.
     #[serde(default)]
     pub tls: Option<TlsSpec>,
 }
@@ -111,14 +112,14 @@ pub struct ListenerSpec {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct TlsSpec {
-    /// PEM chain for clients that name no known host. Read again when the conf changes and on SIGHUP, not when the
-    /// file alone changes. Default: self-signed, made at start.
+    /// PEM file of the certificate chain for clients that send no known server name (SNI). Read again when the conf
+    /// changes and on SIGHUP, not when the file alone changes. Default: self-signed, generated at start.
     pub certificate_file: Option<String>,
-    /// PEM key of it; read again with it.
+    /// PEM file of the private key; read again with it.
     pub key_file: Option<String>,
-    /// Protocols offered, in order of preference. Default `h2`, `http/1.1`.
+    /// Protocols offered by ALPN, in order of preference. Default `h2`, `http/1.1`.
     pub alpn: Option<Vec<Alpn>>,
-    /// Oldest version of TLS that is accepted. Default `1.2`.
+    /// Minimum version of TLS. Default `1.2`.
     pub min_version: TlsVersion,
 }
 
@@ -128,11 +129,11 @@ pub struct TlsSpec {
 pub struct AccessLogSpec {
     /// `stdout`, `stderr` or a file. Default `stdout`.
     pub path: String,
-    /// Form of a line. Default `json`.
+    /// Format of a line. Default `json`.
     pub format: LogFormat,
 }
 
-/// Form of an access log line: `json`, `combined` or `{ nginx: "$remote_addr …" }`.
+/// Format of an access log line: `json`, `combined` or `{ nginx: "$remote_addr …" }`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -145,11 +146,11 @@ pub enum LogFormat {
     Nginx(String),
 }
 
-/// Where objects come from.
+/// Sources of Kubernetes objects.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct SourcesSpec {
-    /// Kubernetes objects in files. Adding or leaving out a source needs a restart.
+    /// Kubernetes objects in files. Adding or removing a source needs a restart.
     pub files: Option<FilesSpec>,
     /// Kubernetes objects of an API server. A change needs a restart.
     pub kubernetes: Option<KubernetesSpec>,
@@ -159,9 +160,9 @@ pub struct SourcesSpec {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct FilesSpec {
-    /// Files and folders, read with their subfolders: `*.yaml`, `*.yml`, `*.json`. When one is left out, its objects go.
+    /// Files and folders, read with their subfolders: `*.yaml`, `*.yml`, `*.json`. When one is removed, so are its objects.
     pub paths: Vec<String>,
-    /// Whether changes are followed. If not, files are read at start, when the conf changes and on SIGHUP. Default true.
+    /// Whether files are watched for changes. If not, they are read at start, when the conf changes and on SIGHUP. Default true.
     #[serde(default = "yes")]
     pub watch: bool,
 }
@@ -183,12 +184,13 @@ pub struct KubernetesSpec {
     /// Namespaces whose Secrets may be read, where the account may not read those of all. Default: those whose
     /// objects are read.
     pub secret_namespaces: Vec<String>,
-    /// Which of several replicas writes to the cluster (status and events), or `off`: this process always does.
+    /// Leader election: which of several replicas writes to the cluster (status and events). `off`: this process always
+    /// does.
     pub leader_election: Switch<LeaderElectionSpec>,
-    /// Whether events tell on the objects what there is to say about them. Default true.
+    /// Whether findings about objects are written as events on them. Default true.
     pub events: bool,
-    /// A file for the last good state, from which a process serves that starts while the API server is away. What is
-    /// served so is told as stale. Default: none.
+    /// A file for the last good state, which is served when the process starts while the API server is unreachable, and
+    /// reported as stale. Default: none.
     pub cache: Option<CacheSpec>,
 }
 
@@ -196,9 +198,9 @@ pub struct KubernetesSpec {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct CacheSpec {
-    /// The file; its folder must be there. It is written at most every 10 s.
+    /// The file; its folder must exist. It is written at most every 10 s.
     pub path: String,
-    /// Whether Secrets are kept in it: private keys and hashes of passwords. Without them, hosts have the default
+    /// Whether Secrets are stored in it: private keys and password hashes. Without them, hosts have the default
     /// certificate and routes with passwords are closed until the API server is back. Default false.
     #[serde(default)]
     pub secrets: bool,
@@ -210,51 +212,51 @@ pub struct CacheSpec {
 pub struct LeaderElectionSpec {
     /// The Lease: `name`, of the Pod's own namespace, or `namespace/name`. Default `tidegate-leader`.
     pub lease: String,
-    /// How long a Lease that nobody renews keeps others away; at least 12s. Default 15s.
+    /// Lease duration: how long a Lease that is not renewed keeps other replicas from leading; at least 12s. Default 15s.
     pub duration: Duration,
 }
 
-/// How the process stops.
+/// Graceful shutdown.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ShutdownSpec {
-    /// How long it keeps serving after it stopped being ready. Default 0s.
+    /// How long it keeps serving after `/readyz` fails. Default 0s.
     pub delay: Duration,
-    /// How long open requests may take after that. Default 30s.
+    /// Drain timeout: how long active requests and connections may take after that. Default 30s.
     pub timeout: Duration,
 }
 
-/// The process's own log.
+/// The process log.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct LogSpec {
-    /// `stderr`, `stdout` or a file, opened again on SIGHUP. Lines that whoever reads it does not take in time are
-    /// dropped and counted. Default `stderr`. A change needs a restart.
+    /// `stderr`, `stdout` or a file, which is reopened on SIGHUP. Lines that are not written in time are dropped and
+    /// counted. Default `stderr`. A change needs a restart.
     pub path: String,
-    /// The least that is told. Default `info`.
+    /// Minimum level. Default `info`.
     pub level: LogLevel,
-    /// Form of a line. Default `text`. A change needs a restart.
+    /// Format of a line. Default `text`. A change needs a restart.
     pub format: LogStyle,
 }
 
-/// How much is told.
+/// Log level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
-    /// An operator must act.
+    /// Somebody must act.
     Error,
     /// Degraded, or an object is refused.
     Warn,
-    /// Rare events of life and configuration.
+    /// Start, stop and changes of the configuration.
     #[default]
     Info,
-    /// Decisions.
+    /// Single decisions.
     Debug,
     /// Everything.
     Trace,
 }
 
-/// Form of a line of the process's own log.
+/// Format of a line of the process log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogStyle {

@@ -46,7 +46,7 @@ sources:
 shutdown: { delay: 5s, timeout: 1m }
 log: { level: debug, format: json }
 trustedProxies: [10.0.0.0/8]
-defaults: { tries: 2 }
+defaults: { attempts: 2 }
 ",
     )
     .unwrap();
@@ -98,7 +98,7 @@ defaults: { tries: 2 }
         log: LogSpec { path: "stderr".into(), level: LogLevel::Debug, format: LogStyle::Json },
     };
     assert_eq!(settings.process, expected);
-    assert_eq!((settings.conf.defaults.tries, settings.conf.trusted_proxies.len()), (Some(2), 1));
+    assert_eq!((settings.conf.defaults.attempts, settings.conf.trusted_proxies.len()), (Some(2), 1));
 }
 
 #[test]
@@ -176,9 +176,9 @@ fn a_field_of_another_section_is_told_with_its_place() {
 
 #[test]
 fn each_section_tells_its_own_fault() {
-    let told = faults("threads: many\nshutdown: { delay: soon }\ndefaults: { tries: no }\n");
+    let told = faults("threads: many\nshutdown: { delay: soon }\ndefaults: { attempts: no }\n");
     let places: Vec<_> = told.iter().map(|it| (it.0.as_str(), it.3, it.4)).collect();
-    assert_eq!(places, [("threads", 1, 10), ("shutdown.delay", 2, 20), ("defaults.tries", 3, 20)]);
+    assert_eq!(places, [("threads", 1, 10), ("shutdown.delay", 2, 20), ("defaults.attempts", 3, 23)]);
     assert!(told[1].1.contains("`soon` is not a duration"), "{told:?}");
 }
 

@@ -127,7 +127,7 @@ fn admission(process: &Process, faults: &mut Vec<Fault>) {
 
 fn telemetry(process: &Process, faults: &mut Vec<Fault>) {
     if process.telemetry.on().is_some_and(|it| it.stuck_after.0.is_zero()) {
-        let message = "every task would be stuck at once".to_owned();
+        let message = "every task would count as stuck".to_owned();
         faults.push(Fault::new(
             Code::InvalidConf,
             "telemetry.stuckAfter".to_owned(),

@@ -11,7 +11,7 @@ use super::host_map::HostMap;
 use crate::host::{HostPattern, HostSet};
 use crate::origin::Origin;
 
-/// Certificates by host, and what is presented to everybody else.
+/// Certificates by host, and the default certificate.
 #[derive(Clone, Debug)]
 pub struct Certificates {
     /// By host. Several: each for the names that it covers, the first one first. None: the default.
@@ -20,7 +20,7 @@ pub struct Certificates {
     pub default: Arc<ServedCertificate>,
 }
 
-/// A certificate and who had it presented.
+/// A certificate with the object that it is presented for.
 #[derive(Clone, Debug)]
 pub struct Presented {
     /// The certificate.
@@ -29,7 +29,7 @@ pub struct Presented {
     pub owner: Origin,
 }
 
-/// Names that a certificate is valid for. What covers a name is judged here and nowhere else.
+/// DNS names that a certificate is valid for. Whether it covers a name is decided here only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DnsNames {
     texts: Vec<String>,

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Snapshot;
 use super::certificates::{Presented, ServedCertificate};
 use super::route::{Action, HttpsRedirect, RedirectPath, Route};
 use super::router::{Entry, HostRoutes};
-use super::{Snapshot, edge::Edge};
 use crate::host::HostPattern;
 use crate::policy::{Timeouts, Wait};
 
@@ -19,7 +19,7 @@ impl Snapshot {
                 .map(|(pattern, presented)| json!({ "host": pattern, "presented": list(presented) }))
                 .collect::<Vec<_>>(),
             "defaultCertificate": certificate(&self.certificates.default),
-            "edge": edge(&self.edge),
+            "edge": self.edge.settings,
         })
     }
 }
@@ -56,14 +56,14 @@ fn route(route: &Route) -> Value {
         },
         "timeouts": timeouts(&route.policy.timeouts),
         "maxBody": route.policy.limits.body_bytes,
-        "tries": route.policy.tries,
+        "attempts": route.policy.attempts,
         "settings": route.policy.settings,
     })
 }
 
 fn timeouts(timeouts: &Timeouts) -> Map<String, Value> {
     let name = |wait: Wait| wait.name().trim_start_matches("timeouts.").to_owned();
-    timeouts.all().into_iter().map(|(wait, value)| (name(wait), seconds(value).into())).collect()
+    timeouts.all().map(|(wait, value)| (name(wait), seconds(value).into())).collect()
 }
 
 fn action(action: &Action) -> Value {
@@ -102,16 +102,6 @@ fn certificate(served: &ServedCertificate) -> Value {
         "origin": served.origin,
         "dnsNames": served.dns_names,
         "notAfter": served.not_after,
-    })
-}
-
-fn edge(edge: &Edge) -> Value {
-    json!({
-        "trustedProxies": edge.trusted_proxies,
-        "serverHeader": edge.server_header.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes())),
-        "loopId": edge.loop_id.to_str().unwrap_or_default(),
-        "headers": edge.headers,
-        "limits": edge.limits,
     })
 }
 

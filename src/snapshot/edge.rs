@@ -3,27 +3,41 @@
 pub(crate) mod claims;
 
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use http::HeaderValue;
-use ipnet::IpNet;
 
 use self::claims::Claims;
 use crate::capacity;
-use crate::edge::{Headers, Limits};
+use crate::edge::{self, Limits};
 
-/// What holds for every request: [`crate::edge::Edge`], with headers and their names compiled.
+/// Settings of the edge for every request: [`crate::edge::Edge`], with headers and their names compiled.
 #[derive(Clone, Debug)]
 pub struct Edge {
-    pub trusted_proxies: Vec<IpNet>,
-    pub limits: Limits,
-    pub headers: Headers,
+    pub settings: edge::Edge,
     pub server_header: Option<HeaderValue>,
     pub claims: Arc<Claims>,
     pub loop_id: HeaderValue,
 }
 
 // === impl Edge ===
+
+/// What is not compiled is as it is written.
+impl Deref for Edge {
+    type Target = edge::Edge;
+
+    fn deref(&self) -> &edge::Edge {
+        &self.settings
+    }
+}
+
+/// For who makes it.
+impl DerefMut for Edge {
+    fn deref_mut(&mut self) -> &mut edge::Edge {
+        &mut self.settings
+    }
+}
 
 impl Edge {
     /// How much of what all requests need there may be, and one may take.

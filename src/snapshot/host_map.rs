@@ -27,7 +27,7 @@ pub struct HostMap<T> {
     any: Option<(HostPattern, T)>,
 }
 
-/// One table that was asked for a host, and with what.
+/// A table that a host was looked up in, and the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tried<'h> {
     /// The host itself.

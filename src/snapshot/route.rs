@@ -13,7 +13,7 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::telemetry::metrics::RouteMetrics;
 
-/// What happens to a request of one route.
+/// A compiled route.
 #[derive(Debug)]
 pub struct Route {
     /// Names for plugins, logs and metrics, as long as no backend was chosen among several.
@@ -28,7 +28,7 @@ pub struct Route {
     pub pipeline: Arc<Pipeline>,
     /// What plugins may choose among; `None`: none of them does.
     pub choices: Option<Box<Choices>>,
-    /// Timeouts, tries and limits: the model's, shared.
+    /// Timeouts, attempts and limits: the model's, shared.
     pub policy: Arc<Policy>,
     /// Its counters, as long as no backend was chosen among several.
     pub metrics: Arc<RouteMetrics>,
@@ -87,7 +87,7 @@ pub enum HttpsRedirect {
     Hosts(Arc<HostSet>),
 }
 
-/// What happens.
+/// Action of a route.
 #[derive(Debug)]
 pub enum Action {
     /// Goes to an upstream.
@@ -115,7 +115,7 @@ struct Choice {
     named: Option<Box<Named>>,
 }
 
-/// A redirect; what is `None` stays as the client sent it.
+/// A redirect; parts that are `None` stay as the client sent them.
 #[derive(Debug)]
 pub struct Redirect {
     pub status: StatusCode,
@@ -139,7 +139,7 @@ pub enum RedirectPath {
     },
 }
 
-/// A fixed answer.
+/// A fixed response.
 #[derive(Debug)]
 pub struct Respond {
     /// Status.
@@ -153,23 +153,30 @@ pub struct Respond {
 // === impl Route ===
 
 impl Route {
-    /// Names of a request that goes to this upstream, or to none yet.
-    pub fn facts_of(&self, asked: Option<&Arc<Upstream>>) -> &RouteFacts {
-        self.named(asked).map_or(&self.facts, |named| &named.facts)
+    /// Names of a request that goes to the backend at this place, or to none yet.
+    pub fn facts_of(&self, backend: Option<usize>) -> &RouteFacts {
+        self.named(backend).map_or(&self.facts, |named| &named.facts)
     }
 
-    /// Counters of a request that goes to this upstream, or to none.
-    pub fn metrics_of(&self, asked: Option<&Arc<Upstream>>) -> &RouteMetrics {
-        self.named(asked).map_or(&self.metrics, |named| &named.metrics)
+    /// Counters of a request that goes to the backend at this place, or to none.
+    pub fn metrics_of(&self, backend: Option<usize>) -> &RouteMetrics {
+        self.named(backend).map_or(&self.metrics, |named| &named.metrics)
     }
 
-    fn named(&self, asked: Option<&Arc<Upstream>>) -> Option<&Named> {
+    fn named(&self, backend: Option<usize>) -> Option<&Named> {
         let Action::Forward(forward) = &self.action else { return None };
-        let asked = asked?;
+        let backend = backend?;
         match &self.choices {
-            None => forward.named(asked),
-            Some(choices) => choices.all().find(|it| Arc::ptr_eq(&it.upstream, asked)).map(|it| &it.named),
+            None => forward.named(backend),
+            Some(choices) => choices.all().nth(backend).map(|it| &it.named),
         }
+    }
+
+    /// Place of the backend that has this share of the requests, for [`Route::facts_of`].
+    pub fn place_of(&self, share: usize) -> Option<usize> {
+        let Some(choices) = &self.choices else { return Some(share) };
+        let with_share = choices.backends.iter().enumerate().filter(|(_, it)| it.weight > 0);
+        with_share.map(|(place, _)| place).nth(share)
     }
 
     /// Every upstream that its requests may go to, each at least once.
@@ -186,13 +193,20 @@ impl Route {
 // === impl Choices ===
 
 impl Choices {
-    fn all(&self) -> impl Iterator<Item = &Chosen> {
+    /// All of them, in the order of their places: the route's backends, then upstreams of the conf.
+    pub fn all(&self) -> impl Iterator<Item = &Chosen> {
         self.backends.iter().chain(&self.upstreams)
     }
 
-    /// The upstream of the conf of that name, if a plugin may choose it.
-    pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
-        self.upstreams.iter().find(|it| *it.name == *name).map(|it| &it.upstream)
+    /// The route's backend at that position, with its place.
+    pub fn at(&self, position: usize) -> Option<(usize, &Arc<Upstream>)> {
+        self.backends.get(position).map(|it| (position, &it.upstream))
+    }
+
+    /// The upstream of the conf of that name, if a plugin may choose it, with its place.
+    pub fn upstream(&self, name: &str) -> Option<(usize, &Arc<Upstream>)> {
+        let index = self.upstreams.iter().position(|it| *it.name == *name)?;
+        self.upstreams.get(index).map(|it| (self.backends.len() + index, &it.upstream))
     }
 }
 
@@ -236,25 +250,25 @@ impl Forward {
         Self { choices, total }
     }
 
-    /// Picks one upstream by weight.
-    pub fn pick(&self) -> Option<&Arc<Upstream>> {
-        match &*self.choices {
-            [] => None,
-            [only] => Some(&only.upstream),
+    /// Picks one upstream by weight, and gives its place among those that get a share.
+    pub fn pick(&self) -> Option<(usize, &Arc<Upstream>)> {
+        let place = match &*self.choices {
+            [] | [_] => 0,
             choices => {
                 let point = fastrand::u32(0..self.total);
-                choices.iter().find(|choice| point < choice.until).map(|choice| &choice.upstream)
+                choices.iter().position(|choice| point < choice.until)?
             }
-        }
+        };
+        self.choices.get(place).map(|choice| (place, &choice.upstream))
     }
 
-    fn named(&self, asked: &Arc<Upstream>) -> Option<&Named> {
+    fn named(&self, place: usize) -> Option<&Named> {
         // Of one there is nothing to be told apart.
         let [_, _, ..] = &*self.choices else { return None };
-        self.choices.iter().find(|choice| Arc::ptr_eq(&choice.upstream, asked))?.named.as_deref()
+        self.choices.get(place)?.named.as_deref()
     }
 
-    /// All upstreams with the shares that they get.
+    /// All upstreams that get a share, each with its own, in the order of their places.
     pub fn shares(&self) -> impl Iterator<Item = (&Arc<Upstream>, u32)> {
         let starts = std::iter::once(0).chain(self.choices.iter().map(|choice| choice.until));
         self.choices.iter().zip(starts).map(|(choice, start)| (&choice.upstream, choice.until - start))

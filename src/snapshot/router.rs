@@ -43,7 +43,7 @@ pub struct HostRoutes {
     oldest: u32,
 }
 
-/// A route with what it asks of requests.
+/// A route with its conditions on requests.
 #[derive(Debug)]
 pub struct Entry {
     path: PathTest,
@@ -51,7 +51,7 @@ pub struct Entry {
     route: Arc<Route>,
 }
 
-/// What a route asks of the path.
+/// Condition of a route on the path.
 #[derive(Debug)]
 pub enum PathTest {
     /// Equal.
@@ -94,7 +94,7 @@ pub struct Found<'s> {
     pub via: Via,
 }
 
-/// What a route was found by.
+/// Kind of match that a route was found by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
     /// An exact path.

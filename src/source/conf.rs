@@ -49,7 +49,7 @@ pub(crate) struct ConfFile {
     pulse: Option<Arc<Pulse>>,
 }
 
-/// What a change of the file leads to.
+/// Change of the conf file, as it is delivered.
 #[derive(Debug)]
 pub(crate) struct Change {
     /// For translation; none when objects and diagnostics are what they were.

@@ -23,7 +23,7 @@ use crate::resources::{Batch, Event};
 use crate::telemetry::vitals::Pulse;
 
 use super::watch::{self, Signal, Watching};
-use state::State;
+use state::FilesState;
 
 /// Name of this source in batches, logs and metrics.
 pub(crate) const NAME: &str = "files";
@@ -32,7 +32,7 @@ pub(crate) const NAME: &str = "files";
 #[derive(Debug)]
 pub struct Files {
     wanted: Wanted,
-    state: State,
+    state: FilesState,
     /// Folders that were walked last: what has to be watched.
     folders: Vec<PathBuf>,
     told: Vec<Diagnostic>,
@@ -40,7 +40,7 @@ pub struct Files {
     pulse: Option<Arc<Pulse>>,
 }
 
-/// What is to be read; shared with a source that runs, so that it may change.
+/// Paths to read; shared with a running source, so that they may change.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     folder: PathBuf,
@@ -76,7 +76,14 @@ impl Files {
     pub fn new<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>, folder: &Path) -> Self {
         let is = Arc::new(ArcSwap::from_pointee(Paths::new(paths, folder, true)));
         let wanted = Wanted { folder: folder.to_owned(), is };
-        Self { wanted, state: State::default(), folders: Vec::new(), told: Vec::new(), is_complete: false, pulse: None }
+        Self {
+            wanted,
+            state: FilesState::default(),
+            folders: Vec::new(),
+            told: Vec::new(),
+            is_complete: false,
+            pulse: None,
+        }
     }
 
     /// Tells there that it is alive.

@@ -16,7 +16,7 @@ use crate::origin::{Origin, Place};
 use crate::resources::{Kind, Object, ObjectRef, Row, Strings, Tabled, Version, Visit};
 use crate::yaml::{self, FieldError, Node, Piece, YamlError};
 
-/// What one file holds.
+/// Content of one file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
     /// Objects in the order of the text, each name once.
@@ -66,13 +66,13 @@ struct List {
 }
 
 /// An object as it stands in the file.
-struct Given<'n> {
+struct FileObject<'n> {
     node: &'n Node,
     place: Place,
     faults: &'n [YamlError],
 }
 
-/// What one object came to.
+/// Result of reading one object.
 enum Taken {
     Object(ObjectRef, Box<Object>),
     Broken(ObjectRef),
@@ -99,7 +99,7 @@ impl Reader<'_> {
             return Ok(());
         }
         let mut taken = Vec::new();
-        self.take_object(&Given { node: &node, place, faults: &faults }, inherited, &mut taken);
+        self.take_object(&FileObject { node: &node, place, faults: &faults }, inherited, &mut taken);
         self.list.read.append(&mut taken);
         Ok(())
     }
@@ -123,21 +123,21 @@ impl Reader<'_> {
                 let inherited = inherited(api_version(node), kind);
                 taken = list.read;
                 for (node, place) in &list.unnamed {
-                    self.take_object(&Given { node, place: place.clone(), faults: &[] }, inherited, &mut taken);
+                    self.take_object(&FileObject { node, place: place.clone(), faults: &[] }, inherited, &mut taken);
                 }
                 taken.extend(
                     faults.first().map(|fault| Taken::Told(told(&Origin::new("", "", "", Some(place)), fault))),
                 );
             }
-            _ => self.take_object(&Given { node, place, faults }, None, &mut taken),
+            _ => self.take_object(&FileObject { node, place, faults }, None, &mut taken),
         }
         taken.into_iter().for_each(|it| self.keep(it));
         Ok(())
     }
 
     /// Takes one object in; `inherited` is what a typed list says about items that do not say it themselves.
-    fn take_object(&mut self, given: &Given<'_>, inherited: Option<(&str, &str)>, taken: &mut Vec<Taken>) {
-        let Given { node, place, .. } = given;
+    fn take_object(&mut self, given: &FileObject<'_>, inherited: Option<(&str, &str)>, taken: &mut Vec<Taken>) {
+        let FileObject { node, place, .. } = given;
         let Some((api_version, kind)) = own_kind(node).or(inherited) else {
             let origin = Origin::new("", "", "", Some(place.clone()));
             let diagnostic =
@@ -152,11 +152,11 @@ impl Reader<'_> {
 
     fn take_known(
         &mut self,
-        given: &Given<'_>,
+        given: &FileObject<'_>,
         (kind, row, version): (Kind, &'static Row, &'static Version),
         taken: &mut Vec<Taken>,
     ) {
-        let Given { node, place, faults } = given;
+        let FileObject { node, place, faults } = given;
         let name = name_of(node, kind, row);
         let origin = name.origin(Some(place.clone()));
         if version.api_version != row.api_version() {

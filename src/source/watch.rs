@@ -34,13 +34,13 @@ pub struct Watching {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Asks a source to look again at once.
+/// Handle that has a source read again at once.
 #[derive(Clone, Debug)]
 pub struct Reload {
     wake: Sender<Wake>,
 }
 
-/// What a watching thread is told.
+/// Signal to a watching thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signal {
     /// Something changed; noticed then.

@@ -39,15 +39,15 @@ pub(crate) use self::write_limit::WriteLimit;
 /// Makes pages.
 pub(crate) trait Pages: Send + Sync + 'static {
     /// How a GET or HEAD request is answered. Must not take its time: probes are answered here.
-    fn way(&self, request: &Request<()>) -> Way;
+    fn way(&self, request: &Request<()>) -> Rendering;
 
     /// The page for a request that takes one. May take its time.
     fn page(&self, request: &Request<()>) -> Page;
 }
 
-/// How a request is answered.
+/// Rendering of a page: at once, alone or shared by concurrent requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Rendering {
     /// At once.
     Now(Page),
     /// By a page that is made for it, when it is its turn.
@@ -56,7 +56,7 @@ pub(crate) enum Way {
     Shared,
 }
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Page {
     status: StatusCode,
@@ -73,7 +73,7 @@ pub(crate) struct Server {
     counts: Arc<SeatCounts>,
 }
 
-/// What a server allows.
+/// Limits and timeouts of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Connections.
@@ -195,7 +195,7 @@ impl Server {
     }
 }
 
-/// What an answer needs.
+/// State of a client connection.
 struct Client {
     making: Arc<Making>,
     mark: Arc<Mark>,

@@ -24,7 +24,7 @@ pub enum Destination {
     File(PathBuf),
 }
 
-/// Whose lines they are.
+/// The log that lines belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Log {
     /// One a request.
@@ -192,7 +192,7 @@ impl Writer {
         let is_late = done.recv_timeout(CLOSE_DEADLINE) == Err(RecvTimeoutError::Timeout);
         // The process log cannot tell of its own end.
         if is_late && self.log == Log::Access {
-            tracing::warn!(queued = self.queued(), "access log not written in time, lines lost");
+            tracing::warn!(queued = self.queued(), "access log not written in time, lines dropped");
         }
     }
 }
@@ -268,7 +268,7 @@ impl Loop {
         match Output::open(self.output.destination.clone()) {
             Ok(output) => self.output = output,
             Err(error) => {
-                tracing::warn!(%error, log = self.log.thread(), "log cannot be opened again, the old file is kept")
+                tracing::warn!(%error, log = self.log.thread(), "log cannot be reopened, the old file is kept")
             }
         }
     }

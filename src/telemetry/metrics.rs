@@ -25,7 +25,7 @@ use prometheus::{Gauge, Histogram, HistogramOpts, IntGauge, IntGaugeVec, Opts, R
 use tidegate_plugin::RouteFacts;
 
 pub(crate) use self::family::Sample;
-pub(crate) use self::observed::Source;
+pub(crate) use self::observed::{Emit, Source};
 pub(crate) use self::plugin::{Phase, PluginSource, PluginTimes};
 pub(crate) use self::route::RouteMetrics;
 
@@ -160,7 +160,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-fn build_info(emit: &mut dyn FnMut(Sample<'_>)) {
+fn build_info(emit: Emit<'_>) {
     let revision = option_env!("TIDEGATE_REVISION").unwrap_or_default();
     emit(Sample { family: &family::BUILD_INFO, labels: &[env!("CARGO_PKG_VERSION"), revision], value: 1.0 });
 }
@@ -180,7 +180,7 @@ impl ConfigMetrics {
             )?,
             propagation: histogram(
                 "tidegate_config_propagation_seconds",
-                "Time from a source's event to the snapshot with it being live, in seconds.",
+                "Time from a change in a source until it is live, in seconds.",
             )?,
             diagnostics: IntGaugeVec::new(
                 Opts::new("tidegate_config_diagnostics", "Findings about the present configuration, by severity."),

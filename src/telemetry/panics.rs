@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{LazyLock, Once};
 use std::time::Instant;
 
-use super::metrics::{Sample, family};
+use super::metrics::{Emit, Sample, family};
 
 /// The tasks that are told apart: names of threads, and those that [`Within`] gives.
 const TASKS: [&str; 15] = [
@@ -89,7 +89,7 @@ pub(super) fn tell_in_log() {
 }
 
 /// Panics so far, for metrics.
-pub(crate) fn observe(emit: &mut dyn FnMut(Sample<'_>)) {
+pub(crate) fn observe(emit: Emit<'_>) {
     for (task, count) in TASKS.iter().zip(&COUNTS) {
         emit(Sample { family: &family::PANICS, labels: &[task], value: count.load(Ordering::Relaxed) as f64 });
     }

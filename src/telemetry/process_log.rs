@@ -48,7 +48,7 @@ pub struct Flush(Option<Arc<Writer>>);
 #[derive(Clone)]
 struct Queue(Arc<Writer>);
 
-/// Why the log cannot be as asked.
+/// Error of the process log's settings.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessLogError {
     /// Not a level and not directives.
@@ -64,10 +64,10 @@ pub enum ProcessLogError {
     #[error("process log: cannot be opened")]
     Open(#[source] io::Error),
     /// Another log was installed before.
-    #[error("process log: another one is installed already")]
+    #[error("process log: another one is installed")]
     Installed(#[source] tracing_subscriber::util::TryInitError),
     /// The log has ended.
-    #[error("process log: the level cannot be changed any more")]
+    #[error("process log: the level cannot be changed")]
     Gone(#[source] reload::Error),
 }
 

@@ -10,7 +10,7 @@ use tidegate_plugin::{ReasonCode, RouteFacts, Target, TlsFacts};
 use super::metrics::route::RouteMetrics;
 use crate::reason::Reason;
 
-/// A request that has ended.
+/// Record of a completed request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestRecord<'a> {
     /// When the request's head was complete.
@@ -54,7 +54,7 @@ pub struct RequestRecord<'a> {
     /// Bytes sent to the client.
     pub response_bytes: u64,
     /// Endpoints tried, in order.
-    pub tries: &'a [Try],
+    pub attempts: &'a [Attempt],
     /// Name of the upstream.
     pub upstream: Option<&'a str>,
     /// TLS facts, on TLS connections.
@@ -71,7 +71,7 @@ pub struct RequestRecord<'a> {
     pub plugins: &'a [PluginTime<'a>],
 }
 
-/// What a plugin took of one request, all its hooks together.
+/// Time of one plugin in a request, all its hooks together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PluginTime<'a> {
     /// Name of the instance.
@@ -80,9 +80,9 @@ pub struct PluginTime<'a> {
     pub took: Duration,
 }
 
-/// One try at an endpoint.
+/// An attempt at an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Try {
+pub struct Attempt {
     /// The endpoint.
     pub address: SocketAddr,
     /// Until the connection stood; none when it never did or was reused.
@@ -97,7 +97,7 @@ pub struct Try {
     pub outcome: Reason,
 }
 
-/// Takes requests that have ended. Never blocks.
+/// Recorder of completed requests. Never blocks.
 pub trait Recorder: Send + Sync {
     /// Takes one request.
     fn record(&self, record: &RequestRecord<'_>);
@@ -141,7 +141,7 @@ pub(crate) mod testing {
             referer: None,
             request_bytes: 120,
             response_bytes: 345,
-            tries: &[],
+            attempts: &[],
             upstream: None,
             tls: None,
             error: None,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{Request, StatusCode};
 
-use super::http::{Page, Pages, Way};
+use super::http::{Page, Pages, Rendering};
 use super::metrics::Metrics;
 use super::vitals::Vitals;
 
@@ -90,13 +90,13 @@ impl TelemetryPages {
 }
 
 impl Pages for TelemetryPages {
-    fn way(&self, request: &Request<()>) -> Way {
+    fn way(&self, request: &Request<()>) -> Rendering {
         match request.uri().path() {
             // All scrapes want the same.
-            "/metrics" => Way::Shared,
-            "/healthz" => Way::Now(self.health()),
-            "/readyz" => Way::Now(self.ready()),
-            _ => Way::Now(Page::text(StatusCode::NOT_FOUND, "not found: /metrics /healthz /readyz\n")),
+            "/metrics" => Rendering::Shared,
+            "/healthz" => Rendering::Now(self.health()),
+            "/readyz" => Rendering::Now(self.ready()),
+            _ => Rendering::Now(Page::text(StatusCode::NOT_FOUND, "not found: /metrics /healthz /readyz\n")),
         }
     }
 

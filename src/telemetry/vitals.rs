@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::metrics::{Sample, family};
+use super::metrics::{Emit, Sample, family};
 use super::panics::Within;
 
 /// The pulses of a process.
@@ -85,7 +85,7 @@ impl Vitals {
     }
 
     /// Tells the metrics.
-    pub(crate) fn observe(&self, emit: &mut dyn FnMut(Sample<'_>)) {
+    pub(crate) fn observe(&self, emit: Emit<'_>) {
         let after = Duration::from_micros(self.stuck_after.load(Ordering::Relaxed));
         for pulse in self.pulses().iter() {
             let is_up = pulse.obstacle(after).is_none();
@@ -147,7 +147,7 @@ impl Pulse {
             if begun.elapsed() > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }
-            tracing::warn!(task = self.name, pause_ms = pause.as_millis(), "task begun again");
+            tracing::warn!(task = self.name, pause_ms = pause.as_millis(), "task restarted");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }

@@ -14,10 +14,10 @@ use policy::PolicyPatch;
 use crate::diagnostic::Diagnostic;
 use crate::reason::Reason;
 
-/// What is asked for.
+/// Everything that an object asks for its routes.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
-    /// Timeouts, tries and limits.
+    /// Timeouts, attempts and limits.
     pub policy: PolicyPatch,
     /// Settings of the backends, as these routes use them.
     pub backend: BackendPatch,

@@ -11,7 +11,7 @@ use crate::model::{Backend, BackendId, EndpointSet, Rank, Route};
 use crate::origin::Origin;
 use crate::resources::ObjectName;
 
-/// Who contributes. The conf comes first.
+/// Origin of a contribution: the conf, or an object. The conf comes first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Unit {
     /// The routes of the conf.
@@ -20,7 +20,7 @@ pub(crate) enum Unit {
     Ingress(ObjectName),
 }
 
-/// Everything that one unit adds. There is one for each Ingress, so it is kept in lists of exactly what there is.
+/// Contribution of one unit. There is one for each Ingress, so its lists have no spare room.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Contribution {
     /// What it adds to each host.
@@ -31,13 +31,13 @@ pub(crate) struct Contribution {
     pub secrets: Sorted<ObjectName, Vec<Origin>>,
     /// What is wrong with it, as far as it can be told without other objects.
     pub diagnostics: Box<[Diagnostic]>,
-    /// What only the conf adds.
+    /// Contributions of the conf alone.
     pub conf: Option<Box<ConfPart>>,
     /// What it has to do with plugins, which few have.
     pub plugins: Option<Box<PluginPart>>,
 }
 
-/// What a unit has to do with plugins.
+/// Plugins that a unit refers to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct PluginPart {
     /// Whether it names instances of the conf.
@@ -58,7 +58,7 @@ pub(crate) struct Draft {
     pub plugins: PluginPart,
 }
 
-/// What only the conf adds.
+/// Contributions of the conf alone.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct ConfPart {
     /// Upstreams that it defines.
@@ -73,7 +73,7 @@ pub(crate) struct ConfPart {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Sorted<K, V>(Box<[(K, V)]>);
 
-/// What one unit adds to one host.
+/// Contribution of one unit to one host.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct HostPart {
     pub routes: Vec<Candidate>,
@@ -151,7 +151,7 @@ impl Draft {
         id
     }
 
-    /// What only the conf adds.
+    /// Contributions of the conf alone.
     pub(crate) fn conf(&mut self) -> &mut ConfPart {
         self.conf.get_or_insert_default()
     }

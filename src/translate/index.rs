@@ -21,7 +21,7 @@ use crate::model::{BackendId, BackendName};
 use crate::origin::Origin;
 use crate::resources::{Changes, Kind, ObjectName, Resources};
 
-/// Every contribution, and who names what.
+/// Index of contributions by what they name.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     contributions: BTreeMap<Unit, Arc<Contribution>>,

@@ -38,7 +38,7 @@ pub(crate) struct Merge<'a> {
     pub touched: &'a mut Touched,
 }
 
-/// A backend, its endpoints and what is wrong with it.
+/// A backend with endpoints and findings.
 type Parts = (Option<Arc<Backend>>, Option<Arc<EndpointSet>>, Vec<Diagnostic>);
 
 // === impl Merge ===

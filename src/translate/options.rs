@@ -14,7 +14,7 @@ use crate::upstream::Balance;
 #[derive(Debug, PartialEq)]
 pub(crate) struct Options {
     pub ingress: IngressOptions,
-    /// Timeouts, tries and limits where nobody says otherwise.
+    /// Timeouts, attempts and limits where nobody says otherwise.
     pub policy: Arc<Policy>,
     pub backend: BackendOptions,
     pub plugins: BTreeMap<String, Arc<PluginInstance>>,
@@ -25,7 +25,7 @@ pub(crate) struct Options {
     pub edge: Arc<Edge>,
 }
 
-/// What holds for every backend.
+/// Settings of every backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BackendOptions {
     pub balance: Balance,

@@ -12,7 +12,7 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::resources::Resources;
 
-/// What the routes of one object share.
+/// Policy, plugins and backends that the routes of one object share.
 #[derive(Debug)]
 pub(crate) struct Resolved {
     pub policy: Arc<Policy>,

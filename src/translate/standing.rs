@@ -2,7 +2,7 @@
 
 use crate::resources::status::Parent;
 
-/// What a dialect knows of an object's status before anything else is looked at.
+/// Status of an object as its dialect sees it, before merging.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     /// Who is asked to serve it.

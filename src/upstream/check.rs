@@ -18,28 +18,28 @@ const DEFAULT_TIMEOUT: time::Duration = time::Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct HealthCheck {
-    /// A GET; without it a TCP connection is tried.
+    /// HTTP probe; without it a TCP connection is opened.
     pub http: Option<HttpProbe>,
     /// Time between two probes of an endpoint; at least 100ms. Default 10s.
     pub interval: Duration,
-    /// How long one probe may take; at most the interval, and 30s. Default 1s.
+    /// Timeout of a probe; at most the interval, and 30s. Default 1s.
     pub timeout: Option<Duration>,
-    /// Successes in a row that make it healthy. Default 1.
+    /// Successes in a row after which an endpoint is healthy. Default 1.
     pub healthy_threshold: u32,
-    /// Failures in a row that make it unhealthy. Default 2.
+    /// Failures in a row after which an endpoint is unhealthy. Default 2.
     pub unhealthy_threshold: u32,
 }
 
-/// An HTTP probe.
+/// An HTTP probe: a GET request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct HttpProbe {
     /// Path and query.
     pub path: Arc<str>,
-    /// Host header. Default: the endpoint's address.
+    /// `Host` header. Default: the endpoint's address.
     #[serde(default)]
     pub host: Option<Arc<str>>,
-    /// Accepted statuses. Default: 200 to 399.
+    /// Status codes that count as success. Default: 200 to 399.
     #[serde(default)]
     pub statuses: Vec<u16>,
 }
@@ -66,12 +66,10 @@ impl HealthCheck {
         let most = interval.min(MAX_TIMEOUT);
         let mut told = Vec::new();
         if asked < MIN_INTERVAL {
-            told.push(format!("an interval of {asked:?} is too short, {interval:?} is taken"));
+            told.push(format!("an interval of {asked:?} is too short, {interval:?} is used"));
         }
         if let Some(Duration(timeout)) = self.timeout.filter(|timeout| timeout.0 > most) {
-            told.push(format!(
-                "a timeout of {timeout:?} is over {most:?}, which is taken: at most the interval and 30s"
-            ));
+            told.push(format!("a timeout of {timeout:?} is too long, {most:?} is used: at most the interval and 30s"));
         }
         let timeout = Some(Duration(self.timeout().min(most)));
         (Self { interval: Duration(interval), timeout, ..self }, told)

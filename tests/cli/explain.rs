@@ -98,7 +98,7 @@ fn a_header_decides_between_routes() {
 fn the_client_address_is_told_with_whether_it_is_trusted() {
     assert_eq!(
         explained(&["GET", "http://a.test/", "--from-ip", "2001:db8::1"]).1["client"],
-        "2001:db8::1 (its forwarded fields are not trusted)"
+        "2001:db8::1 (its forwarded headers are not trusted)"
     );
 }
 
@@ -122,10 +122,10 @@ fn fields_are_judged_as_the_proxy_judges_them() {
 #[test]
 fn what_is_not_served_exits_1_and_says_why() {
     let (code, it) = explained(&["GET", "http://b.test/"]);
-    assert_eq!((code, &it["reason"], &it["answer"]), (1, &"no_route".into(), &"404 no_route".into()));
+    assert_eq!((code, &it["reason"], &it["response"]), (1, &"no_route".into(), &"404 no_route".into()));
     assert_eq!(it["hostsTried"][0], "b.test");
     let (code, it) = explained(&["GET", "http://a.test/x%2Fy"]);
-    assert_eq!((code, &it["canonical"], &it["answer"]), (1, &Value::Null, &"400 bad_path".into()));
+    assert_eq!((code, &it["canonical"], &it["response"]), (1, &Value::Null, &"400 bad_path".into()));
     let (code, it) = explained(&["GET", "http://s.test/"]);
     assert_eq!((code, &it["reason"]), (1, &"no_endpoints".into()));
 }
@@ -133,7 +133,7 @@ fn what_is_not_served_exits_1_and_says_why() {
 #[test]
 fn a_redirect_says_where_it_leads() {
     let (code, it) = explained(&["GET", "http://a.test:8080/away/x?y=z"]);
-    assert_eq!((code, &it["answer"]), (0, &"302 to http://a.test:8080/there/x?y=z".into()));
+    assert_eq!((code, &it["response"]), (0, &"302 to http://a.test:8080/there/x?y=z".into()));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn the_text_has_every_stage_in_order() {
         "settings ",
         "plugins ",
         "backend ",
-        "answer ",
+        "response ",
     ];
     let labels: Vec<&str> = done.out.lines().filter(|line| !line.starts_with(' ')).collect();
     let places = stages.map(|stage| labels.iter().position(|line| line.starts_with(stage)));
@@ -184,7 +184,7 @@ spec:
     let it = folder(&[("t.yaml", &conf), ("in.yaml", manifest)]);
     let ask = |url: &str| run(it.path(), &["explain", "--conf", "t.yaml", "-o", "json", "GET", url]).json();
     let plain = ask("http://w.test/x");
-    assert_eq!((&plain["reason"], &plain["answer"]), (&"https_redirect".into(), &"308 to https://w.test/x".into()));
+    assert_eq!((&plain["reason"], &plain["response"]), (&"https_redirect".into(), &"308 to https://w.test/x".into()));
     let tls = ask("https://w.test/x");
     let setting = &tls["route"]["settings"][0];
     assert_eq!((&setting["name"], &setting["value"]), (&"timeouts.read".into(), &"9s".into()), "{tls:#}");

@@ -166,7 +166,7 @@ fn under_the_name_of_a_kubectl_plugin_it_asks_a_pod() {
     assert!(ask(&["certs"]).contains("VALID UNTIL"));
     assert!(ask(&["backends"]).contains("blue"));
     assert_eq!(ask(&["diagnostics"]), "no findings\n");
-    assert!(ask(&["explain", "GET", "http://any.test/api/x"]).contains("answer"));
+    assert!(ask(&["explain", "GET", "http://any.test/api/x"]).contains("response"));
     ask(&["--namespace", "edge", "--context", "c; rm", "--pod", "two", "routes", "-o", "json"]);
     let calls = std::fs::read_to_string(plugin.path().join("kubectl.calls")).unwrap();
     assert!(calls.contains("--namespace tidegate get pods"), "{calls}");
@@ -206,7 +206,7 @@ mod slow_tests {
         let is_sole =
             explanation["upstreams"].as_array().unwrap().iter().all(|it| it["endpoints"].as_array().unwrap().len() < 2);
         if !is_sole {
-            explanation["answer"] = Value::Null;
+            explanation["response"] = Value::Null;
             for upstream in explanation["upstreams"].as_array_mut().unwrap() {
                 assert!(upstream["next"].is_string());
                 upstream["next"] = Value::Null;

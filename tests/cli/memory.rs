@@ -3,8 +3,9 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 
-use super::support::{Serving, until};
+use super::support::{Serving, folder, until};
 
 const CONNECTIONS: usize = 800;
 /// A build without optimisation included.
@@ -61,6 +62,43 @@ fn connections_that_wait_cost_little() {
             until("most of it is given back", || resident(serving.id()) < before + (most - before) / 4);
         }
     }
+}
+
+const TLS_CONF: &str = "listeners: [ { name: https, address: \"127.0.0.1:0\", protocol: https, tls: { certificateFile: crt.pem, keyFile: key.pem } } ]
+telemetry: \"off\"
+admin: \"off\"
+accessLog: \"off\"
+threads: 2
+routes: [ { respond: { body: ok } } ]
+";
+
+/// The whole program has nothing to do afterwards, not even to tell its metrics.
+#[test]
+fn what_a_burst_of_handshakes_took_comes_back_while_nothing_happens() {
+    let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+    let key = made.signing_key.serialize_pem();
+    let folder = folder(&[("tidegate.yaml", TLS_CONF), ("crt.pem", &made.cert.pem()), ("key.pem", &key)]);
+    let serving = Serving::start(folder.path(), "tidegate.yaml");
+    let address = serving.listener("https");
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
+    let encrypted = || {
+        let (mut socket, name) = (silent(&address), "a.test".try_into().unwrap());
+        let mut session = rustls::ClientConnection::new(config.clone(), name).unwrap();
+        while session.is_handshaking() {
+            session.complete_io(&mut socket).unwrap();
+        }
+        (socket, session)
+    };
+    (0..50).for_each(|_| drop(encrypted()));
+    let before = resident(serving.id());
+    let connections: Vec<_> = (0..400).map(|_| encrypted()).collect();
+    let most = resident(serving.id());
+    drop(connections);
+    until("most of it is given back", || resident(serving.id()) < before + (most - before) / 4);
 }
 
 /// KiB.

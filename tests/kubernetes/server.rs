@@ -1,13 +1,17 @@
 //! An API server for tests: real HTTP over loopback, with lists in pages and in streams, watches, selectors, 410 and
 //! scripted faults.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+#[path = "server/call.rs"]
+mod call;
+#[path = "server/store.rs"]
+mod store;
+
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use base64::prelude::{BASE64_STANDARD, Engine};
 use futures::Stream;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
@@ -17,6 +21,9 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+use self::call::Call;
+use self::store::{State, key};
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -31,51 +38,6 @@ pub struct ApiServer {
 struct Shared {
     state: Mutex<State>,
     changed: watch::Sender<()>,
-}
-
-#[derive(Default)]
-struct State {
-    version: u64,
-    /// Watches that begin before this version are answered 410.
-    oldest: u64,
-    /// By plural, namespace and name.
-    objects: BTreeMap<(String, String, String), Value>,
-    history: Vec<(u64, &'static str, Value)>,
-    calls: Vec<String>,
-    /// Answers to the next calls for these plurals.
-    faults: VecDeque<(&'static str, StatusCode)>,
-    /// Answers to all calls for these plurals.
-    refused: BTreeMap<&'static str, StatusCode>,
-    /// Calls for these plurals wait.
-    held: BTreeSet<&'static str>,
-    /// Whether lists come in streams too.
-    streams: bool,
-    /// Counts how often all watches were cut.
-    cuts: u64,
-}
-
-/// Kinds that are written.
-const KINDS: [(&str, &str); 5] = [
-    ("leases", "Lease"),
-    ("ingresses", "Ingress"),
-    ("events", "Event"),
-    ("secrets", "Secret"),
-    ("validatingwebhookconfigurations", "ValidatingWebhookConfiguration"),
-];
-
-/// Kinds that may be asked for by name; one whose calls are answered 404 is not there.
-const SERVED: [&str; 5] = ["ingresses", "ingressclasses", "services", "endpointslices", "secrets"];
-
-/// What is asked for.
-#[derive(Clone)]
-struct Call {
-    /// Empty: which kinds there are.
-    plural: String,
-    namespace: Option<String>,
-    name: Option<String>,
-    /// Whether only metadata is wanted.
-    is_partial: bool,
-    query: BTreeMap<String, String>,
 }
 
 // === impl ApiServer ===
@@ -349,164 +311,4 @@ fn failure(status: StatusCode) -> Value {
     let reason = status.canonical_reason().unwrap_or_default().replace(' ', "");
     json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": reason, "reason": reason, "code": status.as_u16() })
-}
-
-fn text(object: &Value, pointer: &str) -> String {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-fn plural(object: &Value) -> String {
-    let kind = text(object, "/kind").to_lowercase();
-    let ending = if kind.ends_with('s') { "es" } else { "s" };
-    kind + ending
-}
-
-// === impl State ===
-
-impl State {
-    fn apply(&mut self, mut object: Value) {
-        self.version += 1;
-        object["metadata"]["resourceVersion"] = self.version.to_string().into();
-        if let Some(Value::Object(texts)) = object.as_object_mut().unwrap().remove("stringData") {
-            for (key, text) in texts {
-                object["data"][key] = BASE64_STANDARD.encode(text.as_str().unwrap()).into();
-            }
-        }
-        let was = self.objects.insert(key(&object), object.clone());
-        let word = if was.is_some() { "MODIFIED" } else { "ADDED" };
-        self.history.push((self.version, word, object));
-    }
-
-    /// POST, PUT with the version that was read, or a merge patch of the status.
-    fn write(&mut self, method: &Method, call: &Call, body: &Value) -> (StatusCode, Value) {
-        let mut object = body.clone();
-        object["metadata"]["namespace"] = call.namespace.clone().unwrap_or_default().into();
-        let kind = KINDS.iter().find(|(plural, _)| *plural == call.plural).unwrap().1;
-        object["kind"] = kind.into();
-        if method == Method::POST {
-            if self.objects.contains_key(&key(&object)) {
-                return (StatusCode::CONFLICT, Value::Null);
-            }
-            self.apply(object.clone());
-            return (StatusCode::CREATED, self.objects[&key(&object)].clone());
-        }
-        let Some(known) = self.objects.values().find(|object| call.is_for(object)).cloned() else {
-            return (StatusCode::NOT_FOUND, Value::Null);
-        };
-        if method == Method::PUT && known["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
-            return (StatusCode::CONFLICT, Value::Null);
-        }
-        if method == Method::PATCH {
-            object = known;
-            object["status"] = body["status"].clone();
-        }
-        self.apply(object.clone());
-        (StatusCode::OK, self.objects[&key(&object)].clone())
-    }
-
-    fn delete(&mut self, object: &Value) {
-        let Some(mut object) = self.objects.remove(&key(object)) else { return };
-        self.version += 1;
-        object["metadata"]["resourceVersion"] = self.version.to_string().into();
-        self.history.push((self.version, "DELETED", object));
-    }
-
-    /// The kinds that there are, whatever the group.
-    fn kinds(&self) -> Value {
-        let is_there = |plural: &&&str| self.refused.get(**plural) != Some(&StatusCode::NOT_FOUND);
-        let one =
-            |plural: &&str| json!({ "name": plural, "singularName": "", "namespaced": true, "kind": "", "verbs": [] });
-        let resources: Vec<Value> = SERVED.iter().filter(is_there).map(one).collect();
-        json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "v1", "resources": resources })
-    }
-
-    /// The next word of a watch after a version.
-    fn next(&self, from: u64, call: &Call) -> Option<(u64, Value)> {
-        let (version, word, object) =
-            self.history.iter().find(|(version, _, object)| *version > from && call.is_about(object))?;
-        // What leaves the selection is told as gone.
-        let word = if call.is_selected(object) { word } else { "DELETED" };
-        Some((*version, json!({ "type": word, "object": call.view(object) })))
-    }
-
-    /// A list as the beginning of a watch.
-    fn initial(&self, call: &Call) -> VecDeque<Value> {
-        let objects = self.objects.values().filter(|object| call.is_for(object));
-        let end = json!({ "type": "BOOKMARK", "object": { "kind": "Bookmark", "apiVersion": "v1", "metadata": {
-            "resourceVersion": self.version.to_string(), "annotations": { "k8s.io/initial-events-end": "true" } } } });
-        objects.map(|object| json!({ "type": "ADDED", "object": call.view(object) })).chain([end]).collect()
-    }
-
-    /// A page: the `continue` token is the number of objects before it.
-    fn list(&self, call: &Call) -> Value {
-        let number = |key: &str| call.query.get(key).and_then(|text| text.parse::<usize>().ok());
-        let (before, limit) = (number("continue").unwrap_or(0), number("limit").unwrap_or(usize::MAX));
-        let all: Vec<&Value> = self.objects.values().filter(|object| call.is_for(object)).collect();
-        let items: Vec<Value> = all.iter().skip(before).take(limit).map(|object| call.view(object)).collect();
-        let end = before + items.len();
-        let next = if end < all.len() { end.to_string() } else { String::new() };
-        let metadata = json!({ "resourceVersion": self.version.to_string(), "continue": next });
-        json!({ "kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items })
-    }
-}
-
-fn key(object: &Value) -> (String, String, String) {
-    (plural(object), text(object, "/metadata/namespace"), text(object, "/metadata/name"))
-}
-
-// === impl Call ===
-
-impl Call {
-    fn new(request: &Request<Incoming>) -> Self {
-        let uri = request.uri();
-        // After `/api/v1` or `/apis/group/version`.
-        let prefix = if uri.path().starts_with("/api/") { 3 } else { 4 };
-        let mut segments: VecDeque<&str> = uri.path().split('/').skip(prefix).collect();
-        let namespace = (segments.len() > 2 && segments[0] == "namespaces").then(|| segments[1].to_owned());
-        if namespace.is_some() {
-            segments.drain(..2);
-        }
-        let pairs = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-        let accept = request.headers().get("accept").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        Self {
-            plural: segments.front().copied().unwrap_or_default().to_owned(),
-            namespace,
-            name: segments.get(1).map(|&name| name.to_owned()),
-            is_partial: accept.contains("PartialObjectMetadata"),
-            query: pairs.map(|(key, value)| (key.to_owned(), value.replace("%3D", "="))).collect(),
-        }
-    }
-
-    /// The version that a watch begins after.
-    fn version(&self) -> u64 {
-        self.query.get("resourceVersion").and_then(|text| text.parse().ok()).unwrap_or_default()
-    }
-
-    fn is_for(&self, object: &Value) -> bool {
-        self.is_about(object) && self.is_selected(object)
-    }
-
-    fn is_about(&self, object: &Value) -> bool {
-        let in_namespace = |namespace: &String| text(object, "/metadata/namespace") == *namespace;
-        let has_name = |name: &String| text(object, "/metadata/name") == *name;
-        plural(object) == self.plural
-            && self.namespace.as_ref().is_none_or(in_namespace)
-            && self.name.as_ref().is_none_or(has_name)
-    }
-
-    /// Whether it has the one label that is asked for, if one is.
-    fn is_selected(&self, object: &Value) -> bool {
-        let Some((label, value)) = self.query.get("labelSelector").and_then(|text| text.split_once('=')) else {
-            return true;
-        };
-        object["metadata"]["labels"][label] == *value
-    }
-
-    /// The object as it is told to whoever calls.
-    fn view(&self, object: &Value) -> Value {
-        if !self.is_partial {
-            return object.clone();
-        }
-        json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"] })
-    }
 }

@@ -279,9 +279,10 @@ async fn try_one(proxy: &Proxy, case: &Case, client: Client, protocol: &str, pau
     let asked = tokio::time::timeout(PATIENCE, ask(proxy, client, &path, case.upload, pause)).await;
     let Ok(seen) = asked else { return Some(format!("{path}: never answered")) };
     let line = proxy.log_line(|line| line["url.path"] == path).await;
-    let tries = line["tries"].as_array().map_or(0, Vec::len);
-    let told = (line["reason"].as_str().unwrap_or_default(), line["tries"][0]["outcome"].as_str().unwrap_or_default());
-    let is_right = seen == (case.status, case.is_whole) && told == (case.reason, case.outcome) && tries == 1;
+    let attempts = line["attempts"].as_array().map_or(0, Vec::len);
+    let told =
+        (line["reason"].as_str().unwrap_or_default(), line["attempts"][0]["outcome"].as_str().unwrap_or_default());
+    let is_right = seen == (case.status, case.is_whole) && told == (case.reason, case.outcome) && attempts == 1;
     (!is_right).then(|| format!("{path}: {seen:?}; {line}"))
 }
 
@@ -371,6 +372,6 @@ async fn a_body_is_sent_again_whole_and_leaves_its_connection_usable() {
         assert_eq!((answer.status, answer.text().as_str()), (200, body));
     }
     let line = proxy.log_line(|line| line["url.path"] == "/1").await;
-    let outcomes: Vec<_> = line["tries"].as_array().unwrap().iter().map(|one| one["outcome"].clone()).collect();
+    let outcomes: Vec<_> = line["attempts"].as_array().unwrap().iter().map(|one| one["outcome"].clone()).collect();
     assert_eq!(outcomes, ["upstream_reset", "upstream"], "{line}");
 }

@@ -159,12 +159,12 @@ impl Refuser {
     }
 }
 
-/// A proxy whose hosts `once.test` and `thrice.test` ask these endpoints, with so many tries.
+/// A proxy whose hosts `once.test` and `thrice.test` ask these endpoints, with so many attempts.
 async fn proxy(endpoints: &[SocketAddr], is_tls: bool) -> Proxy {
     let list: String = endpoints.iter().map(|address| format!("{{ address: \"{address}\" }}, ")).collect();
     let spoken = if is_tls { "protocol: h2, tls: { verify: false }" } else { "protocol: h2c" };
-    let route = |host: &str, tries: u8| {
-        format!("  - {{ hosts: [{host}.test], backends: [ {{ upstream: a }} ], tries: {tries} }}\n")
+    let route = |host: &str, attempts: u8| {
+        format!("  - {{ hosts: [{host}.test], backends: [ {{ upstream: a }} ], attempts: {attempts} }}\n")
     };
     let conf = format!(
         "upstreams: {{ a: {{ endpoints: [ {list} ], {spoken} }} }}\nroutes:\n{}{}",
@@ -178,11 +178,11 @@ fn post(host: &str, path: &str, body: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: {host}.test\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }
 
-/// Outcomes of the tries of the request for a path.
+/// Outcomes of the attempts of the request for a path.
 async fn outcomes(proxy: &Proxy, path: &str) -> Vec<String> {
     let line = proxy.log_line(|line| line["url.path"] == path).await;
-    let tries = line["tries"].as_array().unwrap().iter();
-    tries.map(|one| one["outcome"].as_str().unwrap().to_owned()).collect()
+    let attempts = line["attempts"].as_array().unwrap().iter();
+    attempts.map(|one| one["outcome"].as_str().unwrap().to_owned()).collect()
 }
 
 const UNPROCESSED: [(Act, When); 8] = [
@@ -242,7 +242,7 @@ async fn a_kept_connection_at_its_end_is_no_try() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_without_end_are_bounded() {
-    // As many tries as are allowed, and three that do not count where each connection is a kept one at its end.
+    // As many attempts as are allowed, and three that do not count where each connection is a kept one at its end.
     for (act, host, expected) in [
         (Reset(REFUSED_STREAM), "once", 1),
         (Reset(REFUSED_STREAM), "thrice", 3),
@@ -297,8 +297,8 @@ async fn another_endpoint_is_asked_first() {
     for number in 0..6 {
         let answer = request(proxy.http(), &post("thrice", &format!("/{number}"), "hello")).await;
         assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
-        let tries = outcomes(&proxy, &format!("/{number}")).await;
-        assert!(tries.len() <= 2, "{tries:?}");
+        let attempts = outcomes(&proxy, &format!("/{number}")).await;
+        assert!(attempts.len() <= 2, "{attempts:?}");
     }
     assert_eq!(willing.seen.lock().unwrap().bodies.len(), 6);
     assert!(refusing.seen.lock().unwrap().requests > 0);

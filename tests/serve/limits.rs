@@ -91,7 +91,7 @@ impl House {
             "keepAliveRequests" => "2",
             "connections" | "connectionsPerSource" | "requests" => "2",
             "memory" => "1MiB",
-            "h2Stalled" => "128KiB",
+            "h2ResponseBuffer" => "128KiB",
             "reserve" => "50",
             "h2Streams" => "3",
             "hops" => "1",
@@ -107,7 +107,7 @@ impl House {
         // The first byte of a dripping head comes in time.
         let limits = if kind == "limits" { format!("{name}: {value}{more}") } else { String::new() };
         let timeouts = match (kind, name) {
-            ("timeouts", "head") => "read: 100ms, head: 200ms".to_owned(),
+            ("timeouts", "responseHeader") => "read: 100ms, responseHeader: 200ms".to_owned(),
             ("timeouts", "send") => "read: 20s, send: 200ms".to_owned(),
             ("timeouts", _) => format!("{name}: {value}"),
             _ => String::new(),
@@ -118,7 +118,7 @@ impl House {
         })
         .await;
         let mut conf = format!(
-            "defaults: {{ limits: {{ {limits} }}, timeouts: {{ {timeouts} }}, tries: 1 }}\nupstreams:\n  a: {{ endpoints: [ {{ address: \"{}\" }} ] }}\n  mute: {{ endpoints: [ {{ address: \"{mute}\" }} ], protocol: https, tls: {{ verify: false }} }}\n",
+            "defaults: {{ limits: {{ {limits} }}, timeouts: {{ {timeouts} }}, attempts: 1 }}\nupstreams:\n  a: {{ endpoints: [ {{ address: \"{}\" }} ] }}\n  mute: {{ endpoints: [ {{ address: \"{mute}\" }} ], protocol: https, tls: {{ verify: false }} }}\n",
             upstream.address
         );
         let mut routes = "routes:\n  - { paths: [ { prefix: /mute } ], backends: [ { upstream: mute } ] }\n  - { backends: [ { upstream: a } ] }\n".to_owned();
@@ -151,7 +151,7 @@ impl House {
             "limits.connections" | "limits.connectionsPerSource" => self.too_many_connections(on).await,
             "limits.requests" | "limits.reserve" => self.too_many_requests(on).await,
             "limits.memory" => self.too_little_memory(on).await,
-            "limits.h2Stalled" => self.answers_that_nobody_reads().await,
+            "limits.h2ResponseBuffer" => self.answers_that_nobody_reads().await,
             "limits.h2Streams" => self.too_many_streams().await,
             "limits.hops" => {
                 let fields = vec![("cdn-loop".to_owned(), "tidegate".to_owned())];
@@ -161,7 +161,7 @@ impl House {
             "timeouts.connect" => self.is(on, Ask::get("/mute"), 504, "connect_timeout").await,
             "timeouts.read" if on == On::Tunnel => self.a_tunnel_ends("/silent", Talk::Says).await,
             "timeouts.read" => self.is(on, Ask::get("/silent"), 504, "upstream_timeout").await,
-            "timeouts.head" => self.a_head_that_drips(on).await,
+            "timeouts.responseHeader" => self.a_head_that_drips(on).await,
             "timeouts.send" if on == On::Tunnel => self.a_tunnel_ends("/deaf", Talk::Floods).await,
             "timeouts.send" => {
                 let body = Some(Upload { length: 64 << 20, bytes: 64 << 20 });

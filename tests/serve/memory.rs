@@ -139,15 +139,15 @@ async fn answers_that_nobody_reads_are_held_back_at_their_upstreams() {
 pub async fn held_back(echo: &Echo, limits: &str, most: u32) {
     let proxy = Proxy::start(&conf(echo.address, limits), &[]).await;
     let mut raw = stalled(&proxy).await;
-    until(&proxy, "tidegate_h2_stalled_waits_total", |it| it >= 1.0).await;
-    let held = metric(&proxy, "tidegate_h2_stalled_bytes").await;
+    until(&proxy, "tidegate_h2_response_buffer_waits_total", |it| it >= 1.0).await;
+    let held = metric(&proxy, "tidegate_h2_response_buffer_bytes").await;
     // Each answer may go on by 1 KiB, and several threads by a piece before they see what the others have read.
     let slack = f64::from(4 * (64 << 10)) + f64::from(STREAMS * (2 << 10));
     assert!(held > 0.0 && held <= f64::from(most) + slack, "{held} bytes, more than {most}");
     assert_eq!(get(proxy.http(), "a.test", "/").await.status, 200, "other connections are served");
     assert_eq!(read_all(&mut raw).await, LARGE * usize::try_from(STREAMS).unwrap());
     drop(raw);
-    until(&proxy, "tidegate_h2_stalled_bytes", |it| it == 0.0).await;
+    until(&proxy, "tidegate_h2_response_buffer_bytes", |it| it == 0.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -155,9 +155,9 @@ async fn a_client_that_leaves_its_answers_gives_back_what_they_held() {
     let echo = Echo::start("a").await;
     let proxy = Proxy::start(&conf(echo.address, ""), &[]).await;
     let raw = stalled(&proxy).await;
-    until(&proxy, "tidegate_h2_stalled_bytes", |it| it > 0.0).await;
+    until(&proxy, "tidegate_h2_response_buffer_bytes", |it| it > 0.0).await;
     drop(raw);
-    until(&proxy, "tidegate_h2_stalled_bytes", |it| it == 0.0).await;
+    until(&proxy, "tidegate_h2_response_buffer_bytes", |it| it == 0.0).await;
     until(&proxy, "tidegate_capacity_used{resource=\"requests\"}", |it| it == 0.0).await;
 }
 

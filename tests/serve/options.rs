@@ -33,18 +33,18 @@ async fn a_kept_connection_serves_so_many_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tries_bound_how_many_endpoints_are_asked() {
+async fn attempts_bound_how_many_endpoints_are_asked() {
     let dead = [dead_address().await, dead_address().await, dead_address().await, dead_address().await];
     let endpoints: Vec<String> = dead.iter().map(|address| format!("{{ address: \"{address}\" }}")).collect();
     let conf = format!(
-        "upstreams: {{ d: {{ endpoints: [ {} ] }} }}\nroutes:\n  - {{ hosts: [two.test], tries: 2, backends: [ {{ upstream: d }} ] }}\n  - {{ hosts: [three.test], backends: [ {{ upstream: d }} ] }}\n",
+        "upstreams: {{ d: {{ endpoints: [ {} ] }} }}\nroutes:\n  - {{ hosts: [two.test], attempts: 2, backends: [ {{ upstream: d }} ] }}\n  - {{ hosts: [three.test], backends: [ {{ upstream: d }} ] }}\n",
         endpoints.join(", ")
     );
     let proxy = Proxy::start(&conf, &[]).await;
-    for (host, tries) in [("two.test", 2), ("three.test", 3)] {
+    for (host, attempts) in [("two.test", 2), ("three.test", 3)] {
         assert_eq!(get(proxy.http(), host, "/").await.status, 502);
         let line = proxy.log_line(|line| line["server.address"] == host).await;
-        assert_eq!(line["tries"].as_array().map(Vec::len), Some(tries), "{line}");
+        assert_eq!(line["attempts"].as_array().map(Vec::len), Some(attempts), "{line}");
     }
 }
 

@@ -16,8 +16,8 @@ async fn a_dead_endpoint_costs_no_request() {
         .await;
         assert_eq!(post.json()["body"], "body", "nothing was sent to the dead one, so a POST may move on too");
     }
-    let line = proxy.log_line(|line| line["tries"].as_array().is_some_and(|tries| tries.len() == 2)).await;
-    assert_eq!(line["tries"][0]["outcome"], "connect_failed", "{line}");
+    let line = proxy.log_line(|line| line["attempts"].as_array().is_some_and(|attempts| attempts.len() == 2)).await;
+    assert_eq!(line["attempts"][0]["outcome"], "connect_failed", "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -258,7 +258,7 @@ async fn websockets_pass_bytes_both_ways() {
 async fn requests_wait_for_other_endpoints_when_all_refuse() {
     let (a, dead) = (Echo::start("a").await, dead_address().await);
     let routed = ingress("a", "a.test", &[("/", "a")]);
-    let conf = "defaults: { timeouts: { endpoints: 30s }, tries: 1 }\n";
+    let conf = "defaults: { timeouts: { endpoints: 30s }, attempts: 1 }\n";
     let proxy = Proxy::start(conf, &[("a.yaml", routed.clone() + &service("a", &[dead]))]).await;
     let waiting = tokio::spawn({
         let http = proxy.http();
@@ -267,9 +267,9 @@ async fn requests_wait_for_other_endpoints_when_all_refuse() {
     until_metric(&proxy, "tidegate_upstream_endpoint_waiting", 1.0).await;
     proxy.put("a.yaml", &(routed + &service("a", &[dead, a.address])));
     assert_eq!(waiting.await.unwrap().server(), "a");
-    let line = proxy.log_line(|line| line["tries"].as_array().is_some_and(|tries| tries.len() == 2)).await;
+    let line = proxy.log_line(|line| line["attempts"].as_array().is_some_and(|attempts| attempts.len() == 2)).await;
     assert_eq!(
-        (&line["tries"][0]["outcome"], &line["http.response.status_code"]),
+        (&line["attempts"][0]["outcome"], &line["http.response.status_code"]),
         (&"connect_failed".into(), &200.into()),
         "{line}"
     );

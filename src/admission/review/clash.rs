@@ -22,7 +22,7 @@ pub(super) struct Clash<'a> {
     owner: Origin,
 }
 
-/// What of a host.
+/// A place on a host: a path, or the default backend.
 enum Place<'a> {
     Path(&'a PathMatch),
     /// The default backend, which another object has.

@@ -265,3 +265,19 @@ fn an_ingress_with_more_than_can_be_judged_in_time_is_let_through_and_told() {
     assert_eq!(verdict.refusal, None);
     assert_eq!(verdict.warnings, ["it was not reviewed: it has more than 2500 hosts and paths"]);
 }
+
+#[test]
+fn what_stands_in_a_string_is_no_path() {
+    let mut object = naming("shop", "shop.test", &[]);
+    let noise = r#"{"host":"a.test","backend":{}}"#.repeat(4_000);
+    object["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = noise.into();
+    assert_eq!(judged(&create(object), &live([])), Verdict::default());
+}
+
+#[test]
+fn what_is_far_too_large_is_not_even_read() {
+    let paths = path("/p", "Prefix").repeat(6_000);
+    let body = create(ingress("large", "2026-01-01T00:00:00Z", &paths));
+    assert!(matches!(body.ingress, Some(Written::Large)));
+    assert_eq!(review(&body, &base([]), &live([])), Verdict::not_reviewed());
+}

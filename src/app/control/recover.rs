@@ -31,7 +31,7 @@ impl Control {
             return;
         }
         if pulse.contain(|| self.recover(undo)).is_none() {
-            error!("control plane not recovered, what is served stays");
+            error!("control plane not recovered, the configuration in force stays");
             pulse.end();
         }
         // Whoever waits for these batches waits no longer.
@@ -52,7 +52,7 @@ impl Control {
             self.rebuild();
             self.settle(all);
         }
-        info!(refused = self.refused.len(), "control plane begun anew");
+        info!(refused = self.refused.len(), "control plane restarted");
         self.telling.restart(self.translator.take_statuses(&self.resources));
         // Only now, so that nobody is served by less than there is.
         let Some(mut snapshot) = self.draft.take().filter(|_| self.may_publish()) else { return };
@@ -78,11 +78,11 @@ impl Control {
             self.settle(second);
         } else if let Some(event) = events.pop() {
             let name = event.to_ref();
-            error!(object = %name, "object panics the control plane, its last version stays in force");
+            error!(object = %name, "object makes the control plane panic, its last version stays in force");
             let origin = Origin::new(name.kind.as_str(), &name.name.namespace, &name.name.name, None);
-            let message = "it makes the control plane panic; what was in force before stays";
+            let message = "it makes the control plane panic; its last version stays in force";
             let finding =
-                Diagnostic::error(Code::Internal, &origin, message).hint("the process log says where; report it");
+                Diagnostic::error(Code::Internal, &origin, message).hint("report it with the lines of the process log");
             self.refused.insert(name, finding);
         }
     }

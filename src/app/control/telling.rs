@@ -12,9 +12,9 @@ use crate::resources::status::{StatusChange, Statuses};
 use crate::resources::{Changes, ObjectName};
 use crate::source::kubernetes::write::Outlet;
 
-/// What is to be handed on.
+/// Outbox of findings, statuses and events for whoever writes them.
 #[derive(Debug, Default)]
-pub(super) struct Telling {
+pub(super) struct Outbox {
     /// Who writes; `None`: nobody does.
     outlet: Option<Outlet>,
     statuses: Arc<Statuses>,
@@ -27,9 +27,9 @@ pub(super) struct Telling {
     noted: Arc<Report>,
 }
 
-// === impl Telling ===
+// === impl Outbox ===
 
-impl Telling {
+impl Outbox {
     /// Hands on to there.
     pub(super) fn to(&mut self, outlet: Outlet) {
         self.outlet = Some(outlet);

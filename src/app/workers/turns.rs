@@ -11,7 +11,7 @@ use std::hash::Hash;
 /// Microseconds of time.
 pub(super) type Micros = u64;
 
-/// What waits.
+/// A queued job.
 #[derive(Debug)]
 pub(super) struct Piece<T> {
     pub(super) ticket: u64,
@@ -20,7 +20,7 @@ pub(super) struct Piece<T> {
     pub(super) payload: T,
 }
 
-/// What a piece costs, as far as is known when its turn comes.
+/// Estimated cost of a job when its turn comes.
 pub(super) trait Cost {
     fn cost(&self) -> Micros;
 }

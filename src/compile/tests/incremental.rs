@@ -13,6 +13,7 @@ use crate::origin::Origin;
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::snapshot::route;
+use crate::upstream::UpstreamConfig;
 
 /// One change of a model.
 #[derive(Clone, Debug)]
@@ -68,9 +69,9 @@ fn apply(model: &mut Model, change: &Change) -> Touched {
                 &mut model.backends,
                 backend_id(*name),
                 to.map(|is_invalid| {
-                    let mut backend = backend(&format!("u{name}"));
-                    backend.is_invalid = is_invalid;
-                    Arc::new(backend)
+                    let backend = backend(&format!("u{name}"));
+                    let config = UpstreamConfig { is_invalid, ..(**backend.config()).clone() };
+                    Arc::new(Backend::new(backend.id, backend.origin, config))
                 }),
             );
             touched.backends.insert(backend_id(*name));

@@ -20,7 +20,7 @@ pub(crate) struct Lookup {
 
 /// The addresses of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub(crate) struct Resolved {
     v4: Family,
     v6: Family,
 }
@@ -46,15 +46,15 @@ impl Lookup {
     ///
     /// # Errors
     /// No server answered, or the name has no address.
-    pub(crate) async fn resolve(&self, name: &str) -> Result<Answer, String> {
+    pub(crate) async fn resolve(&self, name: &str) -> Result<Resolved, String> {
         if let Some(ip) = literal(name) {
-            return Ok(Answer::of(ip));
+            return Ok(Resolved::of(ip));
         }
         let resolver = self.resolver.get_or_try_init(|| self.build()).await.map_err(|error| error.to_string())?;
         let (v4, v6) = tokio::join!(family(resolver, name, RecordType::A), family(resolver, name, RecordType::AAAA));
         let error = v4.as_ref().err().or(v6.as_ref().err()).map(ToString::to_string);
         let answer =
-            Answer { v4: v4.unwrap_or_else(|_| Family::failed()), v6: v6.unwrap_or_else(|_| Family::failed()) };
+            Resolved { v4: v4.unwrap_or_else(|_| Family::failed()), v6: v6.unwrap_or_else(|_| Family::failed()) };
         if answer.addresses().next().is_some() {
             return Ok(answer);
         }
@@ -92,9 +92,9 @@ async fn family(resolver: &TokioResolver, name: &str, kind: RecordType) -> Resul
     }
 }
 
-// === impl Answer ===
+// === impl Resolved ===
 
-impl Answer {
+impl Resolved {
     pub(super) fn of(ip: IpAddr) -> Self {
         Self { v4: Family { addresses: vec![ip], ..Family::default() }, v6: Family::default() }
     }

@@ -302,18 +302,18 @@ async fn answers_hold_for_their_ttl_within_bounds_and_failures_wait_longer_each_
     upstream.set_config(external("shop.example."));
     let mut name = Name::new(&upstream, ExternalName { name: "shop.example.".into(), port: 8080 });
     let config = Config::default();
-    let mut wait = |answer: Result<Answer, String>| {
+    let mut wait = |answer: Result<Resolved, String>| {
         let before = Instant::now();
         name.take(answer, &config, &AddressRules::default());
         name.due.map(|due| (due - before).as_secs())
     };
-    let for_seconds = |ttl| Ok(Answer::of(v4(1)).with_ttl(Duration::from_secs(ttl)));
+    let for_seconds = |ttl| Ok(Resolved::of(v4(1)).with_ttl(Duration::from_secs(ttl)));
     assert_eq!([1, 42, 9000].map(for_seconds).map(&mut wait), [Some(5), Some(42), Some(300)]);
     let failures = [(); 6].map(|()| wait(Err("no".to_owned())));
     assert_eq!(failures, [5, 10, 20, 40, 60, 60].map(Some));
     assert_eq!(wait(for_seconds(42)), Some(42));
     assert_eq!(wait(Err("no".to_owned())), Some(5), "a success starts over");
-    assert_eq!(wait(Ok(Answer::of(v4(1)))), None, "an address is not resolved again");
+    assert_eq!(wait(Ok(Resolved::of(v4(1)))), None, "an address is not resolved again");
 }
 
 #[tokio::test]

@@ -3,15 +3,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Lets objects of other namespaces refer to objects of this one.
+/// Allows objects of other namespaces to refer to objects of this one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct GrantSpec {
     /// Namespace of the objects that are referred to.
     pub namespace: String,
-    /// Who may refer to them.
+    /// Objects that may refer to them.
     pub from: Vec<GrantFrom>,
-    /// Which of them.
+    /// Objects that may be referred to.
     pub to: Vec<GrantTo>,
 }
 
@@ -38,7 +38,7 @@ pub enum GrantFromKind {
 pub struct GrantTo {
     /// Their kind.
     pub kind: GrantToKind,
-    /// The one of that name. Default: all of the kind.
+    /// Their name. Default: all objects of the kind.
     #[serde(default)]
     pub name: Option<String>,
 }

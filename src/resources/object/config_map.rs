@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1 as core;
 use serde::{Deserialize, Serialize};
 
-use crate::resources::row::{ApiKind, Caching, Feed, Row, Scope, Version};
+use crate::resources::row::{ApiKind, Row, Version};
 use crate::resources::strings::Strings;
 
 /// `v1` ConfigMap, of which nothing is read yet.
@@ -15,18 +15,8 @@ pub struct ConfigMap;
 impl ApiKind for core::ConfigMap {
     type Kept = ConfigMap;
 
-    const ROW: &'static Row = &Row {
-        name: "ConfigMap",
-        group: "",
-        plural: "configmaps",
-        versions: &[Version::new("v1", None)],
-        scope: Scope::Namespaced,
-        feed: Feed::Files,
-        is_optional: false,
-        cache: Caching::Never,
-        uses: &[],
-        is_confidential: false,
-    };
+    const ROW: &'static Row =
+        &Row { name: "ConfigMap", plural: "configmaps", versions: &[Version::new("v1", None)], ..Row::FROM_FILES };
 
     fn keep(self, _: &mut Strings) -> ConfigMap {
         ConfigMap

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::parts::{EndpointPort, option};
 use crate::resources::fields::{Field, METADATA, any, of};
-use crate::resources::row::{ApiKind, Caching, Feed, Row, Scope, Version};
+use crate::resources::row::{ApiKind, Row, Version};
 use crate::resources::strings::Strings;
 
 /// `discovery.k8s.io/v1` EndpointSlice.
@@ -73,12 +73,7 @@ impl ApiKind for discovery::EndpointSlice {
             Version::new("discovery.k8s.io/v1", Some(ENDPOINT_SLICE)),
             Version::new("discovery.k8s.io/v1beta1", None),
         ],
-        scope: Scope::Namespaced,
-        feed: Feed::Objects,
-        is_optional: false,
-        cache: Caching::Always,
-        uses: &[],
-        is_confidential: false,
+        ..Row::WATCHED
     };
 
     fn keep(self, strings: &mut Strings) -> EndpointSlice {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::parts::EndpointPort;
 use crate::resources::fields::{Field, METADATA, any, of};
-use crate::resources::row::{ApiKind, Caching, Feed, Row, Scope, Version};
+use crate::resources::row::{ApiKind, Row, Version};
 use crate::resources::strings::Strings;
 
 /// `v1` Endpoints.
@@ -43,15 +43,9 @@ impl ApiKind for core::Endpoints {
 
     const ROW: &'static Row = &Row {
         name: "Endpoints",
-        group: "",
         plural: "endpoints",
         versions: &[Version::new("v1", Some(ENDPOINTS))],
-        scope: Scope::Namespaced,
-        feed: Feed::Files,
-        is_optional: false,
-        cache: Caching::Never,
-        uses: &[],
-        is_confidential: false,
+        ..Row::FROM_FILES
     };
 
     fn keep(self, strings: &mut Strings) -> Endpoints {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::parts::{Annotations, option};
 use crate::resources::fields::{Field, METADATA, any, of};
-use crate::resources::row::{ApiKind, Caching, Feed, Row, Scope, Use, Version};
+use crate::resources::row::{ApiKind, Row, Use, Version};
 use crate::resources::strings::Strings;
 
 /// `networking.k8s.io/v1` Ingress.
@@ -136,12 +136,8 @@ impl ApiKind for networking::Ingress {
             Version::new("networking.k8s.io/v1beta1", Some(OLD_INGRESS)).prepared(legacy::convert),
             Version::new("extensions/v1beta1", Some(OLD_INGRESS)).prepared(legacy::convert),
         ],
-        scope: Scope::Namespaced,
-        feed: Feed::Objects,
-        is_optional: false,
-        cache: Caching::Always,
         uses: &[Use::Events, Use::Status],
-        is_confidential: false,
+        ..Row::WATCHED
     };
 
     fn keep(self, strings: &mut Strings) -> Ingress {

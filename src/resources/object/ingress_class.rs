@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::parts::option;
 use crate::resources::fields::{Field, METADATA, any, of};
-use crate::resources::row::{ApiKind, Caching, Feed, Row, Scope, Use, Version};
+use crate::resources::row::{ApiKind, Row, Scope, Use, Version};
 use crate::resources::strings::Strings;
 
 /// `networking.k8s.io/v1` IngressClass.
@@ -47,11 +47,8 @@ impl ApiKind for networking::IngressClass {
             Version::new("networking.k8s.io/v1beta1", Some(INGRESS_CLASS)),
         ],
         scope: Scope::Cluster,
-        feed: Feed::Objects,
-        is_optional: false,
-        cache: Caching::Always,
         uses: &[Use::Events],
-        is_confidential: false,
+        ..Row::WATCHED
     };
 
     fn keep(self, strings: &mut Strings) -> IngressClass {

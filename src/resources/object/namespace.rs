@@ -17,15 +17,12 @@ impl ApiKind for core::Namespace {
 
     const ROW: &'static Row = &Row {
         name: "Namespace",
-        group: "",
         plural: "namespaces",
         versions: &[Version::new("v1", None)],
         scope: Scope::Cluster,
         feed: Feed::Selector,
-        is_optional: false,
         cache: Caching::Never,
-        uses: &[],
-        is_confidential: false,
+        ..Row::WATCHED
     };
 
     fn keep(self, _: &mut Strings) -> Namespace {

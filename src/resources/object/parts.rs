@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::resources::strings::Strings;
 
-/// What carries a port's bytes. Ports are told apart by number and by this.
+/// Transport protocol of a port. Ports are distinguished by number and by this.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Transport {
     /// TCP, also where nothing is said.
@@ -33,7 +33,7 @@ pub struct EndpointPort {
     pub transport: Transport,
 }
 
-/// The value of a Secret's key: who uses it shares it.
+/// Shared value of a Secret's key.
 pub(crate) type SharedBytes = Arc<[u8]>;
 
 /// Annotations in the order of their keys.

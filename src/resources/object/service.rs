@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::parts::{Annotations, Transport, option};
 use crate::resources::fields::{Field, METADATA, any, of};
-use crate::resources::row::{ApiKind, Caching, Feed, Row, Scope, Use, Version};
+use crate::resources::row::{ApiKind, Row, Use, Version};
 use crate::resources::strings::Strings;
 
 /// `v1` Service.
@@ -91,15 +91,10 @@ impl ApiKind for core::Service {
 
     const ROW: &'static Row = &Row {
         name: "Service",
-        group: "",
         plural: "services",
         versions: &[Version::new("v1", Some(SERVICE))],
-        scope: Scope::Namespaced,
-        feed: Feed::Objects,
-        is_optional: false,
-        cache: Caching::Always,
         uses: &[Use::Events, Use::Published],
-        is_confidential: false,
+        ..Row::WATCHED
     };
 
     fn keep(self, strings: &mut Strings) -> Service {

@@ -14,7 +14,7 @@ mod known;
 const MAX_BYTES: usize = 128;
 const SLOTS: usize = 256;
 
-/// What the name of a field says.
+/// Class of a header name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Nothing.
@@ -28,7 +28,7 @@ pub enum Class {
     Loop,
 }
 
-/// What names say.
+/// Classes of header names.
 #[derive(Debug)]
 pub struct Claims {
     /// Where the entries of each slot end.
@@ -78,7 +78,7 @@ impl Claims {
         Arc::clone(&KNOWN)
     }
 
-    /// What the name of a field says.
+    /// Class of a header name.
     pub fn class(&self, name: &HeaderName) -> Class {
         match is_common(name) && !self.asks_common {
             true => Class::Plain,

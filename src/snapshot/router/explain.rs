@@ -21,7 +21,7 @@ pub(super) trait Observer<'s> {
 /// Serves requests: sees nothing and costs nothing.
 pub(super) struct Silent;
 
-/// What became of a route.
+/// Verdict on a candidate route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict<'s> {
     /// Takes the request.
@@ -73,7 +73,7 @@ pub struct Explanation<'s> {
 }
 
 #[derive(Default)]
-struct Seen<'s>(Vec<(&'s Entry, Verdict<'s>)>);
+struct SeenRoutes<'s>(Vec<(&'s Entry, Verdict<'s>)>);
 
 /// Explains a request.
 pub(super) fn explain<'s>(hosts: &'s HostMap<Arc<HostRoutes>>, request: &RequestView<'_>) -> Explanation<'s> {
@@ -82,7 +82,7 @@ pub(super) fn explain<'s>(hosts: &'s HostMap<Arc<HostRoutes>>, request: &Request
     let Some((pattern, routes)) = host else {
         return Explanation { host: None, hosts_tried, candidates: Vec::new(), fallback: None, found: None };
     };
-    let mut seen = Seen::default();
+    let mut seen = SeenRoutes::default();
     let found = routes.search(request, &mut seen);
     let candidates =
         routes.entries.iter().map(|entry| Considered { entry, verdict: seen.verdict(entry, request.path) });
@@ -94,20 +94,20 @@ pub(super) fn explain<'s>(hosts: &'s HostMap<Arc<HostRoutes>>, request: &Request
     Explanation { host: Some(pattern.clone()), candidates: candidates.collect(), hosts_tried, fallback, found }
 }
 
-// === impl Silent, Seen ===
+// === impl Silent, SeenRoutes ===
 
 impl<'s> Observer<'s> for Silent {
     #[inline(always)]
     fn candidate(&mut self, _entry: &'s Entry, _verdict: Verdict<'s>) {}
 }
 
-impl<'s> Observer<'s> for Seen<'s> {
+impl<'s> Observer<'s> for SeenRoutes<'s> {
     fn candidate(&mut self, entry: &'s Entry, verdict: Verdict<'s>) {
         self.0.push((entry, verdict));
     }
 }
 
-impl<'s> Seen<'s> {
+impl<'s> SeenRoutes<'s> {
     fn verdict(&self, entry: &'s Entry, path: &str) -> Verdict<'s> {
         if let Some((_, verdict)) = self.0.iter().find(|(seen, _)| std::ptr::eq(*seen, entry)) {
             return *verdict;

@@ -7,7 +7,7 @@ use crate::source::object::Content;
 use crate::source::stamp::Stamp;
 use crate::yaml::YamlError;
 
-/// What the file system looks like now.
+/// Scan of the file system.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     /// Every file that counts, in path order.
@@ -25,7 +25,7 @@ pub(super) struct SeenFile {
     pub(super) text: Text,
 }
 
-/// What is known of the content of a file that was seen.
+/// Content of a file that was seen.
 #[derive(Debug)]
 pub(super) enum Text {
     /// The stamp says that it is what it was.

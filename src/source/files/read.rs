@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::found::Text;
-use super::state::State;
+use super::state::FilesState;
 use crate::source::object;
 use crate::yaml::MAX_OBJECT_BYTES;
 
 /// Reads files; gives what became of each, in their order.
-pub(super) fn all(paths: &[PathBuf], state: &State) -> Vec<Text> {
+pub(super) fn all(paths: &[PathBuf], state: &FilesState) -> Vec<Text> {
     let next = AtomicUsize::new(0);
     let work = || -> Vec<(usize, Text)> {
         let mut done = Vec::new();
@@ -44,7 +44,7 @@ fn take<'p>(paths: &'p [PathBuf], next: &AtomicUsize) -> Option<(usize, &'p Path
 }
 
 /// Reads a file, and parses it unless it is what it was.
-fn one(path: &Path, state: &State) -> Text {
+fn one(path: &Path, state: &FilesState) -> Text {
     let bytes = match fs::metadata(path).and_then(|metadata| bytes(path, &metadata)) {
         Ok(bytes) => bytes,
         Err(error) => return Text::Unreadable(reason(&error)),

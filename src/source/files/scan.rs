@@ -9,13 +9,13 @@ use std::time::SystemTime;
 
 use super::found::{Scan, SeenFile, Text};
 use super::read::{self, reason};
-use super::state::State;
+use super::state::FilesState;
 use crate::source::stamp::Stamp;
 
 const MAX_FOLDER_DEPTH: usize = 32;
 
 /// Looks at all roots; files that `state` knows with the same stamp are not read again.
-pub(super) fn scan(roots: &[PathBuf], state: &State) -> Scan {
+pub(super) fn scan(roots: &[PathBuf], state: &FilesState) -> Scan {
     let mut walk =
         Walk { scan: Scan::default(), seen: BTreeSet::new(), unread: Vec::new(), state, now: SystemTime::now() };
     for root in roots {
@@ -42,7 +42,7 @@ struct Walk<'a> {
     seen: BTreeSet<(u64, u64)>,
     /// Files that have to be read.
     unread: Vec<(PathBuf, Stamp)>,
-    state: &'a State,
+    state: &'a FilesState,
     now: SystemTime,
 }
 

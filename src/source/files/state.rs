@@ -16,19 +16,19 @@ use crate::resources::{Event, Kind, Object, ObjectRef};
 use crate::source::object::{self, Content};
 use crate::source::stamp::Stamp;
 
-/// What is known of all files.
+/// State of the source: every file with its last good content.
 #[derive(Debug, Default)]
-pub(super) struct State {
-    files: BTreeMap<Arc<Path>, Known>,
+pub(super) struct FilesState {
+    files: BTreeMap<Arc<Path>, KnownFile>,
     /// Which files hold an object; the first in path order is the one that counts.
     holders: BTreeMap<ObjectRef, Holders>,
     gone: BTreeMap<PathBuf, String>,
     hasher: RandomState,
 }
 
-/// What is known of a file.
+/// A file with its last good content.
 #[derive(Debug, Default)]
-struct Known {
+struct KnownFile {
     stamp: Stamp,
     /// Of the bytes read last, good or bad; none when they could not be read.
     hash: Option<u64>,
@@ -50,12 +50,12 @@ enum Holders {
     Many(Box<BTreeSet<Arc<Path>>>),
 }
 
-/// Objects that may have changed, with what was delivered of each.
+/// Objects that may have changed, with the version that was delivered of each.
 type Touched = BTreeMap<ObjectRef, Option<Object>>;
 
-// === impl State ===
+// === impl FilesState ===
 
-impl State {
+impl FilesState {
     /// The stamp that a file had when it was read last.
     pub(super) fn stamp(&self, path: &Path) -> Option<Stamp> {
         self.files.get(path).filter(|known| known.hash.is_some()).map(|known| known.stamp)
@@ -230,9 +230,9 @@ impl State {
     }
 }
 
-// === impl Known, Holders ===
+// === impl KnownFile, Holders ===
 
-impl Known {
+impl KnownFile {
     fn object(&self, name: &ObjectRef) -> Option<&Object> {
         let order = |object: &Object| -> Ordering {
             let ObjectRef { kind, name: wanted } = name;

@@ -21,7 +21,7 @@ pub(crate) use contact::Contact;
 use contact::ContactLayer;
 pub(super) use error::chain;
 
-/// Which API server, and as whom.
+/// Access to an API server: address and credentials.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Access {
     /// A kubeconfig file. Without: the Pod's ServiceAccount in a cluster, else `$KUBECONFIG`, else `~/.kube/config`.

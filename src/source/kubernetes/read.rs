@@ -37,10 +37,10 @@ use crate::telemetry::vitals::Pulse;
 use cache::Remembered;
 pub use demand::Demand;
 pub(crate) use fault::NAME;
-use feeds::{Feeds, Heard};
+use feeds::{FeedEvent, Feeds};
 pub use feeds::{Reads, Scope};
 use secrets::Fetched;
-use state::State;
+use state::ClusterState;
 use watch_event::WatchEvent;
 
 /// How long a burst of changes is gathered into one batch, counted from its first.
@@ -62,7 +62,7 @@ pub struct Kubernetes {
     demand: Demand,
     feeds: Feeds,
     fetches: FuturesUnordered<BoxFuture<'static, (ObjectName, Fetched)>>,
-    state: State,
+    state: ClusterState,
     /// The last demand, and until when a change waits for it.
     asked: Option<(u64, Instant)>,
     /// See [`Reads::tick`].
@@ -70,9 +70,9 @@ pub struct Kubernetes {
     next_tick: Option<Instant>,
 }
 
-/// What woke the source up.
+/// Wake-up of the source.
 enum Wake {
-    Heard(Heard),
+    FeedEvent(FeedEvent),
     Demand(demand::Pending),
     Fetched(ObjectName, Fetched),
     Contact(bool),
@@ -89,7 +89,7 @@ pub struct Running(JoinHandle<()>);
 impl Kubernetes {
     /// Makes the source. Nothing is asked of the server yet.
     pub fn new(client: Client, contact: Contact, reads: &Reads) -> Self {
-        let mut state = State::default();
+        let mut state = ClusterState::default();
         Self {
             feeds: Feeds::new(client.clone(), reads, &mut state),
             client,
@@ -107,9 +107,9 @@ impl Kubernetes {
     #[must_use]
     pub fn remembering(mut self, remembered: &Remembered) -> Self {
         let age = remembered.written.elapsed().unwrap_or_default().as_secs();
-        let message = format!("served as it was {age} s ago, until the API server has said everything");
+        let message = format!("the state of {age} s ago is served until the API server has been read");
         let stale = Diagnostic::warning(Code::StaleState, &Origin::new("Kubernetes", "", "", None), message)
-            .hint("see that the API server can be reached");
+            .hint("check that the API server is reachable");
         self.state.remember(remembered.objects.iter().map(Object::to_ref), stale);
         self
     }
@@ -168,7 +168,7 @@ impl Kubernetes {
         let patience = self.asked.map(|(_, until)| until);
         let tick = self.next_tick;
         tokio::select! {
-            Some(heard) = self.feeds.next() => Wake::Heard(heard),
+            Some(heard) = self.feeds.next() => Wake::FeedEvent(heard),
             Some((name, fetched)) = self.fetches.next() => Wake::Fetched(name, fetched),
             pending = demand.next() => Wake::Demand(pending),
             Ok(()) = contact.changed() => Wake::Contact(*contact.borrow_and_update()),
@@ -190,7 +190,7 @@ impl Kubernetes {
 
     fn take(&mut self, wake: Wake) {
         match wake {
-            Wake::Heard(heard) => self.hear(heard),
+            Wake::FeedEvent(heard) => self.hear(heard),
             Wake::Fetched(name, fetched) => {
                 let event = self.state.secrets.fetched(&name, fetched);
                 self.state.extend(event);
@@ -208,20 +208,20 @@ impl Kubernetes {
         }
     }
 
-    fn hear(&mut self, heard: Heard) {
+    fn hear(&mut self, heard: FeedEvent) {
         match heard {
-            Heard::Object(feed, event) => {
+            FeedEvent::Object(feed, event) => {
                 if !matches!(event, WatchEvent::Failed(_)) {
                     self.contact.note_heard();
                 }
                 self.state.take(feed, event);
             }
-            Heard::Secret(feed, event) => {
+            FeedEvent::Secret(feed, event) => {
                 let events = self.state.secrets.take(feed, event);
                 self.state.extend(events);
             }
-            Heard::Namespace(event) => self.feeds.take_namespace(event, &mut self.state),
-            Heard::Presence(kind, answer) => self.feeds.take_answer(kind, &answer, &mut self.state),
+            FeedEvent::Namespace(event) => self.feeds.take_namespace(event, &mut self.state),
+            FeedEvent::Presence(kind, answer) => self.feeds.take_answer(kind, &answer, &mut self.state),
         }
     }
 
@@ -267,7 +267,7 @@ async fn fetch(api: &Api<Secret>, name: &str, failures: u32) -> Fetched {
         }
         Ok(Ok(None)) => Fetched::Missing,
         Ok(Err(error)) => Fetched::Failed(chain(&error)),
-        Err(_) => Fetched::Failed(format!("no answer in {} s", FETCH_PATIENCE.as_secs())),
+        Err(_) => Fetched::Failed(format!("no response within {} s", FETCH_PATIENCE.as_secs())),
     }
 }
 

@@ -17,14 +17,14 @@ use tokio::sync::watch;
 /// The server; it ends with the test's runtime.
 #[derive(Clone)]
 pub(super) struct Server {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ServerState>>,
     /// Counts calls, and what was changed by hand.
     changes: Arc<watch::Sender<usize>>,
     address: std::net::SocketAddr,
 }
 
 #[derive(Default)]
-struct State {
+struct ServerState {
     objects: BTreeMap<String, Value>,
     version: u64,
     log: Vec<String>,
@@ -134,7 +134,7 @@ impl Server {
         assert!(!is_late, "it never held: {what}; calls so far: {:#?}", self.calls());
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut ServerState)) {
         change(&mut self.state.lock().unwrap());
         self.changes.send_modify(|changes| *changes += 1);
     }
@@ -159,7 +159,7 @@ impl Server {
     }
 
     /// Resolves when calls may pass.
-    async fn open(&self, is_open: impl Fn(&State) -> bool) {
+    async fn open(&self, is_open: impl Fn(&ServerState) -> bool) {
         let mut changes = self.changes.subscribe();
         while !is_open(&self.state.lock().unwrap()) {
             changes.changed().await.unwrap();
@@ -167,7 +167,7 @@ impl Server {
     }
 }
 
-impl State {
+impl ServerState {
     fn answer(&mut self, method: &Method, path: &str, body: Value) -> (u16, Value) {
         if method != Method::GET && !self.failures.is_empty() {
             let status = self.failures.remove(0);

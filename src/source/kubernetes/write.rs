@@ -26,7 +26,7 @@ use events::{EventWriter, Findings, Notes};
 use leader::{Election, Elector, Leadership};
 use status::{StatusConfig, StatusWriter};
 
-/// What is written.
+/// Configuration of what is written to a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WriteConfig {
     /// Who writes; `None`: this process, without asking.
@@ -39,7 +39,7 @@ pub(crate) struct WriteConfig {
     pub events: bool,
 }
 
-/// Takes what is to be written.
+/// Queue of statuses and events to write.
 #[derive(Clone, Debug)]
 pub(crate) struct Outlet {
     statuses: watch::Sender<Arc<Statuses>>,
@@ -49,7 +49,7 @@ pub(crate) struct Outlet {
     counts: Arc<Counts>,
 }
 
-/// What an [`Outlet`] was given last.
+/// The last input of an [`Outlet`].
 #[derive(Debug)]
 pub(crate) struct Given {
     /// The statuses of all objects.
@@ -161,7 +161,7 @@ async fn end(mut writers: JoinSet<()>, mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
     let ended = async { while writers.join_next().await.is_some() {} };
     if timeout(PATIENCE, ended).await.is_err() {
-        warn!("writing to the cluster cut off");
+        warn!("writes to the cluster aborted");
         // Nothing may be written once the Lease is given back.
         writers.shutdown().await;
     }

@@ -1,7 +1,7 @@
 //! The JSON form of a line.
 //!
 //! Names are OpenTelemetry's semantic conventions for HTTP, network, TLS and user agent where they have one;
-//! the others are tidegate's: `duration` and the times of tries are seconds.
+//! the others are tidegate's: `duration` and the times of attempts are seconds.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use tidegate_plugin::Target;
 
 use super::timestamp::rfc3339;
 use super::{decimal, escape};
-use crate::telemetry::record::{PluginTime, RequestRecord, Try};
+use crate::telemetry::record::{Attempt, PluginTime, RequestRecord};
 
 /// Writes one object, without the line's end. Fields without a value are left out.
 pub(super) fn write(line: &mut Vec<u8>, record: &RequestRecord<'_>) {
@@ -21,7 +21,7 @@ pub(super) fn write(line: &mut Vec<u8>, record: &RequestRecord<'_>) {
     request(line, record);
     answer(line, record);
     connection(line, record);
-    tries(line, record.tries);
+    attempts(line, record.attempts);
     plugins(line, record.plugins);
     optional(line, "error", record.error.map(str::as_bytes));
     line.push(b'}');
@@ -94,12 +94,12 @@ fn connection(line: &mut Vec<u8>, record: &RequestRecord<'_>) {
     }
 }
 
-fn tries(line: &mut Vec<u8>, tries: &[Try]) {
-    if tries.is_empty() {
+fn attempts(line: &mut Vec<u8>, attempts: &[Attempt]) {
+    if attempts.is_empty() {
         return;
     }
-    key(line, "tries");
-    for (position, attempt) in tries.iter().enumerate() {
+    key(line, "attempts");
+    for (position, attempt) in attempts.iter().enumerate() {
         line.extend_from_slice(if position == 0 { b"[" } else { b"," });
         line.extend_from_slice(b"{\"address\":\"");
         decimal::socket(line, attempt.address);

@@ -1,13 +1,13 @@
 //! nginx's `log_format`: text with `$variables`, compiled once.
 //!
 //! Source: nginx `ngx_http_log_module`, `ngx_http_upstream_module`, and ingress-nginx `log-format-upstream`.
-//! A variable without a value is `-`, as in nginx; several tries are separated by `, `.
+//! A variable without a value is `-`, as in nginx; several attempts are separated by `, `.
 
 use super::decimal::{ip, number, padded, seconds_millis, socket};
 use super::escape;
 use super::timestamp::{common_log, iso8601, unix_millis};
 use crate::reason::Reason;
-use crate::telemetry::record::{RequestRecord, Try};
+use crate::telemetry::record::{Attempt, RequestRecord};
 
 /// Why a `log_format` cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,16 +93,16 @@ const VARIABLES: &[(&str, Write)] = &[
     ("the_real_ip", |line, r| ip(line, r.client)),
     ("time_iso8601", |line, r| iso8601(line, r.time + r.duration)),
     ("time_local", |line, r| common_log(line, r.time + r.duration)),
-    ("upstream_addr", |line, r| each_try(line, r, |line, t| socket(line, t.address))),
-    ("upstream_connect_time", |line, r| each_try(line, r, connect_time)),
-    ("upstream_header_time", |line, r| each_try(line, r, |line, t| time(line, t.header))),
+    ("upstream_addr", |line, r| each_attempt(line, r, |line, t| socket(line, t.address))),
+    ("upstream_connect_time", |line, r| each_attempt(line, r, connect_time)),
+    ("upstream_header_time", |line, r| each_attempt(line, r, |line, t| time(line, t.header))),
     ("upstream_response_length", |line, r| {
-        each_try(line, r, |line, t| number(line, if answered(t) { r.response_bytes } else { 0 }));
+        each_attempt(line, r, |line, t| number(line, if answered(t) { r.response_bytes } else { 0 }));
     }),
-    ("upstream_response_time", |line, r| each_try(line, r, |line, t| time(line, t.response))),
+    ("upstream_response_time", |line, r| each_attempt(line, r, |line, t| time(line, t.response))),
     ("upstream_status", |line, r| {
-        let status = |t: &Try| if answered(t) { r.status } else { t.outcome.status() };
-        each_try(line, r, |line, t| padded(line, u64::from(status(t)), 3));
+        let status = |t: &Attempt| if answered(t) { r.status } else { t.outcome.status() };
+        each_attempt(line, r, |line, t| padded(line, u64::from(status(t)), 3));
     }),
     ("uri", |line, r| text(line, r.path)),
 ];
@@ -197,11 +197,11 @@ fn uri(line: &mut Vec<u8>, record: &RequestRecord<'_>) {
     }
 }
 
-fn each_try(line: &mut Vec<u8>, record: &RequestRecord<'_>, write: impl Fn(&mut Vec<u8>, &Try)) {
-    if record.tries.is_empty() {
+fn each_attempt(line: &mut Vec<u8>, record: &RequestRecord<'_>, write: impl Fn(&mut Vec<u8>, &Attempt)) {
+    if record.attempts.is_empty() {
         line.push(b'-');
     }
-    for (position, attempt) in record.tries.iter().enumerate() {
+    for (position, attempt) in record.attempts.iter().enumerate() {
         if position > 0 {
             line.extend_from_slice(b", ");
         }
@@ -210,7 +210,7 @@ fn each_try(line: &mut Vec<u8>, record: &RequestRecord<'_>, write: impl Fn(&mut 
 }
 
 /// A reused connection took no time to connect; nginx writes 0.000 then.
-fn connect_time(line: &mut Vec<u8>, attempt: &Try) {
+fn connect_time(line: &mut Vec<u8>, attempt: &Attempt) {
     time(line, attempt.connect.or(attempt.is_reused.then_some(std::time::Duration::ZERO)));
 }
 
@@ -221,6 +221,6 @@ fn time(line: &mut Vec<u8>, value: Option<std::time::Duration>) {
     }
 }
 
-fn answered(attempt: &Try) -> bool {
+fn answered(attempt: &Attempt) -> bool {
     attempt.outcome == Reason::Upstream
 }

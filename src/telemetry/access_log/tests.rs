@@ -7,7 +7,7 @@ use tidegate_plugin::{RouteFacts, TlsFacts};
 
 use super::*;
 use crate::reason::Reason;
-use crate::telemetry::record::Try;
+use crate::telemetry::record::Attempt;
 use crate::telemetry::record::testing::record;
 
 fn line(format: Format, record: &RequestRecord<'_>) -> String {
@@ -24,9 +24,9 @@ fn route() -> RouteFacts {
     RouteFacts::new("Ingress", "shop", "web").service("api").path("/a")
 }
 
-fn tries() -> [Try; 2] {
+fn attempts() -> [Attempt; 2] {
     let millis = |ms| Some(Duration::from_millis(ms));
-    let good = Try {
+    let good = Attempt {
         address: "10.1.0.2:80".parse().unwrap(),
         connect: None,
         header: millis(9),
@@ -34,7 +34,7 @@ fn tries() -> [Try; 2] {
         is_reused: true,
         outcome: Reason::Upstream,
     };
-    let failed = Try {
+    let failed = Attempt {
         address: "10.1.0.1:80".parse().unwrap(),
         connect: None,
         header: None,
@@ -47,11 +47,11 @@ fn tries() -> [Try; 2] {
 
 #[test]
 fn json_has_open_telemetry_names() {
-    let (route, tries) = (route(), tries());
+    let (route, attempts) = (route(), attempts());
     let tls = TlsFacts::new(Some("shop.example".into()), "TLSv1.3", "AES");
     let full = RequestRecord {
         route: Some(&route),
-        tries: &tries,
+        attempts: &attempts,
         tls: Some(&tls),
         protocol: "HTTP/2.0",
         user_agent: Some(b"curl/8"),
@@ -72,7 +72,7 @@ fn json_has_open_telemetry_names() {
         "client.address": "192.0.2.1", "network.peer.address": "10.0.0.9", "network.peer.port": 4711,
         "network.protocol.version": "2",
         "tls.protocol.version": "1.3", "tls.cipher": "AES", "tls.client.server_name": "shop.example",
-        "tries": [
+        "attempts": [
             { "address": "10.1.0.1:80", "reused": false, "outcome": "connect_timeout" },
             { "address": "10.1.0.2:80", "header": 0.009, "response": 0.011, "reused": true, "outcome": "upstream" },
         ],
@@ -82,7 +82,7 @@ fn json_has_open_telemetry_names() {
     let bare: Value = serde_json::from_str(&line(Format::Json, &record())).unwrap();
     assert_eq!(bare["network.protocol.version"], "1.1");
     assert!(
-        bare.get("tries").is_none() && bare.get("route.name").is_none() && bare.get("tls.cipher").is_none(),
+        bare.get("attempts").is_none() && bare.get("route.name").is_none() && bare.get("tls.cipher").is_none(),
         "{bare}"
     );
 }
@@ -145,8 +145,8 @@ fn the_default_format_of_ingress_nginx_is_understood() {
         r#"[$proxy_alternative_upstream_name] $upstream_addr $upstream_response_length $upstream_response_time "#,
         "$upstream_status $req_id\n"
     );
-    let (route, tries) = (route(), tries());
-    let full = RequestRecord { route: Some(&route), tries: &tries, upstream: Some("shop-api-80"), ..record() };
+    let (route, attempts) = (route(), attempts());
+    let full = RequestRecord { route: Some(&route), attempts: &attempts, upstream: Some("shop-api-80"), ..record() };
     assert_eq!(
         nginx(format, &full),
         concat!(

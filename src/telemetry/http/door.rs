@@ -16,7 +16,7 @@ pub(crate) struct Door {
     spare: Option<File>,
 }
 
-/// What an accept came to.
+/// Result of an accept.
 pub(crate) enum Arrival {
     /// Somebody is there.
     Stream(TcpStream, SocketAddr),

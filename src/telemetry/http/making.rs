@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
 use super::seats::Mark;
-use super::{Page, Pages, Way};
+use super::{Page, Pages, Rendering};
 
 /// Makes the pages of a server.
 pub(super) struct Making {
@@ -36,9 +36,9 @@ impl Making {
     pub(super) async fn page(&self, request: Request<()>, mark: &Arc<Mark>) -> Page {
         let came = Instant::now();
         let is_shared = match self.pages.way(&request) {
-            Way::Now(page) => return page,
-            Way::Alone => false,
-            Way::Shared => true,
+            Rendering::Now(page) => return page,
+            Rendering::Alone => false,
+            Rendering::Shared => true,
         };
         let _working = mark.work();
         let waits = Arc::clone(&self.waits);
@@ -80,11 +80,11 @@ mod tests {
     }
 
     impl Pages for Slow {
-        fn way(&self, request: &Request<()>) -> Way {
+        fn way(&self, request: &Request<()>) -> Rendering {
             match request.uri().path() {
-                "/now" => Way::Now(Page::text(StatusCode::OK, "now")),
-                "/alone" => Way::Alone,
-                _ => Way::Shared,
+                "/now" => Rendering::Now(Page::text(StatusCode::OK, "now")),
+                "/alone" => Rendering::Alone,
+                _ => Rendering::Shared,
             }
         }
 

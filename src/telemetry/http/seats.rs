@@ -23,7 +23,7 @@ pub(crate) struct Places {
     pub of_source: usize,
 }
 
-/// What is counted of a server, for metrics.
+/// Connection counters of a server, for metrics.
 #[derive(Debug, Default)]
 pub(crate) struct SeatCounts {
     /// Connections that are open.
@@ -51,7 +51,7 @@ struct Seat {
     task: AbortHandle,
 }
 
-/// Since when a connection has waited or written, and whether its answer is being made.
+/// Idle or write time of a connection, and whether its response is being rendered.
 #[derive(Debug)]
 pub(crate) struct Mark {
     begun: Instant,
@@ -60,7 +60,7 @@ pub(crate) struct Mark {
     is_working: AtomicBool,
 }
 
-/// An answer that is being made; over when it is dropped.
+/// A response that is being rendered; over when it is dropped.
 pub(crate) struct Working(Arc<Mark>);
 
 // === impl Seats ===

@@ -43,33 +43,33 @@ const PLUGIN: &[&str] = &["plugin"];
 
 pub(super) static REQUESTS: Family = Family {
     name: "tidegate_requests_total",
-    help: "Requests that have ended, by route, method, status and reason code.",
+    help: "Requests completed, by route, method, status code and reason code.",
     kind: Kind::Counter,
     labels: &["namespace", "kind", "route", "service", "path", "method", "code", "reason"],
 };
 pub(super) static REQUEST_DURATION: Family = Family::histogram(
     "tidegate_request_duration_seconds",
-    "Time from a request's head to its answer's end, in seconds.",
+    "Time from a request's headers to the end of its response, in seconds.",
 );
 pub(super) static CONNECT_DURATION: Family = Family::histogram(
     "tidegate_upstream_connect_duration_seconds",
-    "Time until a new connection to an endpoint stood, in seconds.",
+    "Time to open a new connection to an endpoint, TLS handshake included, in seconds.",
 );
 pub(super) static HEADER_DURATION: Family = Family::histogram(
     "tidegate_upstream_header_duration_seconds",
-    "Time from a try's start to the head of the endpoint's answer, in seconds.",
+    "Time from the start of an attempt to the endpoint's response headers, in seconds.",
 );
 pub(super) static RESPONSE_DURATION: Family = Family::histogram(
     "tidegate_upstream_response_duration_seconds",
-    "Time from a try's start to the end of the endpoint's answer, in seconds.",
+    "Time from the start of an attempt to the end of the endpoint's response, in seconds.",
 );
 pub(super) static REQUEST_SIZE: Family =
-    Family::histogram("tidegate_request_size_bytes", "Size of requests as received of clients, in bytes.");
+    Family::histogram("tidegate_request_size_bytes", "Size of requests as received from clients, in bytes.");
 pub(super) static RESPONSE_SIZE: Family =
-    Family::histogram("tidegate_response_size_bytes", "Size of answers as sent to clients, in bytes.");
+    Family::histogram("tidegate_response_size_bytes", "Size of responses as sent to clients, in bytes.");
 pub(super) static RETRIES: Family = Family {
     name: "tidegate_upstream_retries_total",
-    help: "Tries at endpoints after the first one of a request.",
+    help: "Retries: attempts at endpoints after the first one of a request.",
     kind: Kind::Counter,
     labels: SERVICE,
 };
@@ -91,14 +91,14 @@ pub(crate) static CONNECTIONS_ACCEPTED: Family = Family {
 /// Connections that ended before a request: refused, timed out, failed handshakes.
 pub(crate) static CONNECTION_FAILURES: Family = Family {
     name: "tidegate_connection_failures_total",
-    help: "Client connections ended before they carried a request, by listener and reason.",
+    help: "Client connections closed because of an error, a limit or a timeout, by listener and reason.",
     kind: Kind::Counter,
     labels: &["listener", "reason"],
 };
 /// Endpoints of an upstream.
 pub(crate) static UPSTREAM_ENDPOINTS: Family = Family {
     name: "tidegate_upstream_endpoints",
-    help: "Endpoints that an upstream has.",
+    help: "Endpoints of an upstream.",
     kind: Kind::Gauge,
     labels: &["upstream"],
 };
@@ -109,70 +109,70 @@ pub(crate) static UPSTREAM_HEALTHY: Family = Family {
     kind: Kind::Gauge,
     labels: &["upstream"],
 };
-/// Requests under way at an upstream.
+/// Active requests of an upstream.
 pub(crate) static UPSTREAM_REQUESTS: Family = Family {
     name: "tidegate_upstream_requests",
-    help: "Requests under way at an upstream.",
+    help: "Active requests of an upstream.",
     kind: Kind::Gauge,
     labels: &["upstream"],
 };
 /// What traffic holds of what all requests need.
 pub(crate) static CAPACITY_USED: Family = Family {
     name: "tidegate_capacity_used",
-    help: "What traffic holds of the descriptors, client connections and requests under way that there may be.",
+    help: "File descriptors, client connections and active requests in use by traffic.",
     kind: Kind::Gauge,
     labels: &["resource"],
 };
 /// What traffic may hold of it.
 pub(crate) static CAPACITY: Family = Family {
     name: "tidegate_capacity",
-    help: "Descriptors, client connections and requests under way that traffic may hold, all upstreams together.",
+    help: "File descriptors, client connections and active requests that traffic may use, all upstreams together.",
     kind: Kind::Gauge,
     labels: &["resource"],
 };
 /// Health probes that ended.
 pub(crate) static PROBES: Family =
-    Family::total("tidegate_health_probes_total", "Active health probes that have ended, all upstreams together.");
+    Family::total("tidegate_health_probes_total", "Active health probes completed, all upstreams together.");
 /// Health probes that failed.
 pub(crate) static PROBE_FAILURES: Family =
     Family::total("tidegate_health_probe_failures_total", "Active health probes that failed, all upstreams together.");
 /// Health probes that began late.
 pub(crate) static LATE_PROBES: Family = Family::total(
     "tidegate_health_probes_late_total",
-    "Active health probes that began more than a second late because too many were due.",
+    "Active health probes that started more than a second late because too many were due.",
 );
 /// DNS resolutions that ended.
 pub(crate) static RESOLUTIONS: Family =
-    Family::total("tidegate_dns_resolutions_total", "DNS resolutions of upstream names that have ended.");
+    Family::total("tidegate_dns_resolutions_total", "DNS resolutions of upstream names completed.");
 /// DNS resolutions that failed.
 pub(crate) static RESOLUTION_FAILURES: Family =
     Family::total("tidegate_dns_resolution_failures_total", "DNS resolutions of upstream names that failed.");
 /// DNS resolutions that began late.
 pub(crate) static LATE_RESOLUTIONS: Family = Family::total(
     "tidegate_dns_resolutions_late_total",
-    "DNS resolutions of upstream names that began more than a second late because too many were due.",
+    "DNS resolutions of upstream names that started more than a second late because too many were due.",
 );
 /// Picks from upstreams all of whose endpoints were unhealthy.
 pub(crate) static PANIC_PICKS: Family = Family::total(
     "tidegate_upstream_panic_picks_total",
-    "Endpoints picked although unhealthy, because every endpoint of the upstream was.",
+    "Times that an unhealthy endpoint was picked because every endpoint of the upstream was unhealthy.",
 );
 /// Requests that wait for other endpoints.
 pub(crate) static ENDPOINT_WAITING: Family = Family::gauge(
     "tidegate_upstream_endpoint_waiting",
-    "Requests that wait for other endpoints because none of those known could be connected to.",
+    "Requests waiting for new endpoints because none of the known ones could be connected to.",
 );
 /// Waits for other endpoints that ended.
 pub(crate) static ENDPOINT_WAITS: Family = Family {
     name: "tidegate_upstream_endpoint_waits_total",
-    help: "Waits for other endpoints that ended, by result: with an endpoint, or in vain.",
+    help: "Completed waits for new endpoints, by result: found or in vain.",
     kind: Kind::Counter,
     labels: &["result"],
 };
 /// What plugins did besides letting requests pass.
 pub(crate) static PLUGIN_EVENTS: Family = Family {
     name: "tidegate_plugin_events_total",
-    help: "Answers, withheld answers, panics and forbidden answers of plugins, by instance and event.",
+    help: "Responses, withheld responses, panics and forbidden responses of plugins, by instance and event.",
     kind: Kind::Counter,
     labels: &["plugin", "event"],
 };
@@ -192,85 +192,83 @@ pub(crate) static PLUGIN_CALLS: Family = Family {
 };
 pub(super) static PLUGIN_DURATION: Family = Family {
     name: "tidegate_plugin_duration_seconds",
-    help: "Time that hooks of plugins took, in seconds, by instance and phase.",
+    help: "Time spent in hooks of plugins, in seconds, by instance and phase.",
     kind: Kind::Histogram,
     labels: &["plugin", "phase"],
 };
 /// Work of plugins that waits or is done.
 pub(crate) static PLUGIN_WORK_QUEUE: Family = Family {
     name: "tidegate_plugin_work_queue_length",
-    help: "Work of plugins beside the serving threads, password hashes for instance, that waits or is being done.",
+    help: "Blocking jobs of plugins, such as password hashes, that are queued or running.",
     kind: Kind::Gauge,
     labels: PLUGIN,
 };
 /// Work of plugins that was refused.
 pub(crate) static PLUGIN_WORK_REFUSED: Family = Family {
     name: "tidegate_plugin_work_refused_total",
-    help: "Work of plugins that was refused because it would have waited too long; their requests got 503.",
+    help: "Blocking jobs of plugins that were refused because the queue was too long; their requests got 503.",
     kind: Kind::Counter,
     labels: PLUGIN,
 };
 /// Work of plugins that has ended.
 pub(crate) static PLUGIN_WORK: Family = Family {
     name: "tidegate_plugin_work_total",
-    help: "Work of plugins that was done, or left because its client was gone, by instance and result.",
+    help: "Blocking jobs of plugins that were done, or cancelled because the client was gone, by instance and result.",
     kind: Kind::Counter,
     labels: &["plugin", "result"],
 };
 /// How long work of plugins waited.
 pub(crate) static PLUGIN_WORK_WAIT: Family = Family {
     name: "tidegate_plugin_work_wait_seconds_total",
-    help: "Time that work of plugins waited for its turn, in seconds.",
+    help: "Time that blocking jobs of plugins were queued, in seconds.",
     kind: Kind::Counter,
     labels: PLUGIN,
 };
 /// How long work of plugins took.
 pub(crate) static PLUGIN_WORK_TIME: Family = Family {
     name: "tidegate_plugin_work_seconds_total",
-    help: "Time that work of plugins took, in seconds.",
+    help: "Time that blocking jobs of plugins took, in seconds.",
     kind: Kind::Counter,
     labels: PLUGIN,
 };
 /// Whether a source can be reached.
 pub(crate) static SOURCE_UP: Family = Family {
     name: "tidegate_source_up",
-    help: "Whether the last call to the source was answered; what it said last stays in force while it is not.",
+    help: "Whether the source is reachable; its last good state stays in force while it is not.",
     kind: Kind::Gauge,
     labels: &["source"],
 };
 /// When a source was heard.
 pub(crate) static SOURCE_CONTACT: Family = Family {
     name: "tidegate_source_last_contact_timestamp_seconds",
-    help: "When the source was heard last, in seconds since 1970; 0 when never.",
+    help: "Time of the last successful contact with the source, in seconds since 1970; 0 when never.",
     kind: Kind::Gauge,
     labels: &["source"],
 };
 /// Whether this process leads.
 pub(crate) static LEADER: Family = Family::gauge(
     "tidegate_leader",
-    "Whether this process is the one that writes to the cluster; traffic does not depend on it.",
+    "Whether this replica is the leader, which writes to the cluster; traffic does not depend on it.",
 );
 /// Statuses written to a cluster.
 pub(crate) static STATUS_WRITES: Family = Family {
     name: "tidegate_status_writes_total",
-    help: "Writes of the status of Ingresses, by result; failed ones are tried again.",
+    help: "Writes of the status of Ingresses, by result; failed ones are retried.",
     kind: Kind::Counter,
     labels: &["result"],
 };
 /// Statuses to be written.
 pub(crate) static STATUS_QUEUE: Family =
-    Family::gauge("tidegate_status_queue_length", "Ingresses whose status is to be written.");
+    Family::gauge("tidegate_status_queue_length", "Ingresses whose status waits to be written.");
 /// Events written to a cluster.
 pub(crate) static EVENTS: Family = Family::total("tidegate_events_total", "Events written to the cluster.");
 /// Events that were not written.
-pub(crate) static EVENTS_DROPPED: Family = Family::total(
-    "tidegate_events_dropped_total",
-    "Events for the cluster that were left out because too many waited.",
-);
+pub(crate) static EVENTS_DROPPED: Family =
+    Family::total("tidegate_events_dropped_total", "Events for the cluster dropped because the queue was full.");
 /// Verdicts of the admission webhook.
 pub(crate) static ADMISSION_REVIEWS: Family = Family {
     name: "tidegate_admission_reviews_total",
-    help: "Verdicts of the admission webhook; failed: requests that got none.",
+    help: "Reviews of the admission webhook, by result; failed: requests that got no review.",
     kind: Kind::Counter,
     labels: &["result"],
 };
@@ -291,13 +289,13 @@ pub(super) static BUILD_INFO: Family = Family {
 /// Access log lines lost.
 pub(crate) static ACCESS_LOG_DROPPED: Family = Family {
     name: "tidegate_access_log_dropped_total",
-    help: "Access log lines lost because the queue was full or could not be written.",
+    help: "Access log lines dropped because the queue was full or the destination failed.",
     kind: Kind::Counter,
     labels: &[],
 };
 /// Access log lines that wait.
 pub(crate) static ACCESS_LOG_QUEUE_LENGTH: Family =
-    Family::gauge("tidegate_access_log_queue_length", "Access log lines that wait to be written.");
+    Family::gauge("tidegate_access_log_queue_length", "Access log lines in the queue.");
 pub(super) static PROCESS_CPU: Family = Family {
     name: "process_cpu_seconds_total",
     help: "User and system time spent, in seconds.",
@@ -340,8 +338,8 @@ pub(super) static OBSERVED: &[&Family] = &[
     &MEMORY_USED,
     &OVERLOAD,
     &OVERLOAD_REFUSED,
-    &STALLED_BYTES,
-    &STALLED_WAITS,
+    &H2_RESPONSE_BUFFER,
+    &H2_RESPONSE_BUFFER_WAITS,
     &CERTIFICATE_EXPIRY,
     &PLUGIN_EVENTS,
     &PLUGIN_REPLIES,

@@ -9,16 +9,19 @@ use prometheus::proto;
 
 use super::family::{self, Family, Sample};
 
-/// Gives the present samples, one call each.
-pub(crate) type Source = Box<dyn Fn(&mut dyn FnMut(Sample<'_>)) + Send + Sync>;
+/// Takes one sample.
+pub(crate) type Emit<'a> = &'a mut dyn FnMut(Sample<'_>);
 
-/// Who is asked.
+/// Gives the present samples, one call each.
+pub(crate) type Source = Box<dyn Fn(Emit<'_>) + Send + Sync>;
+
+/// Sources that are sampled at a scrape.
 #[derive(Default)]
 pub(super) struct Observed {
     sources: RwLock<Vec<Source>>,
 }
 
-/// Asks and renders.
+/// Collector of the sampled metrics.
 pub(super) struct ObservedCollector {
     observed: Arc<Observed>,
     descriptions: Vec<Desc>,

@@ -11,7 +11,7 @@ use prometheus::proto;
 use super::family;
 use super::histogram::{HOOKS, Histogram};
 
-/// Where a plugin is asked.
+/// Phase of a request in which a plugin's hook runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Its request hook.
@@ -39,7 +39,7 @@ pub struct PluginTimes([OnceLock<Box<Histogram>>; Phase::ALL.len()]);
 /// Gives every instance that serves, by name.
 pub(crate) type PluginSource = Box<dyn Fn(&mut dyn FnMut(&str, &PluginTimes)) + Send + Sync>;
 
-/// Who is asked at scrape time.
+/// Plugin instances that are sampled at a scrape.
 #[derive(Default)]
 pub(super) struct Plugins(RwLock<Option<PluginSource>>);
 

@@ -5,12 +5,13 @@
 use std::fs;
 
 use super::family::{self, Family, Sample};
+use super::observed::Emit;
 
 /// Ticks a second in /proc: `USER_HZ`, which is 100 on each architecture that Rust runs on.
 const TICKS: f64 = 100.0;
 
 /// Gives what can be read; what cannot is left out.
-pub(super) fn sample(emit: &mut dyn FnMut(Sample<'_>)) {
+pub(super) fn sample(emit: Emit<'_>) {
     let mut give = |family: &'static Family, value: Option<f64>| {
         if let Some(value) = value {
             emit(Sample { family, labels: &[], value });

@@ -52,7 +52,7 @@ struct Series {
     retries: AtomicU64,
 }
 
-/// Every handle that somebody still holds.
+/// Handles of all routes that are still in use.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     tables: Mutex<Tables>,

@@ -2,7 +2,7 @@ use super::*;
 use crate::code::Code;
 use crate::origin::Origin;
 use crate::reason::Reason;
-use crate::telemetry::record::Try;
+use crate::telemetry::record::Attempt;
 use crate::telemetry::record::testing::record;
 
 fn facts() -> RouteFacts {
@@ -17,7 +17,7 @@ fn lines<'t>(text: &'t str, prefix: &str) -> Vec<&'t str> {
 fn recorded_requests_are_rendered_as_text() {
     let metrics = Metrics::new().unwrap();
     let route = metrics.route(&facts());
-    let failed = Try {
+    let failed = Attempt {
         address: "10.0.0.1:80".parse().unwrap(),
         connect: None,
         header: None,
@@ -26,9 +26,10 @@ fn recorded_requests_are_rendered_as_text() {
         outcome: Reason::ConnectFailed,
     };
     let millis = |ms| Some(Duration::from_millis(ms));
-    let good = Try { connect: millis(1), header: millis(7), response: millis(20), outcome: Reason::Upstream, ..failed };
+    let good =
+        Attempt { connect: millis(1), header: millis(7), response: millis(20), outcome: Reason::Upstream, ..failed };
     let base = RequestRecord { duration: Duration::from_millis(30), metrics: Some(&route), ..record() };
-    metrics.record(&RequestRecord { tries: &[failed, good], response_bytes: 100_000, ..base });
+    metrics.record(&RequestRecord { attempts: &[failed, good], response_bytes: 100_000, ..base });
     metrics.record(&RequestRecord { method: "BREW", status: 418, reason: Reason::Plugin, ..base });
     metrics.record(&RequestRecord { metrics: None, status: 404, reason: Reason::NoRoute, ..base });
 

@@ -1,9 +1,9 @@
 //! Settings of backends that differ from what their Service and the conf say.
 
 use crate::quantity::Duration;
-use crate::upstream::{Balance, HealthCheck, Protocol};
+use crate::upstream::{Balance, HealthCheck, Protocol, UpstreamConfig};
 
-/// What is asked of backends.
+/// Settings that are asked for backends.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct BackendPatch {
     pub protocol: Option<Protocol>,
@@ -24,6 +24,21 @@ impl BackendPatch {
             balance: self.balance.or(other.balance),
             health_check: self.health_check.clone().or(other.health_check),
             service_upstream: self.service_upstream || other.service_upstream,
+        }
+    }
+
+    /// Settings with what is asked for, and where nothing is, those that hold without.
+    ///
+    /// Pods have certificates of their own making, if any: as ingress-nginx does, they are not verified unless told to.
+    #[must_use]
+    pub(crate) fn over(&self, base: UpstreamConfig) -> UpstreamConfig {
+        let protocol = self.protocol.unwrap_or(base.protocol);
+        UpstreamConfig {
+            protocol,
+            tls: protocol.is_tls().then(|| base.tls.unwrap_or_default()),
+            balance: self.balance.unwrap_or(base.balance),
+            health_check: self.health_check.clone().or(base.health_check),
+            ..base
         }
     }
 
@@ -78,6 +93,22 @@ mod tests {
             }
         }
         assert_eq!(BackendPatch::default().variant(), "");
+    }
+
+    #[test]
+    fn what_is_asked_for_is_laid_over_what_holds_without() {
+        let base = UpstreamConfig { balance: Balance::LeastRequest, ..UpstreamConfig::default() };
+        assert_eq!(BackendPatch::default().over(base.clone()), base);
+        let check = Some(HealthCheck::default());
+        let patch = BackendPatch {
+            protocol: Some(Protocol::H2),
+            balance: Some(Balance::RoundRobin),
+            health_check: check.clone(),
+            service_upstream: false,
+        };
+        let (protocol, balance, tls) =
+            (Protocol::H2, Balance::RoundRobin, Some(crate::upstream::UpstreamTls::default()));
+        assert_eq!(patch.over(base.clone()), UpstreamConfig { protocol, balance, tls, health_check: check, ..base });
     }
 
     #[test]

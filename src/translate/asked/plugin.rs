@@ -3,7 +3,7 @@
 use crate::origin::Origin;
 use crate::resources::conf::PluginSpec;
 
-/// A plugin, and who asks for it where.
+/// Request for a plugin, with its origin.
 #[derive(Debug)]
 pub(crate) struct PluginRequest {
     pub plugin: Wanted,

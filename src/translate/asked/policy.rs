@@ -1,11 +1,11 @@
-//! Timeouts, tries and limits of routes, each with the place that asks for it.
+//! Timeouts, attempts and limits of routes, each with the place that asks for it.
 
 use std::sync::Arc;
 
 use crate::origin::Origin;
 use crate::policy::{Change, Policy};
 
-/// What of a policy is to be different, and who asks for it where. Of two requests for one setting the later counts.
+/// Changes of a policy, each with its origin. Of two for one setting the later counts.
 #[derive(Debug, Default)]
 pub(crate) struct PolicyPatch(Vec<(Change, Origin)>);
 
@@ -41,13 +41,13 @@ mod tests {
     #[test]
     fn of_two_requests_for_one_setting_the_later_counts() {
         let mut patch = PolicyPatch::default();
-        patch.set(Change::Tries(2), Origin::default());
+        patch.set(Change::Attempts(2), Origin::default());
         patch.set(Change::Wait(Wait::Read, Duration::from_secs(5)), Origin::default());
-        patch.set(Change::Tries(4), Origin::default());
+        patch.set(Change::Attempts(4), Origin::default());
         let policy = patch.over(&Arc::default());
-        assert_eq!((policy.tries, policy.timeouts.read), (4, Duration::from_secs(5)));
+        assert_eq!((policy.attempts, policy.timeouts.read), (4, Duration::from_secs(5)));
         let settings: Vec<(&str, &str)> = policy.settings.iter().map(|each| (each.name, &*each.value)).collect();
-        assert_eq!(settings, [("timeouts.read", "5s"), ("tries", "4")]);
+        assert_eq!(settings, [("attempts", "4"), ("timeouts.read", "5s")]);
     }
 
     #[test]

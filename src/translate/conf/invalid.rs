@@ -6,5 +6,5 @@ use crate::origin::Origin;
 
 /// Says so; the default stays.
 pub(crate) fn invalid_value(origin: &Origin, message: impl Into<String>) -> Diagnostic {
-    Diagnostic::error(Code::InvalidValue, origin, message).hint("the default stays in force")
+    Diagnostic::error(Code::InvalidValue, origin, message).hint("the default is used")
 }

@@ -1,4 +1,4 @@
-//! Timeouts, tries and limits, as the conf writes them for its routes and for all.
+//! Timeouts, attempts and limits, as the conf writes them for its routes and for all.
 
 use super::invalid::invalid_value;
 use crate::diagnostic::Diagnostic;

@@ -108,14 +108,14 @@ fn tls(spec: &UpstreamTlsSpec, origin: &Origin, diagnostics: &mut Vec<Diagnostic
             Err(message) => {
                 let origin = origin.at(format!("{}.tls.ca", origin.field));
                 let diagnostic = Diagnostic::error(Code::InvalidCa, &origin, message);
-                diagnostics.push(diagnostic.hint("requests are answered 503 until it is mended"));
+                diagnostics.push(diagnostic.hint("requests are answered 503 until it is corrected"));
                 return None;
             }
         },
         (None, Some(file)) => {
             let origin = origin.at(format!("{}.tls.caFile", origin.field));
             let diagnostic = Diagnostic::error(Code::InvalidCa, &origin, format!("`{file}` was not read"));
-            diagnostics.push(diagnostic.hint("requests are answered 503 until it is mended"));
+            diagnostics.push(diagnostic.hint("requests are answered 503 until it is corrected"));
             return None;
         }
         (None, None) => None,
@@ -153,8 +153,9 @@ fn health_check(spec: &HealthCheck, origin: &Origin, diagnostics: &mut Vec<Diagn
     };
     if let Some(message) = problem {
         let origin = origin.at(format!("{}.healthCheck", origin.field));
-        diagnostics
-            .push(Diagnostic::error(Code::InvalidHealthCheck, &origin, message).hint("no check is made until then"));
+        diagnostics.push(
+            Diagnostic::error(Code::InvalidHealthCheck, &origin, message).hint("endpoints are not checked until then"),
+        );
         return None;
     }
     let (check, told) = spec.clone().bounded();

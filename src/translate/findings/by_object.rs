@@ -18,7 +18,7 @@ pub(crate) enum Meeting {
     References,
 }
 
-/// Findings by object, and whose statuses are to be looked at again.
+/// Findings by object, and the objects whose statuses are out of date.
 #[derive(Debug, Default)]
 pub(crate) struct ByObject {
     met: BTreeMap<ObjectRef, Met>,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::resources::ObjectName;
 
-/// What was told, and what may be otherwise by now.
+/// Demand for Secrets: what was sent, and what may have changed since.
 #[derive(Debug, Default)]
 pub(crate) struct Demand {
     told: BTreeSet<ObjectName>,

@@ -7,7 +7,7 @@ use crate::model::BackendId;
 use crate::resources::ObjectName;
 use crate::translate::contribution::{Contribution, Unit};
 
-/// What of everything that is kept may be out of date.
+/// Hosts, backends and certificates that may be out of date.
 #[derive(Debug, Default)]
 pub(crate) struct Dirty {
     /// Whose objects changed, or mean something else than before. The conf is the first of them.

@@ -22,7 +22,7 @@ pub(crate) struct Names {
     exact: Option<BTreeSet<Reversed>>,
 }
 
-/// What has to be looked at again.
+/// Hosts affected by a change.
 #[derive(Debug, Default)]
 pub(crate) struct Reach {
     /// Patterns whose routes, fallback or redirects may differ.

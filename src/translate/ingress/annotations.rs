@@ -5,23 +5,17 @@
 //! any. An object's keys are walked once: what is read goes to its family, and what is not is judged by what it may
 //! ask for. Source: ingress-nginx, "Annotations".
 
-mod auth;
-mod backend;
-pub(crate) mod live;
-mod plugins;
-mod policy;
-mod redirect;
+pub(crate) mod family;
 pub(crate) mod row;
-mod said;
 pub(crate) mod security;
 pub(crate) mod table;
 mod unkept;
-mod unread;
+mod value;
 
 use row::{Dialect, Holder, PREFIX, name_under};
-use said::{Found, Said};
 use table::{Entry, Lookup};
 use unkept::{Stray, Unkept};
+use value::{FamilyAnnotations, Found};
 
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
@@ -67,7 +61,7 @@ pub(crate) fn read_with(
     let found: Vec<Found<'_>> = rows.filter_map(|hits| choose(hits, object, &mut asked)).collect();
     for found in found.chunk_by(|a, b| a.family == b.family) {
         if let Some(family) = found.first().and_then(|first| lookup.family(first.family)) {
-            (family.finish)(Said(found), &mut asked);
+            (family.finish)(FamilyAnnotations(found), &mut asked);
         }
     }
     asked

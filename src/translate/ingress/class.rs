@@ -8,7 +8,7 @@ use crate::resources::{ObjectName, Resources};
 
 const LEGACY_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
-/// Whose an Ingress is.
+/// Whether an Ingress is served by this controller.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ownership<'a> {
     /// By the class of this name; `None`: it has no class.

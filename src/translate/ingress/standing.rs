@@ -1,6 +1,6 @@
 //! Who an Ingress asks to serve it.
 
-use super::annotations::live;
+use super::annotations::family::live;
 use super::class::{self, Ownership};
 use crate::resources::conf::IngressOptions;
 use crate::resources::object::Ingress;

@@ -26,9 +26,9 @@ use crate::resources::{Kind, ObjectName, ObjectRef, Resources, Sourced};
 use crate::translate::asked::Asked;
 use crate::translate::asked::backend::BackendPatch;
 use crate::translate::options::BackendOptions;
-use crate::upstream::{Balance, ExternalName, Protocol, UpstreamConfig, UpstreamTls};
+use crate::upstream::{Balance, ExternalName, UpstreamConfig};
 
-/// What a backend of a Service is at present.
+/// Result of evaluating a backend of a Service.
 #[derive(Debug)]
 pub(crate) struct Evaluated {
     pub backend: Backend,
@@ -71,9 +71,11 @@ pub(crate) fn evaluate(
         Err(missing) => return invalid(target.id, origin, missing.problem(target.service, target.port, service)),
     };
     let patch = &patch.or(said.backend);
+    let without = UpstreamConfig { protocol: port.protocol(), balance: options.balance, ..UpstreamConfig::default() };
+    let config = patch.over(without);
     let mut evaluated = match service.external_name.as_deref() {
         Some(name) => match external(name, port, target.port) {
-            Some(external) => evaluate_name(target, external, port, sourced, patch, options),
+            Some(external) => evaluate_name(target, external, sourced, config, options),
             None => {
                 let problem = port::Missing::Unknown.problem(target.service, target.port, service);
                 return invalid(target.id, origin, problem);
@@ -81,9 +83,13 @@ pub(crate) fn evaluate(
         },
         None if patch.service_upstream && service.cluster_ip.is_some() => {
             let rules = sourced.origin.is_of_cluster().then_some(&*options.rules);
-            evaluate_service(target, port, service, origin.clone(), patch, rules)
+            evaluate_service(target, port, service, origin.clone(), config, rules)
         }
-        None => evaluate_port(target, port, resources, origin.clone(), patch, options),
+        None => {
+            let mut evaluated = evaluate_port(target, port, resources, origin.clone(), config, options);
+            evaluated.diagnostics.extend(patch.service_upstream.then(|| headless(&origin)));
+            evaluated
+        }
     };
     evaluated.diagnostics.extend(port.told(&origin, patch.protocol.is_some()));
     evaluated.diagnostics.extend(said.diagnostics);
@@ -91,8 +97,7 @@ pub(crate) fn evaluate(
         let diagnostics = evaluated.diagnostics;
         return Evaluated { diagnostics, ..invalid(target.id, origin, protection_on_service(target.service)) };
     }
-    evaluated.backend.health_check = patch.health_check.clone();
-    Evaluated { backend: evaluated.backend.settled(), ..evaluated }
+    evaluated
 }
 
 fn evaluate_port(
@@ -100,24 +105,17 @@ fn evaluate_port(
     port: Port<'_>,
     resources: &Resources,
     origin: Origin,
-    patch: &BackendPatch,
+    config: UpstreamConfig,
     options: &BackendOptions,
 ) -> Evaluated {
     let (endpoints, refused) = endpoints_of(target.service, port.name(), resources, options);
     let mut diagnostics: Vec<Diagnostic> = addresses_refused(&refused, &origin).into_iter().collect();
-    if patch.service_upstream {
-        let message = "is headless: it has no address for `service-upstream`, so its endpoints are used";
-        diagnostics.push(Diagnostic::warning(Code::HeadlessService, &origin, message).hint("leave the annotation out"));
-    }
     if endpoints.endpoints.is_empty() {
         let message = format!("port `{}` has no ready endpoint", target.port);
         let hint = "requests are answered 503 until a pod is ready";
         diagnostics.push(Diagnostic::warning(Code::NoEndpoints, &origin, message).hint(hint));
     }
-    let mut backend = blank(target.id, origin);
-    backend.protocol = patch.protocol.unwrap_or_else(|| port.protocol());
-    backend.tls = tls_of(backend.protocol);
-    backend.balance = patch.balance.unwrap_or(options.balance);
+    let backend = Backend::new(target.id.clone(), origin, config);
     Evaluated { backend, endpoints, diagnostics, problem: None }
 }
 
@@ -127,7 +125,7 @@ fn evaluate_service(
     port: Port<'_>,
     service: &Service,
     origin: Origin,
-    patch: &BackendPatch,
+    config: UpstreamConfig,
     rules: Option<&AddressRules>,
 ) -> Evaluated {
     let number = port.number();
@@ -137,10 +135,9 @@ fn evaluate_service(
     let refused = address.and_then(why);
     let address = address.filter(|_| refused.is_none());
     let diagnostics = addresses_refused(&refused.into_iter().collect(), &origin).into_iter().collect();
-    let mut backend = blank(target.id, origin);
-    backend.protocol = patch.protocol.unwrap_or_else(|| port.protocol());
-    backend.tls = tls_of(backend.protocol);
+    let config = UpstreamConfig { balance: Balance::default(), ..config };
     let endpoints = address.map(|address| Endpoint { address, weight: 1, zone: None }).into_iter().collect();
+    let backend = Backend::new(target.id.clone(), origin, config);
     Evaluated { backend, endpoints: EndpointSet { endpoints }, diagnostics, problem: None }
 }
 
@@ -149,9 +146,8 @@ fn evaluate_service(
 fn evaluate_name(
     target: Target<'_>,
     external: ExternalName,
-    port: Port<'_>,
     service: &Sourced<Service>,
-    patch: &BackendPatch,
+    config: UpstreamConfig,
     options: &BackendOptions,
 ) -> Evaluated {
     let is_own = !service.origin.is_of_cluster() && address::as_address(&external.name).is_some();
@@ -159,44 +155,20 @@ fn evaluate_name(
     if let Some(refused) = answer.filter(|_| !is_own).and_then(|address| options.rules.refusal(address)) {
         return invalid(target.id, service.origin(), external_name_refused(target.service, &refused));
     }
-    let protocol = patch.protocol.unwrap_or_else(|| port.protocol());
-    let mut evaluated =
-        evaluate_external(target, external, service.origin(), protocol, patch.balance.unwrap_or(options.balance));
-    if let Some(address) = answer {
-        evaluated.backend.external = None;
-        evaluated.endpoints.endpoints = [Endpoint { address, weight: 1, zone: None }].into();
-    }
-    evaluated
-}
-
-fn evaluate_external(
-    target: Target<'_>,
-    external: ExternalName,
-    origin: Origin,
-    protocol: Protocol,
-    balance: Balance,
-) -> Evaluated {
-    let mut backend = blank(target.id, origin);
-    backend.protocol = protocol;
-    backend.tls = tls_of(backend.protocol);
-    backend.balance = balance;
-    backend.external = Some(external);
-    Evaluated { backend, endpoints: EndpointSet::default(), diagnostics: Vec::new(), problem: None }
+    let external = answer.is_none().then_some(external);
+    let endpoints = answer.map(|address| Endpoint { address, weight: 1, zone: None }).into_iter().collect();
+    let backend = Backend::new(target.id.clone(), service.origin(), UpstreamConfig { external, ..config });
+    Evaluated { backend, endpoints: EndpointSet { endpoints }, diagnostics: Vec::new(), problem: None }
 }
 
 fn invalid(id: &BackendId, origin: Origin, problem: Problem) -> Evaluated {
-    let mut backend = blank(id, origin);
-    backend.is_invalid = true;
+    let backend = Backend::new(id.clone(), origin, UpstreamConfig { is_invalid: true, ..UpstreamConfig::default() });
     Evaluated { backend, endpoints: EndpointSet::default(), diagnostics: Vec::new(), problem: Some(problem) }
 }
 
-fn blank(id: &BackendId, origin: Origin) -> Backend {
-    Backend::new(id.clone(), origin, UpstreamConfig::default())
-}
-
-/// Pods have certificates of their own making, if any: as ingress-nginx does, they are not verified unless told to.
-fn tls_of(protocol: Protocol) -> Option<UpstreamTls> {
-    protocol.is_tls().then(UpstreamTls::default)
+fn headless(origin: &Origin) -> Diagnostic {
+    let message = "is headless: it has no address for `service-upstream`, so its endpoints are used";
+    Diagnostic::warning(Code::HeadlessService, origin, message).hint("leave the annotation out")
 }
 
 /// An ExternalName Service need not list ports: a number stands for itself.

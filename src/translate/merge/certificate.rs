@@ -12,7 +12,7 @@ use crate::resources::{ObjectName, Resources};
 
 const TYPE: &str = "kubernetes.io/tls";
 
-/// What is to be said of a Secret where it is named.
+/// Problem of a Secret, for a finding where it is referred to.
 #[derive(Debug)]
 pub(crate) enum Problem {
     Missing,

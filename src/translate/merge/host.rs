@@ -12,7 +12,7 @@ use crate::model::{HttpsRedirect, Match, PathMatch, Route, VirtualHost};
 use crate::translate::asked::Redirection;
 use crate::translate::contribution::{Candidate, HostPart};
 
-/// What became of one host.
+/// Result of merging one host.
 #[derive(Debug, Default)]
 pub(crate) struct Merged {
     pub host: Option<Arc<VirtualHost>>,

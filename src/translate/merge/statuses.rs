@@ -16,7 +16,7 @@ use crate::translate::contribution::{Candidate, Contribution};
 use crate::translate::findings::by_object::{Meeting, Met};
 use crate::translate::standing::Standing;
 
-/// What parents say. Objects of which there is nothing else to say than of others share it with them.
+/// Statuses by parent. Objects with equal statuses share them.
 #[derive(Debug, Default)]
 pub(crate) struct Parents {
     served: BTreeMap<Parent, Arc<[ParentStatus]>>,
@@ -117,7 +117,7 @@ fn holds(kind: ConditionType, reason: &'static str) -> Condition {
 /// Gives the first finding as the reason.
 fn because(kind: ConditionType, status: bool, found: &[&Diagnostic]) -> Condition {
     let Some((first, others)) = found.split_first() else {
-        return Condition { kind, status, reason: "NotServed", message: "nothing was found that says why".to_owned() };
+        return Condition { kind, status, reason: "NotServed", message: "the reason is unknown".to_owned() };
     };
     let mut message = text_of(first);
     if !others.is_empty() {

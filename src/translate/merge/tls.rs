@@ -17,7 +17,7 @@ use crate::resources::ObjectName;
 use crate::translate::contribution::TlsEntry;
 use crate::translate::index::names::Names;
 
-/// What the `tls` entries for a pattern come to.
+/// Result of the `tls` entries for a host pattern.
 #[derive(Debug, Default)]
 pub(crate) struct Judged {
     /// Who is heard; empty: nobody, though a wildcard above has a certificate.
@@ -25,7 +25,7 @@ pub(crate) struct Judged {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Who serves a pattern, as far as it was asked.
+/// Namespaces that serve a host pattern, as far as looked up.
 struct Serving<'m> {
     host: Option<&'m VirtualHost>,
     namespaces: BTreeSet<&'m str>,

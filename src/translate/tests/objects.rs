@@ -152,7 +152,7 @@ fn conf() -> impl Strategy<Value = Event> {
         json!({}),
         json!({"ingress": {"sslRedirect": false, "watchWithoutClass": true}, "defaults": {"allowExternalName": true}}),
         json!({"defaults": {"backend": "ns/web:80", "certificate": "ns/cert"}}),
-        json!({"defaults": {"tries": 2, "loadBalancing": "least-request", "serverHeader": "off"}}),
+        json!({"defaults": {"attempts": 2, "loadBalancing": "least-request", "serverHeader": "off"}}),
         json!({"plugins": {"limit": {"type": "rate-limit"}}}),
         json!({"defaults": {"maxHashCost": {"bcrypt": 14}}}),
         json!({"defaults": {"allowAddresses": ["127.0.0.0/8"], "allowExternalName": true}}),

@@ -142,3 +142,64 @@ async fn a_body_of_another_length_is_a_bad_request() {
     }
     assert_eq!(whole.load(Ordering::Relaxed), 0, "no whole request came");
 }
+
+/// An upstream of HTTP/2 whose responses are all there, or half, and whose streams never end.
+async fn endless() -> SocketAddr {
+    http2(|asked, mut respond| async move {
+        let (status, length, body) = match asked.uri().path() {
+            path if path.starts_with("/h2/none") => (204, None, ""),
+            path if path.starts_with("/h2/half") => (200, Some("4"), "ok"),
+            _ => (200, Some("2"), "ok"),
+        };
+        let mut head = http::Response::builder().status(status);
+        head = length.into_iter().fold(head, |head, length| head.header("content-length", length));
+        let mut stream = respond.send_response(head.body(()).unwrap(), false).unwrap();
+        if asked.method() != "HEAD" && !body.is_empty() {
+            stream.send_data(body.into(), false).unwrap();
+        }
+        std::future::pending::<()>().await;
+    })
+    .await
+}
+
+/// Who asks what, how that ends for it, and what is told of it when it goes then.
+const GOING: [(&str, &str, &str, &str); 5] = [
+    ("GET", "/h2/whole", "\r\n\r\nok", "upstream"),
+    ("POST", "/h2/up", "\r\n\r\nok", "upstream"),
+    ("HEAD", "/h2/head", "\r\n\r\n", "upstream"),
+    ("GET", "/h2/none", "\r\n\r\n", "upstream"),
+    ("GET", "/h2/half", "\r\n\r\nok", "client_closed"),
+];
+
+/// The length of a response is its end for clients, whatever is still to come of its stream (RFC 9112 section 6.3).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_the_whole_response_misses_nothing() {
+    let proxy = start(dead_address().await, endless().await, "").await;
+    for (method, path, end, reason) in GOING {
+        let mut stream = TcpStream::connect(proxy.http()).await.unwrap();
+        let body = if method == "POST" { "Content-Length: 2\r\n\r\nhi" } else { "\r\n" };
+        stream.write_all(format!("{method} {path} HTTP/1.1\r\nHost: a.test\r\n{body}").as_bytes()).await.unwrap();
+        assert!(comes(&mut stream, &mut Vec::new(), end.as_bytes()).await, "{method} {path}");
+        drop(stream);
+        let line = proxy.log_line(|line| line["url.path"] == path).await;
+        assert_eq!(line["reason"], reason, "{line}");
+        assert_eq!(line["error"].is_null(), reason == "upstream", "{line}");
+    }
+    for (method, path, _, reason) in GOING {
+        let path = format!("{path}/2");
+        let mut client = client(tls(proxy.https(), "a.test", &["h2"]).await.unwrap()).await;
+        let ask = http::Request::builder().method(method).uri(format!("https://a.test{path}")).body(()).unwrap();
+        let (answer, mut upload) = client.send_request(ask, method != "POST").unwrap();
+        if method == "POST" {
+            upload.send_data("hi".into(), true).unwrap();
+        }
+        let mut body = tokio::time::timeout(PATIENCE, answer).await.expect("a response").unwrap().into_body();
+        if method != "HEAD" && path != "/h2/none/2" {
+            let piece = tokio::time::timeout(PATIENCE, body.data()).await.expect("a piece");
+            assert_eq!(piece.unwrap().unwrap(), "ok", "{path}");
+        }
+        drop((body, upload));
+        let line = proxy.log_line(|line| line["url.path"] == path).await;
+        assert_eq!(line["reason"], reason, "{line}");
+    }
+}

@@ -252,7 +252,7 @@ impl House {
     /// None of them flows on its own window, so that all of what is read ahead of them waits.
     pub async fn answers_that_nobody_reads(&self) -> Found {
         let echo = Echo::start("large").await;
-        crate::memory::held_back(&echo, "h2Stalled: 128KiB", 128 << 10).await;
+        crate::memory::held_back(&echo, "h2ResponseBuffer: 128KiB", 128 << 10).await;
         Ok(())
     }
 

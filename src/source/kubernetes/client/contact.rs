@@ -27,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long the head of an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is known of the contact with the server. Cheap to clone.
+/// Contact with the API server: reachable or not, and since when. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Contact(Arc<Inner>);
 
@@ -150,7 +150,7 @@ where
             }
             let answer: Result<_, BoxError> = match timeout(PATIENCE, answer).await {
                 Ok(answer) => answer.map_err(Into::into),
-                Err(_) => Err(format!("no answer in {} s", PATIENCE.as_secs()).into()),
+                Err(_) => Err(format!("no response within {} s", PATIENCE.as_secs()).into()),
             };
             match &answer {
                 // The server is there, whatever it thinks of the call.

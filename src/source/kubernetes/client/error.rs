@@ -25,6 +25,6 @@ fn text_of(error: &(dyn std::error::Error + 'static)) -> String {
     };
     serde.map_or_else(
         || error.to_string(),
-        |inner| format!("the answer cannot be read (line {}, column {})", inner.line(), inner.column()),
+        |inner| format!("the response cannot be read (line {}, column {})", inner.line(), inner.column()),
     )
 }

@@ -3,7 +3,7 @@
 //! One JSON object a line: first what the file is, then the objects as they are kept. The file is for this program
 //! only, readable by its account only, and replaced by rename. A file of another format is as good as none.
 
-mod kept;
+mod object;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
 use crate::resources::{Caching, Kind, Object, Resources, Sourced, Tabled, Visit};
-use kept::Kept;
+use object::CachedObject;
 
 /// Changes when older or newer programs could misread the file.
 const FORMAT: u32 = 1;
@@ -35,7 +35,7 @@ pub(crate) struct Cache {
     pub keeps_secrets: bool,
 }
 
-/// What a file held.
+/// Content of a cache file.
 #[derive(Debug)]
 pub struct Remembered {
     /// The objects.
@@ -44,7 +44,7 @@ pub struct Remembered {
     pub written: SystemTime,
 }
 
-/// Writes states beside whoever has them.
+/// Writer of the cache file in the background.
 #[derive(Debug)]
 pub(crate) struct CacheWriter {
     states: SyncSender<Resources>,
@@ -90,8 +90,8 @@ impl Cache {
             return Ok(None);
         };
         let mut objects = Vec::new();
-        while let Some(line) = next::<Kept>(&mut reader)? {
-            objects.extend(line.map(|Kept(object)| object));
+        while let Some(line) = next::<CachedObject>(&mut reader)? {
+            objects.extend(line.map(|CachedObject(object)| object));
         }
         Ok(Some(Remembered { objects, written: UNIX_EPOCH + Duration::from_secs(head.written) }))
     }
@@ -139,8 +139,8 @@ impl Cache {
         std::thread::Builder::new().name("cache".into()).spawn(move || {
             for state in inbox {
                 match self.write(&state) {
-                    Ok(()) => debug!(file = %self.path.display(), "state of the cluster written"),
-                    Err(error) => warn!(file = %self.path.display(), %error, "state of the cluster not written"),
+                    Ok(()) => debug!(file = %self.path.display(), "cache of the cluster state written"),
+                    Err(error) => warn!(file = %self.path.display(), %error, "cache of the cluster state not written"),
                 }
             }
         })?;

@@ -18,7 +18,7 @@ use super::watch_event::{Decoded, NamespaceEvent, ObjectEvent, SecretEvent, Secr
 use crate::resources::{Kind, Object, ObjectName, ObjectRef, Strings, Tabled};
 use crate::source::kubernetes::client::chain;
 
-/// What kube's watcher says of a type.
+/// Event of kube's watcher for a type.
 type Watched<K> = watcher::Result<watcher::Event<K>>;
 /// Objects of a kind, those that cannot be read too.
 pub(super) type Guarded<K> = DeserializeGuard<Scoped<K>>;

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::resources::ObjectName;
 
-/// Takes what is wanted. Cheap to clone.
+/// Receiver of the names of Secrets that are needed. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Demand(Arc<Inner>);
 

@@ -15,7 +15,7 @@ pub(super) struct Failure {
     pub(super) cause: Cause,
 }
 
-/// What a failure comes of.
+/// Cause of a failed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
     /// The server will not do it: trying again helps when somebody changes its mind.
@@ -30,5 +30,5 @@ pub(super) enum Cause {
 pub(super) fn fault(kind: Kind, error: &str) -> Diagnostic {
     let message = format!("cannot be listed: {error}");
     Diagnostic::error(Code::SourceUnavailable, &Origin::new(kind.as_str(), "", "", None), message)
-        .hint("the last good state stays in force; see that the ServiceAccount may list and watch them")
+        .hint("the last good state stays in force; check that the ServiceAccount may list and watch them")
 }

@@ -13,13 +13,13 @@ use tracing::{info, warn};
 
 use super::decode::{self, Guarded};
 use super::fault::NAME;
-use super::presence::{self, Answer, Change, Presence};
+use super::presence::{self, Availability, Change, Presence};
 use super::scoped;
-use super::state::State;
+use super::state::ClusterState;
 use super::watch_event::{FeedId, NamespaceEvent, ObjectEvent, SecretEvent, WatchEvent};
 use crate::resources::{Feed, Kind, Tabled, Visit};
 
-/// What is read.
+/// Namespaces and kinds that are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reads {
     /// Whose objects are.
@@ -34,7 +34,7 @@ pub struct Reads {
     pub ask_again: Duration,
 }
 
-/// Whose objects are read.
+/// Scope of what is read: all namespaces, named ones or those with labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
     /// Those of all namespaces.
@@ -46,10 +46,10 @@ pub enum Scope {
     Selector(String),
 }
 
-/// All that is heard of a server.
+/// Watches of all kinds and namespaces of a server.
 pub(super) struct Feeds {
     client: Client,
-    heard: SelectAll<BoxStream<'static, Heard>>,
+    heard: SelectAll<BoxStream<'static, FeedEvent>>,
     next: FeedId,
     open: BTreeMap<FeedId, Open>,
     /// Where objects are followed.
@@ -64,12 +64,12 @@ pub(super) struct Feeds {
     listing: Option<Vec<String>>,
 }
 
-/// What is heard.
-pub(super) enum Heard {
+/// Event of one of the watches.
+pub(super) enum FeedEvent {
     Object(FeedId, ObjectEvent),
     Secret(FeedId, SecretEvent),
     Namespace(NamespaceEvent),
-    Presence(Kind, Answer),
+    Presence(Kind, Availability),
 }
 
 /// All namespaces, or one.
@@ -106,7 +106,7 @@ impl Default for Reads {
 
 impl Feeds {
     /// Prepares to follow what is to be read. Nothing is asked of the server yet.
-    pub(super) fn new(client: Client, reads: &Reads, state: &mut State) -> Self {
+    pub(super) fn new(client: Client, reads: &Reads, state: &mut ClusterState) -> Self {
         let mut feeds = Self {
             client,
             heard: SelectAll::new(),
@@ -138,12 +138,12 @@ impl Feeds {
     }
 
     /// What is heard next.
-    pub(super) async fn next(&mut self) -> Option<Heard> {
+    pub(super) async fn next(&mut self) -> Option<FeedEvent> {
         self.heard.next().await
     }
 
     /// Heeds which namespaces are chosen.
-    pub(super) fn take_namespace(&mut self, event: NamespaceEvent, state: &mut State) {
+    pub(super) fn take_namespace(&mut self, event: NamespaceEvent, state: &mut ClusterState) {
         match event {
             WatchEvent::Init => self.listing = Some(Vec::new()),
             WatchEvent::InitApply(name) => self.listing.get_or_insert_default().push(name),
@@ -162,10 +162,10 @@ impl Feeds {
     }
 
     /// Heeds whether the server has a kind.
-    pub(super) fn take_answer(&mut self, kind: Kind, answer: &Answer, state: &mut State) {
+    pub(super) fn take_answer(&mut self, kind: Kind, answer: &Availability, state: &mut ClusterState) {
         let Some(presence) = self.optional.get_mut(&kind) else { return };
         let change = presence.take(answer);
-        let error = if let Answer::Unknown(failure) = answer { Some(&*failure.error) } else { None };
+        let error = if let Availability::Unknown(failure) = answer { Some(&*failure.error) } else { None };
         if let Some(change) = change {
             log_presence(kind, &change, error);
             self.follow_presence(kind, &change, state);
@@ -175,7 +175,7 @@ impl Feeds {
         state.set_kind_fault(kind, error.filter(|_| self.absent.contains(&kind)));
     }
 
-    fn follow_presence(&mut self, kind: Kind, change: &Change, state: &mut State) {
+    fn follow_presence(&mut self, kind: Kind, change: &Change, state: &mut ClusterState) {
         match change {
             Change::Appeared => {
                 self.absent.remove(&kind);
@@ -190,17 +190,17 @@ impl Feeds {
     }
 
     /// Asks whether the server has a kind, again and again.
-    fn ask(&mut self, kind: Kind, pause: Duration, state: &mut State) {
+    fn ask(&mut self, kind: Kind, pause: Duration, state: &mut ClusterState) {
         let Some(row) = kind.row() else { return };
         self.optional.insert(kind, Presence::default());
         self.absent.insert(kind);
         state.await_kind(kind);
         let answers = presence::ask(self.client.clone(), row, pause);
-        self.heard.push(answers.map(move |answer| Heard::Presence(kind, answer)).boxed());
+        self.heard.push(answers.map(move |answer| FeedEvent::Presence(kind, answer)).boxed());
     }
 
     /// Opens the feeds of a kind in all places.
-    fn open_everywhere(&mut self, kind: Kind, state: &mut State) {
+    fn open_everywhere(&mut self, kind: Kind, state: &mut ClusterState) {
         if kind.row().is_some_and(|row| !row.is_namespaced()) {
             return self.open(kind, None, None, state);
         }
@@ -210,7 +210,7 @@ impl Feeds {
     }
 
     /// Follows the objects of one namespace, or of all.
-    fn enter(&mut self, place: Place, state: &mut State) {
+    fn enter(&mut self, place: Place, state: &mut ClusterState) {
         if !self.places.insert(place.clone()) {
             return;
         }
@@ -221,13 +221,13 @@ impl Feeds {
         }
     }
 
-    fn leave(&mut self, place: &Place, state: &mut State) {
+    fn leave(&mut self, place: &Place, state: &mut ClusterState) {
         self.places.remove(place);
         self.close(state, |open| open.place.as_ref() == Some(place));
     }
 
     /// Opens a feed, unless the kind is one that the server does not know.
-    fn open(&mut self, kind: Kind, namespace: Option<&str>, place: Option<&Place>, state: &mut State) {
+    fn open(&mut self, kind: Kind, namespace: Option<&str>, place: Option<&Place>, state: &mut ClusterState) {
         let Some(row) = kind.row().filter(|_| !self.absent.contains(&kind)) else { return };
         let id = self.next;
         let heard = match row.feed {
@@ -249,7 +249,7 @@ impl Feeds {
     }
 
     /// Ends feeds: what came from them is gone.
-    fn close(&mut self, state: &mut State, is_meant: impl Fn(&Open) -> bool) {
+    fn close(&mut self, state: &mut ClusterState, is_meant: impl Fn(&Open) -> bool) {
         self.open.retain(|id, open| {
             if !is_meant(open) {
                 return true;
@@ -260,42 +260,42 @@ impl Feeds {
         });
     }
 
-    fn follow_namespaces(&mut self, labels: &str, state: &mut State) {
+    fn follow_namespaces(&mut self, labels: &str, state: &mut ClusterState) {
         state.awaits_feeds = true;
         let api = Api::<PartialObjectMeta<Namespace>>::all(self.client.clone());
         let events = decode::follow(api, Config::default().labels(labels));
-        self.heard.push(events.map(|event| Heard::Namespace(decode::namespace(event))).boxed());
+        self.heard.push(events.map(|event| FeedEvent::Namespace(decode::namespace(event))).boxed());
     }
 }
 
 fn log_presence(kind: Kind, change: &Change, error: Option<&str>) {
     let (source, name) = (NAME, kind.as_str());
     match (change, error) {
-        (Change::Appeared, _) => info!(source, kind = name, "kind is there, it is followed"),
-        (Change::Gone, _) => info!(source, kind = name, "kind is gone, its objects too"),
-        (Change::Settled, Some(error)) => warn!(source, kind = name, error, "kind not known to be there"),
-        (Change::Settled, None) => info!(source, kind = name, "kind is not there, it is followed once it is"),
+        (Change::Appeared, _) => info!(source, kind = name, "kind has appeared, watching it"),
+        (Change::Gone, _) => info!(source, kind = name, "kind has disappeared, its objects are removed"),
+        (Change::Settled, Some(error)) => warn!(source, kind = name, error, "presence of the kind unknown"),
+        (Change::Settled, None) => info!(source, kind = name, "kind is not installed, it is watched once it is"),
     }
 }
 
 // === impl FollowObjects ===
 
 impl Visit for FollowObjects<'_> {
-    type Output = BoxStream<'static, Heard>;
+    type Output = BoxStream<'static, FeedEvent>;
 
     fn visit<K: Tabled>(self) -> Self::Output {
         let (id, mut decode) = (self.id, decode::objects::<K>());
         let api = scoped::api::<Guarded<K>>(self.client, self.namespace);
-        decode::follow(api, Config::default()).map(move |event| Heard::Object(id, decode(event))).boxed()
+        decode::follow(api, Config::default()).map(move |event| FeedEvent::Object(id, decode(event))).boxed()
     }
 }
 
 /// Opens a feed of the versions of Secrets.
-fn follow_secrets(client: &Client, namespace: Option<&str>, id: FeedId) -> BoxStream<'static, Heard> {
+fn follow_secrets(client: &Client, namespace: Option<&str>, id: FeedId) -> BoxStream<'static, FeedEvent> {
     let api = match namespace {
         Some(name) => Api::<PartialObjectMeta<Secret>>::namespaced(client.clone(), name),
         None => Api::all(client.clone()),
     };
     let events = decode::follow(api, Config::default());
-    events.map(move |event| Heard::Secret(id, decode::secret(event))).boxed()
+    events.map(move |event| FeedEvent::Secret(id, decode::secret(event))).boxed()
 }

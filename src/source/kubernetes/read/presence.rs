@@ -15,9 +15,9 @@ use super::fault::{Cause, Failure};
 use crate::resources::Row;
 use crate::source::kubernetes::client::chain;
 
-/// What a server says about a kind.
+/// Whether a server serves a kind.
 #[derive(Clone, Debug)]
-pub(super) enum Answer {
+pub(super) enum Availability {
     /// It has it, or does not tell everybody: whether it has then shows when it is listed.
     Served,
     /// It has not.
@@ -26,7 +26,7 @@ pub(super) enum Answer {
     Unknown(Failure),
 }
 
-/// What is known of a kind.
+/// Presence of a kind, over several checks.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     is_served: bool,
@@ -35,7 +35,7 @@ pub(super) struct Presence {
     in_a_row: u32,
 }
 
-/// What an answer changes.
+/// Change of the presence of a kind.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// The kind is there: it is to be followed.
@@ -58,7 +58,7 @@ const ANSWERS_UNTIL_GONE: u32 = 3;
 const QUESTIONS_UNTIL_SETTLED: u32 = 5;
 
 /// Asks a server for a kind again and again, with a pause of `pause` while it is not there.
-pub(super) fn ask(client: Client, row: &'static Row, pause: Duration) -> impl Stream<Item = Answer> {
+pub(super) fn ask(client: Client, row: &'static Row, pause: Duration) -> impl Stream<Item = Availability> {
     unfold((Duration::ZERO, 0), move |(wait, unanswered): (Duration, u32)| {
         let client = client.clone();
         async move {
@@ -66,16 +66,18 @@ pub(super) fn ask(client: Client, row: &'static Row, pause: Duration) -> impl St
             sleep(wait.mul_f64(0.75 + 0.25 * fastrand::f64())).await;
             let answer = ask_once(&client, row).await;
             let (wait, unanswered) = match &answer {
-                Answer::Served => (pause * SERVED_PAUSES, 0),
-                Answer::Absent => (pause, 0),
-                Answer::Unknown(_) => ((FIRST_PAUSE * 2_u32.saturating_pow(unanswered)).min(pause), unanswered + 1),
+                Availability::Served => (pause * SERVED_PAUSES, 0),
+                Availability::Absent => (pause, 0),
+                Availability::Unknown(_) => {
+                    ((FIRST_PAUSE * 2_u32.saturating_pow(unanswered)).min(pause), unanswered + 1)
+                }
             };
             Some((answer, (wait, unanswered)))
         }
     })
 }
 
-async fn ask_once(client: &Client, row: &Row) -> Answer {
+async fn ask_once(client: &Client, row: &Row) -> Availability {
     let version = row.api_version();
     let listed = async {
         match row.group {
@@ -84,16 +86,16 @@ async fn ask_once(client: &Client, row: &Row) -> Answer {
         }
     };
     match timeout(PATIENCE, listed).await {
-        Ok(Ok(list)) if list.resources.iter().any(|it| it.name == row.plural) => Answer::Served,
-        Ok(Ok(_)) => Answer::Absent,
+        Ok(Ok(list)) if list.resources.iter().any(|it| it.name == row.plural) => Availability::Served,
+        Ok(Ok(_)) => Availability::Absent,
         Ok(Err(error)) => match cause(&error) {
-            Cause::Forbidden => Answer::Served,
-            Cause::Missing => Answer::Absent,
-            Cause::Other => Answer::Unknown(Failure { error: chain(&error), cause: Cause::Other }),
+            Cause::Forbidden => Availability::Served,
+            Cause::Missing => Availability::Absent,
+            Cause::Other => Availability::Unknown(Failure { error: chain(&error), cause: Cause::Other }),
         },
         Err(_) => {
-            let error = format!("no answer in {} s", PATIENCE.as_secs());
-            Answer::Unknown(Failure { error, cause: Cause::Other })
+            let error = format!("no response within {} s", PATIENCE.as_secs());
+            Availability::Unknown(Failure { error, cause: Cause::Other })
         }
     }
 }
@@ -102,22 +104,22 @@ async fn ask_once(client: &Client, row: &Row) -> Answer {
 
 impl Presence {
     /// Takes an answer in.
-    pub(super) fn take(&mut self, answer: &Answer) -> Option<Change> {
+    pub(super) fn take(&mut self, answer: &Availability) -> Option<Change> {
         match answer {
-            Answer::Served => {
+            Availability::Served => {
                 self.in_a_row = 0;
                 self.is_settled = true;
                 (!std::mem::replace(&mut self.is_served, true)).then_some(Change::Appeared)
             }
-            Answer::Absent if self.is_served => {
+            Availability::Absent if self.is_served => {
                 self.in_a_row += 1;
                 let is_gone = self.in_a_row >= ANSWERS_UNTIL_GONE;
                 self.is_served = !is_gone;
                 is_gone.then_some(Change::Gone)
             }
-            Answer::Absent => self.settle(),
-            Answer::Unknown(_) if self.is_served => None,
-            Answer::Unknown(_) => {
+            Availability::Absent => self.settle(),
+            Availability::Unknown(_) if self.is_served => None,
+            Availability::Unknown(_) => {
                 self.in_a_row += 1;
                 if self.in_a_row < QUESTIONS_UNTIL_SETTLED { None } else { self.settle() }
             }
@@ -134,29 +136,29 @@ impl Presence {
 mod tests {
     use super::*;
 
-    fn unknown() -> Answer {
-        Answer::Unknown(Failure { error: "no".into(), cause: Cause::Other })
+    fn unknown() -> Availability {
+        Availability::Unknown(Failure { error: "no".into(), cause: Cause::Other })
     }
 
-    fn changes(answers: &[Answer]) -> Vec<Option<Change>> {
+    fn changes(answers: &[Availability]) -> Vec<Option<Change>> {
         let mut presence = Presence::default();
         answers.iter().map(|answer| presence.take(answer)).collect()
     }
 
     #[test]
     fn a_kind_that_is_there_is_followed_once() {
-        assert_eq!(changes(&[Answer::Served, Answer::Served]), [Some(Change::Appeared), None]);
+        assert_eq!(changes(&[Availability::Served, Availability::Served]), [Some(Change::Appeared), None]);
     }
 
     #[test]
     fn a_kind_that_is_not_there_holds_up_nothing_and_is_followed_later() {
-        let told = changes(&[Answer::Absent, Answer::Absent, unknown(), Answer::Served]);
+        let told = changes(&[Availability::Absent, Availability::Absent, unknown(), Availability::Served]);
         assert_eq!(told, [Some(Change::Settled), None, None, Some(Change::Appeared)]);
     }
 
     #[test]
     fn a_kind_that_was_there_is_gone_only_when_that_is_said_again_and_again() {
-        let (yes, no) = (|| Answer::Served, || Answer::Absent);
+        let (yes, no) = (|| Availability::Served, || Availability::Absent);
         let told = changes(&[yes(), no(), no(), unknown(), yes(), no(), no(), no(), no(), yes()]);
         let told: Vec<_> = told.into_iter().map(|change| change.is_some()).collect();
         assert_eq!(told, [true, false, false, false, false, false, false, true, false, true]);
@@ -164,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_server_that_does_not_say_is_waited_for_and_not_for_ever() {
-        let told = changes(&[unknown(), unknown(), unknown(), unknown(), unknown(), unknown(), Answer::Absent]);
+        let told = changes(&[unknown(), unknown(), unknown(), unknown(), unknown(), unknown(), Availability::Absent]);
         assert_eq!(told, [None, None, None, None, Some(Change::Settled), None, None]);
     }
 }

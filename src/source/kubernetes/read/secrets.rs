@@ -18,7 +18,7 @@ use crate::resources::{Event, Kind, Object, ObjectName, ObjectRef};
 /// Fetches under way at once: an API server has others to serve.
 const MAX_FETCHES: usize = 16;
 
-/// The answer to a fetch.
+/// Result of a fetch.
 #[derive(Debug)]
 pub(super) enum Fetched {
     /// The Secret, and its version.
@@ -29,11 +29,11 @@ pub(super) enum Fetched {
     Failed(String),
 }
 
-/// What is known of Secrets.
+/// Secrets: those that exist, those that are needed, and what was fetched.
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
     feeds: BTreeMap<FeedId, Feed>,
-    wanted: BTreeMap<ObjectName, Want>,
+    wanted: BTreeMap<ObjectName, WantedSecret>,
     /// To be fetched, in order; no name stands here twice.
     queue: VecDeque<ObjectName>,
     in_flight: usize,
@@ -52,7 +52,7 @@ struct Feed {
 
 /// A Secret that is wanted.
 #[derive(Debug, Default)]
-struct Want {
+struct WantedSecret {
     /// The version that was delivered.
     held: Option<Arc<str>>,
     fetch: Fetch,
@@ -112,7 +112,8 @@ impl Secrets {
                 // Asked for even where no version is known: what refers to it may be heard of before it.
                 let is_followed = self.follows(&name);
                 let fetch = if is_followed { Fetch::Queued } else { Fetch::None };
-                self.wanted.insert(name.clone(), Want { fetch, is_settled: !is_followed, ..Want::default() });
+                self.wanted
+                    .insert(name.clone(), WantedSecret { fetch, is_settled: !is_followed, ..WantedSecret::default() });
                 self.queue.extend(is_followed.then_some(name));
             }
         }
@@ -254,5 +255,5 @@ fn reference(name: &ObjectName) -> ObjectRef {
 
 fn fault_of(name: &ObjectName, error: &str) -> Diagnostic {
     Diagnostic::warning(Code::SecretUnavailable, &reference(name).origin(None), format!("cannot be fetched: {error}"))
-        .hint("it is tried again; what was known of it stays in force")
+        .hint("it is retried; its last good version stays in force")
 }

@@ -17,9 +17,9 @@ use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::{Batch, Event, Kind, ObjectRef};
 
-/// What the source knows.
+/// State of the source: objects of the cluster, and which lists are complete.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct ClusterState {
     feeds: BTreeMap<FeedId, Feed>,
     pub(super) secrets: Secrets,
     /// Whether it is not known yet which feeds there are to be.
@@ -65,9 +65,9 @@ struct List {
     broken: BTreeMap<ObjectRef, Diagnostic>,
 }
 
-// === impl State ===
+// === impl ClusterState ===
 
-impl State {
+impl ClusterState {
     /// Adds a feed.
     pub(super) fn add_feed(&mut self, id: FeedId, kind: Kind, is_optional: bool) {
         self.feeds.insert(id, Feed::new(kind, is_optional));
@@ -182,7 +182,7 @@ impl State {
     fn diagnostics(&self) -> Vec<Diagnostic> {
         let lost = self.is_lost.then(|| {
             let origin = Origin::new("Kubernetes", "", "", None);
-            Diagnostic::warning(Code::SourceUnavailable, &origin, "the API server does not answer")
+            Diagnostic::warning(Code::SourceUnavailable, &origin, "the API server does not respond")
                 .hint("the last good state stays in force")
         });
         let feeds = self.feeds.values().flat_map(Feed::diagnostics);

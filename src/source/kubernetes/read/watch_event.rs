@@ -8,7 +8,7 @@ use crate::resources::{Object, ObjectName, ObjectRef};
 /// Numbers feeds, of all kinds.
 pub(super) type FeedId = usize;
 
-/// What is heard of a list and the watch after it: of things `T`, which have names `N`.
+/// Event of a list and the watch after it, about objects `T` with names `N`.
 #[derive(Debug)]
 pub(super) enum WatchEvent<T, N> {
     /// A list begins.
@@ -32,7 +32,7 @@ pub(super) type SecretEvent = WatchEvent<SecretVersion, ObjectName>;
 /// Of the namespaces that a selector chooses.
 pub(super) type NamespaceEvent = WatchEvent<String, String>;
 
-/// An object, or what is known of one that cannot be read.
+/// A decoded object, or the name and error of an invalid one.
 #[derive(Debug)]
 pub(super) enum Decoded {
     Object(Object),

@@ -20,6 +20,6 @@ pub(super) fn params() -> PostParams {
 pub(super) async fn within<T>(patience: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
     match timeout(patience, call).await {
         Ok(answer) => answer.map_err(|error| chain(&error)),
-        Err(_) => Err("no answer".to_owned()),
+        Err(_) => Err("no response".to_owned()),
     }
 }

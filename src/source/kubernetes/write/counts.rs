@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What was written, for metrics. Whether this process leads is told by the leadership itself.
+use crate::telemetry::metrics::{Emit, Sample, family};
+
+/// Counters of writes, for metrics. Leadership has its own.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     /// Statuses written.
@@ -20,6 +22,19 @@ pub(crate) struct Counts {
 // === impl Counts ===
 
 impl Counts {
+    /// Tells the metrics.
+    pub(crate) fn observe(&self, emit: Emit<'_>) {
+        for (family, labels, count) in [
+            (&family::STATUS_WRITES, &["written"] as &[&str], &self.status_writes),
+            (&family::STATUS_WRITES, &["failed"], &self.status_failures),
+            (&family::STATUS_QUEUE, &[], &self.status_waiting),
+            (&family::EVENTS, &[], &self.events),
+            (&family::EVENTS_DROPPED, &[], &self.events_dropped),
+        ] {
+            emit(Sample { family, labels, value: count.load(Ordering::Relaxed) as f64 });
+        }
+    }
+
     pub(super) fn add(count: &AtomicU64) {
         count.fetch_add(1, Ordering::Relaxed);
     }

@@ -36,7 +36,7 @@ use notes::{MAX_OF_NAMESPACE, in_turns};
 
 pub(super) use notes::Notes;
 
-/// Everything there is to say now.
+/// Present findings, by object.
 pub(crate) type Findings = Arc<Vec<Note>>;
 
 /// Writes events while it may; see [`EventWriter::run`].
@@ -211,7 +211,7 @@ impl EventWriter {
                 return true;
             }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer".to_owned(),
+            Err(_) => "no response".to_owned(),
         };
         // An event is a courtesy: the same is in the log, the metrics and the admin API.
         debug!(object = format!("{}/{}/{}", note.kind, note.namespace, note.name), error, "event not written");

@@ -20,11 +20,11 @@ use tracing::{debug, info, warn};
 
 use super::call::{params, within};
 use candidate::{Candidate, LeaseState, Step};
-pub(super) use leadership::Held;
 pub(crate) use leadership::Leadership;
+pub(super) use leadership::LeaseSender;
 pub(crate) use timing::Timing;
 
-/// What an election is about.
+/// Configuration of a leader election.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Election {
     /// Namespace of the Lease.
@@ -41,7 +41,7 @@ pub(super) struct Elector {
     identity: String,
     leases: Api<Lease>,
     candidate: Candidate,
-    held: Held,
+    held: LeaseSender,
     /// Whether it was told last that this process leads.
     has_led: bool,
     /// Attempts in a row that failed.
@@ -81,9 +81,9 @@ impl Elector {
             Err(error) => {
                 // Said once: an API server may be away for long.
                 if self.failures == 0 {
-                    warn!(error, lease, "lease not reached");
+                    warn!(error, lease, "lease not updated");
                 } else {
-                    debug!(error, lease, failures = self.failures, "lease not reached");
+                    debug!(error, lease, failures = self.failures, "lease not updated");
                 }
                 self.failures = self.failures.saturating_add(1);
             }
@@ -153,7 +153,7 @@ impl Elector {
             return;
         }
         if let Err(error) = within(self.election.timing.patience(), self.give_back()).await {
-            warn!(error, lease = %self.election.name, "lease not given back; it runs out by itself");
+            warn!(error, lease = %self.election.name, "lease not released; it expires by itself");
         }
     }
 
@@ -173,7 +173,7 @@ impl Elector {
         let leads = self.is_held();
         match (std::mem::replace(&mut self.has_led, leads), leads) {
             (false, true) => info!(lease = %self.election.name, "leading: this process writes to the cluster"),
-            (true, false) => info!(lease = %self.election.name, "not leading any more; traffic goes on"),
+            (true, false) => info!(lease = %self.election.name, "not leading any more; traffic is not affected"),
             _ => {}
         }
     }

@@ -34,7 +34,7 @@ pub(crate) use address::{Address, NodeAddress};
 use cluster::Cluster;
 use queue::{Attempt, Queue};
 
-/// What is told, and how.
+/// Configuration of the status writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StatusConfig {
     /// Where the addresses are known from.
@@ -84,7 +84,7 @@ pub(super) struct StatusWriter {
     /// What was to stand there before: it is ours too.
     outdated: Option<Addresses>,
     /// What stands on them, as far as it was seen or written.
-    known: Known,
+    known: WrittenAddresses,
     /// Ingresses to be looked at: those that have an address, and those that had one.
     queue: Queue,
     pace: Pace,
@@ -97,9 +97,9 @@ pub(super) struct StatusWriter {
 }
 
 type Addresses = Arc<[Address]>;
-type Known = BTreeMap<ObjectName, Addresses>;
+type WrittenAddresses = BTreeMap<ObjectName, Addresses>;
 
-/// What was done with a status.
+/// Result of a status write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Done {
     Written,
@@ -141,7 +141,7 @@ impl StatusWriter {
             statuses: Arc::default(),
             wanted: None,
             outdated: None,
-            known: Known::new(),
+            known: WrittenAddresses::new(),
             queue: Queue::default(),
             rest_until: now,
             troubles: 0,
@@ -236,7 +236,7 @@ impl StatusWriter {
                 info!(addresses = ?found, "addresses to publish");
                 self.outdated = self.wanted.replace(found.into());
             }
-            Err(error) => warn!(error = %error, "addresses not found out; statuses stay as they are"),
+            Err(error) => warn!(error = %error, "addresses not found; statuses stay as they are"),
         }
     }
 
@@ -324,7 +324,7 @@ impl StatusWriter {
             self.rest_until = now + queue::backoff(self.troubles).min(MAX_REST);
         }
         let object = format!("Ingress/{name}");
-        let error = error.map_or_else(|| "no answer".to_owned(), Error::to_string);
+        let error = error.map_or_else(|| "no response".to_owned(), Error::to_string);
         let backoff = self.queue.add_failed(name, attempt, now);
         warn!(object, error, retry_ms = backoff.as_millis(), "status not written");
     }
@@ -359,7 +359,7 @@ impl StatusWriter {
         match self.cluster.has_others(pods).await {
             Ok(false) => {}
             Ok(true) => return,
-            Err(error) => return warn!(error = %error, "not known whether others serve; statuses stay"),
+            Err(error) => return warn!(error = %error, "other replicas unknown; statuses stay as they are"),
         }
         let may_be_ours = |name: &&ObjectName| self.known.get(*name).is_none_or(|standing| self.is_ours(standing));
         let cleared: Vec<_> = statuses.addressed().filter(may_be_ours).map(|name| self.clear_one(name)).collect();
@@ -371,7 +371,7 @@ impl StatusWriter {
             Ok(Ok(done)) => self.count(done),
             Ok(Err(Error::Api(status))) if status.is_not_found() => {}
             Ok(Err(error)) => warn!(object = format!("Ingress/{name}"), error = %error, "status not cleared"),
-            Err(_) => warn!(object = format!("Ingress/{name}"), error = "no answer", "status not cleared"),
+            Err(_) => warn!(object = format!("Ingress/{name}"), error = "no response", "status not cleared"),
         }
     }
 
@@ -380,7 +380,7 @@ impl StatusWriter {
         self.statuses = Arc::default();
         self.wanted = None;
         self.outdated = None;
-        self.known = Known::new();
+        self.known = WrittenAddresses::new();
         self.queue = Queue::default();
         self.list_at = Instant::now();
         self.tell_waiting();

@@ -21,7 +21,7 @@ use super::call::{params, within};
 use super::leader::Leadership;
 use crate::resources::ObjectName;
 
-/// Where things are kept.
+/// Names of the Secret and the webhook configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WebhookConfig {
     /// The Secret of the certificate.
@@ -30,9 +30,9 @@ pub(crate) struct WebhookConfig {
     pub configuration: Option<String>,
 }
 
-/// What is kept: PEM texts.
+/// Certificate of the webhook as it is stored: PEM texts.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Kept {
+pub(crate) struct StoredCertificate {
     /// `tls.crt`.
     pub chain: Vec<u8>,
     /// `tls.key`.
@@ -41,13 +41,13 @@ pub(crate) struct Kept {
     pub authorities: Vec<u8>,
 }
 
-/// Makes and uses what is kept.
+/// Issues and uses certificates of the webhook.
 pub(crate) trait Maker: Send + Sync + 'static {
     /// A new one when there is none, or when it is time for that; `None`: the old one is good.
-    fn renew(&self, old: Option<&Kept>, now: SystemTime) -> Option<Kept>;
+    fn renew(&self, old: Option<&StoredCertificate>, now: SystemTime) -> Option<StoredCertificate>;
 
     /// Puts it in force.
-    fn take(&self, kept: &Kept);
+    fn take(&self, kept: &StoredCertificate);
 }
 
 /// Keeps the certificate; see [`WebhookKeeper::run`].
@@ -57,7 +57,7 @@ pub(crate) struct WebhookKeeper {
     config: WebhookConfig,
     leadership: Leadership,
     maker: Arc<dyn Maker>,
-    taken: Option<Kept>,
+    taken: Option<StoredCertificate>,
 }
 
 /// How often is looked: when all is well, after a failure, and when there is nothing yet.
@@ -85,7 +85,7 @@ impl WebhookKeeper {
             let failure = self.look().await.err();
             // A failure that stays is told once.
             if let Some(error) = failure.as_ref().filter(|_| told != failure) {
-                warn!(error, secret = %self.config.secret, "certificate of the webhook not kept");
+                warn!(error, secret = %self.config.secret, "webhook certificate not stored");
             }
             let pause = match (&failure, &self.taken) {
                 (Some(_), _) => RETRY,
@@ -118,13 +118,13 @@ impl WebhookKeeper {
         }
         if let Some(new) = new {
             within(PATIENCE, self.write(secret, &new)).await?;
-            info!(secret = %self.config.secret, "certificate of the webhook made");
+            info!(secret = %self.config.secret, "webhook certificate generated");
             self.take(&new);
         }
         Ok(())
     }
 
-    fn take(&mut self, kept: &Kept) {
+    fn take(&mut self, kept: &StoredCertificate) {
         if self.taken.as_ref() != Some(kept) {
             self.maker.take(kept);
             self.taken = Some(kept.clone());
@@ -132,7 +132,7 @@ impl WebhookKeeper {
     }
 
     /// Of two that write at once, one gets 409 and looks again.
-    async fn write(&self, old: Option<Secret>, new: &Kept) -> Result<(), Error> {
+    async fn write(&self, old: Option<Secret>, new: &StoredCertificate) -> Result<(), Error> {
         let is_new = old.is_none();
         let name = Some(self.config.secret.name.to_string());
         let mut secret = old
@@ -163,18 +163,18 @@ impl WebhookKeeper {
             return Ok(());
         }
         self.configurations.replace(name, &params(), &configuration).await?;
-        info!(configuration = name, "authority of the webhook written");
+        info!(configuration = name, "webhook CA bundle updated");
         Ok(())
     }
 }
 
-fn kept(secret: &Secret) -> Option<Kept> {
+fn kept(secret: &Secret) -> Option<StoredCertificate> {
     let text = |key: &str| Some(secret.data.as_ref()?.get(key)?.0.clone());
-    Some(Kept { chain: text("tls.crt")?, key: text("tls.key")?, authorities: text("ca.crt")? })
+    Some(StoredCertificate { chain: text("tls.crt")?, key: text("tls.key")?, authorities: text("ca.crt")? })
 }
 
 /// Keys are shown nowhere.
-impl std::fmt::Debug for Kept {
+impl std::fmt::Debug for StoredCertificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Kept").finish_non_exhaustive()
     }

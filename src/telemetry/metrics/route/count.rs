@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{RouteMetrics, Series};
-use crate::telemetry::record::{RequestRecord, Try};
+use crate::telemetry::record::{Attempt, RequestRecord};
 
 impl RouteMetrics {
     /// Counts a request.
@@ -18,13 +18,13 @@ impl Series {
         self.request_duration.observe_duration(record.duration);
         self.request_size.observe(record.request_bytes);
         self.response_size.observe(record.response_bytes);
-        record.tries.iter().for_each(|attempt| self.record_try(attempt));
-        if record.tries.len() > 1 {
-            self.retries.fetch_add(record.tries.len() as u64 - 1, Relaxed);
+        record.attempts.iter().for_each(|attempt| self.record_attempt(attempt));
+        if record.attempts.len() > 1 {
+            self.retries.fetch_add(record.attempts.len() as u64 - 1, Relaxed);
         }
     }
 
-    fn record_try(&self, attempt: &Try) {
+    fn record_attempt(&self, attempt: &Attempt) {
         let times =
             [(&self.connect, attempt.connect), (&self.header, attempt.header), (&self.response, attempt.response)];
         for (histogram, time) in times {

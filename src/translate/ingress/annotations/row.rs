@@ -36,7 +36,7 @@ pub enum Support {
     Unread,
 }
 
-/// Under whose prefix an annotation stands, and whose grammar holds.
+/// Prefix and grammar of an annotation: tidegate's or ingress-nginx's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Dialect {
     Own,

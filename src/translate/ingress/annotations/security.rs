@@ -2,7 +2,7 @@
 
 mod snippet;
 
-/// When an annotation asks that somebody be kept out, or something verified.
+/// Condition under which an annotation asks for protection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Security {
     /// Never: at most it softens something, or protects against load.

@@ -1,37 +1,14 @@
-//! The table of annotations: one family of rows a file, joined, and sorted to be looked up.
-//!
-//! A family is a table and a `finish` that turns what an object says to it into what is asked for.
+//! The table of annotations: the families' rows, joined, and sorted to be looked up.
 
 use std::sync::{Arc, LazyLock};
 
+use super::family::{FAMILIES, Family};
 use super::row::{Annotation, Dialect, PREFIX, Support};
-use super::said::Said;
 use super::security::Security;
-use super::{auth, backend, live, plugins, policy, redirect, unread};
-use crate::translate::asked::Asked;
 use crate::translate::ingress::field;
 
 /// The prefix of foreign annotations, unless the conf says otherwise.
 const FOREIGN_PREFIX: &str = "nginx.ingress.kubernetes.io";
-
-/// Annotations that belong together.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Family {
-    pub table: &'static [Annotation],
-    pub finish: fn(Said<'_>, &mut Asked),
-}
-
-/// All families. Plugins run in this order within their stages, those of the conf first; `auth` is last, since it tells
-/// only where nothing else has closed the routes.
-pub(crate) const FAMILIES: &[Family] = &[
-    Family { table: redirect::TABLE, finish: redirect::finish },
-    Family { table: backend::TABLE, finish: backend::finish },
-    Family { table: policy::TABLE, finish: policy::finish },
-    Family { table: plugins::TABLE, finish: plugins::finish },
-    Family { table: live::TABLE, finish: live::finish },
-    Family { table: auth::TABLE, finish: auth::finish },
-    Family { table: unread::TABLE, finish: unread::finish },
-];
 
 /// Every annotation that is known: the families, joined.
 pub const ANNOTATIONS: &[Annotation] = &joined::<{ count(FAMILIES) }>(FAMILIES);

@@ -188,7 +188,7 @@ fn misplaced(name: &str, origin: &Origin, what: &str) -> Diagnostic {
 }
 
 fn resembling(key: &str, near: Option<&str>, origin: &Origin, what: &str) -> Diagnostic {
-    let message = format!("`{key}` is not known, and may ask for protection, so the {what} are closed (503)");
+    let message = format!("`{key}` is unknown and may ask for protection, so the {what} are closed (503)");
     let hint = near.map_or_else(|| "remove it, or spell it as it is documented".to_owned(), did_you_mean);
     Diagnostic::error(Code::UnknownAnnotation, origin, message).hint(hint)
 }

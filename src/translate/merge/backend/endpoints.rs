@@ -10,15 +10,15 @@ use crate::resources::object::{EndpointPort, EndpointSlice, Endpoints, Transport
 use crate::resources::{ObjectName, Resources, Sourced};
 use crate::translate::options::BackendOptions;
 
-/// What slices and Endpoints name.
+/// Endpoints found in EndpointSlices and Endpoints.
 struct Found<'a> {
     rules: &'a AddressRules,
-    seen: BTreeMap<SocketAddr, Seen>,
+    seen: BTreeMap<SocketAddr, SeenEndpoint>,
     refused: BTreeSet<Refused>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Seen {
+struct SeenEndpoint {
     is_ready: bool,
     is_draining: bool,
     zone: Option<Arc<str>>,
@@ -53,12 +53,12 @@ pub(crate) fn endpoints_of(
 }
 
 /// As kube-proxy does: hints count only when every ready endpoint has one, and one is for us.
-fn are_hints_heeded(seen: &BTreeMap<SocketAddr, Seen>, zone: &str) -> bool {
+fn are_hints_heeded(seen: &BTreeMap<SocketAddr, SeenEndpoint>, zone: &str) -> bool {
     let ready = || seen.values().filter(|each| each.is_ready);
     ready().all(|each| each.for_zones.is_some()) && ready().any(|each| each.is_for(zone))
 }
 
-impl Seen {
+impl SeenEndpoint {
     fn is_for(&self, zone: &str) -> bool {
         self.for_zones.as_deref().is_some_and(|zones| zones.split(',').any(|each| each == zone))
     }
@@ -71,7 +71,7 @@ impl Found<'_> {
         let is_of_cluster = slice.origin.is_of_cluster();
         for port in numbers(&slice.object.ports, wanted) {
             for endpoint in &slice.object.endpoints {
-                let state = Seen {
+                let state = SeenEndpoint {
                     is_ready: endpoint.is_ready,
                     is_draining: endpoint.is_draining,
                     zone: endpoint.zone.clone(),
@@ -87,7 +87,7 @@ impl Found<'_> {
         for subset in &endpoints.object.subsets {
             for port in numbers(&subset.ports, wanted) {
                 for address in &subset.addresses {
-                    let state = Seen { is_ready: true, ..Seen::default() };
+                    let state = SeenEndpoint { is_ready: true, ..SeenEndpoint::default() };
                     self.note(SocketAddr::new(*address, port), state, is_of_cluster);
                 }
             }
@@ -95,7 +95,7 @@ impl Found<'_> {
     }
 
     /// While a pod moves between slices it may stand in both: the ready copy counts.
-    fn note(&mut self, address: SocketAddr, state: Seen, is_of_cluster: bool) {
+    fn note(&mut self, address: SocketAddr, state: SeenEndpoint, is_of_cluster: bool) {
         if is_of_cluster && let Some(refused) = self.rules.refusal(address) {
             self.refused.insert(refused);
             return;

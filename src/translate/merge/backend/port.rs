@@ -88,14 +88,14 @@ impl<'s> Port<'s> {
         let mut told = Vec::new();
         if let Some(text) = self.app_protocol().filter(|text| !is_moot && known(text).is_none()) {
             let origin = service.at(format!("spec.ports[{index}].appProtocol"));
-            let message = format!("`{text}` is not known; the endpoints are spoken to in HTTP");
+            let message = format!("`{text}` is unknown; HTTP is used");
             let names = APP_PROTOCOLS.iter().map(|(name, _)| *name).filter(|name| !name.is_empty());
             let hint = format!("known are {}", names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "));
             told.push(Diagnostic::warning(Code::UnknownAppProtocol, &origin, message).hint(hint));
         }
         if port.target == Some(TargetPort::Name) {
             let origin = service.at(format!("spec.ports[{index}].targetPort"));
-            let message = "it is a name, and an ExternalName has no pods that could say its number".to_owned();
+            let message = "it is a name, which only Pods could resolve; an ExternalName has none".to_owned();
             let hint = format!("write a number; requests go to port {} until then", port.port);
             told.push(Diagnostic::warning(Code::NamedTargetPort, &origin, message).hint(hint));
         }

@@ -49,7 +49,7 @@ pub(crate) fn external_name_disabled(service: &ObjectName) -> Problem {
     Problem {
         code: Code::ExternalNameDisabled,
         message: format!("Service `{service}` is of type ExternalName, which is not served"),
-        hint: "set `defaults.allowExternalName: true` if whoever writes Services may reach any host".to_owned(),
+        hint: "set `defaults.allowExternalName: true` if authors of Services may reach any host".to_owned(),
     }
 }
 

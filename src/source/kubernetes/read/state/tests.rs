@@ -13,7 +13,7 @@ fn named(name: &str) -> ObjectRef {
     ObjectRef::new(Kind::Ingress, "a", name)
 }
 
-fn listed(state: &mut State, feed: FeedId, names: &[&str]) {
+fn listed(state: &mut ClusterState, feed: FeedId, names: &[&str]) {
     state.take(feed, WatchEvent::Init);
     for name in names {
         state.take(feed, WatchEvent::InitApply(Decoded::Object(ingress(name))));
@@ -22,7 +22,7 @@ fn listed(state: &mut State, feed: FeedId, names: &[&str]) {
 }
 
 /// `+name` for what is applied, `-name` for what goes.
-fn told(state: &mut State) -> Option<(Vec<String>, bool)> {
+fn told(state: &mut ClusterState) -> Option<(Vec<String>, bool)> {
     let batch = state.batch(Instant::now())?;
     let text = |event: &Event| match event {
         Event::Apply(object) => format!("+{}", object.name().name),
@@ -31,8 +31,8 @@ fn told(state: &mut State) -> Option<(Vec<String>, bool)> {
     Some((batch.events.iter().map(text).collect(), batch.is_complete))
 }
 
-fn one_feed(names: &[&str]) -> State {
-    let mut state = State::default();
+fn one_feed(names: &[&str]) -> ClusterState {
+    let mut state = ClusterState::default();
     state.add_feed(0, Kind::Ingress, false);
     listed(&mut state, 0, names);
     told(&mut state);
@@ -45,7 +45,7 @@ fn said(names: &[&str]) -> Option<(Vec<String>, bool)> {
 
 #[test]
 fn nothing_is_delivered_before_every_feed_has_ended_its_first_list() {
-    let mut state = State::default();
+    let mut state = ClusterState::default();
     state.add_feed(0, Kind::Ingress, false);
     state.add_feed(1, Kind::Ingress, false);
     listed(&mut state, 0, &["x"]);
@@ -56,7 +56,7 @@ fn nothing_is_delivered_before_every_feed_has_ended_its_first_list() {
 
 #[test]
 fn an_empty_server_is_complete_once() {
-    let mut state = State::default();
+    let mut state = ClusterState::default();
     state.add_feed(0, Kind::Ingress, false);
     listed(&mut state, 0, &[]);
     assert_eq!(told(&mut state), said(&[]));
@@ -124,18 +124,18 @@ fn failed(cause: Cause) -> ObjectEvent {
 
 #[test]
 fn a_forbidden_feed_holds_up_no_other_of_its_kind_and_a_forbidden_kind_holds_up_all() {
-    let mut state = State::default();
+    let mut state = ClusterState::default();
     state.add_feed(0, Kind::Ingress, false);
     state.add_feed(1, Kind::Ingress, false);
     state.take(1, failed(Cause::Forbidden));
     assert!(!state.is_complete());
     listed(&mut state, 0, &["x"]);
     assert!(state.is_complete());
-    let mut state = State::default();
+    let mut state = ClusterState::default();
     state.add_feed(0, Kind::Ingress, false);
     state.take(0, failed(Cause::Forbidden));
     assert!(!state.is_complete(), "a server that refuses every Ingress has said nothing");
-    let mut state = State::default();
+    let mut state = ClusterState::default();
     state.add_feed(0, Kind::Ingress, false);
     state.take(0, failed(Cause::Other));
     assert!(!state.is_complete(), "a server that fails may succeed in a moment");
@@ -152,7 +152,7 @@ fn what_came_from_a_feed_goes_with_it() {
 
 #[test]
 fn an_optional_kind_holds_up_others_only_until_it_is_known_whether_it_is_there() {
-    let mut state = State::default();
+    let mut state = ClusterState::default();
     state.add_feed(0, Kind::Ingress, false);
     state.await_kind(Kind::ConfigMap);
     listed(&mut state, 0, &[]);
@@ -172,7 +172,7 @@ fn an_optional_kind_holds_up_others_only_until_it_is_known_whether_it_is_there()
 
 #[test]
 fn a_list_of_an_optional_kind_that_is_not_there_is_no_fault_and_removes_nothing() {
-    let mut state = State::default();
+    let mut state = ClusterState::default();
     state.add_feed(0, Kind::Ingress, true);
     listed(&mut state, 0, &["x"]);
     told(&mut state);

@@ -21,7 +21,7 @@ const MAX_FRESH: usize = 1000;
 /// Those of one namespace.
 pub(super) const MAX_OF_NAMESPACE: usize = 100;
 
-/// Notes that wait to be told.
+/// Queue of notes to write as events.
 #[derive(Debug)]
 pub(in crate::source::kubernetes) struct Notes {
     waiting: Mutex<Turns<Note>>,

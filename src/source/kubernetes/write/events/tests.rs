@@ -6,7 +6,7 @@ use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::resources::ObjectName;
 use crate::source::kubernetes::testing::{Server, soon};
-use crate::source::kubernetes::write::leader::Held;
+use crate::source::kubernetes::write::leader::LeaseSender;
 
 fn finding(name: &str, text: &str) -> Note {
     finding_in("shop", name, text)
@@ -18,7 +18,7 @@ fn finding_in(namespace: &str, name: &str, text: &str) -> Note {
 }
 
 /// Leads for as long as what comes first is kept.
-fn leader() -> (Held, Leadership) {
+fn leader() -> (LeaseSender, Leadership) {
     let (held, leadership) = Leadership::none_yet();
     held.send_replace(Some(Instant::now() + Duration::from_secs(60)));
     (held, leadership)
@@ -30,7 +30,7 @@ fn writer(server: &Server, name: &str, leadership: &Leadership) -> EventWriter {
 
 /// A writer that runs.
 struct Run {
-    held: Held,
+    held: LeaseSender,
     findings: watch::Sender<Findings>,
     notes: Arc<Notes>,
     counts: Arc<Counts>,

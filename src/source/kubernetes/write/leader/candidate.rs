@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::timing::Timing;
 
-/// What the Lease says, as far as the election goes.
+/// State of the Lease, as far as the election reads it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LeaseState {
     /// Who holds it; empty: nobody.
@@ -24,7 +24,7 @@ pub(super) struct LeaseState {
     pub(super) duration: Option<Duration>,
 }
 
-/// What to write.
+/// Write to the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Nothing: somebody else holds it.
@@ -37,7 +37,7 @@ pub(super) enum Step {
     Renew,
 }
 
-/// One who would hold the Lease.
+/// Candidate of the election.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     identity: String,

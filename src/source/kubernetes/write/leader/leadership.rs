@@ -5,14 +5,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// Tells whether this process may write. Cheap to clone.
+/// Leadership: whether this process may write. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Leadership {
     held_until: watch::Receiver<Option<Instant>>,
 }
 
-/// Says until when this process may write; `None`: it may not.
-pub(in crate::source::kubernetes) type Held = watch::Sender<Option<Instant>>;
+/// Sender of the time until which this process leads; `None`: it does not.
+pub(in crate::source::kubernetes) type LeaseSender = watch::Sender<Option<Instant>>;
 
 /// Longer than any process runs.
 const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
@@ -21,7 +21,7 @@ const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
 impl Leadership {
     /// That of a process which holds nothing yet, and what says that it does.
-    pub(in crate::source::kubernetes) fn none_yet() -> (Held, Self) {
+    pub(in crate::source::kubernetes) fn none_yet() -> (LeaseSender, Self) {
         let (held, held_until) = watch::channel(None);
         (held, Self { held_until })
     }

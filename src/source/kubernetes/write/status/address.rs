@@ -17,7 +17,7 @@ pub(crate) enum Address {
     Hostname(String),
 }
 
-/// Which address of a node is told.
+/// Type of a node address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum NodeAddress {
     /// `ExternalIP`; for a node without one its `InternalIP`.

@@ -10,7 +10,7 @@ use kube::{Client, Error, ResourceExt};
 use serde_json::{Value, json};
 
 use super::address::{self, Address};
-use super::{AddressSource, Addresses, Known, Replicas, StatusConfig};
+use super::{AddressSource, Addresses, Replicas, StatusConfig, WrittenAddresses};
 use crate::resources::ObjectName;
 use crate::resources::status::Statuses;
 use crate::source::kubernetes::write::call::FIELD_MANAGER;
@@ -64,7 +64,7 @@ impl Cluster {
         namespaces: &[String],
         statuses: &Statuses,
         wanted: Option<&Addresses>,
-    ) -> Result<Known, Error> {
+    ) -> Result<WrittenAddresses, Error> {
         let mut known = BTreeMap::new();
         let mut keep = |ingress: &Ingress| {
             let name = name_of(ingress);

@@ -4,7 +4,7 @@ use super::*;
 use crate::resources::status::ObjectStatus;
 use crate::resources::{Kind, ObjectRef};
 use crate::source::kubernetes::testing::{Server, soon};
-use crate::source::kubernetes::write::leader::Held;
+use crate::source::kubernetes::write::leader::LeaseSender;
 
 const BASE: &str = "/apis/networking.k8s.io/v1/namespaces/shop/ingresses";
 
@@ -40,7 +40,7 @@ fn given(address: &str) -> StatusConfig {
 
 /// Status written by a leader, until `stop`.
 struct Run {
-    held: Held,
+    held: LeaseSender,
     served: watch::Sender<Arc<Statuses>>,
     counts: Arc<Counts>,
     stop: watch::Sender<bool>,

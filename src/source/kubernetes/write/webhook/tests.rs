@@ -11,23 +11,23 @@ const CONFIGURATION: &str = "/apis/admissionregistration.k8s.io/v1/validatingweb
 /// Makes what is said to be next, and notes what is put in force.
 #[derive(Default)]
 struct Noted {
-    next: Mutex<Option<Kept>>,
-    taken: Mutex<Vec<Kept>>,
+    next: Mutex<Option<StoredCertificate>>,
+    taken: Mutex<Vec<StoredCertificate>>,
 }
 
 impl Maker for Noted {
-    fn renew(&self, _: Option<&Kept>, _: SystemTime) -> Option<Kept> {
+    fn renew(&self, _: Option<&StoredCertificate>, _: SystemTime) -> Option<StoredCertificate> {
         self.next.lock().unwrap().take()
     }
 
-    fn take(&self, kept: &Kept) {
+    fn take(&self, kept: &StoredCertificate) {
         self.taken.lock().unwrap().push(kept.clone());
     }
 }
 
-fn made(name: &str) -> Kept {
+fn made(name: &str) -> StoredCertificate {
     let bytes = name.as_bytes().to_vec();
-    Kept { chain: bytes.clone(), key: bytes.clone(), authorities: bytes }
+    StoredCertificate { chain: bytes.clone(), key: bytes.clone(), authorities: bytes }
 }
 
 fn keeper(server: &Server, maker: &Arc<Noted>) -> WebhookKeeper {

@@ -11,7 +11,7 @@ const PROGRAM: &str = "_by_lua";
 /// Directives that have somebody's certificate verified, unless they say `off`.
 const VERIFYING: &[&str] = &["ssl_verify_client", "proxy_ssl_verify", "grpc_ssl_verify", "uwsgi_ssl_verify"];
 
-/// A text that ends inside quotes, or behind a backslash: nobody knows what it says.
+/// A snippet that ends inside quotes, or behind a backslash, and cannot be parsed.
 struct Unreadable;
 
 /// Whether somebody is to be kept out, or that cannot be told.
