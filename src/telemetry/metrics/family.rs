@@ -179,14 +179,14 @@ pub(crate) static PLUGIN_EVENTS: Family = Family {
 /// Why plugins answered.
 pub(crate) static PLUGIN_REPLIES: Family = Family {
     name: "tidegate_plugin_replies_total",
-    help: "Answers of plugins that gave a reason of their own, by instance and reason; 16 reasons of an instance, then other.",
+    help: "Responses of plugins that gave a reason of their own, by instance and reason; 16 reasons of an instance, then other.",
     kind: Kind::Counter,
     labels: &["plugin", "reason"],
 };
 /// Calls of plugins that have ended.
 pub(crate) static PLUGIN_CALLS: Family = Family {
     name: "tidegate_plugin_calls_total",
-    help: "Calls of plugins to other servers that have ended, by instance and result.",
+    help: "Calls of plugins to other servers completed, by instance and result.",
     kind: Kind::Counter,
     labels: &["plugin", "result"],
 };
