@@ -30,6 +30,9 @@ static FOUND: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// Whoever waits does so for one of these.
 static OPEN: Semaphore = Semaphore::const_new(0);
 
+/// A piece of a body that its hook keeps.
+struct Kept(Bytes);
+
 /// Left by the response hook.
 struct Left(String);
 
@@ -63,7 +66,15 @@ impl Plugin for Speaks {
         }
     }
 
-    fn on_request_body(&self, chunk: &mut BodyChunk<'_>, _: &mut Shared) -> BodyFlow {
+    fn on_request_body(&self, chunk: &mut BodyChunk<'_>, shared: &mut Shared) -> BodyFlow {
+        if chunk.bytes.as_ref().is_some_and(|bytes| bytes.starts_with(b"+")) {
+            shared.put(Kept(chunk.bytes.take().unwrap()));
+            return BodyFlow::Wait;
+        }
+        if let (Some(Kept(kept)), Some(bytes)) = (shared.get(), chunk.bytes.as_mut()) {
+            *bytes = [kept.clone(), bytes.clone()].concat().into();
+            shared.put(Kept(Bytes::new()));
+        }
         match chunk.bytes.as_ref().is_some_and(|bytes| bytes.contains(&b'?')) {
             true => BodyFlow::Wait,
             false => BodyFlow::Continue,
@@ -72,6 +83,9 @@ impl Plugin for Speaks {
 
     fn wait_request_body<'f>(&'f self, chunk: &'f mut BodyChunk<'_>, _: &'f mut Shared) -> BoxFuture<'f, BodyVerdict> {
         Box::pin(async {
+            if chunk.bytes.is_none() {
+                return BodyVerdict::Continue;
+            }
             if chunk.bytes.as_ref().is_some_and(|bytes| bytes.contains(&b'~')) {
                 std::future::pending::<()>().await;
             }
@@ -255,4 +269,12 @@ async fn a_hook_that_waits_for_ever_is_waited_for_no_longer_than_the_limit() {
     assert_eq!(proxy.log_line(|line| line["url.path"] == "/forever").await["reason"], "internal");
     assert_eq!(get(proxy.http(), "p.test", "/free").await.status, 200);
     drop(echo);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_piece_that_a_hook_keeps_while_it_waits_is_not_the_end() {
+    let (proxy, _echo) = proxy().await;
+    let chunked = "POST /kept HTTP/1.1\r\nHost: p.test\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n2\r\n+a\r\n1\r\nb\r\n0\r\n\r\n";
+    let answer = request(proxy.http(), chunked).await;
+    assert_eq!((answer.status, answer.json()["body"].as_str()), (200, Some("+ab")));
 }
