@@ -23,6 +23,6 @@ async fn a_secret_of_the_server_that_cannot_be_read_is_told_without_its_contents
     command.arg("check").arg("--conf").arg(&file).env("TIDEGATE_LOG", "trace");
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(told.contains("SecretUnavailable") && told.contains("the answer cannot be read"), "{told}");
+    assert!(told.contains("SecretUnavailable") && told.contains("the response cannot be read"), "{told}");
     assert!(!told.contains("hunter2"), "{told}");
 }

@@ -222,13 +222,17 @@ async fn what_two_readers_could_take_differently_is_never_sent() {
 }
 
 async fn steered() -> (Proxy, [Echo; 3]) {
+    steered_among("{ upstream: main }, { upstream: canary, weight: 0 }").await
+}
+
+async fn steered_among(backends: &str) -> (Proxy, [Echo; 3]) {
     let echoes = [Echo::start("main").await, Echo::start("canary").await, Echo::start("other").await];
     let upstream =
         |name: &str, echo: &Echo| format!("{name}: {{ endpoints: [ {{ address: \"{}\" }} ] }}", echo.address);
     let upstreams: Vec<String> =
         ["main", "canary", "other"].into_iter().zip(&echoes).map(|(name, echo)| upstream(name, echo)).collect();
     let conf = format!(
-        "plugins: {{ p: {{ type: steer, upstreams: [other, missing] }} }}\nupstreams: {{ {} }}\nroutes:\n  - {{ hosts: [p.test], backends: [ {{ upstream: main }}, {{ upstream: canary, weight: 0 }} ], plugins: [p] }}\n",
+        "plugins: {{ p: {{ type: steer, upstreams: [other, missing] }} }}\nupstreams: {{ {} }}\nroutes:\n  - {{ hosts: [p.test], backends: [ {backends} ], plugins: [p] }}\n",
         upstreams.join(", ")
     );
     (Proxy::start_with(Tidegate::builder().plugin::<Steer>(), &conf, &[]).await, echoes)
@@ -257,6 +261,20 @@ async fn a_plugin_chooses_a_backend_or_an_upstream_and_what_is_none_is_refused()
         assert_eq!(answer.status, status, "{to}");
         assert_eq!(proxy.log_line(|line| line["url.path"] == format!("/{to}")).await["reason"], reason);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_by_weight_is_told_by_its_name_behind_a_backend_without_a_share() {
+    let (proxy, _echoes) = steered_among("{ upstream: canary, weight: 0 }, { upstream: main }").await;
+    for (fields, expected) in [("", "main"), ("X-To: canary\r\n", "canary"), ("X-To: other\r\n", "other")] {
+        let path = format!("/to-{}", fields.len());
+        let answer = ask(&proxy, &format!("GET {path}"), fields).await;
+        assert_eq!((answer.status, answer.server().as_str()), (200, expected));
+        assert_eq!(proxy.log_line(|line| line["url.path"] == path).await["service"], expected);
+    }
+    let explained = explain(&proxy, "http://p.test/").await;
+    let told = explained["upstreams"].as_array().unwrap().iter().map(|it| it["service"].as_str().unwrap());
+    assert_eq!(told.collect::<Vec<_>>(), ["main", "canary", "other", "missing"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
