@@ -32,7 +32,7 @@ fn lookups(c: &mut Criterion) {
                 b.iter(|| {
                     let host = turn.next().unwrap();
                     let request = RequestView { host, path, query: None, method: &Method::GET, headers: &headers };
-                    black_box(snapshot.router.find(black_box(&request)).map(|found| found.via))
+                    black_box(snapshot.common.router.find(black_box(&request)).map(|found| found.via))
                 });
             });
         };

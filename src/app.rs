@@ -9,6 +9,7 @@ mod control;
 mod counts;
 mod echo;
 mod inspect;
+mod listening;
 mod live;
 mod memory;
 mod observe;
@@ -24,6 +25,7 @@ mod workers;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tidegate_plugin::{Define, Definition};
@@ -39,8 +41,10 @@ use crate::front::Listeners;
 use crate::origin::Origin;
 use crate::proxy::Proxy;
 use crate::settings::Settings;
+use crate::snapshot::Snapshot;
 use crate::telemetry::{Metrics, Telemetry, panics};
 use control::Control;
+use listening::Listening;
 pub use running::Running;
 pub(crate) use running::Signals;
 use shared::Shared;
@@ -97,11 +101,13 @@ impl Builder {
     /// # Errors
     /// Whatever keeps the process from serving at all: a listener that cannot be bound, a certificate file that
     /// cannot be read, a log that cannot be opened. Faults of routes and manifests are diagnostics instead.
-    pub async fn start(self, settings: Settings) -> anyhow::Result<Running> {
+    pub async fn start(self, mut settings: Settings) -> anyhow::Result<Running> {
         panics::count();
         let (compiler, shared) = parts(&self, &settings)?;
         let live = Arc::new(live::Live::new(&settings, shared.clone())?);
-        let listeners = listen(&settings, &shared, &live)?;
+        let first = listening::first(&mut settings)?;
+        shared.snapshot.store(Arc::new(Snapshot { listeners: first, ..compiler.empty() }));
+        let listeners = listen(&settings, &shared).await?;
         memory::watch(shared.memory.clone(), &shared.snapshot)?;
         observe::register(&shared, listeners.metrics());
         let servers = servers::start(&settings, &shared).await?;
@@ -114,7 +120,8 @@ impl Builder {
         let admission = settings.process.admission.clone();
         let (kubernetes, status) = (settings.process.sources.kubernetes.clone(), settings.conf.ingress.status.clone());
         let keeper = kubernetes.as_ref().map(|spec| cluster::Cluster::keeper(spec, &settings)).transpose()?.flatten();
-        let own: Vec<_> = listeners.bound().into_iter().map(|bound| bound.address).chain(servers.addresses()).collect();
+        let listening = Listening::new(shared.clone(), live.clone(), listeners.clone(), sender.clone());
+        let own = own::Own::new(servers.addresses(), listening.bound());
         let mut sources = sources::start(settings, live.clone(), sender, own, &shared.vitals).await?;
         let mut control = Control::new(compiler, shared.clone(), sources.names()).with_keeper(keeper);
         if let (Some(cluster), Some(spec)) = (sources.cluster(), kubernetes) {
@@ -134,6 +141,7 @@ impl Builder {
             .name("control".into())
             .spawn(move || control.run_contained(inbox))
             .context("no thread for the control plane")?;
+        listening.start();
         Ok(Running { shared, live, listeners, servers, sources, stop })
     }
 }
@@ -168,13 +176,15 @@ fn parts(builder: &Builder, settings: &Settings) -> anyhow::Result<(Compiler, Ar
     let calls = outbound.clone();
     metrics.observe(Box::new(move |emit| calls.observe(emit)));
     let compiler = compiler.with_clients(Box::new(move |plugin, namespace| outbound.client(plugin, namespace)));
-    let listeners = settings.process.listeners.iter().map(live::facts).collect();
-    let shared = Shared::new(compiler.empty(), table, Arc::new(Telemetry::new(metrics)), listeners);
+    let shared = Shared::new(compiler.empty(), table, Arc::new(Telemetry::new(metrics)));
     Ok((compiler, Arc::new(shared)))
 }
 
 /// Binds every listener; they answer 503 `not_ready` until the first snapshot.
-fn listen(settings: &Settings, shared: &Shared, live: &live::Live) -> anyhow::Result<Arc<Listeners<Engine>>> {
+///
+/// # Errors
+/// One that cannot be had, so that whoever starts tidegate hears of it.
+async fn listen(settings: &Settings, shared: &Shared) -> anyhow::Result<Arc<Listeners<Engine>>> {
     let threads = settings.process.worker_threads();
     let proxy = Proxy::new(shared.snapshot.clone(), shared.telemetry.clone()).with_memory(shared.memory.clone());
     let capacity = shared.table.capacity();
@@ -184,10 +194,11 @@ fn listen(settings: &Settings, shared: &Shared, live: &live::Live) -> anyhow::Re
     let app = Arc::new(engine);
     let listeners = Listeners::new(app, shared.snapshot.clone(), 1, shared.telemetry.clone());
     let listeners = Arc::new(listeners.with_capacity(Arc::clone(capacity)).with_memory(shared.memory.clone()));
-    for spec in &settings.process.listeners {
-        listeners.start(&live.listener(spec))?;
+    let wanted = shared.snapshot.load().listeners.clone();
+    match listeners.reconcile(&wanted, Duration::ZERO).await.into_iter().next() {
+        Some(error) => Err(error.into()),
+        None => Ok(listeners),
     }
-    Ok(listeners)
 }
 
 /// One provider for the whole process, before anybody asks for one.

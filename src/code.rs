@@ -164,6 +164,8 @@ codes! {
     InvalidValue: Error, "correct the value";
     /// The file is not valid YAML.
     InvalidYaml: Error, "correct the line";
+    /// The address of a listener cannot be bound: it is in use, belongs to no interface, or is not permitted. The old address stays in use until then.
+    ListenerNotBound: Error, "free the address, or choose another; binding is retried until then";
     /// The `targetPort` of an ExternalName Service is a name, which only Pods could resolve.
     NamedTargetPort: Warning, "write the number in `targetPort`";
     /// A change takes effect only at a restart.

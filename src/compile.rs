@@ -8,6 +8,7 @@
 mod certificate;
 mod edge;
 mod host;
+mod listener;
 mod matcher;
 pub(crate) mod pipeline;
 mod presented;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use tidegate_plugin::{Definition, RouteFacts};
 
 pub use self::certificate::load_certificate;
+pub(crate) use self::listener::compile as compile_listeners;
 
 use self::pipeline::{Clients, Instances, Lanes};
 use self::presented::Store;
@@ -30,10 +32,11 @@ use crate::diagnostic::Diagnostic;
 use crate::endpoint::Table;
 use crate::host::HostPattern;
 use crate::model::{Model, Touched};
-use crate::snapshot::Snapshot;
 use crate::snapshot::certificates::{Certificates, ServedCertificate};
 use crate::snapshot::host_map::HostMap;
+use crate::snapshot::listener::Listeners;
 use crate::snapshot::router::Router;
+use crate::snapshot::{Served, Snapshot};
 use crate::telemetry::metrics::RouteMetrics;
 
 /// Makes the counters of a route.
@@ -71,6 +74,7 @@ pub struct Compiler {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Piece {
     Edge,
+    Listeners,
     Default,
     DefaultCertificate,
     Certificate(HostPattern),
@@ -112,9 +116,12 @@ impl Compiler {
     pub fn empty(&self) -> Snapshot {
         Snapshot {
             generation: 0,
-            router: Router::default(),
-            default: None,
-            certificates: Certificates { hosts: HostMap::default(), default: Arc::clone(&self.self_signed) },
+            listeners: Listeners::default(),
+            common: Arc::new(Served {
+                router: Router::default(),
+                default: None,
+                certificates: Certificates { hosts: HostMap::default(), default: Arc::clone(&self.self_signed) },
+            }),
             edge: Arc::new(edge::compile(&crate::edge::Edge::default()).0),
         }
     }
@@ -126,9 +133,12 @@ impl Compiler {
         self.upstreams.apply(model, touched);
         let snapshot = Snapshot {
             generation: previous.generation + 1,
-            router: self.compile_hosts(model, touched, &previous.router),
-            default: self.compile_default(model, touched, previous),
-            certificates: self.compile_certificates(model, touched, &previous.certificates),
+            listeners: self.compile_listeners(model, touched, &previous.listeners),
+            common: Arc::new(Served {
+                router: self.compile_hosts(model, touched, &previous.common.router),
+                default: self.compile_default(model, touched, &previous.common),
+                certificates: self.compile_certificates(model, touched, &previous.common.certificates),
+            }),
             edge: self.compile_edge(model, touched, previous),
         };
         self.upstreams.sweep();
@@ -177,7 +187,7 @@ impl Compiler {
         &mut self,
         model: &Model,
         touched: &Touched,
-        previous: &Snapshot,
+        previous: &Served,
     ) -> Option<Arc<crate::snapshot::route::Route>> {
         if !touched.default {
             return previous.default.clone();
@@ -223,6 +233,16 @@ impl Compiler {
         let default = wanted.and_then(|certificate| self.secrets.load(certificate, now, &mut diagnostics));
         self.report(Piece::DefaultCertificate, diagnostics);
         Some(default.unwrap_or_else(|| Arc::clone(&self.self_signed)))
+    }
+
+    /// Without a conf nobody says where to listen, and what listens stays.
+    fn compile_listeners(&mut self, model: &Model, touched: &Touched, previous: &Listeners) -> Listeners {
+        let Some(wanted) = model.listeners.as_ref().filter(|_| touched.listeners) else {
+            return Arc::clone(previous);
+        };
+        let (listeners, diagnostics) = listener::compile(wanted, previous);
+        self.report(Piece::Listeners, diagnostics);
+        listeners
     }
 
     fn compile_edge(

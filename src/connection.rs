@@ -17,6 +17,7 @@ use http::HeaderValue;
 use pingora::protocols::Digest;
 use tidegate_plugin::TlsFacts;
 
+use crate::listener::Serves;
 pub(crate) use delegate::delegate;
 use stalled::Stalled;
 pub(crate) use streams::Streams;
@@ -24,11 +25,26 @@ pub(crate) use streams::Streams;
 /// Bytes a second that a request body must keep on average, once it has been waited for longer than the body timeout.
 const MIN_BODY_RATE: u64 = 100;
 
+/// Who is at the other end; IPv4 addresses never in their IPv6 form.
+///
+/// One address where nobody announces another, which makes it from a [`SocketAddr`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Announced {
+    /// The client: whom the connection was announced for.
+    pub peer: SocketAddr,
+    /// Who connected, and may have announced somebody else.
+    pub socket_peer: SocketAddr,
+}
+
 /// Facts of a client's connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionInfo {
-    /// Who connected; IPv4 addresses never in their IPv6 form.
+    /// The client: whom the connection was announced for.
     pub peer: SocketAddr,
+    /// Who connected.
+    pub socket_peer: SocketAddr,
+    /// What its listener served when it was accepted.
+    pub serves: Serves,
     /// Name of the listener.
     pub listener: Arc<str>,
     /// What the handshake agreed on; `None`: plain HTTP.
@@ -97,19 +113,31 @@ pub(crate) enum TimedOut {
     Write,
 }
 
+// === impl Announced ===
+
+impl From<SocketAddr> for Announced {
+    fn from(socket_peer: SocketAddr) -> Self {
+        Self { peer: socket_peer, socket_peer }
+    }
+}
+
 // === impl ConnectionInfo ===
 
 impl ConnectionInfo {
     /// Makes the facts of a connection that awaits its first request.
     pub(crate) fn new(
         listener: Arc<str>,
-        peer: SocketAddr,
+        serves: Serves,
+        announced: impl Into<Announced>,
         accepted_at: Instant,
         tls: Option<TlsFacts>,
         protocol: Protocol,
     ) -> Self {
+        let Announced { peer, socket_peer } = announced.into();
         Self {
             peer,
+            socket_peer,
+            serves,
             listener,
             tls,
             accepted_at,
@@ -349,7 +377,7 @@ mod tests {
 
     fn info(protocol: Protocol) -> ConnectionInfo {
         let address = SocketAddr::from(([127, 0, 0, 1], 80));
-        ConnectionInfo::new("http".into(), address, Instant::now(), None, protocol)
+        ConnectionInfo::new("http".into(), Serves::Common, address, Instant::now(), None, protocol)
     }
 
     #[test]

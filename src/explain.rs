@@ -13,18 +13,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidegate_plugin::{Hooks, RequestFacts, Shared, UpstreamRequest};
 
-pub(crate) use listener::ListenerFacts;
 pub(crate) use question::{Question, QuestionError};
 pub(crate) use rows::{CertificateRow, RouteName, RouteRow, UpstreamRow, certificates, routes, upstreams};
 
+use crate::listener::Serves;
 use crate::origin::Origin;
 use crate::proxy::canonical::{Canonical, canonicalize};
 use crate::proxy::redirect;
 use crate::reason::Reason;
-use crate::snapshot::Snapshot;
+use crate::snapshot::listener::Listener;
 use crate::snapshot::pipeline::Passage;
 use crate::snapshot::route::{Action, Redirect, Route};
 use crate::snapshot::router::RequestView;
+use crate::snapshot::{Served, Snapshot};
 
 /// Where a request would go, and why.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -154,19 +155,20 @@ pub(crate) struct UpstreamView {
     pub next: Option<String>,
 }
 
-/// Explains a request that comes in by one of these listeners.
-pub(crate) fn explain(snapshot: &Snapshot, listeners: &[ListenerFacts], question: &Question) -> Explanation {
-    let listener = listener::of(listeners, question);
+/// Explains a request that comes in by one of the listeners.
+pub(crate) fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
+    let listener = listener::of(&snapshot.listeners, question);
+    let serves = listener.map_or(Serves::Common, |listener| listener.serves);
     let mut it = Explanation {
         request: question.to_string(),
         client: client_text(snapshot, question),
         listener: listener.map(ToString::to_string),
-        certificate: certificate_text(snapshot, listener, question),
+        certificate: certificate_text(snapshot.served(serves), listener, question),
         ..Explanation::default()
     };
     match canonicalize(&question.to_head(), &snapshot.edge) {
         Err(reason) => it.refused(reason),
-        Ok(canonical) => it.routed(snapshot, question, &canonical),
+        Ok(canonical) => it.routed(snapshot, serves, question, &canonical),
     }
     it
 }
@@ -179,7 +181,8 @@ impl Explanation {
         self.reason = reason.to_string();
     }
 
-    fn routed(&mut self, snapshot: &Snapshot, question: &Question, canonical: &Canonical) {
+    fn routed(&mut self, snapshot: &Snapshot, serves: Serves, question: &Question, canonical: &Canonical) {
+        let served = snapshot.served(serves);
         self.canonical = Some(format!("{}{}", canonical.host, canonical.target()));
         let view = RequestView {
             host: &canonical.host,
@@ -188,16 +191,16 @@ impl Explanation {
             method: &question.method,
             headers: &question.headers,
         };
-        let found = snapshot.router.explain(&view);
+        let found = served.router.explain(&view);
         self.host = found.host.as_ref().map(ToString::to_string);
-        let routes = found.host.as_ref().and_then(|pattern| snapshot.router.host(pattern));
+        let routes = found.host.as_ref().and_then(|pattern| served.router.host(pattern));
         self.owner = routes.and_then(|routes| routes.oldest()).map(owner_text);
         self.hosts_tried = found.hosts_tried.into_iter().map(|(pattern, _)| pattern).collect();
         self.candidates = found.candidates.iter().map(rows::candidate).collect();
-        self.candidates.extend(rows::fallback(snapshot, found.host.as_ref(), found.fallback));
+        self.candidates.extend(rows::fallback(served, found.host.as_ref(), found.fallback));
         let is_taken = found.found.is_some();
-        self.candidates.extend(snapshot.default.as_deref().map(|route| rows::global(route, is_taken)));
-        match snapshot.route(&view) {
+        self.candidates.extend(served.default.as_deref().map(|route| rows::global(route, is_taken)));
+        match snapshot.route(serves, &view) {
             Err(reason) => self.refused(reason),
             Ok(route) => self.taken(route, question, canonical),
         }
@@ -300,15 +303,15 @@ fn client_text(snapshot: &Snapshot, question: &Question) -> String {
     format!("{} (its forwarded headers are {trust})", question.from_ip)
 }
 
-fn certificate_text(snapshot: &Snapshot, by: Option<&ListenerFacts>, question: &Question) -> Option<String> {
-    let host = question.uri.host().filter(|_| question.is_https())?.to_ascii_lowercase();
+fn certificate_text(served: &Served, by: Option<&Listener>, question: &Question) -> Option<String> {
+    let host = question.uri.host().filter(|_| question.is_tls())?.to_ascii_lowercase();
     let name = host.trim_end_matches('.');
-    let of_listener = by.and_then(|listener| listener.certificate.load_full());
-    if let Some(presented) = snapshot.certificates.presented(name) {
-        let (served, owner) = (&presented.served, &presented.owner);
-        return Some(format!("{} ({}), named by {owner}", served.name, served.origin));
+    let of_listener = by.and_then(|listener| listener.certificate.as_ref());
+    if let Some(presented) = served.certificates.presented(name) {
+        let (certificate, owner) = (&presented.served, &presented.owner);
+        return Some(format!("{} ({}), named by {owner}", certificate.name, certificate.origin));
     }
-    let certificate = snapshot.certificates.find_or(Some(name), of_listener.as_ref());
+    let certificate = served.certificates.find_or(Some(name), of_listener);
     if certificate.origin.name.is_empty() {
         return Some(format!("{}, generated at start: no other certificate matches `{name}`", certificate.name));
     }

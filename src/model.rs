@@ -6,6 +6,7 @@
 
 mod backend;
 mod certificate;
+mod listener;
 mod plugin;
 mod route;
 
@@ -16,6 +17,7 @@ use serde::Serialize;
 
 pub use backend::{Backend, BackendId, BackendName, Endpoint, EndpointSet};
 pub use certificate::{Certificate, Claim, SecretBytes};
+pub use listener::Listener;
 pub use plugin::{PluginInputs, PluginInstance, PluginUse, SecretKeys};
 pub use route::{
     Action, HeaderMatch, HttpsRedirect, Match, PathMatch, QueryMatch, Rank, Route, TextMatch, VirtualHost,
@@ -49,6 +51,9 @@ pub struct Model {
     /// What is presented to a client that names no known host; `None`: self-signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_certificate: Option<Arc<Certificate>>,
+    /// Where clients come in, in order of precedence; `None`: nobody says it, and what listens stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listeners: Option<Arc<[Arc<Listener>]>>,
     /// What holds for every request: trusted proxies, limits, headers of tidegate's own.
     pub edge: Arc<Edge>,
     /// Which addresses may be endpoints where DNS names them.
@@ -70,6 +75,8 @@ pub struct Touched {
     pub default_certificate: bool,
     /// The default route.
     pub default: bool,
+    /// Listeners.
+    pub listeners: bool,
     /// The edge settings.
     pub edge: bool,
     /// Which addresses may be endpoints.
@@ -99,6 +106,7 @@ impl Touched {
             certificates: model.certificates.keys().cloned().collect(),
             default_certificate: true,
             default: true,
+            listeners: true,
             edge: true,
             address_rules: true,
         }
@@ -112,6 +120,7 @@ impl Touched {
         self.certificates.extend(other.certificates);
         self.default_certificate |= other.default_certificate;
         self.default |= other.default;
+        self.listeners |= other.listeners;
         self.edge |= other.edge;
         self.address_rules |= other.address_rules;
     }

@@ -24,17 +24,16 @@ use crate::yaml::{self, Entry, FieldError, Node};
 
 pub(crate) use process::needs_restart;
 pub(crate) use process::{
-    AccessLogSpec, AdmissionSpec, KubernetesSpec, ListenerSpec, LogFormat, LogStyle, Process, ShutdownSpec,
-    TelemetrySpec, TlsSpec,
+    AccessLogSpec, AdmissionSpec, KubernetesSpec, LogFormat, LogStyle, Process, ShutdownSpec, TelemetrySpec,
 };
 pub use schema::schema;
 
 /// Settings: the whole content of a conf file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Sockets, threads, sources, logs: the process.
+    /// Threads, sources, logs: the process.
     pub process: Process,
-    /// Routes, upstreams, plugins, defaults: traffic.
+    /// Listeners, routes, upstreams, plugins, defaults: traffic.
     pub conf: Conf,
     /// The file, as it was given.
     pub file: PathBuf,

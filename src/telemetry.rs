@@ -22,6 +22,7 @@ use arc_swap::ArcSwapOption;
 
 pub use self::access_log::AccessLog;
 pub use self::metrics::Metrics;
+pub(crate) use self::record::SessionRecord;
 pub use self::record::{Attempt, Recorder, RequestRecord};
 
 use self::lines::Log;
@@ -99,6 +100,11 @@ impl Recorder for Telemetry {
         if let Some(access_log) = &*self.access_log.load() {
             access_log.record(record);
         }
+    }
+
+    fn record_session(&self, session: &SessionRecord<'_>) {
+        let SessionRecord { duration, client, peer, listener, reason } = session;
+        tracing::debug!(listener, %client, %peer, reason, elapsed_ms = duration.as_millis(), "TLS handshake failed");
     }
 
     fn is_logging(&self) -> bool {

@@ -19,6 +19,8 @@ mod route;
 mod standing;
 mod values;
 
+pub(crate) use conf::listeners;
+
 use std::collections::BTreeSet;
 
 use crate::diagnostic::Diagnostic;

@@ -224,9 +224,13 @@ check_life() {
     try "helm upgrade: conf" helm_ upgrade tidegate "$chart" --namespace tidegate --set conf.defaults.attempts=2
     after=$(restarts_by || true)
     try "a change of the conf restarts nothing" test "$before" = "$after"
-    try "helm upgrade: listeners" helm_ upgrade tidegate "$chart" --namespace tidegate --set controller.containerPort.http=8081
+    try "helm upgrade: listeners" helm_ upgrade tidegate "$chart" --namespace tidegate \
+      --set 'conf.listeners[0].name=http,conf.listeners[0].protocol=http,conf.listeners[0].address=0.0.0.0:8081'
     after=$(restarts_by || true)
-    try "a change of a listener restarts pods" test "$before" != "$after"
+    try "a change of a listener restarts nothing" test "$before" = "$after"
+    try "helm upgrade: threads" helm_ upgrade tidegate "$chart" --namespace tidegate --set conf.threads=2
+    after=$(restarts_by || true)
+    try "a change of what is read at start restarts pods" test "$before" != "$after"
     try "helm uninstall" helm_ uninstall tidegate --namespace tidegate --wait
   else
     skip "helm install: neither HELM nor Go is here"

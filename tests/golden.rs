@@ -94,12 +94,15 @@ fn object(path: &Path, document: Value) -> Object {
     Object::from_json(kind, document).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The model without what every case would repeat: edge settings and policies that nobody set.
+/// The model without what every case would repeat: listeners, edge settings and policies that nobody set.
 fn trimmed(model: &Model) -> Value {
     let mut value = serde_json::to_value(model).unwrap();
-    let defaults = serde_json::to_value(Model::default()).unwrap();
+    let mut empty = Resources::default();
+    let conf = Object::from_json(Kind::Conf, serde_json::json!({})).unwrap();
+    empty.apply([Event::Apply(conf)]);
+    let defaults = [Model::default(), translate(&empty).model].map(|model| serde_json::to_value(model).unwrap());
     let object = value.as_object_mut().unwrap();
-    object.retain(|key, part| defaults.get(key) != Some(&*part));
+    object.retain(|key, part| defaults.iter().all(|defaults| defaults.get(key) != Some(&*part)));
     drop_unset_policies(&mut value);
     value
 }

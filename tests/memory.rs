@@ -40,7 +40,7 @@ fn a_route_keeps_few_bytes_from_its_manifests_to_its_snapshot() {
     });
     let empty = compiler.empty();
     let snapshot = compiler.compile(translator.model(), &touched, &empty);
-    assert_eq!(snapshot.router.len(), HOSTS);
+    assert_eq!(snapshot.common.router.len(), HOSTS);
     drop((changes, touched, empty));
     // What was allocated elsewhere, by the threads that read files, is counted too when it goes here.
     let kept = (source, resources, translator, compiler, snapshot, table, metrics);

@@ -41,6 +41,8 @@ mod hostile;
 mod http_truth;
 #[path = "serve/limits.rs"]
 mod limits;
+#[path = "serve/listeners.rs"]
+mod listeners;
 #[path = "serve/memory.rs"]
 mod memory;
 #[path = "serve/names.rs"]

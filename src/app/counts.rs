@@ -4,9 +4,9 @@ use crate::snapshot::Snapshot;
 
 /// What a snapshot has.
 pub(super) fn of_snapshot(snapshot: &Snapshot) -> String {
-    let routes: usize = snapshot.router.hosts().map(|(_, routes)| routes.routes().count()).sum();
-    let certificates = snapshot.certificates.iter().count();
-    let parts = [(snapshot.router.len(), "host"), (routes, "route"), (certificates, "certificate")];
+    let routes: usize = snapshot.common.router.hosts().map(|(_, routes)| routes.routes().count()).sum();
+    let certificates = snapshot.common.certificates.iter().count();
+    let parts = [(snapshot.common.router.len(), "host"), (routes, "route"), (certificates, "certificate")];
     parts.map(|(count, what)| counted(count, what)).join(", ")
 }
 

@@ -48,7 +48,7 @@ impl Inspect for Inspector {
         let from = query.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let question =
             Question::new(query.method.as_str(), &query.url, &fields, from).map_err(|error| error.to_string())?;
-        Ok(json!(explain::explain(&self.shared.snapshot.load(), &self.shared.listeners, &question)))
+        Ok(json!(explain::explain(&self.shared.snapshot.load(), &question)))
     }
 
     fn upstreams(&self) -> Value {

@@ -38,7 +38,7 @@ pub(super) fn register(shared: &Arc<Shared>, front: &Arc<FrontMetrics>) {
     let snapshot = shared.snapshot.clone();
     shared.metrics().observe(Box::new(move |emit| {
         let snapshot = snapshot.load();
-        let certificates = &snapshot.certificates;
+        let certificates = &snapshot.common.certificates;
         let mut seen = std::collections::BTreeSet::new();
         for served in certificates.iter().map(|(_, it)| &it.served).chain([&certificates.default]) {
             if seen.insert(served.name.clone()) {
@@ -174,7 +174,7 @@ pub(super) fn server(metrics: &Metrics, name: &'static str, counts: Arc<SeatCoun
 /// Every instance that a route uses, each once.
 fn instances(snapshot: &Snapshot) -> impl Iterator<Item = &Arc<Instance>> {
     let mut seen = BTreeSet::new();
-    let routes = snapshot.router.hosts().flat_map(|(_, routes)| routes.routes()).chain(&snapshot.default);
+    let routes = snapshot.common.router.hosts().flat_map(|(_, routes)| routes.routes()).chain(&snapshot.common.default);
     let all = routes.flat_map(|route| route.pipeline.instances());
     all.filter(move |instance| seen.insert(Arc::as_ptr(instance)))
 }
@@ -213,6 +213,13 @@ fn connections(counts: &ListenerCounts, emit: Emit<'_>) {
     state("handshake", counts.handshaking);
     state("active", counts.active);
     emit(Sample { family: &family::CONNECTIONS_ACCEPTED, labels: &[listener], value: counts.accepted as f64 });
+    if let Some(is_up) = counts.is_up {
+        emit(Sample { family: &family::LISTENER_UP, labels: &[listener], value: f64::from(u8::from(is_up)) });
+    }
+    for (reason, count) in &counts.bind_faults {
+        let labels: &[&str] = &[listener, reason.as_str()];
+        emit(Sample { family: &family::LISTENER_BIND_FAILURES, labels, value: *count as f64 });
+    }
     let mut failure = |kind: &str, value: u64| {
         emit(Sample { family: &family::CONNECTION_FAILURES, labels: &[listener, kind], value: value as f64 });
     };

@@ -88,9 +88,7 @@ impl Offline {
         if let Some(cluster) = cluster {
             cluster.read(&mut control);
         }
-        let mut diagnostics = control.diagnostics();
-        diagnostics.extend(super::live::load_certificates(&settings, &shared.listeners));
-        Ok(Self { diagnostics, shared, file: settings.file })
+        Ok(Self { diagnostics: control.diagnostics(), shared, file: settings.file })
     }
 
     /// The routing table.
@@ -100,7 +98,7 @@ impl Offline {
 
     /// Where a request would go.
     pub(crate) fn explain(&self, question: &Question) -> Explanation {
-        let mut it = explain::explain(&self.shared.snapshot.load(), &self.shared.listeners, question);
+        let mut it = explain::explain(&self.shared.snapshot.load(), question);
         // Nobody serves the built-in upstreams now, so they have no address.
         let texts =
             it.upstreams.iter_mut().flat_map(|upstream| upstream.endpoints.iter_mut().chain(&mut upstream.next));

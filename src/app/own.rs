@@ -5,6 +5,8 @@ use std::fs;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::address::OwnSockets;
 use crate::resources::{Batch, Event, Object};
 use crate::settings::Process;
@@ -14,20 +16,49 @@ const ROUTES_V4: &str = "/proc/self/net/fib_trie";
 /// Its IPv6 addresses.
 const ADDRESSES_V6: &str = "/proc/self/net/if_inet6";
 
-/// The sockets that settings ask for; those whose port the system chooses are not known before it has.
+/// The sockets of this process: of its servers, and of listeners, which come and go.
+pub(super) struct Own {
+    servers: Vec<SocketAddr>,
+    listeners: watch::Receiver<Vec<SocketAddr>>,
+}
+
+// === impl Own ===
+
+impl Own {
+    pub(super) fn new(servers: impl Iterator<Item = SocketAddr>, listeners: watch::Receiver<Vec<SocketAddr>>) -> Self {
+        Self { servers: servers.collect(), listeners }
+    }
+
+    /// All of them now.
+    pub(super) fn sockets(&mut self) -> Vec<SocketAddr> {
+        self.servers.iter().chain(&*self.listeners.borrow_and_update()).copied().collect()
+    }
+
+    /// Resolves when there are others than were asked for last; never, when none come any more.
+    pub(super) async fn changed(&mut self) {
+        if self.listeners.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// The sockets of servers that settings ask for; those whose port the system chooses are not known before it has.
 pub(super) fn wanted(process: &Process) -> Vec<SocketAddr> {
-    let listeners = process.listeners.iter().map(|listener| listener.address);
     let (telemetry, admin) = (process.telemetry.on(), process.admin.on());
     let servers = telemetry.map(|it| it.address).into_iter().chain(admin.map(|it| it.address));
     let webhook = process.admission.iter().map(|webhook| webhook.address);
-    listeners.chain(servers).chain(webhook).filter(|address| address.port() > 0).collect()
+    servers.chain(webhook).filter(|address| address.port() > 0).collect()
 }
 
-/// Tells the conf of a batch where the process listens, and which addresses the machine has now.
+/// Tells the conf of a batch where the process listens, which is at least where it says itself, and which addresses the
+/// machine has now.
 pub(super) fn tell(mut batch: Batch, sockets: &[SocketAddr]) -> Batch {
     for event in &mut batch.events {
         let Event::Apply(Object::Conf(sourced)) = event else { continue };
-        Arc::make_mut(&mut sourced.object).own_sockets = OwnSockets { sockets: sockets.to_vec(), local: local() };
+        let conf = Arc::make_mut(&mut sourced.object);
+        let named = conf.listeners.iter().map(|listener| listener.address).filter(|address| address.port() > 0);
+        let sockets: BTreeSet<SocketAddr> = named.chain(sockets.iter().copied()).collect();
+        conf.own_sockets = OwnSockets { sockets: sockets.into_iter().collect(), local: local() };
     }
     batch
 }
@@ -82,9 +113,9 @@ mod tests {
 
     #[test]
     fn sockets_without_a_port_yet_are_not_named() {
-        let mut process = Process::default();
-        process.listeners[0].address.set_port(0);
+        let admission = serde_json::from_value(serde_json::json!({ "address": "127.0.0.1:0" })).unwrap();
+        let process = Process { admission: Some(admission), ..Process::default() };
         let sockets: Vec<String> = wanted(&process).iter().map(ToString::to_string).collect();
-        assert_eq!(sockets, ["0.0.0.0:8443", "0.0.0.0:10254", "127.0.0.1:10255"]);
+        assert_eq!(sockets, ["0.0.0.0:10254", "127.0.0.1:10255"]);
     }
 }

@@ -66,7 +66,7 @@ impl Running {
 
     /// The real address of a listener.
     pub fn listener(&self, name: &str) -> Option<SocketAddr> {
-        self.listeners.bound().into_iter().find(|bound| *bound.name == *name).map(|bound| bound.address)
+        self.listeners.bound().into_iter().find(|bound| bound.id.as_str() == name).map(|bound| bound.address)
     }
 
     /// The address of `/metrics`, `/healthz` and `/readyz`.
@@ -172,6 +172,8 @@ impl Running {
     }
 
     pub(crate) fn addresses(&self) -> Vec<(String, SocketAddr)> {
-        self.live.listeners().into_iter().filter_map(|(name, scheme)| Some((scheme, self.listener(&name)?))).collect()
+        let snapshot = self.snapshot();
+        let named = snapshot.listeners.iter();
+        named.filter_map(|it| Some((it.protocol.scheme().to_owned(), self.listener(it.id.as_str())?))).collect()
     }
 }

@@ -9,7 +9,6 @@ use tokio::sync::watch;
 use crate::admission::review::Base;
 use crate::diagnostic::Diagnostic;
 use crate::endpoint::Table;
-use crate::explain::ListenerFacts;
 use crate::pressure::Memory;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::Published;
@@ -25,8 +24,6 @@ pub(crate) struct Shared {
     pub(crate) table: Arc<Table>,
     /// Metrics and access log.
     pub(crate) telemetry: Arc<Telemetry>,
-    /// Where traffic comes in.
-    pub(crate) listeners: Vec<ListenerFacts>,
     /// Whether traffic is welcome.
     pub(crate) readiness: Arc<Readiness>,
     /// Whether the tasks of the control plane are alive.
@@ -52,17 +49,11 @@ pub(crate) struct Report {
 
 impl Shared {
     /// Makes the handles around a snapshot without routes.
-    pub(crate) fn new(
-        empty: Snapshot,
-        table: Arc<Table>,
-        telemetry: Arc<Telemetry>,
-        listeners: Vec<ListenerFacts>,
-    ) -> Self {
+    pub(crate) fn new(empty: Snapshot, table: Arc<Table>, telemetry: Arc<Telemetry>) -> Self {
         Self {
             snapshot: Arc::new(ArcSwap::from_pointee(empty)),
             table,
             telemetry,
-            listeners,
             readiness: Arc::default(),
             vitals: Arc::default(),
             memory: Arc::default(),

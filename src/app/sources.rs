@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +12,7 @@ use tokio::sync::mpsc;
 use super::cluster::{Cluster, variable};
 use super::echo;
 use super::live::Live;
-use super::own;
+use super::own::{self, Own};
 use crate::diagnostic::Diagnostic;
 use crate::resources::conf::{Conf, EndpointSpec};
 use crate::resources::{Batch, Event, Object};
@@ -44,7 +43,7 @@ pub(super) struct Sources {
 /// Fills in what only the running process knows: where it listens, and built-in upstreams.
 struct Builtins {
     /// Where the process listens.
-    own: Vec<SocketAddr>,
+    own: Own,
     /// Built-in upstreams that run, by name.
     addresses: BTreeMap<String, String>,
 }
@@ -79,7 +78,7 @@ pub(super) async fn start(
     settings: Settings,
     live: Arc<Live>,
     sender: mpsc::Sender<Batch>,
-    own: Vec<SocketAddr>,
+    own: Own,
     vitals: &Vitals,
 ) -> anyhow::Result<Sources> {
     let mut sources = Sources {
@@ -115,8 +114,8 @@ pub(super) async fn start(
     let mut conf_file = conf_file(&settings.file).with_pulse(vitals.pulse("conf-source"));
     match conf_file.load() {
         Ok((_, batch)) => {
-            sender.send(builtins.fill(batch).await?).await.context("the control plane has ended")?;
-            let relay = builtins.relay(sender.clone());
+            sender.send(builtins.fill(batch.clone()).await?).await.context("the control plane has ended")?;
+            let relay = builtins.relay(sender.clone(), batch);
             sources.watching.push(conf_file.watch(relay, move |settings| {
                 report(&sender, live.apply(&settings));
                 follow.apply(&settings);
@@ -183,9 +182,13 @@ impl Follow {
 
 /// Tells the control plane what the process has to say about its settings.
 fn report(sender: &mpsc::Sender<Batch>, diagnostics: Vec<Diagnostic>) {
-    let batch = Batch { source: PROCESS, diagnostics, ..complete(Vec::new()) };
     // Nobody listens any more: the process is about to end.
-    let _ = sender.blocking_send(batch);
+    let _ = sender.blocking_send(findings(PROCESS, diagnostics));
+}
+
+/// What a part of the process has to say, in place of what it said before.
+pub(super) fn findings(source: &'static str, diagnostics: Vec<Diagnostic>) -> Batch {
+    Batch { source, diagnostics, ..complete(Vec::new()) }
 }
 
 /// The conf of settings that came from no file.
@@ -213,14 +216,27 @@ impl Builtins {
             }
         }
         let address = |name: &str| self.addresses.get(name).cloned().unwrap_or_else(|| NOT_STARTED.to_owned());
-        Ok(own::tell(with_builtins(batch, address), &self.own))
+        Ok(own::tell(with_builtins(batch, address), &self.own.sockets()))
     }
 
-    /// Stands between the conf source and the control plane, so that later confs get their addresses too.
-    fn relay(mut self, sender: mpsc::Sender<Batch>) -> mpsc::Sender<Batch> {
-        let (relay, mut batches) = mpsc::channel(1);
+    /// Stands between the conf source and the control plane, so that later confs get their addresses too, and the last
+    /// one, which begins as `conf`, hears of sockets that come and go.
+    fn relay(mut self, sender: mpsc::Sender<Batch>, mut conf: Batch) -> mpsc::Sender<Batch> {
+        let (relay, mut batches) = mpsc::channel::<Batch>(1);
         tokio::spawn(async move {
-            while let Some(batch) = batches.recv().await {
+            loop {
+                let batch = tokio::select! {
+                    batch = batches.recv() => match batch {
+                        Some(batch) => batch,
+                        None => return,
+                    },
+                    () = self.own.changed() => Batch { noticed: Instant::now(), ..conf.clone() },
+                };
+                // A batch without a conf has findings only.
+                conf.diagnostics.clone_from(&batch.diagnostics);
+                if !batch.events.is_empty() {
+                    conf.events.clone_from(&batch.events);
+                }
                 let filled = match self.fill(batch).await {
                     Ok(filled) => filled,
                     Err(error) => {

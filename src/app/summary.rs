@@ -51,7 +51,7 @@ fn findings(found: &[Diagnostic], conf: &Path) -> String {
 /// Commands that show something: one a host, of routes that forward before others; https where http only redirects.
 fn to_try(addresses: &[(String, SocketAddr)], snapshot: &Snapshot) -> Vec<String> {
     let mut entries: Vec<((bool, usize), &HostPattern, &str, &Route)> = Vec::new();
-    for (pattern, routes) in snapshot.router.hosts() {
+    for (pattern, routes) in snapshot.common.router.hosts() {
         let plain = routes.entries().iter().filter(|entry| entry.kind() != "regex" && entry.conditions().is_empty());
         let fallback = routes.fallback().map(|route| ("/", &**route));
         let shown = plain.map(|entry| (entry.path(), &**entry.route())).chain(fallback);

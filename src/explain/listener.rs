@@ -1,58 +1,46 @@
 //! The listener that a request would come in by.
 
-use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
-
 use super::Question;
-use crate::snapshot::certificates::ServedCertificate;
-
-/// What is known of a listener without its socket.
-#[derive(Clone, Debug)]
-pub(crate) struct ListenerFacts {
-    /// Name.
-    pub name: String,
-    /// Address as configured; port 0 stands for whatever the system chose.
-    pub address: SocketAddr,
-    /// Whether it speaks TLS.
-    pub is_https: bool,
-    /// Its own certificate, for clients that name no known host.
-    pub certificate: Arc<ArcSwapOption<ServedCertificate>>,
-}
+use crate::snapshot::listener::Listener;
 
 /// The listener on the port of the URL, else the first one of its scheme: load balancers and published ports stand
 /// between what a client types and where a listener is.
-pub(super) fn of<'l>(listeners: &'l [ListenerFacts], question: &Question) -> Option<&'l ListenerFacts> {
-    let of_scheme = || listeners.iter().filter(|listener| listener.is_https == question.is_https());
-    let port = question.uri.port_u16().unwrap_or(if question.is_https() { 443 } else { 80 });
-    of_scheme().find(|listener| listener.address.port() == port).or_else(|| of_scheme().next())
-}
-
-impl fmt::Display for ListenerFacts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.is_https { "https" } else { "http" };
-        write!(f, "{} ({scheme} on {})", self.name, self.address)
-    }
+pub(super) fn of<'l>(listeners: &'l [Arc<Listener>], question: &Question) -> Option<&'l Listener> {
+    let scheme = question.scheme();
+    let of_scheme = || listeners.iter().filter(|listener| listener.protocol.scheme() == scheme);
+    let port = question.uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    of_scheme().find(|listener| listener.address.port() == port).or_else(|| of_scheme().next()).map(Arc::as_ref)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
+    use std::net::{IpAddr, SocketAddr};
 
     use super::*;
+    use crate::listener::{ListenerProtocol, Serves};
+    use crate::origin::Origin;
 
     fn chosen(url: &str) -> Option<String> {
-        let listener = |name: &str, port, is_https| ListenerFacts {
-            name: name.to_owned(),
-            address: SocketAddr::from(([0, 0, 0, 0], port)),
-            is_https,
-            certificate: Arc::default(),
+        let listener = |name: &str, port, protocol| {
+            Arc::new(Listener {
+                id: name.into(),
+                origin: Origin::default(),
+                address: SocketAddr::from(([0, 0, 0, 0], port)),
+                protocol,
+                tls: Arc::default(),
+                certificate: None,
+                serves: Serves::Common,
+            })
         };
-        let listeners = [listener("a", 8080, false), listener("b", 8081, false), listener("c", 8443, true)];
+        let listeners = [
+            listener("a", 8080, ListenerProtocol::Http),
+            listener("b", 8081, ListenerProtocol::H2c),
+            listener("c", 8443, ListenerProtocol::Https),
+        ];
         let question = Question::new("GET", url, &[], IpAddr::from([127, 0, 0, 1])).unwrap();
-        of(&listeners, &question).map(|listener| listener.name.clone())
+        of(&listeners, &question).map(|listener| listener.id.to_string())
     }
 
     #[test]

@@ -68,14 +68,19 @@ impl Question {
         Ok(Self { method, uri, headers, from_ip, target })
     }
 
+    /// `http` or `https`.
+    pub(crate) fn scheme(&self) -> &str {
+        self.uri.scheme_str().unwrap_or("http")
+    }
+
     /// Whether it comes over TLS.
-    pub(crate) fn is_https(&self) -> bool {
-        self.uri.scheme_str() == Some("https")
+    pub(crate) fn is_tls(&self) -> bool {
+        self.scheme() == "https"
     }
 
     /// Path and query of the admin API that ask the same of a running proxy.
     pub(crate) fn to_path(&self) -> String {
-        let url = format!("{}://{}{}", self.uri.scheme_str().unwrap_or("http"), self.authority(), self.target);
+        let url = format!("{}://{}{}", self.scheme(), self.authority(), self.target);
         let mut path = format!("/api/v1/explain?method={}&url={}&from={}", self.method, encode(&url), self.from_ip);
         for (name, value) in &self.headers {
             let field = format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()));
@@ -86,7 +91,7 @@ impl Question {
 
     /// The head as the guard checks it.
     pub(super) fn to_head(&self) -> HeadView<'_> {
-        let (peer, is_tls) = (self.from_ip, self.is_https());
+        let (peer, is_tls) = (self.from_ip, self.is_tls());
         HeadView { method: &self.method, target: &self.target, headers: &self.headers, peer, is_tls }
     }
 
@@ -97,8 +102,7 @@ impl Question {
 
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = self.uri.scheme_str().unwrap_or("http");
-        write!(f, "{} {scheme}://{}{}", self.method, self.authority(), self.target)
+        write!(f, "{} {}://{}{}", self.method, self.scheme(), self.authority(), self.target)
     }
 }
 
@@ -128,7 +132,7 @@ mod tests {
         let local = IpAddr::from([127, 0, 0, 1]);
         let question = Question::new("get", "https://A.test:8443/x/../%2e?q=1", &["X-A: b".into()], local).unwrap();
         assert_eq!(question.to_string(), "GET https://A.test:8443/x/../%2e?q=1");
-        assert!(question.is_https());
+        assert!(question.is_tls());
         assert_eq!(question.headers["x-a"], "b");
         assert_eq!(question.headers["host"], "A.test:8443");
     }

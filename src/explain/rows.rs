@@ -9,10 +9,10 @@ use tidegate_plugin::RouteFacts;
 use super::{Candidate, PluginView, RouteView, SettingView, UpstreamView};
 use crate::endpoint::Upstream;
 use crate::host::HostPattern;
-use crate::snapshot::Snapshot;
 use crate::snapshot::pipeline::Description;
 use crate::snapshot::route::{Action, Route};
 use crate::snapshot::router::{Considered, HostRoutes, Verdict};
+use crate::snapshot::{Served, Snapshot};
 
 /// A route as metrics and log name it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,11 +124,11 @@ impl fmt::Display for RouteName {
 /// The routing table: hosts in order of precedence, each with its routes in order of precedence.
 pub(crate) fn routes(snapshot: &Snapshot) -> Vec<RouteRow> {
     let mut rows = Vec::new();
-    for (pattern, routes) in snapshot.router.hosts() {
+    for (pattern, routes) in snapshot.common.router.hosts() {
         let host = pattern.to_string();
         rows.extend(host_rows(&host, routes));
     }
-    rows.extend(snapshot.default.as_ref().map(|route| row("-", "fallback", "/", String::new(), route)));
+    rows.extend(snapshot.common.default.as_ref().map(|route| row("-", "fallback", "/", String::new(), route)));
     rows
 }
 
@@ -223,7 +223,7 @@ fn endpoint_row(view: crate::endpoint::EndpointView) -> EndpointRow {
 
 /// All certificates by host, the default last.
 pub(crate) fn certificates(snapshot: &Snapshot) -> Vec<CertificateRow> {
-    let certificates = &snapshot.certificates;
+    let certificates = &snapshot.common.certificates;
     let hosts = certificates.iter().map(|(pattern, it)| (pattern.to_string(), &it.served, it.owner.to_string()));
     hosts
         .chain([("-".to_owned(), &certificates.default, String::new())])
@@ -253,13 +253,9 @@ pub(super) fn candidate(considered: &Considered<'_>) -> Candidate {
 }
 
 /// The fallback of a host, as the last of its candidates.
-pub(super) fn fallback(
-    snapshot: &Snapshot,
-    host: Option<&HostPattern>,
-    verdict: Option<Verdict<'_>>,
-) -> Option<Candidate> {
+pub(super) fn fallback(served: &Served, host: Option<&HostPattern>, verdict: Option<Verdict<'_>>) -> Option<Candidate> {
     let verdict = verdict?;
-    let (_, routes) = snapshot.router.hosts().find(|(pattern, _)| Some(*pattern) == host)?;
+    let (_, routes) = served.router.hosts().find(|(pattern, _)| Some(*pattern) == host)?;
     Some(last_resort(routes.fallback()?, verdict == Verdict::Won, verdict.to_string()))
 }
 

@@ -206,6 +206,7 @@ impl Armed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listener::Serves;
 
     const WAITS: Waits = Waits {
         header: Duration::from_secs(10),
@@ -218,7 +219,7 @@ mod tests {
 
     fn info(protocol: Protocol) -> ConnectionInfo {
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 80));
-        ConnectionInfo::new("http".into(), address, std::time::Instant::now(), None, protocol)
+        ConnectionInfo::new("http".into(), Serves::Common, address, std::time::Instant::now(), None, protocol)
     }
 
     fn after(start: Instant, seconds: u64) -> Instant {

@@ -1,12 +1,13 @@
 //! Ends the data plane without losing requests, and counts the connections that are open.
 //!
 //! Three steps: [`Drain::begin`] tells everybody, [`Drain::idle`] resolves when nothing is open any more, and
-//! [`Drain::cut`] ends what is left when the caller's patience does.
+//! [`Drain::cut`] ends what is left when the caller's patience does. Each listener has a part of the whole, which may
+//! come to its end before.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 
 use pingora::server::ShutdownWatch;
@@ -23,6 +24,9 @@ pub(crate) struct Drain {
     is_cut: AtomicBool,
     open: AtomicUsize,
     changed: Notify,
+    /// What this is a part of.
+    whole: Option<Arc<Drain>>,
+    parts: Mutex<Vec<Weak<Drain>>>,
 }
 
 /// One open connection; counted until it is dropped.
@@ -36,13 +40,32 @@ impl Drain {
     pub(crate) fn new() -> Self {
         let (begun, unseen) = watch::channel(false);
         let (cut, is_cut) = (watch::Sender::new(false), AtomicBool::new(false));
-        Self { begun, unseen, cut, is_cut, open: AtomicUsize::new(0), changed: Notify::new() }
+        let (open, changed, parts) = (AtomicUsize::new(0), Notify::new(), Mutex::default());
+        Self { begun, unseen, cut, is_cut, open, changed, whole: None, parts }
+    }
+
+    /// A part, which ends with the whole at the latest; its connections are counted there too.
+    pub(super) fn part_of(whole: &Arc<Self>) -> Arc<Self> {
+        let part = Arc::new(Self { whole: Some(Arc::clone(whole)), ..Self::new() });
+        let mut parts = whole.parts();
+        parts.retain(|part| part.strong_count() > 0);
+        parts.push(Arc::downgrade(&part));
+        // Under the lock, so that it is told here or by whoever begins or cuts.
+        if whole.has_begun() {
+            part.begin();
+        }
+        if whole.is_cut.load(Ordering::Acquire) {
+            part.cut();
+        }
+        drop(parts);
+        part
     }
 
     /// Tells listeners and connections to come to an end: HTTP/2 gets GOAWAY, HTTP/1 is no longer kept alive.
     /// Use [`super::Listeners::drain`], which also stops the listeners and releases idle connections.
     pub(crate) fn begin(&self) {
         self.begun.send_replace(true);
+        self.parts().iter().filter_map(Weak::upgrade).for_each(|part| part.begin());
     }
 
     /// Whether the stop has begun.
@@ -73,9 +96,10 @@ impl Drain {
     pub(crate) fn cut(&self) {
         self.is_cut.store(true, Ordering::Release);
         self.cut.send_replace(true);
+        self.parts().iter().filter_map(Weak::upgrade).for_each(|part| part.cut());
     }
 
-    /// Connections open now, all listeners together.
+    /// Connections open now, those of all parts included.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::SeqCst)
     }
@@ -110,10 +134,22 @@ impl Drain {
         let _ = watch.wait_for(|cut| *cut).await;
     }
 
-    /// Counts a connection in, unless `max` are open.
+    /// Counts a connection in, unless `max` are open in the whole.
     pub(super) fn enter(self: &Arc<Self>, max: usize) -> Option<Open> {
         let open = Open(self.clone());
-        (self.open.fetch_add(1, Ordering::SeqCst) < max).then_some(open)
+        let before = self.open.fetch_add(1, Ordering::SeqCst);
+        let before = self.whole.as_ref().map_or(before, |whole| whole.open.fetch_add(1, Ordering::SeqCst));
+        (before < max).then_some(open)
+    }
+
+    fn leave(&self) {
+        if self.open.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.changed.notify_waiters();
+        }
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Vec<Weak<Self>>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,8 +163,9 @@ impl Default for Drain {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.changed.notify_waiters();
+        self.0.leave();
+        if let Some(whole) = &self.0.whole {
+            whole.leave();
         }
     }
 }
@@ -151,6 +188,25 @@ mod tests {
         drop(second);
         waiting.await.unwrap();
         assert_eq!(drain.open(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_part_may_end_before_the_whole_and_ends_with_it() {
+        let whole = Arc::new(Drain::new());
+        let [first, second] = [(); 2].map(|()| Drain::part_of(&whole));
+        let held = [first.enter(3), second.enter(3)];
+        assert_eq!((first.open(), whole.open()), (1, 2));
+        assert!(second.enter(2).is_none(), "the limit is the whole's");
+        first.begin();
+        assert!(first.has_begun() && !second.has_begun() && !whole.has_begun());
+        whole.begin();
+        assert!(second.has_begun() && Drain::part_of(&whole).has_begun());
+        whole.cut();
+        second.unless_cut(std::future::pending()).await;
+        Drain::part_of(&whole).unless_cut(std::future::pending()).await;
+        drop(held);
+        whole.idle().await;
+        assert_eq!((first.open(), second.open()), (0, 0));
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Early {
             route: None,
             metrics: None,
             client: info.peer.ip(),
-            peer: info.peer,
+            peer: info.socket_peer,
             listener: &info.listener,
             request_id: "",
             user_agent: None,

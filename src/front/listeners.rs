@@ -1,7 +1,7 @@
-//! Listeners that come and go while the process runs.
+//! Listeners that come, change and go while the process runs, as they are wanted.
 //!
-//! Sockets are bound here, so that a bad address is an error value at once and port 0 tells its real number; accepting
-//! is Pingora's. Its streams come without buffers: see [`super::buffered`].
+//! Whose address stays keeps its socket, and takes what has changed besides with its next connection. Streams come from
+//! Pingora without buffers: see [`super::buffered`].
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::IntoRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora::apps::{HttpServerApp, ServerApp};
@@ -16,42 +17,28 @@ use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::{Fds, ListenFds};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
-use socket2::{Domain, Socket, Type};
+use socket2::Socket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::Front;
+use super::accept::{Front, Now};
 use super::drain::Drain;
-use super::metrics::FrontMetrics;
+use super::metrics::{FrontMetrics, ListenerMetrics};
+use super::socket::{BindFault, bind, overlap};
 use super::sources::Sources;
-use super::tls::{TlsListener, TlsPolicy};
+use super::tls::TlsListener;
 use crate::capacity::Capacity;
-use crate::listener::ListenerProtocol;
+use crate::listener::ListenerId;
 use crate::pressure::Memory;
 use crate::snapshot::Snapshot;
+use crate::snapshot::listener::Listener;
 use crate::telemetry::record::Recorder;
-
-/// Connections that may wait to be accepted; the system caps it (`net.core.somaxconn`).
-const BACKLOG: i32 = 65_535;
-
-/// A listener as it is wanted.
-#[derive(Clone, Debug)]
-pub(crate) struct ListenerSpec {
-    /// Name, unique among listeners.
-    pub name: Arc<str>,
-    /// Address; port 0: the system chooses. `[::]` takes IPv4 as well, every other IPv6 address IPv6 only.
-    pub address: SocketAddr,
-    /// What is spoken.
-    pub protocol: ListenerProtocol,
-    /// TLS settings; read for `https` only.
-    pub tls: TlsPolicy,
-}
 
 /// A listener that accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Bound {
     /// Its name.
-    pub name: Arc<str>,
+    pub id: ListenerId,
     /// Its real address, port included.
     pub address: SocketAddr,
 }
@@ -59,23 +46,17 @@ pub(crate) struct Bound {
 /// Why a listener does not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
-    /// A listener of this name runs.
-    #[error("listener `{name}`: a listener of this name runs already; stop it first")]
-    Runs {
-        /// The name.
-        name: Arc<str>,
-    },
     /// The drain has begun.
-    #[error("listener `{name}`: tidegate is stopping")]
+    #[error("listener `{id}`: tidegate is stopping")]
     Stopping {
-        /// The name.
-        name: Arc<str>,
+        /// The listener.
+        id: ListenerId,
     },
     /// The socket cannot be had: the address is in use, not of this machine, or not permitted.
-    #[error("listener `{name}`: cannot listen on {address}")]
+    #[error("listener `{id}`: cannot listen on {address}")]
     Bind {
         /// The listener.
-        name: Arc<str>,
+        id: ListenerId,
         /// The address that it wants.
         address: SocketAddr,
         /// Why.
@@ -83,10 +64,10 @@ pub(crate) enum ListenError {
         source: io::Error,
     },
     /// TLS cannot be set up.
-    #[error("listener `{name}`: cannot set up TLS")]
+    #[error("listener `{id}`: cannot set up TLS")]
     Tls {
         /// The listener.
-        name: Arc<str>,
+        id: ListenerId,
         /// Why.
         #[source]
         source: rustls::Error,
@@ -104,12 +85,18 @@ pub(crate) struct Listeners<A> {
     sources: Arc<Sources>,
     recorder: Arc<dyn Recorder>,
     accept_tasks: usize,
-    running: Mutex<BTreeMap<Arc<str>, Running>>,
+    running: Mutex<BTreeMap<ListenerId, Running>>,
     app_told: AtomicBool,
 }
 
-struct Running {
+/// A listener that accepts, and how it is changed and ended.
+pub(super) struct Running {
+    /// The address that it was wanted at.
+    wanted: SocketAddr,
     address: SocketAddr,
+    now: Arc<ArcSwap<Now>>,
+    drain: Arc<Drain>,
+    metrics: Arc<ListenerMetrics>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -164,43 +151,116 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
 
     /// The listeners that run, by name.
     pub(crate) fn bound(&self) -> Vec<Bound> {
-        self.lock().iter().map(|(name, running)| Bound { name: name.clone(), address: running.address }).collect()
+        self.lock().iter().map(|(id, running)| Bound { id: id.clone(), address: running.address }).collect()
     }
 
-    /// Starts a listener on the runtime that this is called in. It accepts when this returns.
+    /// Makes a listener what it is wanted to be, on the runtime that this is called in: starts it, or changes it where
+    /// it runs at its address. It accepts when this returns. One that runs elsewhere goes on until then; it is given
+    /// back, to be retired.
     ///
     /// # Errors
-    /// The address cannot be had, the name is taken, TLS cannot be set up, or the drain has begun.
+    /// The address cannot be had, TLS cannot be set up, or the drain has begun. What runs goes on.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub(crate) fn start(&self, spec: &ListenerSpec) -> Result<Bound, ListenError> {
-        let name = &spec.name;
+    pub(super) fn put(&self, wanted: &Listener) -> Result<Option<Running>, ListenError> {
         let mut running = self.lock();
         if self.drain.has_begun() {
-            return Err(ListenError::Stopping { name: name.clone() });
+            return Err(ListenError::Stopping { id: wanted.id.clone() });
         }
-        if running.contains_key(name) {
-            return Err(ListenError::Runs { name: name.clone() });
+        if let Some(known) = running.get(&wanted.id).filter(|known| known.wanted == wanted.address) {
+            let now = self.now(wanted, Some(&known.now.load()))?;
+            known.now.store(Arc::new(now));
+            return Ok(None);
         }
-        let tls = match spec.protocol {
-            ListenerProtocol::Http | ListenerProtocol::Http1 | ListenerProtocol::H2c => None,
-            ListenerProtocol::Https => Some(
-                TlsListener::new(&spec.tls, self.snapshot.clone())
-                    .map_err(|source| ListenError::Tls { name: name.clone(), source })?,
-            ),
-        };
-        let (socket, address) = bind(spec.address).map_err(|source| ListenError::Bind {
-            name: name.clone(),
-            address: spec.address,
-            source,
+        let started = self.start(wanted)?;
+        tracing::info!(listener = %wanted.id, address = %started.address, "listener started");
+        Ok(running.insert(wanted.id.clone(), started))
+    }
+
+    fn start(&self, wanted: &Listener) -> Result<Running, ListenError> {
+        let metrics = self.metrics.listener(wanted.id.name());
+        metrics.is_wanted.store(true, Ordering::Relaxed);
+        let now = Arc::new(ArcSwap::from_pointee(self.now(wanted, None)?));
+        let (socket, address) = bind(wanted.address).map_err(|source| {
+            metrics.count_bind_fault(BindFault::from(&source));
+            ListenError::Bind { id: wanted.id.clone(), address: wanted.address, source }
         })?;
-        let front = self.front(spec, tls);
-        let stop = watch::Sender::new(false);
+        let (drain, stop) = (Drain::part_of(&self.drain), watch::Sender::new(false));
+        let front = Front {
+            app: self.app.clone(),
+            id: wanted.id.clone(),
+            now: now.clone(),
+            snapshot: self.snapshot.clone(),
+            drain: drain.clone(),
+            capacity: self.capacity.clone(),
+            metrics: metrics.clone(),
+            memory: self.memory.clone(),
+            sources: self.sources.clone(),
+            recorder: self.recorder.clone(),
+        };
         let task = tokio::spawn(accept(front, socket, address, stop.subscribe(), self.accept_tasks));
-        running.insert(name.clone(), Running { address, stop, task });
-        tracing::info!(listener = %name, %address, "listener started");
-        Ok(Bound { name: name.clone(), address })
+        metrics.is_up.store(true, Ordering::Relaxed);
+        Ok(Running { wanted: wanted.address, address, now, drain, metrics, stop, task })
+    }
+
+    fn now(&self, wanted: &Listener, before: Option<&Now>) -> Result<Now, ListenError> {
+        let Listener { protocol, serves, .. } = *wanted;
+        let before = before.and_then(|before| before.tls.as_ref()).and_then(|tls| tls.kept_for(wanted));
+        let new = || TlsListener::new(wanted, self.snapshot.clone());
+        let tls = protocol.is_tls().then(|| before.map_or_else(new, Ok)).transpose();
+        let tls = tls.map_err(|source| ListenError::Tls { id: wanted.id.clone(), source })?;
+        Ok(Now { protocol, serves, tls })
+    }
+
+    /// Starts, changes and retires listeners so that those which run are those which are wanted. Gives those that cannot
+    /// be had; whoever asks again tries them again. Connections of retired ones have `patience` to end.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub(crate) async fn reconcile(&self, wanted: &[Arc<Listener>], patience: Duration) -> Vec<ListenError> {
+        self.retire(self.take_leaving(wanted), patience).await;
+        let mut failed = Vec::new();
+        for listener in wanted {
+            match self.put(listener) {
+                Ok(moved) => self.retire(moved.map(|moved| (listener.id.clone(), moved)), patience).await,
+                Err(error) => failed.push(error),
+            }
+        }
+        failed
+    }
+
+    /// Those that nobody wants any more, and those that move and are in the way of one that is wanted.
+    fn take_leaving(&self, wanted: &[Arc<Listener>]) -> BTreeMap<ListenerId, Running> {
+        self.metrics.only_wanted(|name| wanted.iter().any(|listener| listener.id.name() == name));
+        let is_leaving = |id: &ListenerId, running: &Running| match wanted.iter().find(|wanted| wanted.id == *id) {
+            None => true,
+            Some(own) if own.address == running.wanted => false,
+            Some(_) => wanted.iter().any(|wanted| overlap(wanted.address, running.address)),
+        };
+        let mut running = self.lock();
+        let (leaving, staying) = std::mem::take(&mut *running).into_iter().partition(|(id, it)| is_leaving(id, it));
+        *running = staying;
+        leaving
+    }
+
+    /// Stops accepting; when this resolves, the addresses are free. What is open there ends as in a graceful stop, and
+    /// is cut after `patience`.
+    async fn retire(&self, leaving: impl IntoIterator<Item = (ListenerId, Running)>, patience: Duration) {
+        for (id, Running { address, drain, metrics, stop, task, .. }) in leaving {
+            drain.begin();
+            stop.send_replace(true);
+            let _ended = task.await;
+            // One that has moved is up elsewhere.
+            metrics.is_up.store(self.lock().contains_key(&id), Ordering::Relaxed);
+            tracing::info!(listener = %id, %address, open = drain.open(), "listener stopped");
+            tokio::spawn(async move {
+                if tokio::time::timeout(patience, drain.idle()).await.is_err() {
+                    tracing::warn!(listener = %id, open = drain.open(), "deadline passed, cutting what is still open");
+                    drain.cut();
+                }
+            });
+        }
     }
 
     /// Begins the graceful stop: no listener accepts any more, idle connections close, the others after their current
@@ -224,23 +284,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Listeners<A> {
         tracing::info!(open = self.drain.open(), "draining connections");
     }
 
-    fn front(&self, spec: &ListenerSpec, tls: Option<TlsListener>) -> Front<A> {
-        Front {
-            app: self.app.clone(),
-            listener: spec.name.clone(),
-            protocol: spec.protocol,
-            tls,
-            snapshot: self.snapshot.clone(),
-            drain: self.drain.clone(),
-            capacity: self.capacity.clone(),
-            metrics: self.metrics.listener(&spec.name),
-            memory: self.memory.clone(),
-            sources: self.sources.clone(),
-            recorder: self.recorder.clone(),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Running>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ListenerId, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -253,7 +297,7 @@ async fn accept<A: HttpServerApp + Send + Sync + 'static>(
     stop: watch::Receiver<bool>,
     accept_tasks: usize,
 ) {
-    let mut service = Service::new(front.listener.to_string(), front);
+    let mut service = Service::new(front.id.to_string(), front);
     service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(L4BufferSettings::unbuffered()));
     // A table of its own for each listener: in a shared one the descriptor of a stopped listener would be found again
     // under its address. Pingora takes the descriptor over from here.
@@ -261,37 +305,4 @@ async fn accept<A: HttpServerApp + Send + Sync + 'static>(
     table.add(address.to_string(), socket.into_raw_fd());
     let table: ListenFds = Arc::new(table.into());
     service.start_service(Some(table), stop, accept_tasks).await;
-}
-
-/// A listening, non-blocking socket and its real address.
-fn bind(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    // Connections of a previous process in TIME_WAIT must not keep the address from us.
-    socket.set_reuse_address(true)?;
-    if let SocketAddr::V6(v6) = address {
-        socket.set_only_v6(!v6.ip().is_unspecified())?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    // Pingora listens once more, which is harmless; only this one tells that another process listens already.
-    socket.listen(BACKLOG)?;
-    let real = socket.local_addr()?.as_socket().unwrap_or(address);
-    Ok((socket, real))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn port_0_tells_its_real_number() {
-        let (_socket, address) = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        assert_ne!(address.port(), 0);
-    }
-
-    #[test]
-    fn an_address_in_use_is_an_error() {
-        let (_socket, address) = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        assert_eq!(bind(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-    }
 }

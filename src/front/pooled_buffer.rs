@@ -127,12 +127,12 @@ mod tests {
 
     use super::*;
 
-    fn given(lent: &mut PooledBuffer, at_once: usize) -> Vec<u8> {
+    fn given(buffer: &mut PooledBuffer, at_once: usize) -> Vec<u8> {
         let mut all = Vec::new();
         loop {
             let mut room = vec![0; at_once];
             let mut buf = ReadBuf::new(&mut room);
-            if !lent.give(&mut buf) {
+            if !buffer.give(&mut buf) {
                 return all;
             }
             all.extend_from_slice(buf.filled());
@@ -142,39 +142,39 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_borrowed_while_nothing_waits() {
         let (mut client, mut stream) = tokio::io::duplex(64);
-        let mut lent = PooledBuffer::default();
-        let waits = poll_fn(|cx| Poll::Ready(lent.poll_fill(&mut stream, ROOM, cx))).await;
-        assert!(waits.is_pending() && lent.bytes.is_none());
+        let mut buffer = PooledBuffer::default();
+        let waits = poll_fn(|cx| Poll::Ready(buffer.poll_fill(&mut stream, ROOM, cx))).await;
+        assert!(waits.is_pending() && buffer.bytes.is_none());
         client.write_all(b"abcdef").await.unwrap();
-        assert_eq!(poll_fn(|cx| lent.poll_fill(&mut stream, ROOM, cx)).await.unwrap(), 6);
-        assert_eq!(given(&mut lent, 4), b"abcdef");
-        assert!(lent.bytes.is_none());
+        assert_eq!(poll_fn(|cx| buffer.poll_fill(&mut stream, ROOM, cx)).await.unwrap(), 6);
+        assert_eq!(given(&mut buffer, 4), b"abcdef");
+        assert!(buffer.bytes.is_none());
         drop(client);
-        assert_eq!(poll_fn(|cx| lent.poll_fill(&mut stream, ROOM, cx)).await.unwrap(), 0, "the end");
-        assert!(lent.bytes.is_none());
+        assert_eq!(poll_fn(|cx| buffer.poll_fill(&mut stream, ROOM, cx)).await.unwrap(), 0, "the end");
+        assert!(buffer.bytes.is_none());
     }
 
     #[tokio::test]
     async fn bytes_that_are_put_back_come_before_those_that_wait() {
         let (mut client, mut stream) = tokio::io::duplex(64);
-        let mut lent = PooledBuffer::default();
+        let mut buffer = PooledBuffer::default();
         client.write_all(b"abcdef").await.unwrap();
-        poll_fn(|cx| lent.poll_fill(&mut stream, ROOM, cx)).await.unwrap();
+        poll_fn(|cx| buffer.poll_fill(&mut stream, ROOM, cx)).await.unwrap();
         let mut room = [0; 3];
         let mut buf = ReadBuf::new(&mut room);
-        assert!(lent.give(&mut buf));
-        lent.put_back(buf.filled().to_vec());
-        assert_eq!(given(&mut lent, 64), b"abcdef");
+        assert!(buffer.give(&mut buf));
+        buffer.put_back(buf.filled().to_vec());
+        assert_eq!(given(&mut buffer, 64), b"abcdef");
     }
 
     #[tokio::test]
     async fn more_is_read_behind_what_waits() {
         let (mut client, mut stream) = tokio::io::duplex(64);
-        let mut lent = PooledBuffer::default();
+        let mut buffer = PooledBuffer::default();
         for piece in [b"abc", b"def"] {
             client.write_all(piece).await.unwrap();
-            assert_eq!(poll_fn(|cx| lent.poll_fill(&mut stream, ROOM, cx)).await.unwrap(), 3);
+            assert_eq!(poll_fn(|cx| buffer.poll_fill(&mut stream, ROOM, cx)).await.unwrap(), 3);
         }
-        assert_eq!(lent.rest(), b"abcdef");
+        assert_eq!(buffer.rest(), b"abcdef");
     }
 }

@@ -36,13 +36,15 @@ mod tests {
 
     use super::*;
     use crate::connection::{ConnectionInfo, Protocol};
+    use crate::listener::Serves;
 
     const IDLE: Duration = Duration::from_secs(5);
 
     fn connection(limit: u32) -> ConnectionInfo {
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 80));
         let now = std::time::Instant::now();
-        ConnectionInfo::new("https".into(), address, now, None, Protocol::Http2).with_max_requests(limit)
+        ConnectionInfo::new("https".into(), Serves::Common, address, now, None, Protocol::Http2)
+            .with_max_requests(limit)
     }
 
     #[tokio::test(start_paused = true)]

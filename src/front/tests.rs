@@ -1,11 +1,20 @@
 //! Real sockets on loopback in front of Pingora's own proxy, whose app answers everything itself.
 
+mod changes;
 mod deadlines;
 mod stop;
 mod tls;
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+
 use http::HeaderValue;
+use pingora::apps::ServerApp;
 use pingora::http::ResponseHeader;
+use pingora::protocols::l4::stream::Stream as TcpStream;
 use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
 use pingora_proxy::{HttpProxy, ProxyHttp, Session, http_proxy};
@@ -17,18 +26,26 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream as Client;
 use tokio::sync::Notify;
 
-use super::handshake::HandshakeFailure;
-use super::listeners::ListenError;
+use super::accept::{Front, Now};
+use super::buffered::BufferedStream;
+use super::failure::HandshakeFailure;
+use super::guarded::Guarded;
+use super::metrics::ListenerMetrics;
 use super::*;
+use crate::connection::ConnectionInfo;
 use crate::edge::{self, Limits};
 use crate::host::HostPattern;
+use crate::listener::{ListenerProtocol, Serves, TlsSettings};
 use crate::origin::Origin;
 use crate::quantity;
 use crate::snapshot::certificates::{Certificates, Presented, ServedCertificate};
 use crate::snapshot::edge::Edge;
 use crate::snapshot::edge::claims::Claims;
 use crate::snapshot::host_map::HostMap;
+use crate::snapshot::listener::Listener;
 use crate::snapshot::router::Router;
+use crate::snapshot::{Served, Snapshot};
+use crate::telemetry::record::{Recorder, RequestRecord, SessionRecord};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
@@ -49,6 +66,8 @@ impl ProxyHttp for App {
         info(session).head_arrived();
         if session.req_header().headers.contains_key("content-length") {
             info(session).body_expected();
+        } else if !session.is_http2() {
+            info(session).note_request_len(Some(session.to_h1_raw().len() as u64));
         }
         session.set_keepalive(Some(60));
         Ok(())
@@ -103,12 +122,17 @@ struct House {
 
 /// What was recorded.
 #[derive(Default)]
-struct Answers(std::sync::Mutex<Vec<(u16, crate::reason::Reason)>>);
+struct Answers(std::sync::Mutex<Vec<(u16, crate::reason::Reason)>>, std::sync::Mutex<Vec<String>>);
 
 impl Recorder for Answers {
-    fn record(&self, record: &crate::telemetry::record::RequestRecord<'_>) {
+    fn record(&self, record: &RequestRecord<'_>) {
         assert_eq!((record.method, record.host, record.path, record.listener), ("", "", "", "http"));
         self.0.lock().unwrap().push((record.status, record.reason));
+    }
+
+    fn record_session(&self, session: &SessionRecord<'_>) {
+        assert_eq!(session.client, session.peer, "nobody announces anybody");
+        self.1.lock().unwrap().push(format!("{} {}", session.listener, session.reason));
     }
 }
 
@@ -128,7 +152,24 @@ impl House {
     }
 
     fn plain(&self) -> SocketAddr {
-        self.listeners.start(&spec(ListenerProtocol::Http, TlsPolicy::default())).unwrap().address
+        self.put(&spec(ListenerProtocol::Http, TlsSettings::default())).unwrap()
+    }
+
+    /// Starts or changes a listener that does not move, and gives its address.
+    fn put(&self, wanted: &Listener) -> Result<SocketAddr, ListenError> {
+        self.publish(&[Arc::new(wanted.clone())]);
+        assert!(self.listeners.put(wanted)?.is_none(), "it moves");
+        Ok(self.address(&wanted.id).unwrap())
+    }
+
+    fn publish(&self, listeners: &[Arc<Listener>]) {
+        let Snapshot { generation, ref common, ref edge, .. } = **self.snapshot.load();
+        let (common, edge) = (common.clone(), edge.clone());
+        self.snapshot.store(Arc::new(Snapshot { generation, listeners: listeners.into(), common, edge }));
+    }
+
+    fn address(&self, id: &crate::listener::ListenerId) -> Option<SocketAddr> {
+        self.listeners.bound().into_iter().find(|bound| bound.id == *id).map(|bound| bound.address)
     }
 
     /// The plain listener, started when it does not run yet.
@@ -136,8 +177,8 @@ impl House {
         self.listeners.bound().first().map_or_else(|| self.plain(), |bound| bound.address)
     }
 
-    fn tls(&self, tls: TlsPolicy) -> SocketAddr {
-        self.listeners.start(&spec(ListenerProtocol::Https, tls)).unwrap().address
+    fn tls(&self, tls: TlsSettings) -> SocketAddr {
+        self.put(&spec(ListenerProtocol::Https, tls)).unwrap()
     }
 
     fn counts(&self) -> ListenerCounts {
@@ -156,9 +197,16 @@ impl House {
     }
 }
 
-fn spec(protocol: ListenerProtocol, tls: TlsPolicy) -> ListenerSpec {
-    let name = if protocol == ListenerProtocol::Http { "http" } else { "https" };
-    ListenerSpec { name: name.into(), address: SocketAddr::from(([127, 0, 0, 1], 0)), protocol, tls }
+fn spec(protocol: ListenerProtocol, tls: TlsSettings) -> Listener {
+    Listener {
+        id: protocol.scheme().into(),
+        origin: Origin::default(),
+        address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        protocol,
+        tls: Arc::new(tls),
+        certificate: None,
+        serves: Serves::Common,
+    }
 }
 
 /// Deadlines that no test reaches unless it shortens one.
@@ -185,11 +233,11 @@ fn snapshot(edge: Edge, hosts: &[(&str, &Arc<ServedCertificate>)], default: Arc<
         let presented = Presented { served: Arc::clone(served), owner: Origin::default() };
         (HostPattern::parse(host).unwrap(), Some(Arc::from([presented])))
     });
+    let certificates = Certificates { hosts: HostMap::default().with(hosts), default };
     Snapshot {
         generation: 1,
-        router: Router::default(),
-        default: None,
-        certificates: Certificates { hosts: HostMap::default().with(hosts), default },
+        listeners: Arc::default(),
+        common: Arc::new(Served { router: Router::default(), default: None, certificates }),
         edge: Arc::new(edge),
     }
 }
@@ -255,11 +303,9 @@ async fn a_plain_connection_is_served_request_after_request() {
 async fn an_address_in_use_is_an_error_that_names_listener_and_address() {
     let house = House::new(edge());
     let address = house.plain();
-    let second = ListenerSpec { name: "second".into(), address, ..spec(ListenerProtocol::Http, TlsPolicy::default()) };
-    let error = house.listeners.start(&second).unwrap_err();
+    let second = Listener { id: "second".into(), address, ..spec(ListenerProtocol::Http, TlsSettings::default()) };
+    let error = house.put(&second).unwrap_err();
     assert_eq!(error.to_string(), format!("listener `second`: cannot listen on {address}"));
-    let again = house.listeners.start(&spec(ListenerProtocol::Http, TlsPolicy::default())).unwrap_err();
-    assert!(matches!(again, ListenError::Runs { .. }), "{again}");
     let mut client = Client::connect(address).await.unwrap();
     assert!(ask(&mut client, GET).await.starts_with("HTTP/1.1 200"), "the first listener goes on");
 }
@@ -309,9 +355,12 @@ async fn the_task_of_a_connection_is_small() {
     let house = House::new(edge());
     let front = Arc::new(Front {
         app: Arc::new(http_proxy(&Arc::new(ServerConf::default()), App::default())),
-        listener: "http".into(),
-        protocol: ListenerProtocol::Http,
-        tls: None,
+        id: "http".into(),
+        now: Arc::new(ArcSwap::from_pointee(Now {
+            protocol: ListenerProtocol::Http,
+            serves: Serves::Common,
+            tls: None,
+        })),
         snapshot: house.snapshot.clone(),
         drain: Arc::default(),
         capacity: Arc::default(),

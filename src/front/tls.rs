@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use pingora::listeners::tls::Acceptor;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -15,30 +15,19 @@ use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
-use crate::listener::{Alpn, TlsVersion};
+use crate::listener::{ClientCertificates, ListenerId, Serves, TlsSettings, TlsVersion};
 use crate::snapshot::Snapshot;
-use crate::snapshot::certificates::ServedCertificate;
+use crate::snapshot::listener::Listener;
 
 /// Sessions of TLS 1.2 clients without tickets that can be resumed, for each listener.
 const CACHED_SESSIONS: usize = 16 * 1024;
 
-/// TLS settings of a listener.
-#[derive(Clone, Debug)]
-pub(crate) struct TlsPolicy {
-    /// Protocols that are offered, in order of preference.
-    pub alpn: Box<[Alpn]>,
-    /// Oldest version that is spoken.
-    pub min_version: TlsVersion,
-    /// What clients get that name no known host; `None`: the snapshot's default.
-    /// May be replaced while the listener runs.
-    pub certificate: Arc<ArcSwapOption<ServedCertificate>>,
-    /// Time for the whole handshake, from the connection's start.
-    pub handshake_timeout: Duration,
-}
-
-/// What handshakes of a listener need.
+/// What handshakes of a listener need. Clones share session tickets.
+#[derive(Clone)]
 pub(super) struct TlsListener {
-    acceptor: Acceptor,
+    settings: Arc<TlsSettings>,
+    serves: Serves,
+    acceptor: Arc<Acceptor>,
     pub(super) handshake_timeout: Duration,
 }
 
@@ -46,20 +35,8 @@ pub(super) struct TlsListener {
 #[derive(Debug)]
 struct CurrentCertificates {
     snapshot: Arc<ArcSwap<Snapshot>>,
-    listener_default: Arc<ArcSwapOption<ServedCertificate>>,
-}
-
-// === impl TlsPolicy ===
-
-impl Default for TlsPolicy {
-    fn default() -> Self {
-        Self {
-            alpn: [Alpn::H2, Alpn::Http11].into(),
-            min_version: TlsVersion::default(),
-            certificate: Arc::default(),
-            handshake_timeout: Duration::from_secs(10),
-        }
-    }
+    serves: Serves,
+    listener: ListenerId,
 }
 
 // === impl TlsListener ===
@@ -69,13 +46,21 @@ impl TlsListener {
     ///
     /// # Errors
     /// The random generator fails, from which ticket keys come.
-    pub(super) fn new(policy: &TlsPolicy, snapshot: Arc<ArcSwap<Snapshot>>) -> Result<Self, rustls::Error> {
-        let certificates = CurrentCertificates { snapshot, listener_default: policy.certificate.clone() };
-        let config = server_config(policy, Arc::new(certificates))?;
+    pub(super) fn new(listener: &Listener, snapshot: Arc<ArcSwap<Snapshot>>) -> Result<Self, rustls::Error> {
+        let (settings, serves) = (Arc::clone(&listener.tls), listener.serves);
+        let certificates = CurrentCertificates { snapshot, serves, listener: listener.id.clone() };
+        let config = server_config(&settings, Arc::new(certificates))?;
         Ok(Self {
-            acceptor: Acceptor::from_server_config(Arc::new(config)),
-            handshake_timeout: policy.handshake_timeout,
+            acceptor: Arc::new(Acceptor::from_server_config(Arc::new(config))),
+            handshake_timeout: settings.handshake_timeout,
+            settings,
+            serves,
         })
+    }
+
+    /// The same for what the listener has become, where that speaks TLS as before: sessions of clients can be resumed.
+    pub(super) fn kept_for(&self, listener: &Listener) -> Option<Self> {
+        (self.settings == listener.tls && self.serves == listener.serves).then(|| self.clone())
     }
 
     /// The configuration for a server name: one for all, since hosts differ in their certificates only.
@@ -84,16 +69,21 @@ impl TlsListener {
     }
 }
 
-fn server_config(policy: &TlsPolicy, certificates: Arc<CurrentCertificates>) -> Result<ServerConfig, rustls::Error> {
-    let versions: &[_] = match policy.min_version {
+fn server_config(
+    settings: &TlsSettings,
+    certificates: Arc<CurrentCertificates>,
+) -> Result<ServerConfig, rustls::Error> {
+    let versions: &[_] = match settings.min_version {
         TlsVersion::Tls12 => &[&TLS13, &TLS12],
         TlsVersion::Tls13 => &[&TLS13],
     };
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(versions)?
-        .with_no_client_auth()
-        .with_cert_resolver(certificates);
-    config.alpn_protocols = policy.alpn.iter().map(|protocol| protocol.as_str().as_bytes().to_vec()).collect();
+    let config =
+        ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_protocol_versions(versions)?;
+    let config = match settings.client_certificates {
+        ClientCertificates::Unasked => config.with_no_client_auth(),
+    };
+    let mut config = config.with_cert_resolver(certificates);
+    config.alpn_protocols = settings.alpn.iter().map(|protocol| protocol.as_str().as_bytes().to_vec()).collect();
     config.session_storage = ServerSessionMemoryCache::new(CACHED_SESSIONS);
     config.ticketer = ring::Ticketer::new()?;
     Ok(config)
@@ -115,8 +105,10 @@ impl ResolvesServerCert for CurrentCertificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let snapshot = self.snapshot.load();
         let name = hello.server_name().map(canonical_server_name);
-        let of_listener = self.listener_default.load();
-        let served = snapshot.certificates.find_or(name.as_deref(), of_listener.as_ref());
+        let of_listener = snapshot.listeners.iter().find(|listener| listener.id == self.listener);
+        let of_listener = of_listener.and_then(|listener| listener.certificate.as_ref());
+        let certificates = &snapshot.served(self.serves).certificates;
+        let served = certificates.find_or(name.as_deref(), of_listener);
         Some(served.key.clone())
     }
 }

@@ -73,6 +73,7 @@ fn went_on(outcome: BodyOutcome, is_last: bool, cx: &mut Context) -> Result<(), 
 /// # Errors
 /// A plugin ends it; the reason is in the context too.
 pub(crate) fn on_response(body: &mut Option<Bytes>, is_last: bool, cx: &mut Context) -> Result<(), Fault> {
+    cx.has_response_end |= is_last;
     let route = shown(&cx.route, cx.is_tunnel, Hooks::RESPONSE_BODY).filter(|_| !cx.is_empty);
     let Some(route) = route else { return Ok(()) };
     let mut chunk = BodyChunk::new(body, is_last);

@@ -29,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) is_tunnel: bool,
     /// Whether the upstream's answer says that its body is empty.
     pub(crate) is_empty: bool,
+    /// Whether the end of the response's body was there to be written.
+    pub(crate) has_response_end: bool,
     /// Why tidegate ended the request itself; the first reason stays.
     pub(crate) reason: Option<Reason>,
     /// Why the guard refuses it.
@@ -115,6 +117,7 @@ impl Context {
             passage,
             is_tunnel: false,
             is_empty: false,
+            has_response_end: false,
             reason: None,
             refusal: None,
             started: Instant::now(),
@@ -176,7 +179,11 @@ impl Known {
         facts.query = request.uri.query();
         facts.client = self.client;
         facts.peer = self.peer;
-        facts.listener = self.connection.as_ref().map_or("", |connection| &connection.listener);
+        if let Some(connection) = &self.connection {
+            facts.peer = connection.socket_peer;
+            facts.announced = Some(connection.peer).filter(|peer| *peer != connection.socket_peer);
+            facts.listener = &connection.listener;
+        }
         facts.request_id = self.request_id.as_str();
         facts.tls = self.tls();
         facts

@@ -101,6 +101,7 @@ fn write(request: &Parts, cx: &Context, recorder: &dyn Recorder, end: &End<'_>) 
     let field = |name| logged.and_then(|request| request.headers.get(name)).map(http::HeaderValue::as_bytes);
     let route = cx.route.as_deref();
     let backend = cx.upstream.backend;
+    let connection = cx.known.connection.as_deref();
     let mut room = None;
     let plugins = match (logged, &cx.route) {
         (Some(_), Some(route)) => plugin_times(route, &cx.passage, room.insert([PluginTime::default(); Passage::KEPT])),
@@ -120,8 +121,8 @@ fn write(request: &Parts, cx: &Context, recorder: &dyn Recorder, end: &End<'_>) 
         route: route.map(|route| route.facts_of(backend)),
         metrics: route.map(|route| route.metrics_of(backend)),
         client: cx.known.client,
-        peer: cx.known.peer,
-        listener: cx.known.connection.as_ref().map_or("", |connection| &connection.listener),
+        peer: connection.map_or(cx.known.peer, |connection| connection.socket_peer),
+        listener: connection.map_or("", |connection| &connection.listener),
         request_id: facts.request_id,
         user_agent: field(header::USER_AGENT),
         referer: field(header::REFERER),

@@ -17,6 +17,7 @@ use super::request_id::RequestId;
 use super::{forwarded, redirect, upstream};
 use crate::connection::ConnectionInfo;
 use crate::endpoint::Upstream;
+use crate::listener::Serves;
 use crate::reason::Reason;
 use crate::snapshot::edge::Edge;
 use crate::snapshot::pipeline::{Outcome, Routed};
@@ -183,7 +184,8 @@ pub(crate) fn take(head: &Parts, cx: &mut Context) -> Decision {
 
 fn find<'c>(cx: &'c Context, facts: &RequestFacts<'_>, headers: &HeaderMap) -> Result<&'c Arc<Route>, Reason> {
     let RequestFacts { host, path, query, method, .. } = *facts;
-    cx.snapshot.route(&RequestView { host, path, query, method, headers })
+    let serves = cx.known.connection.as_ref().map_or(Serves::Common, |connection| connection.serves);
+    cx.snapshot.route(serves, &RequestView { host, path, query, method, headers })
 }
 
 fn ask_plugins(head: &Parts, cx: &mut Context, route: &Route) -> Decision {

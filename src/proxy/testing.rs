@@ -10,10 +10,10 @@ use crate::edge::{self, Limits};
 use crate::endpoint::{Address, Table, Upstream};
 use crate::policy::{Policy, Timeouts};
 use crate::quantity;
-use crate::snapshot::Snapshot;
 use crate::snapshot::certificates::{Certificates, ServedCertificate};
 use crate::snapshot::edge::Edge;
 use crate::snapshot::route::{Action, Forward, Route, Share};
+use crate::snapshot::{Served, Snapshot};
 
 /// Longer than any test takes on the busiest machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,7 +54,8 @@ pub(crate) fn target(endpoints: &[SocketAddr]) -> Arc<Upstream> {
 
 /// A snapshot with at most one route, which is everybody's.
 pub(crate) fn snapshot(generation: u64, default: Option<Arc<Route>>, edge: Edge) -> Snapshot {
-    Snapshot { generation, router: Default::default(), default, certificates: certificates(), edge: Arc::new(edge) }
+    let common = Arc::new(Served { router: Default::default(), default, certificates: certificates() });
+    Snapshot { generation, listeners: Default::default(), common, edge: Arc::new(edge) }
 }
 
 /// Edge settings that are in nobody's way.

@@ -26,7 +26,7 @@ use super::{Proxy, body, finish, request, response, upstream};
 use crate::reason::Reason;
 use crate::snapshot::pipeline::{Instance, Mode, Pipeline};
 use crate::snapshot::route::Route;
-use crate::telemetry::record::{Recorder, RequestRecord};
+use crate::telemetry::record::{Recorder, RequestRecord, SessionRecord};
 
 /// What was recorded: status, reason, path, and how tries ended.
 type Told = (u16, Reason, String, Vec<Reason>);
@@ -39,6 +39,8 @@ impl Recorder for Book {
         let tries = record.attempts.iter().map(|one| one.outcome).collect();
         self.0.lock().unwrap().push((record.status, record.reason, record.path.to_owned(), tries));
     }
+
+    fn record_session(&self, _: &SessionRecord<'_>) {}
 }
 
 /// An engine without sockets.

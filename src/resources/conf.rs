@@ -4,6 +4,7 @@
 //! Unknown fields are errors. camelCase keys; durations `30s`, sizes `64KiB`.
 
 mod grant;
+mod listener;
 mod status;
 
 use std::collections::BTreeMap;
@@ -19,12 +20,15 @@ use crate::policy::{Change, Redirect, Respond, TimeoutsSpec};
 use crate::quantity::ByteSize;
 use crate::upstream::{Balance, HealthCheck, Protocol};
 pub(crate) use grant::GrantSpec;
+pub(crate) use listener::{ListenerSpec, PemFiles, TlsSpec};
 pub(crate) use status::{NodeAddressSpec, StatusSpec};
 
 /// The part of the conf file about traffic: routes, upstreams, plugins and defaults.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Conf {
+    /// Listeners. Default: `http` on 0.0.0.0:8080 and `https` on 0.0.0.0:8443.
+    pub listeners: Vec<ListenerSpec>,
     /// How Ingress objects are read.
     pub ingress: IngressOptions,
     /// Zone of this process (`topology.kubernetes.io/zone` of its node). With it, topology hints of EndpointSlices are
@@ -161,6 +165,24 @@ pub struct PluginFiles(pub BTreeMap<String, Arc<[u8]>>);
 impl fmt::Debug for PluginFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Default for Conf {
+    fn default() -> Self {
+        Self {
+            listeners: listener::default(),
+            ingress: IngressOptions::default(),
+            zone: None,
+            defaults: Defaults::default(),
+            plugins: BTreeMap::new(),
+            plugin_files: PluginFiles::default(),
+            upstreams: BTreeMap::new(),
+            routes: Vec::new(),
+            grants: Vec::new(),
+            trusted_proxies: Vec::new(),
+            own_sockets: OwnSockets::default(),
+        }
     }
 }
 

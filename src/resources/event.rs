@@ -12,7 +12,7 @@ pub enum Event {
 }
 
 /// A batch of events that a source delivers at once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Batch {
     /// Which source: `files`, `conf`, `kubernetes`.
     pub source: &'static str,

@@ -11,7 +11,6 @@ use serde::Deserialize;
 
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
-use crate::listener::{Alpn, ListenerProtocol, TlsVersion};
 use crate::origin::Origin;
 use crate::quantity::Duration;
 pub(crate) use switch::Switch;
@@ -22,8 +21,6 @@ pub(crate) use switch::Switch;
 pub struct Process {
     /// Worker threads. 0: one per core. A change needs a restart.
     pub threads: usize,
-    /// Listeners. Default: `http` on 0.0.0.0:8080 and `https` on 0.0.0.0:8443.
-    pub listeners: Vec<ListenerSpec>,
     /// Listener of `/metrics`, `/healthz` and `/readyz`, or `off`. Default 0.0.0.0:10254. A change needs a restart.
     pub telemetry: Switch<TelemetrySpec>,
     /// Listener of the read-only admin API, or `off`. Default 127.0.0.1:10255. A change needs a restart.
@@ -90,37 +87,6 @@ pub struct AdmissionSpec {
     /// Name of the ValidatingWebhookConfiguration whose `caBundle` the leader fills in.
     #[serde(default)]
     pub webhook_configuration: Option<String>,
-}
-
-/// A listener. A change of name, address, protocol, `alpn` or `minVersion` needs a restart.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct ListenerSpec {
-    /// Name for logs and metrics; unique.
-    pub name: String,
-    /// `IP:port`; port 0 lets the system choose.
-    #[schemars(with = "String")]
-    pub address: SocketAddr,
-    /// Protocol.
-    pub protocol: ListenerProtocol,
-    /// TLS settings, for `https` only.
-    #[serde(default)]
-    pub tls: Option<TlsSpec>,
-}
-
-/// TLS of a listener.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct TlsSpec {
-    /// PEM file of the certificate chain for clients that send no known server name (SNI). Read again when the conf
-    /// changes and on SIGHUP, not when the file alone changes. Default: self-signed, generated at start.
-    pub certificate_file: Option<String>,
-    /// PEM file of the private key; read again with it.
-    pub key_file: Option<String>,
-    /// Protocols offered by ALPN, in order of preference. Default `h2`, `http/1.1`.
-    pub alpn: Option<Vec<Alpn>>,
-    /// Minimum version of TLS. Default `1.2`.
-    pub min_version: TlsVersion,
 }
 
 /// The access log.
@@ -272,18 +238,8 @@ pub enum LogStyle {
 impl Default for Process {
     fn default() -> Self {
         let everywhere = |port| SocketAddr::from(([0, 0, 0, 0], port));
-        let listener = |name: &str, port, protocol| ListenerSpec {
-            name: name.to_owned(),
-            address: everywhere(port),
-            protocol,
-            tls: None,
-        };
         Self {
             threads: 0,
-            listeners: vec![
-                listener("http", 8080, ListenerProtocol::Http),
-                listener("https", 8443, ListenerProtocol::Https),
-            ],
             telemetry: Switch::On(TelemetrySpec { address: everywhere(10254), stuck_after: stuck_after() }),
             admin: Switch::On(AddressSpec { address: SocketAddr::from(([127, 0, 0, 1], 10255)) }),
             admission: None,
@@ -306,20 +262,8 @@ impl Process {
 
     /// Names what differs in `new` and cannot change while the process runs.
     pub fn restart_needed(&self, new: &Process) -> Vec<Diagnostic> {
-        let listeners = |process: &Process| -> Vec<ListenerSpec> {
-            let mut listeners = process.listeners.clone();
-            for tls in listeners.iter_mut().filter_map(|listener| listener.tls.as_mut()) {
-                (tls.certificate_file, tls.key_file) = (None, None);
-            }
-            for listener in &mut listeners {
-                listener.tls.get_or_insert_default();
-            }
-            listeners.sort_by(|a, b| a.name.cmp(&b.name));
-            listeners
-        };
         let changed = [
             ("threads", self.threads != new.threads),
-            ("listeners", listeners(self) != listeners(new)),
             ("telemetry", self.telemetry != new.telemetry),
             ("admin", self.admin != new.admin),
             ("admission", self.admission != new.admission),
@@ -338,7 +282,7 @@ impl Process {
             self.sources.files = old.sources.files;
         }
         self.sources.kubernetes = old.sources.kubernetes;
-        (self.listeners, self.threads) = (old.listeners, old.threads);
+        self.threads = old.threads;
         (self.telemetry, self.admin, self.admission) = (old.telemetry, old.admin, old.admission);
         (self.log.path, self.log.format) = (old.log.path, old.log.format);
     }
@@ -389,13 +333,6 @@ impl Default for LeaderElectionSpec {
 impl Default for ShutdownSpec {
     fn default() -> Self {
         Self { delay: Duration(std::time::Duration::ZERO), timeout: Duration(std::time::Duration::from_secs(30)) }
-    }
-}
-
-impl TlsSpec {
-    /// The protocols offered; the default when none are named.
-    pub fn protocols(&self) -> &[Alpn] {
-        self.alpn.as_deref().unwrap_or(&[Alpn::H2, Alpn::Http11])
     }
 }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::{ListenerSpec, Process};
+use super::Process;
 use crate::code::Code;
 use crate::host::HostPattern;
 use crate::listener::ListenerProtocol;
-use crate::resources::conf::Conf;
+use crate::resources::conf::{Conf, ListenerSpec};
 
 /// A hold of two thirds of it, and a write of 4 s that was begun at its end, are over before others may write.
 const SHORTEST_LEASE: Duration = Duration::from_secs(12);
@@ -26,9 +26,9 @@ pub(super) struct Fault {
 /// Everything that cannot be.
 pub(super) fn faults(process: &Process, conf: &Conf) -> Vec<Fault> {
     let mut faults = Vec::new();
-    names(process, &mut faults);
-    addresses(process, &mut faults);
-    process.listeners.iter().enumerate().for_each(|(index, listener)| tls(index, listener, &mut faults));
+    names(conf, &mut faults);
+    addresses(process, conf, &mut faults);
+    conf.listeners.iter().enumerate().for_each(|(index, listener)| tls(index, listener, &mut faults));
     files(process, &mut faults);
     admission(process, &mut faults);
     telemetry(process, &mut faults);
@@ -40,9 +40,9 @@ pub(super) fn faults(process: &Process, conf: &Conf) -> Vec<Fault> {
     faults
 }
 
-fn names(process: &Process, faults: &mut Vec<Fault>) {
+fn names(conf: &Conf, faults: &mut Vec<Fault>) {
     let mut seen = BTreeMap::new();
-    for (index, listener) in process.listeners.iter().enumerate() {
+    for (index, listener) in conf.listeners.iter().enumerate() {
         let field = format!("listeners[{index}].name");
         if listener.name.is_empty() {
             faults.push(Fault::new(
@@ -58,8 +58,8 @@ fn names(process: &Process, faults: &mut Vec<Fault>) {
     }
 }
 
-fn addresses(process: &Process, faults: &mut Vec<Fault>) {
-    let listeners = process.listeners.iter().enumerate().map(|(i, it)| (format!("listeners[{i}].address"), it.address));
+fn addresses(process: &Process, conf: &Conf, faults: &mut Vec<Fault>) {
+    let listeners = conf.listeners.iter().enumerate().map(|(i, it)| (format!("listeners[{i}].address"), it.address));
     let others = [
         ("telemetry.address", process.telemetry.on().map(|it| it.address)),
         ("admin.address", process.admin.on().map(|it| it.address)),

@@ -13,12 +13,12 @@ impl Snapshot {
     /// Describes everything but the generation: hosts and routes in order of precedence, certificates, edge.
     pub fn describe(&self) -> Value {
         json!({
-            "hosts": self.router.hosts().map(|(pattern, routes)| host(pattern, routes)).collect::<Vec<_>>(),
-            "default": self.default.as_deref().map(route),
-            "certificates": self.certificates.hosts.iter()
+            "hosts": self.common.router.hosts().map(|(pattern, routes)| host(pattern, routes)).collect::<Vec<_>>(),
+            "default": self.common.default.as_deref().map(route),
+            "certificates": self.common.certificates.hosts.iter()
                 .map(|(pattern, presented)| json!({ "host": pattern, "presented": list(presented) }))
                 .collect::<Vec<_>>(),
-            "defaultCertificate": certificate(&self.certificates.default),
+            "defaultCertificate": certificate(&self.common.certificates.default),
             "edge": self.edge.settings,
         })
     }

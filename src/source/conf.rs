@@ -1,6 +1,7 @@
 //! The conf file as a source: routes, upstreams, plugins and defaults, and the process's settings beside them.
 //!
-//! Files that the conf names for upstreams (`caFile`) are read here, so that translation stays pure. A conf that
+//! Files that the conf names (`caFile`, certificates of listeners, what plugins name) are read here, so that translation
+//! stays pure. A conf that
 //! breaks keeps the last good one in force. It must not know what a change of the process's settings leads to.
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
 use crate::quantity::ByteSize;
+use crate::resources::conf::PemFiles;
 use crate::resources::{Batch, Event, Object};
 use crate::settings::{self, Settings};
 use crate::telemetry::vitals::Pulse;
@@ -30,9 +32,9 @@ use crate::yaml::MAX_BYTES;
 /// Name of this source in batches, logs and metrics.
 pub(crate) const NAME: &str = "conf";
 
-/// Bytes that a file may have which a plugin names.
-const MAX_PLUGIN_FILE: usize = 1024 * 1024;
-/// The same where its `maxSize` says so.
+/// Bytes that a file may have which a plugin names, or a listener.
+const MAX_NAMED_FILE: usize = 1024 * 1024;
+/// The same of a plugin whose `maxSize` says so.
 const LARGEST_PLUGIN_FILE: usize = 64 * 1024 * 1024;
 
 /// The source.
@@ -225,7 +227,34 @@ fn read(path: &Path, good: Option<&Settings>) -> Result<(Settings, Vec<Diagnosti
         }
     }
     read_plugin_files(&mut settings, good, &origin, &mut diagnostics);
+    diagnostics.extend(read_certificates(&mut settings, good));
     Ok((settings, diagnostics))
+}
+
+/// Reads the certificates of listeners. What cannot be read keeps what `good` had of it.
+pub(crate) fn read_certificates(settings: &mut Settings, good: Option<&Settings>) -> Vec<Diagnostic> {
+    let origin = settings::origin(&settings.file);
+    let folder = settings.folder.clone();
+    let mut diagnostics = Vec::new();
+    for (index, listener) in settings.conf.listeners.iter_mut().enumerate() {
+        let Some(tls) = &mut listener.tls else { continue };
+        let Some((chain, key)) = tls.files() else { continue };
+        let read = |file: &str| match read_bytes(&folder.join(file), MAX_NAMED_FILE) {
+            Ok(bytes) => Ok(Arc::from(bytes)),
+            Err(why) => Err(format!("certificate {chain}: `{file}` cannot be read: {why}")),
+        };
+        match read(chain).and_then(|chain| Ok(PemFiles { chain, key: read(key)? })) {
+            Ok(pem) => tls.pem = Some(pem),
+            Err(message) => {
+                let olds = good.into_iter().flat_map(|good| &good.conf.listeners).filter_map(|old| old.tls.as_ref());
+                tls.pem = olds.filter(|old| old.files() == tls.files()).find_map(|old| old.pem.clone());
+                let origin = origin.at(format!("listeners[{index}].tls.certificateFile"));
+                let diagnostic = Diagnostic::error(Code::InvalidCertificate, &origin, message);
+                diagnostics.push(diagnostic.hint("relative names start in the folder of the conf file"));
+            }
+        }
+    }
+    diagnostics
 }
 
 fn read_plugin_files(
@@ -252,7 +281,7 @@ fn read_plugin_files(
 fn plugin_files(settings: &Settings) -> BTreeMap<String, Result<usize, String>> {
     let mut files: BTreeMap<String, Result<usize, String>> = BTreeMap::new();
     for (file, max) in settings.conf.plugin_specs().flat_map(|spec| spec.sized_files()) {
-        let max = max.map_or(Ok(MAX_PLUGIN_FILE), read_max_size);
+        let max = max.map_or(Ok(MAX_NAMED_FILE), read_max_size);
         let known = files.entry(file.to_owned()).or_insert_with(|| max.clone());
         if let (Ok(known), Ok(max)) = (known.as_mut(), &max) {
             *known = (*known).max(*max);
@@ -309,7 +338,9 @@ fn unreadable(origin: &Origin, upstream: &str, file: &str, why: &str) -> Diagnos
 fn named_files(settings: &Settings) -> Vec<PathBuf> {
     let upstreams = settings.conf.upstreams.values().filter_map(|upstream| upstream.tls.ca_file.as_deref());
     let plugins = settings.conf.plugin_specs().flat_map(|spec| spec.files());
-    upstreams.chain(plugins).map(|file| settings.resolve(file)).collect()
+    let tls = settings.conf.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let certificates = tls.filter_map(|tls| tls.files()).flat_map(|(chain, key)| [chain, key]);
+    upstreams.chain(plugins).chain(certificates).map(|file| settings.resolve(file)).collect()
 }
 
 fn parent(file: &Path) -> Option<PathBuf> {

@@ -20,7 +20,7 @@ pub use super::lines::Destination;
 
 use self::nginx::Template;
 use super::lines::{Log, Writer};
-use super::record::{Recorder, RequestRecord};
+use super::record::{Recorder, RequestRecord, SessionRecord};
 
 /// Form of a line.
 #[derive(Clone, Debug)]
@@ -139,6 +139,9 @@ impl Recorder for AccessLog {
             }
         });
     }
+
+    /// It is a log of requests.
+    fn record_session(&self, _: &SessionRecord<'_>) {}
 }
 
 // === impl Layout ===

@@ -1,4 +1,4 @@
-//! One request as it ended: what metrics and access log are made of.
+//! One request as it ended, and one connection that ended without any: what metrics and logs are made of.
 //!
 //! The proxy fills it with borrowed parts; nothing here allocates, and nothing outlives the call.
 
@@ -71,6 +71,21 @@ pub struct RequestRecord<'a> {
     pub plugins: &'a [PluginTime<'a>],
 }
 
+/// A connection that ended without a request to record: its handshake failed.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionRecord<'a> {
+    /// Time from accept to its end.
+    pub duration: Duration,
+    /// The client: whom the connection was announced for.
+    pub client: SocketAddr,
+    /// Who connected.
+    pub peer: SocketAddr,
+    /// Name of the listener.
+    pub listener: &'a str,
+    /// Why it ended.
+    pub reason: &'static str,
+}
+
 /// Time of one plugin in a request, all its hooks together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PluginTime<'a> {
@@ -97,10 +112,13 @@ pub struct Attempt {
     pub outcome: Reason,
 }
 
-/// Recorder of completed requests. Never blocks.
+/// Recorder of completed requests, and of connections that ended without one. Never blocks.
 pub trait Recorder: Send + Sync {
     /// Takes one request.
     fn record(&self, record: &RequestRecord<'_>);
+
+    /// Takes one connection without a request.
+    fn record_session(&self, session: &SessionRecord<'_>);
 
     /// Whether somebody reads more of a request than is counted: without, `time`, `user_agent` and `referer` may be
     /// left out.

@@ -5,6 +5,7 @@
 mod defaults;
 mod edge;
 mod invalid;
+mod listener;
 mod options;
 mod policy;
 mod reference;
@@ -19,6 +20,8 @@ use super::plugins;
 use crate::origin::Origin;
 use crate::resources::conf::Conf;
 use crate::resources::{Kind, Resources, Sourced};
+
+pub(crate) use listener::listeners;
 
 /// Translates it; without one, everything is as it is by default.
 pub(crate) fn translate(resources: &Resources) -> (Options, Contribution) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::address::AddressRules;
 use crate::edge::Edge;
-use crate::model::PluginInstance;
+use crate::model::{Listener, PluginInstance};
 use crate::policy::Policy;
 use crate::resources::conf::{GrantSpec, HashCostSpec, IngressOptions};
 use crate::upstream::Balance;
@@ -22,6 +22,8 @@ pub(crate) struct Options {
     pub grants: Vec<GrantSpec>,
     /// Kept to be compared: plugins have it in their configurations.
     pub max_hash_cost: HashCostSpec,
+    /// Nobody says it where there is no conf.
+    pub listeners: Option<Arc<[Arc<Listener>]>>,
     pub edge: Arc<Edge>,
 }
 

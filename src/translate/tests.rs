@@ -26,6 +26,7 @@ fn difference(before: &Model, after: &Model) -> Touched {
         certificates: changed(&before.certificates, &after.certificates),
         default_certificate: before.default_certificate != after.default_certificate,
         default: before.default != after.default,
+        listeners: before.listeners != after.listeners,
         edge: before.edge != after.edge,
         address_rules: before.address_rules != after.address_rules,
     }
@@ -232,6 +233,7 @@ fn networks_and_sockets_of_the_conf_decide_about_addresses_at_once() {
         conf.own_sockets.sockets = vec![own.parse().unwrap()];
         Object::conf(conf, None)
     };
+    apply(&mut resources, &mut translator, conf("192.0.2.0/24", "127.0.0.1:1"));
     for (allowed, own, is_let_in) in [
         ("127.0.0.0/8", "127.0.0.1:1", true),
         ("10.0.0.0/8", "127.0.0.1:1", false),

@@ -21,6 +21,7 @@ pub(crate) struct Values {
 impl Values {
     /// Takes over what the conf says of the model as a whole.
     pub(crate) fn take(&mut self, options: &Options, touched: &mut Touched) {
+        touched.listeners |= put(&mut self.model.listeners, options.listeners.clone());
         touched.edge |= put(&mut self.model.edge, Arc::clone(&options.edge));
         touched.address_rules |= put(&mut self.model.address_rules, Arc::clone(&options.backend.rules));
     }

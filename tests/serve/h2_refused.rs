@@ -120,11 +120,12 @@ impl Refuser {
                 }
             }
             if is_last && let Some(body) = bodies.remove(&id) {
+                if is_request {
+                    // Whoever has the response may look at once.
+                    self.seen.lock().unwrap().bodies.push(body.clone());
+                }
                 raw.frame(HEADERS, END_HEADERS, id, &[0x88]).await;
                 raw.frame(DATA, END_STREAM, id, &body).await;
-                if is_request {
-                    self.seen.lock().unwrap().bodies.push(body);
-                }
             }
         }
     }
@@ -211,7 +212,12 @@ async fn a_request_that_was_not_processed_is_sent_again() {
                 let mut client = Connection::open(proxy.http()).await;
                 let answer = client.send(post("thrice", "/call", "hello")).await.unwrap_or_default();
                 assert_eq!((answer.status, answer.text().as_str()), (200, "hello"), "{name}: {answer:?}");
-                assert_eq!(outcomes(&proxy, "/call").await, ["upstream_refused", "upstream"], "{name}");
+                let mut outcomes = outcomes(&proxy, "/call").await;
+                if !matches!(act, Reset(_)) {
+                    // The second attempt may meet the same connection, whose last word is not read yet, and send nothing.
+                    outcomes.dedup();
+                }
+                assert_eq!(outcomes, ["upstream_refused", "upstream"], "{name}");
                 let seen = refuser.seen.lock().unwrap();
                 assert_eq!((seen.requests, seen.bodies.len(), seen.late), (2, 1, 0), "{name}");
             }

@@ -40,7 +40,7 @@ pub(super) fn find<'a>(translation: &'a Translation, name: &ObjectName, live: &S
     let model = &translation.model;
     let mut found = Vec::new();
     for host in model.hosts.values() {
-        let Some(routes) = live.router.host(&host.pattern) else { continue };
+        let Some(routes) = live.common.router.host(&host.pattern) else { continue };
         for path in host.routes.iter().map(|route| &route.matcher.path) {
             let owner = owner(routes, path, name);
             found.extend(owner.map(|owner| Clash { host: &host.pattern, place: Place::Path(path), owner }));
@@ -126,7 +126,7 @@ fn tls_owner(host: &HostPattern, model: &Model, name: &ObjectName, live: &Snapsh
         if model.hosts.contains_key(&pattern) {
             return None;
         }
-        let routes = live.router.host(&pattern).into_iter().flat_map(|routes| routes.routes());
+        let routes = live.common.router.host(&pattern).into_iter().flat_map(|routes| routes.routes());
         let mut others = routes.map(|route| &route.origin).filter(|origin| !is_about(origin, name)).peekable();
         if let Some(&first) = others.peek() {
             // Whoever serves every host owns none of them.
@@ -139,7 +139,7 @@ fn tls_owner(host: &HostPattern, model: &Model, name: &ObjectName, live: &Snapsh
 
 /// Whose certificate a host presents, when it is another namespace's.
 fn certificate_owner<'a>(host: &HostPattern, name: &ObjectName, live: &Snapshot) -> Option<(Place<'a>, Origin)> {
-    let presented = live.certificates.hosts.get(host)?.first()?;
+    let presented = live.common.certificates.hosts.get(host)?.first()?;
     let is_foreign = presented.owner.namespace != name.namespace;
     is_foreign.then(|| (Place::Certificate(presented.served.name.to_string()), presented.owner.clone()))
 }

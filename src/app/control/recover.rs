@@ -114,7 +114,9 @@ impl Control {
             self.compiler.restart();
             self.touched = Touched::all(self.translator.model());
             // Nothing of the snapshot in force is counted by the compiler any more.
-            let empty = Snapshot { generation: self.shared.snapshot.load().generation, ..self.compiler.empty() };
+            let live = self.shared.snapshot.load_full();
+            let (generation, listeners) = (live.generation, Arc::clone(&live.listeners));
+            let empty = Snapshot { generation, listeners, ..self.compiler.empty() };
             self.draft = self.compile(&empty);
         });
         done.is_some()
@@ -166,7 +168,7 @@ mod tests {
             now: Box::new(|| 0),
         });
         let telemetry = Arc::new(Telemetry::new(Arc::new(Metrics::new().unwrap())));
-        let shared = Arc::new(super::super::Shared::new(compiler.empty(), table, telemetry, Vec::new()));
+        let shared = Arc::new(super::super::Shared::new(compiler.empty(), table, telemetry));
         Control::new(compiler, shared, [])
     }
 
@@ -186,7 +188,7 @@ mod tests {
 
     fn hosts(control: &Control) -> Vec<String> {
         let snapshot = control.shared.snapshot.load();
-        let mut all: Vec<String> = snapshot.router.hosts().map(|(pattern, _)| pattern.to_string()).collect();
+        let mut all: Vec<String> = snapshot.common.router.hosts().map(|(pattern, _)| pattern.to_string()).collect();
         all.sort();
         all
     }

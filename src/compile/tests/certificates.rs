@@ -63,7 +63,7 @@ fn good(name: &str, names: &[&str]) -> Arc<Certificate> {
 
 /// What is presented to a name, or nothing for the default.
 fn presented(snapshot: &Snapshot, name: &str) -> Option<String> {
-    let found = &snapshot.certificates.find_or(Some(name), None).name;
+    let found = &snapshot.common.certificates.find_or(Some(name), None).name;
     (**found != *"self-signed").then(|| found.to_string())
 }
 
@@ -72,19 +72,19 @@ fn a_certificate_is_presented_to_its_host_and_the_default_to_others() {
     let (chain, key) = pem(&["a.t"], (2020, 2040));
     let (snapshot, compiler) = full(&with("a.t", certificate("ns/s", &chain, &key)));
     assert_eq!(codes(&compiler), [""; 0]);
-    assert_eq!(&*snapshot.certificates.find_or(Some("a.t"), None).name, "ns/s");
-    assert_eq!(&*snapshot.certificates.find_or(Some("b.t"), None).name, "self-signed");
-    assert_eq!(&*snapshot.certificates.find_or(None, None).name, "self-signed");
-    assert_eq!(snapshot.certificates.find_or(Some("a.t"), None).dns_names.texts(), ["a.t"]);
+    assert_eq!(&*snapshot.common.certificates.find_or(Some("a.t"), None).name, "ns/s");
+    assert_eq!(&*snapshot.common.certificates.find_or(Some("b.t"), None).name, "self-signed");
+    assert_eq!(&*snapshot.common.certificates.find_or(None, None).name, "self-signed");
+    assert_eq!(snapshot.common.certificates.find_or(Some("a.t"), None).dns_names.texts(), ["a.t"]);
 }
 
 #[test]
 fn the_self_signed_default_has_names_and_is_made_once() {
     let compiler = compiler();
     let (one, two) = (compiler.empty(), compiler.empty());
-    assert!(Arc::ptr_eq(&one.certificates.default, &two.certificates.default));
-    assert_eq!(one.certificates.default.dns_names.texts(), ["tidegate.local", "localhost"]);
-    assert!(one.certificates.default.not_after > NOW);
+    assert!(Arc::ptr_eq(&one.common.certificates.default, &two.common.certificates.default));
+    assert_eq!(one.common.certificates.default.dns_names.texts(), ["tidegate.local", "localhost"]);
+    assert!(one.common.certificates.default.not_after > NOW);
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn what_cannot_be_used_is_an_error_and_the_default_is_presented() {
         assert_eq!(codes(&compiler), ["InvalidCertificate"], "{message}");
         let told = &compiler.diagnostics()[0].message;
         assert!(told.contains(message), "{told}");
-        assert_eq!(&*snapshot.certificates.find_or(Some("a.t"), None).name, "self-signed", "{message}");
+        assert_eq!(&*snapshot.common.certificates.find_or(Some("a.t"), None).name, "self-signed", "{message}");
     }
 }
 
@@ -227,16 +227,16 @@ fn the_last_good_certificate_stays_while_the_host_asks_for_the_same_secret() {
     let broken = with("a.t", certificate("ns/s", &chain, ""));
     let touched = Touched { certificates: [pattern("a.t")].into(), ..Touched::default() };
     let snapshot = compiler.compile(&broken, &touched, &snapshot);
-    assert_eq!(&*snapshot.certificates.find_or(Some("a.t"), None).name, "ns/s");
+    assert_eq!(&*snapshot.common.certificates.find_or(Some("a.t"), None).name, "ns/s");
     assert_eq!(codes(&compiler), ["InvalidCertificate"]);
     let renamed = with("a.t", certificate("ns/other", &chain, ""));
     let snapshot = compiler.compile(&renamed, &touched, &snapshot);
-    assert_eq!(&*snapshot.certificates.find_or(Some("a.t"), None).name, "self-signed");
+    assert_eq!(&*snapshot.common.certificates.find_or(Some("a.t"), None).name, "self-signed");
     let snapshot = compiler.compile(&good, &touched, &snapshot);
-    assert_eq!(&*snapshot.certificates.find_or(Some("a.t"), None).name, "ns/s");
+    assert_eq!(&*snapshot.common.certificates.find_or(Some("a.t"), None).name, "ns/s");
     assert_eq!(codes(&compiler), [""; 0]);
     let snapshot = compiler.compile(&Model::default(), &touched, &snapshot);
-    assert_eq!(&*snapshot.certificates.find_or(Some("a.t"), None).name, "self-signed");
+    assert_eq!(&*snapshot.common.certificates.find_or(Some("a.t"), None).name, "self-signed");
 }
 
 /// The same certificate without version and extensions, as `openssl x509 -req` without `-extfile` makes it.
@@ -273,7 +273,7 @@ fn a_certificate_of_version_1_is_presented_and_told() {
     let told = compiler.diagnostics();
     assert!(told.iter().any(|it| it.code == Code::CertificateVersion && it.message.contains("X.509 v1")), "{told:?}");
     assert!(told.iter().all(|it| it.code.as_str() != "InvalidCertificate"), "{told:?}");
-    assert_eq!(&*snapshot.certificates.find_or(Some("a.t"), None).name, "ns/s");
+    assert_eq!(&*snapshot.common.certificates.find_or(Some("a.t"), None).name, "ns/s");
     let (_, other) = pem(&["a.t"], (2020, 2040));
     let (_, compiler) = full(&with("a.t", certificate("ns/s", &old, &other)));
     assert!(compiler.diagnostics()[0].message.contains("does not belong"), "{:?}", compiler.diagnostics());
@@ -292,7 +292,7 @@ fn blocks_that_nobody_uses_are_told() {
         "{message}"
     );
     assert!(message.contains("block 1 (`EC PARAMETERS`, line 1), block 3 (`PRIVATE KEY`, line"), "{message}");
-    assert_eq!(&*snapshot.certificates.find_or(Some("a.t"), None).name, "ns/s");
+    assert_eq!(&*snapshot.common.certificates.find_or(Some("a.t"), None).name, "ns/s");
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn put<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
 /// Each upstream that routes point to, and whether it is invalid.
 fn upstreams(snapshot: &Snapshot) -> BTreeMap<String, Vec<bool>> {
     let mut all = BTreeMap::<String, Vec<bool>>::new();
-    let routes = snapshot.router.hosts().flat_map(|(_, routes)| routes.routes()).chain(&snapshot.default);
+    let routes = snapshot.common.router.hosts().flat_map(|(_, routes)| routes.routes()).chain(&snapshot.common.default);
     for route in routes {
         let route::Action::Forward(forward) = &route.action else { continue };
         for (upstream, _) in forward.shares() {
@@ -146,8 +146,9 @@ fn only_touched_hosts_are_rebuilt() {
     let (first, mut compiler) = full(&model);
     let touched = apply(&mut model, &Change::Host(1, Some(vec![(1, 1)])));
     let second = compiler.compile(&model, &touched, &first);
-    let of =
-        |snapshot: &Snapshot, name: &str| Arc::clone(snapshot.router.host(&HostPattern::parse(name).unwrap()).unwrap());
+    let of = |snapshot: &Snapshot, name: &str| {
+        Arc::clone(snapshot.common.router.host(&HostPattern::parse(name).unwrap()).unwrap())
+    };
     assert!(!Arc::ptr_eq(&of(&first, "a.t"), &of(&second, "a.t")));
     assert!(Arc::ptr_eq(&of(&first, "b.t"), &of(&second, "b.t")));
 }
@@ -177,7 +178,7 @@ fn a_plugin_that_cannot_be_built_closes_its_route() {
     closed.plugins = vec![PluginUse { instance: instance.into(), origin }];
     let (snapshot, compiler) = full(&model(vec![host("", vec![closed])]));
     assert_eq!(codes(&compiler).len(), 1);
-    let (_, routes) = snapshot.router.hosts().next().unwrap();
+    let (_, routes) = snapshot.common.router.hosts().next().unwrap();
     let actions: Vec<_> = routes.routes().map(|route| &route.action).collect();
     assert!(matches!(actions[..], [route::Action::Refuse(Reason::BrokenPolicy)]));
 }

@@ -171,13 +171,13 @@ impl Reference<'_> {
 
 fn check(snapshot: &Snapshot, reference: &Reference<'_>) -> Result<(), TestCaseError> {
     for name in ASKED {
-        let presented = &snapshot.certificates.find_or(Some(name), None).name;
+        let presented = &snapshot.common.certificates.find_or(Some(name), None).name;
         let presented = (**presented != *"self-signed").then(|| presented.to_string());
         prop_assert_eq!(presented, reference.certificate(name), "certificate of {}", name);
         for path in ["/p", "/q", "/r"] {
             let headers = HeaderMap::new();
             let view = RequestView { host: name, path, query: None, method: &Method::GET, headers: &headers };
-            let found = snapshot.router.find(&view).map(|found| found.route);
+            let found = snapshot.common.router.find(&view).map(|found| found.route);
             let seen = found.map(|route| (route.facts.to_string(), route.https_redirect.is_due(name)));
             let want = reference.route(name, path).map(|route| {
                 let (_, namespace, ingress, _) = route.rank;

@@ -32,7 +32,7 @@ impl Request {
 }
 
 fn found(snapshot: &Snapshot, request: &Request) -> Option<String> {
-    snapshot.router.find(&request.view()).map(|found| found.route.facts.name.to_string())
+    snapshot.common.router.find(&request.view()).map(|found| found.route.facts.name.to_string())
 }
 
 // === The reference: every rule, one by one, slowly ===
@@ -196,7 +196,7 @@ fn check(model: &Model, requests: &[Request]) -> Result<(), TestCaseError> {
     for request in requests {
         let found = found(&snapshot, request);
         prop_assert_eq!(&found, &reference(model, request), "{:?}", request);
-        let explanation = snapshot.router.explain(&request.view());
+        let explanation = snapshot.common.router.explain(&request.view());
         prop_assert_eq!(explanation.found.map(|found| found.route.facts.name.to_string()), found);
         let winners = explanation.candidates.iter().filter(|it| it.verdict == Verdict::Won).count();
         let by_fallback = explanation.fallback == Some(Verdict::Won);
@@ -250,7 +250,7 @@ fn the_way_of_a_match_is_told() {
     let (snapshot, _) = full(&model(vec![host("", routes)]));
     let found = |path: &str| {
         let request = Request::get("any", path);
-        snapshot.router.find(&request.view()).map(|found| found.via)
+        snapshot.common.router.find(&request.view()).map(|found| found.via)
     };
     assert_eq!(found("/e/"), Some(Via::Exact));
     assert_eq!(found("/p/q/x"), Some(Via::Prefix));
@@ -268,7 +268,7 @@ fn explain_says_why_each_route_lost() {
         vec![get, header, route("foo", prefix("/foo")), route("root", prefix("/")), route("bar", exact("/bar"))];
     let (snapshot, _) = full(&model(vec![host("a.t", routes)]));
     let request = Request::get("a.t", "/foo/x");
-    let explanation = snapshot.router.explain(&request.view());
+    let explanation = snapshot.common.router.explain(&request.view());
     let told =
         explanation.candidates.iter().map(|it| (it.entry.route().facts.name.to_string(), it.verdict.to_string()));
     let told: Vec<(String, String)> = told.collect();
@@ -311,7 +311,7 @@ fn refuses_long_patterns_and_more_than_a_hundred_of_a_host() {
     assert_eq!(codes(&compiler), ["InvalidRegex"; 3]);
     assert!(found(&snapshot, &Request::get("a.t", "/r99")).is_some());
     assert_eq!(found(&snapshot, &Request::get("a.t", "/s")), None);
-    let served = snapshot.router.hosts().next().map(|(_, routes)| routes.entries().len());
+    let served = snapshot.common.router.hosts().next().map(|(_, routes)| routes.entries().len());
     assert_eq!(served, Some(100), "the first hundred by rank are served");
 }
 

@@ -31,7 +31,13 @@ const NO_PING: &str = "PingTimedout";
 
 /// Why a request failed, as far as its client goes: one that has the whole response misses nothing when it leaves.
 pub(super) fn reason(session: &Session, error: &Error, cx: &Context) -> Reason {
+    // Pieces are written as they come: what fails after the last one, and not because of it, is no loss.
+    let is_unwritten =
+        || matches!(error.etype(), ErrorType::WriteError | ErrorType::WriteTimedout | ErrorType::H2Error);
     let has_all = || {
+        if cx.has_response_end && !is_unwritten() {
+            return true;
+        }
         let written = session.response_written();
         written.is_some_and(|head| response::is_whole(session.req_header(), head, session.body_bytes_sent()))
     };

@@ -155,11 +155,12 @@ impl Drop for Held {
 mod tests {
     use super::*;
     use crate::connection::Protocol;
+    use crate::listener::Serves;
 
     fn client() -> Arc<ConnectionInfo> {
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 80));
         let now = std::time::Instant::now();
-        Arc::new(ConnectionInfo::new("https".into(), address, now, None, Protocol::Http2))
+        Arc::new(ConnectionInfo::new("https".into(), Serves::Common, address, now, None, Protocol::Http2))
     }
 
     fn ask(flow: &FlowControl, room: usize) -> Option<usize> {

@@ -139,7 +139,7 @@ async fn a_response_that_is_not_read_is_cut() {
 #[tokio::test]
 async fn a_client_hello_that_never_comes_is_cut() {
     let house = House::new(edge());
-    let address = house.tls(TlsPolicy { handshake_timeout: SHORT, ..TlsPolicy::default() });
+    let address = house.tls(TlsSettings { handshake_timeout: SHORT, ..TlsSettings::default() });
     let mut silent = Client::connect(address).await.unwrap();
     assert_eq!(rest(&mut silent).await, "");
     let mut started = Client::connect(address).await.unwrap();
@@ -156,7 +156,7 @@ async fn a_client_hello_that_never_comes_is_cut() {
 #[tokio::test]
 async fn an_http2_connection_that_never_opens_is_cut() {
     let house = House::new(limited(|it| it.header_timeout = short()));
-    let mut client = super::tls::connect_any(house.tls(TlsPolicy::default()), &["h2"]).await;
+    let mut client = super::tls::connect_any(house.tls(TlsSettings::default()), &["h2"]).await;
     assert!(!rest(&mut client).await.contains("HTTP/1.1"), "no HTTP/1 answer on HTTP/2");
     house.until(|counts| counts.active == 0).await;
     assert_eq!(house.timeouts(TimedOut::Header), 1);

@@ -25,7 +25,7 @@ async fn idle_connections_close_at_once_and_requests_are_finished() {
     assert!(answer(&mut busy).await.starts_with("HTTP/1.1 200"));
     assert_eq!(rest(&mut busy).await, "", "the connection is not kept");
     house.listeners.drain_state().idle().await;
-    let late = house.listeners.start(&spec(ListenerProtocol::Http, TlsPolicy::default())).unwrap_err();
+    let late = house.put(&spec(ListenerProtocol::Http, TlsSettings::default())).unwrap_err();
     assert!(matches!(late, ListenError::Stopping { .. }), "{late}");
 }
 
@@ -42,7 +42,7 @@ async fn what_is_left_after_the_deadline_is_cut() {
 #[tokio::test]
 async fn a_handshake_does_not_hold_up_the_stop() {
     let house = House::new(edge());
-    let mut client = Client::connect(house.tls(TlsPolicy::default())).await.unwrap();
+    let mut client = Client::connect(house.tls(TlsSettings::default())).await.unwrap();
     house.until(|counts| counts.handshaking == 1).await;
     house.listeners.drain().await;
     house.listeners.drain_state().idle().await;
@@ -52,7 +52,7 @@ async fn a_handshake_does_not_hold_up_the_stop() {
 #[tokio::test]
 async fn a_kept_http2_connection_is_told_to_go() {
     let house = House::new(edge());
-    let client = tls::connect_any(house.tls(TlsPolicy::default()), &["h2"]).await;
+    let client = tls::connect_any(house.tls(TlsSettings::default()), &["h2"]).await;
     let (send, connection) = h2::client::handshake(client).await.unwrap();
     let connection = tokio::spawn(connection);
     house.until(|counts| counts.active == 1).await;

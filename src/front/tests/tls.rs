@@ -48,7 +48,7 @@ impl ServerCertVerifier for Believe {
     }
 }
 
-fn client_config(versions: &[&'static SupportedProtocolVersion], alpn: &[&str]) -> Arc<ClientConfig> {
+pub(super) fn client_config(versions: &[&'static SupportedProtocolVersion], alpn: &[&str]) -> Arc<ClientConfig> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(versions)
         .unwrap()
@@ -72,7 +72,7 @@ pub(super) async fn connect_any(address: SocketAddr, alpn: &[&str]) -> TlsStream
     connect(address, "a.test", client_config(&[&TLS13, &TLS12], alpn)).await.unwrap()
 }
 
-async fn presented(address: SocketAddr, server_name: &str) -> CertificateDer<'static> {
+pub(super) async fn presented(address: SocketAddr, server_name: &str) -> CertificateDer<'static> {
     let stream = connect(address, server_name, client_config(&[&TLS13, &TLS12], &[])).await.unwrap();
     stream.get_ref().1.peer_certificates().unwrap()[0].clone()
 }
@@ -85,7 +85,7 @@ fn leaf(served: &ServedCertificate) -> CertificateDer<'static> {
 async fn the_certificate_is_the_one_of_the_server_name() {
     let (a, b, default) = (certificate("a.test"), certificate("*.b.test"), certificate("default.test"));
     let house = House::with(snapshot(edge(), &[("a.test", &a), ("*.b.test", &b)], default.clone()));
-    let address = house.tls(TlsPolicy::default());
+    let address = house.tls(TlsSettings::default());
     assert_eq!(presented(address, "a.test").await, leaf(&a));
     assert_eq!(presented(address, "A.Test").await, leaf(&a));
     assert_eq!(presented(address, "x.b.test").await, leaf(&b));
@@ -97,7 +97,8 @@ async fn the_certificate_is_the_one_of_the_server_name() {
 async fn the_default_of_the_listener_beats_that_of_the_snapshot() {
     let (a, own) = (certificate("a.test"), certificate("own.test"));
     let house = House::with(snapshot(edge(), &[("a.test", &a)], certificate("default.test")));
-    let address = house.tls(TlsPolicy { certificate: Arc::new(Some(own.clone()).into()), ..TlsPolicy::default() });
+    let listener = spec(ListenerProtocol::Https, TlsSettings::default());
+    let address = house.put(&Listener { certificate: Some(own.clone()), ..listener }).unwrap();
     assert_eq!(presented(address, "a.test").await, leaf(&a));
     assert_eq!(presented(address, "unknown.test").await, leaf(&own));
 }
@@ -106,7 +107,7 @@ async fn the_default_of_the_listener_beats_that_of_the_snapshot() {
 async fn a_new_certificate_is_for_new_handshakes_and_harms_no_open_connection() {
     let (old, new) = (certificate("a.test"), certificate("a.test"));
     let house = House::with(snapshot(edge(), &[("a.test", &old)], certificate("default.test")));
-    let address = house.tls(TlsPolicy::default());
+    let address = house.tls(TlsSettings::default());
     let mut open = connect_any(address, &["http/1.1"]).await;
     ask(&mut open, GET).await;
     house.snapshot.store(Arc::new(snapshot(edge(), &[("a.test", &new)], certificate("default.test"))));
@@ -117,7 +118,7 @@ async fn a_new_certificate_is_for_new_handshakes_and_harms_no_open_connection() 
 #[tokio::test]
 async fn the_proxy_sees_the_facts_of_the_handshake() {
     let house = House::new(edge());
-    let address = house.tls(TlsPolicy::default());
+    let address = house.tls(TlsSettings::default());
     let mut client = connect(address, "a.test", client_config(&[&TLS12], &[])).await.unwrap();
     let answer = ask(&mut client, GET).await;
     assert!(
@@ -130,7 +131,7 @@ async fn the_proxy_sees_the_facts_of_the_handshake() {
 #[tokio::test]
 async fn a_listener_for_tls_1_3_only_refuses_older_clients() {
     let house = House::new(edge());
-    let address = house.tls(TlsPolicy { min_version: TlsVersion::Tls13, ..TlsPolicy::default() });
+    let address = house.tls(TlsSettings { min_version: TlsVersion::Tls13, ..TlsSettings::default() });
     assert!(connect(address, "a.test", client_config(&[&TLS12], &[])).await.is_err());
     house.until(|counts| counts.handshake_failures[HandshakeFailure::Refused as usize].1 == 1).await;
     let mut client = connect(address, "a.test", client_config(&[&TLS13], &[])).await.unwrap();
@@ -140,7 +141,7 @@ async fn a_listener_for_tls_1_3_only_refuses_older_clients() {
 #[tokio::test]
 async fn http2_is_spoken_when_both_sides_offer_it() {
     let house = House::new(edge());
-    let client = connect_any(house.tls(TlsPolicy::default()), &["h2", "http/1.1"]).await;
+    let client = connect_any(house.tls(TlsSettings::default()), &["h2", "http/1.1"]).await;
     assert_eq!(client.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     let (mut send, connection) = h2::client::handshake(client).await.unwrap();
     let connection = tokio::spawn(connection);
@@ -161,7 +162,7 @@ async fn http2_is_spoken_when_both_sides_offer_it() {
 #[tokio::test]
 async fn http2_is_not_offered_where_it_is_off() {
     let house = House::new(edge());
-    let address = house.tls(TlsPolicy { alpn: [Alpn::Http11].into(), ..TlsPolicy::default() });
+    let address = house.tls(TlsSettings { alpn: [Alpn::Http11].into(), ..TlsSettings::default() });
     let client = connect_any(address, &["h2", "http/1.1"]).await;
     assert_eq!(client.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
 }
@@ -169,7 +170,7 @@ async fn http2_is_not_offered_where_it_is_off() {
 #[tokio::test]
 async fn the_order_of_the_listener_chooses_among_what_both_sides_offer() {
     let house = House::new(edge());
-    let address = house.tls(TlsPolicy { alpn: [Alpn::Http11, Alpn::H2].into(), ..TlsPolicy::default() });
+    let address = house.tls(TlsSettings { alpn: [Alpn::Http11, Alpn::H2].into(), ..TlsSettings::default() });
     let client = connect_any(address, &["h2", "http/1.1"]).await;
     assert_eq!(client.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
 }
@@ -177,7 +178,7 @@ async fn the_order_of_the_listener_chooses_among_what_both_sides_offer() {
 #[tokio::test]
 async fn a_session_is_resumed() {
     let house = House::new(edge());
-    let address = house.tls(TlsPolicy::default());
+    let address = house.tls(TlsSettings::default());
     for version in [&TLS12, &TLS13] {
         let config = client_config(&[version], &[]);
         for kind in [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed] {
@@ -191,16 +192,17 @@ async fn a_session_is_resumed() {
 #[tokio::test]
 async fn what_is_no_tls_is_refused_and_counted() {
     let house = House::new(edge());
-    let mut client = Client::connect(house.tls(TlsPolicy::default())).await.unwrap();
+    let mut client = Client::connect(house.tls(TlsSettings::default())).await.unwrap();
     client.write_all(GET).await.unwrap();
     rest(&mut client).await;
     house.until(|counts| counts.handshake_failures[HandshakeFailure::NotTls as usize].1 == 1).await;
+    assert_eq!(*house.answers.1.lock().unwrap(), ["https not_tls"], "it is told who it was");
 }
 
 #[tokio::test]
 async fn a_client_hello_without_end_is_refused() {
     let house = House::new(edge());
-    let address = house.tls(TlsPolicy::default());
+    let address = house.tls(TlsSettings::default());
     // One says that it is 16 MiB large, the other comes in records of one byte each.
     let claimed = vec![0x16, 0x03, 0x01, 0x00, 0x04, 0x01, 0xff, 0xff, 0xff];
     let mut shredded = vec![0x16, 0x03, 0x01, 0x00, 0x04, 0x01, 0x00, 0xff, 0xfe];

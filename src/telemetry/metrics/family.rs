@@ -81,6 +81,20 @@ pub(crate) static CONNECTIONS: Family = Family {
     kind: Kind::Gauge,
     labels: &["listener", "state"],
 };
+/// Whether a listener accepts.
+pub(crate) static LISTENER_UP: Family = Family {
+    name: "tidegate_listener_up",
+    help: "Whether a configured listener accepts connections: 1, or 0 while its address cannot be bound.",
+    kind: Kind::Gauge,
+    labels: &["listener"],
+};
+/// Addresses that could not be bound.
+pub(crate) static LISTENER_BIND_FAILURES: Family = Family {
+    name: "tidegate_listener_bind_failures_total",
+    help: "Failed attempts to bind the address of a listener, by listener and reason.",
+    kind: Kind::Counter,
+    labels: &["listener", "reason"],
+};
 /// Accepted connections, by listener.
 pub(crate) static CONNECTIONS_ACCEPTED: Family = Family {
     name: "tidegate_connections_accepted_total",
@@ -327,6 +341,8 @@ pub(super) static OBSERVED: &[&Family] = &[
     &ENDPOINT_WAITING,
     &ENDPOINT_WAITS,
     &CONNECTIONS,
+    &LISTENER_UP,
+    &LISTENER_BIND_FAILURES,
     &CONNECTIONS_ACCEPTED,
     &CONNECTION_FAILURES,
     &UPSTREAM_ENDPOINTS,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::edge::edge;
 use super::invalid::invalid_value;
+use super::listener::listeners;
 use super::policy;
 use crate::address::AddressRules;
 use crate::diagnostic::Diagnostic;
@@ -37,6 +38,7 @@ pub(crate) fn read(conf: &Conf, origin: &Origin, resources: &Resources, diagnost
                 own: conf.own_sockets.clone(),
             }),
         },
+        listeners: resources.conf.is_some().then(|| listeners(conf, origin)),
         edge: Arc::new(edge(conf, origin, diagnostics)),
         ingress: conf.ingress.clone(),
     }

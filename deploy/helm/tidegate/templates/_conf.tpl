@@ -102,5 +102,10 @@
 {{/* Changes with what tidegate reads at start only, so that nothing else restarts pods. */}}
 {{- define "tidegate.restartChecksum" -}}
 {{- $conf := include "tidegate.conf" . | fromYaml -}}
-{{- pick $conf "threads" "listeners" "telemetry" "admin" "admission" "sources" "log" | toJson | sha256sum -}}
+{{- $read := pick $conf "threads" "telemetry" "admin" "admission" -}}
+{{- $sources := get $conf "sources" | default dict -}}
+{{- $_ := set $read "sources" (dict "files" (hasKey $sources "files") "kubernetes" (get $sources "kubernetes")) -}}
+{{- $_ := set $read "log" (pick (get $conf "log" | default dict) "path" "format") -}}
+{{- $_ := set $read "status" (get (get $conf "ingress" | default dict) "status") -}}
+{{- toJson $read | sha256sum -}}
 {{- end -}}

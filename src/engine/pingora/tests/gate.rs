@@ -21,7 +21,7 @@ use crate::reason::Reason;
 use crate::snapshot::Snapshot;
 use crate::snapshot::edge::Edge;
 use crate::snapshot::route::Route;
-use crate::telemetry::record::{Recorder, RequestRecord};
+use crate::telemetry::record::{Recorder, RequestRecord, SessionRecord};
 
 /// A running proxy.
 pub(super) struct Gate {
@@ -63,6 +63,8 @@ impl Recorder for Teller {
         };
         self.0.lock().unwrap().send(seen).unwrap();
     }
+
+    fn record_session(&self, _: &SessionRecord<'_>) {}
 }
 
 impl Gate {
