@@ -16,13 +16,7 @@ use tidegate::bench::telemetry::{Destination, Format, NginxFormat};
 use tidegate_plugin::RouteFacts;
 
 fn facts(path: &str) -> RouteFacts {
-    RouteFacts {
-        kind: "Ingress",
-        namespace: "shop".into(),
-        name: "web".into(),
-        service: path.trim_start_matches('/').into(),
-        path: path.into(),
-    }
+    RouteFacts::new("Ingress", "shop", "web").service(path.trim_start_matches('/')).path(path)
 }
 
 fn record<'a>(route: &'a RouteFacts, attempts: &'a [Attempt]) -> RequestRecord<'a> {
@@ -52,6 +46,8 @@ fn record<'a>(route: &'a RouteFacts, attempts: &'a [Attempt]) -> RequestRecord<'
         tls: None,
         error: None,
         identity: None,
+        answered_by: None,
+        sent: None,
         plugins: &[],
     }
 }

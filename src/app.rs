@@ -36,7 +36,7 @@ use crate::code::Code;
 use crate::compile::{Compiler, CompilerParts};
 use crate::diagnostic::Diagnostic;
 use crate::endpoint::Table;
-use crate::engine::Engine;
+use crate::engine::{Engine, Outbound};
 use crate::front::Listeners;
 use crate::origin::Origin;
 use crate::proxy::Proxy;
@@ -172,6 +172,10 @@ fn parts(builder: &Builder, settings: &Settings) -> anyhow::Result<(Compiler, Ar
     let workers = workers::Pool::start(settings.process.worker_threads().min(MAX_WORKERS))?;
     observe::workers(&metrics, workers.desk());
     let compiler = compiler.with_lanes(Box::new(move |instance| workers.lane(instance)));
+    let outbound = Outbound::new(table.clone());
+    let calls = outbound.clone();
+    metrics.observe(Box::new(move |emit| calls.observe(emit)));
+    let compiler = compiler.with_clients(Box::new(move |plugin, namespace| outbound.client(plugin, namespace)));
     let shared = Shared::new(compiler.empty(), table, Arc::new(Telemetry::new(metrics)));
     Ok((compiler, Arc::new(shared)))
 }

@@ -35,7 +35,7 @@ pub mod resources {
 pub mod snapshot {
     pub use crate::snapshot::Snapshot;
     pub use crate::snapshot::edge::claims::Claims;
-    pub use crate::snapshot::pipeline::{Instance, Mode, Outcome, Passage, Pipeline};
+    pub use crate::snapshot::pipeline::{BodyOutcome, Instance, Mode, Outcome, Passage, Pipeline, ResponseOutcome};
     pub use crate::snapshot::router::{RequestView, Via};
 }
 pub mod source {

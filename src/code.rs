@@ -182,6 +182,8 @@ codes! {
     PluginConfigInvalid: Error, "see `tidegate schema PLUGIN`";
     /// There is no plugin of that name; the routes that want it are closed.
     PluginNotFound: Error, "name one of the built-in plugins, or an instance under `plugins` of the conf";
+    /// A plugin may choose an upstream that the conf does not have; what it sends there is refused (503).
+    PluginUpstreamNotFound: Error, "define it under `upstreams` of the conf, or name another one";
     /// The Service has no such port.
     PortNotFound: Error, "name a port of the Service";
     /// The port of the Service is not TCP.

@@ -24,7 +24,7 @@ use tidegate_plugin::{Definition, RouteFacts};
 pub use self::certificate::load_certificate;
 pub(crate) use self::listener::compile as compile_listeners;
 
-use self::pipeline::{Instances, Lanes};
+use self::pipeline::{Clients, Instances, Lanes};
 use self::presented::Store;
 use self::route::RouteCompiler;
 use self::upstream::Upstreams;
@@ -78,6 +78,7 @@ enum Piece {
     Default,
     DefaultCertificate,
     Certificate(HostPattern),
+    Choices,
     Host(HostPattern),
 }
 
@@ -101,6 +102,13 @@ impl Compiler {
     #[must_use]
     pub fn with_lanes(mut self, lanes: Lanes) -> Self {
         self.instances.set_lanes(lanes);
+        self
+    }
+
+    /// Gives plugin instances a client to ask other servers with; without, their calls end at once.
+    #[must_use]
+    pub fn with_clients(mut self, clients: Clients) -> Self {
+        self.instances.set_clients(clients);
         self
     }
 
@@ -135,6 +143,8 @@ impl Compiler {
         };
         self.upstreams.sweep();
         self.instances.sweep();
+        let missing = self.instances.missing_upstreams(|id| self.upstreams.has(id));
+        self.report(Piece::Choices, missing);
         snapshot
     }
 

@@ -3,4 +3,4 @@
 mod pingora;
 
 pub use self::pingora::Engine;
-pub(crate) use self::pingora::FlowControlCounts;
+pub(crate) use self::pingora::{FlowControlCounts, Outbound};

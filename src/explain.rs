@@ -7,9 +7,11 @@ mod listener;
 mod question;
 mod rows;
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidegate_plugin::RequestFacts;
+use tidegate_plugin::{Hooks, RequestFacts, Shared, UpstreamRequest};
 
 pub(crate) use question::{Question, QuestionError};
 pub(crate) use rows::{CertificateRow, RouteName, RouteRow, UpstreamRow, certificates, routes, upstreams};
@@ -20,6 +22,7 @@ use crate::proxy::canonical::{Canonical, canonicalize};
 use crate::proxy::redirect;
 use crate::reason::Reason;
 use crate::snapshot::listener::Listener;
+use crate::snapshot::pipeline::Passage;
 use crate::snapshot::route::{Action, Redirect, Route};
 use crate::snapshot::router::RequestView;
 use crate::snapshot::{Served, Snapshot};
@@ -48,8 +51,14 @@ pub(crate) struct Explanation {
     pub candidates: Vec<Candidate>,
     /// The route that takes it.
     pub route: Option<RouteView>,
+    /// Plugins that may choose where it goes; without their word it goes by weight.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub chosen_by: Vec<String>,
     /// Where it can go.
     pub upstreams: Vec<UpstreamView>,
+    /// What the upstream is asked for, where plugins make it something else: method, host and target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent: Option<String>,
     /// What the client gets, in words.
     pub response: String,
     /// The reason code under which the answer would be logged, as far as it is known without asking the upstream.
@@ -224,14 +233,41 @@ impl Explanation {
                 );
             }
             Action::Forward(forward) => {
-                self.upstreams = forward
-                    .shares()
-                    .enumerate()
-                    .map(|(place, share)| rows::upstream_view(route, place, share))
-                    .collect();
+                let views = forward.shares().enumerate();
+                self.upstreams =
+                    views.map(|(it, share)| rows::upstream_view(route, route.place_of(it), share)).collect();
+                self.chosen(route);
                 self.forwarded();
+                self.edited(route, question, canonical);
             }
         }
+    }
+
+    /// What plugins may choose besides.
+    fn chosen(&mut self, route: &Route) {
+        let Some(choices) = &route.choices else { return };
+        let choosing = route.pipeline.instances().iter().filter(|it| it.hooks.contains(Hooks::ROUTE));
+        self.chosen_by = choosing.map(|instance| instance.name.to_string()).collect();
+        for (place, chosen) in choices.all().enumerate().filter(|(_, it)| it.weight == 0) {
+            self.upstreams.push(rows::upstream_view(route, Some(place), (&chosen.upstream, 0)));
+        }
+    }
+
+    /// What plugins make of what is asked for. They are asked as for a request, with nothing that others leave for them.
+    fn edited(&mut self, route: &Route, question: &Question, canonical: &Canonical) {
+        let (facts, shared) = (facts(question, canonical), Shared::default());
+        let mut headers = question.headers.clone();
+        let mut head = UpstreamRequest::new(facts, &route.facts, &mut headers);
+        route.pipeline.on_upstream_request(&mut head, &shared, &Passage::untimed());
+        if shared.has_failed() {
+            self.is_served = false;
+            return self.refused(Reason::Internal);
+        }
+        let query = head.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let host = head.host().unwrap_or(&canonical.host);
+        let sent = format!("{} {host}{}{query}", head.method(), head.path());
+        let came = format!("{} {}{}", question.method, canonical.host, canonical.target());
+        self.sent = Some(sent).filter(|sent| *sent != came);
     }
 
     fn forwarded(&mut self) {
@@ -254,16 +290,12 @@ fn location(redirect: &Redirect, question: &Question, canonical: &Canonical) -> 
 }
 
 fn facts<'a>(question: &'a Question, canonical: &'a Canonical) -> RequestFacts<'a> {
-    RequestFacts {
-        method: &question.method,
-        scheme: canonical.scheme,
-        host: &canonical.host,
-        path: &canonical.path,
-        query: canonical.query.as_deref(),
-        client: canonical.client,
-        request_id: "",
-        tls: None,
-    }
+    let mut facts = RequestFacts::new(&question.method, &canonical.host, &canonical.path);
+    facts.scheme = canonical.scheme;
+    facts.query = canonical.query.as_deref();
+    facts.client = canonical.client;
+    facts.peer = SocketAddr::new(question.from_ip, 0);
+    facts
 }
 
 fn client_text(snapshot: &Snapshot, question: &Question) -> String {

@@ -1,8 +1,8 @@
 //! What happens to a request, decided over plain types: heads, fields, reasons, statuses.
 //!
 //! An engine asks in this order: [`Proxy::begin`], `request` (`begin`, `apply`, `expect`, `route`, `take`, `wait`),
-//! `upstream` (`next`, `aim`, `edit`, `sent`; after a failure `not_connected` or `lost`), `response` (`on_head`, or
-//! `compose` and `after` for one of tidegate's own), `body` meanwhile, and in the end `finish` (`fail`, `record`).
+//! `upstream` (`next`, `aim`, `edit`, `sent`; after a failure `not_connected` or `lost`), `response` (`on_head` and `wait`,
+//! or `compose` and `after` for one of tidegate's own), `body` meanwhile, and in the end `finish` (`fail`, `record`).
 //! Between `route` and `take` no plugin has run, and the request may still be handed to another engine.
 //! It must not know engines, sockets, Kubernetes, the model or how the snapshot was compiled.
 

@@ -9,7 +9,7 @@ mod request;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tidegate::bench::compile::{Compiler, CompilerParts, RouteMetricsSource};
 use tidegate::bench::endpoint::{Table, Tried};
 use tidegate::bench::model::Touched;
@@ -17,8 +17,13 @@ use tidegate::bench::path::canonical_path;
 use tidegate::bench::resources::Conf;
 use tidegate::bench::resources::{Event, Object, Resources};
 use tidegate::bench::snapshot::Snapshot;
+use tidegate::bench::snapshot::{BodyOutcome, Instance, Mode, Outcome, Passage, Pipeline, ResponseOutcome};
 use tidegate::bench::snapshot::{RequestView, Via};
 use tidegate::bench::translate::translate;
+use tidegate_plugin::{
+    BodyChunk, BodyFlow, Flow, LogRecord, Plugin, RequestContext, RequestFacts, ResponseContext, ResponseFlow,
+    RouteFacts, Shared, Stage, UpstreamRequest, plugin,
+};
 
 const ROUNDS: usize = 1000;
 
@@ -106,4 +111,54 @@ fn picking_an_endpoint_allocates_nothing() {
     let upstream = table.get("upstream/u").unwrap();
     let count = allocations(|| drop(black_box(upstream.pick(&mut Tried::default()))));
     assert_eq!(count, 0, "{count} allocations in {ROUNDS} picks");
+}
+
+/// Wants every hook and does nothing.
+struct Idle;
+
+#[plugin]
+impl Plugin for Idle {
+    fn on_request(&self, _: &mut RequestContext<'_>) -> Flow {
+        Flow::Continue
+    }
+
+    fn on_upstream_request(&self, _: &mut UpstreamRequest<'_>, _: &Shared) {}
+
+    fn on_request_body(&self, _: &mut BodyChunk<'_>, _: &mut Shared) -> BodyFlow {
+        BodyFlow::Continue
+    }
+
+    fn on_response(&self, _: &mut ResponseContext<'_>) -> ResponseFlow {
+        ResponseFlow::Continue
+    }
+
+    fn on_response_body(&self, _: &mut BodyChunk<'_>, _: &mut Shared) -> BodyFlow {
+        BodyFlow::Continue
+    }
+
+    fn on_log(&self, _: &LogRecord<'_>) {}
+}
+
+#[test]
+fn ten_plugins_with_every_hook_allocate_nothing() {
+    let instance = |_| Arc::new(Instance::new("idle", Stage::Transform, Mode::Enforce, Arc::new(Idle)));
+    let pipeline = Pipeline::new((0..10).map(instance).collect());
+    let (route, mut shared, passage) = (RouteFacts::default(), Shared::default(), Passage::untimed());
+    let (headers, mut sent, mut answer) = (HeaderMap::new(), HeaderMap::new(), HeaderMap::new());
+    let facts = RequestFacts::new(&Method::GET, "a.test", "/");
+    let count = allocations(|| {
+        let outcome = pipeline.on_request(&mut RequestContext::new(facts, &headers, &route, &mut shared), &passage);
+        assert!(matches!(outcome, Outcome::Continue));
+        let mut head = UpstreamRequest::new(facts, &route, &mut sent);
+        pipeline.on_upstream_request(&mut head, &shared, &passage);
+        assert!(head.into_target().is_ok_and(|target| target.path.is_none()));
+        let mut piece = None;
+        let mut chunk = BodyChunk::new(&mut piece, true);
+        assert_eq!(pipeline.on_request_body(&mut chunk, &mut shared, &passage), BodyOutcome::Continue);
+        let mut cx = ResponseContext::new(facts, &route, &mut shared, StatusCode::OK, &mut answer);
+        assert!(matches!(pipeline.on_response(None, &mut cx, &passage), ResponseOutcome::Continue));
+        assert_eq!(pipeline.on_response_body(&mut chunk, &mut shared, &passage), BodyOutcome::Continue);
+        pipeline.on_log(&LogRecord::new(facts, &route, &shared), &passage);
+    });
+    assert_eq!(count, 0, "{count} allocations in {ROUNDS} requests");
 }

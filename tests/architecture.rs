@@ -194,7 +194,7 @@ const WALL_CLOCK: &[(&str, &str)] = &[
     ("src/app/webhook.rs", "compared with the end of a certificate"),
     ("src/admission/certificate.rs", "compared with the end of a certificate"),
     ("plugins/api/src/clock.rs", "for plugins, beside the monotonic one"),
-    ("plugins/api/src/testing.rs", "for tests of plugins"),
+    ("plugins/api/src/testing/clock.rs", "for tests of plugins"),
 ];
 
 #[test]

@@ -351,13 +351,7 @@ fn sample_line() -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("access.log");
     let log = AccessLog::open(Format::Json, Destination::File(file.clone())).unwrap();
-    let route = RouteFacts {
-        kind: "Ingress",
-        namespace: "shop".into(),
-        name: "web".into(),
-        service: "api".into(),
-        path: "/cart".into(),
-    };
+    let route = RouteFacts::new("Ingress", "shop", "web").service("api").path("/cart");
     let tried = Attempt {
         address: "10.1.0.7:8080".parse().unwrap(),
         connect: Some(Duration::from_micros(312)),
@@ -392,6 +386,8 @@ fn sample_line() -> String {
         tls: None,
         error: None,
         identity: None,
+        answered_by: None,
+        sent: None,
         plugins: &[],
     });
     log.close();

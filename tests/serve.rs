@@ -19,6 +19,8 @@ mod answers;
 mod auth;
 #[path = "serve/bodies.rs"]
 mod bodies;
+#[path = "serve/calls.rs"]
+mod calls;
 #[path = "serve/clients.rs"]
 mod clients;
 #[path = "serve/clocks.rs"]
@@ -55,6 +57,8 @@ mod protection;
 mod protocols;
 #[path = "serve/reload.rs"]
 mod reload;
+#[path = "serve/replies.rs"]
+mod replies;
 #[path = "serve/routing.rs"]
 mod routing;
 #[path = "serve/shares.rs"]
@@ -65,6 +69,8 @@ mod stages;
 mod stop;
 #[path = "serve/support.rs"]
 mod support;
+#[path = "serve/targets.rs"]
+mod targets;
 #[path = "serve/tell.rs"]
 mod tell;
 #[path = "serve/tls.rs"]

@@ -182,6 +182,7 @@ fn instances(snapshot: &Snapshot) -> impl Iterator<Item = &Arc<Instance>> {
 /// Counters of every instance that a route uses; instances of one name are summed.
 fn plugins(snapshot: &Snapshot, emit: Emit<'_>) {
     let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut replies: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for instance in instances(snapshot) {
         let counters = instance.counters();
         for (event, count) in [
@@ -192,6 +193,12 @@ fn plugins(snapshot: &Snapshot, emit: Emit<'_>) {
         ] {
             *sums.entry((&instance.name, event)).or_default() += count;
         }
+        for (reason, count) in instance.reasons() {
+            *replies.entry((&instance.name, reason)).or_default() += count;
+        }
+    }
+    for ((name, reason), count) in replies {
+        emit(Sample { family: &family::PLUGIN_REPLIES, labels: &[name, reason], value: count as f64 });
     }
     for ((name, event), count) in sums {
         emit(Sample { family: &family::PLUGIN_EVENTS, labels: &[name, event], value: count as f64 });

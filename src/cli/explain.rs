@@ -46,7 +46,11 @@ fn text(it: &Explanation) -> String {
     if let Some(route) = &it.route {
         route_text(&mut out, route);
     }
+    if !it.chosen_by.is_empty() {
+        out.add("chosen by", &format!("{}, which may choose any of these; else by weight", it.chosen_by.join(", ")));
+    }
     it.upstreams.iter().for_each(|upstream| upstream_text(&mut out, upstream));
+    it.sent.iter().for_each(|sent| out.add("sent", &format!("{sent}, by plugins")));
     out.add("response", &it.response);
     out.add("reason", &it.reason);
     out.0

@@ -8,11 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use tidegate_plugin::{Blocking, BuildContext, BuildError, Definition, Finding, Inputs};
+use tidegate_plugin::{Blocking, BuildContext, BuildError, Definition, Finding, HttpClient, Inputs, Stage};
 
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
-use crate::model::{PluginInputs, PluginInstance, PluginUse};
+use crate::model::{BackendId, PluginInputs, PluginInstance, PluginUse};
 use crate::origin::Origin;
 use crate::snapshot::pipeline::{Instance, Mode, Pipeline};
 use crate::suggest;
@@ -22,12 +22,21 @@ pub(crate) struct Instances {
     registry: Vec<Definition>,
     folder: PathBuf,
     lanes: Option<Lanes>,
+    clients: Option<Clients>,
     built: HashMap<Key, Weak<Instance>>,
     chains: HashMap<Vec<Key>, Weak<Pipeline>>,
+    /// Instances that may choose upstreams by name.
+    choosing: Vec<Weak<Instance>>,
 }
+
+/// Fields of every instance, whichever plugin it is of.
+const OWN: [&str; 2] = ["mode", "stage"];
 
 /// Gives the instance of that name threads for what takes long.
 pub(crate) type Lanes = Box<dyn Fn(&str) -> Blocking + Send>;
+
+/// Gives the instance of that name, of an object of that namespace, a client to ask other servers with.
+pub(crate) type Clients = Box<dyn Fn(&str, &str) -> HttpClient + Send>;
 
 /// What an instance is built from. While it is equal the instance lives on, and its state with it.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -42,12 +51,25 @@ struct Key {
 impl Instances {
     /// Starts with no instance. `folder`: where relative file names in configurations start.
     pub(crate) fn new(registry: Vec<Definition>, folder: PathBuf) -> Self {
-        Self { registry, folder, lanes: None, built: HashMap::new(), chains: HashMap::new() }
+        Self {
+            registry,
+            folder,
+            lanes: None,
+            clients: None,
+            built: HashMap::new(),
+            chains: HashMap::new(),
+            choosing: Vec::new(),
+        }
     }
 
     /// Gives plugins threads for what takes long; without, each piece of work has a thread of its own.
     pub(crate) fn set_lanes(&mut self, lanes: Lanes) {
         self.lanes = Some(lanes);
+    }
+
+    /// Gives plugins a client to ask other servers with; without, their calls end at once.
+    pub(crate) fn set_clients(&mut self, clients: Clients) {
+        self.clients = Some(clients);
     }
 
     /// Builds the chain of a route, or takes the equal one that lives.
@@ -79,6 +101,13 @@ impl Instances {
     pub(crate) fn sweep(&mut self) {
         self.chains.retain(|_, chain| chain.strong_count() > 0);
         self.built.retain(|_, instance| instance.strong_count() > 0);
+        self.choosing.retain(|instance| instance.strong_count() > 0);
+    }
+
+    /// What is to be said of upstreams that plugins may choose, and that the conf does not have.
+    pub(crate) fn missing_upstreams(&self, has: impl Fn(&BackendId) -> bool) -> Vec<Diagnostic> {
+        let living = self.choosing.iter().filter_map(Weak::upgrade);
+        living.flat_map(|instance| missing_upstreams(&instance, &has)).collect()
     }
 
     fn instance(&mut self, wanted: &PluginInstance, key: &Key) -> Result<Arc<Instance>, Box<Diagnostic>> {
@@ -88,11 +117,18 @@ impl Instances {
         let Some(definition) = self.registry.iter().find(|known| known.name == &*wanted.kind) else {
             return Err(Box::new(self.unknown(wanted)));
         };
-        let cx = BuildContext::new(&wanted.name, &wanted.origin.namespace, &self.folder)
+        let origin = &wanted.origin;
+        let cx = BuildContext::new(&wanted.name, &origin.namespace, &self.folder)
+            .with_origin(origin.kind, &origin.name, &origin.field)
             .with_inputs(key.inputs.clone())
             .with_blocking(self.lanes.as_ref().map_or_else(Blocking::default, |lanes| lanes(&wanted.name)));
+        let client = self.clients.as_ref().map(|clients| clients(&wanted.name, &origin.namespace));
+        let cx = cx.with_http(client.unwrap_or_default());
         let instance = build(definition, wanted, &cx).map_err(|error| Box::new(invalid(wanted, &error)))?;
         let instance = Arc::new(instance);
+        if !instance.upstreams.is_empty() {
+            self.choosing.push(Arc::downgrade(&instance));
+        }
         self.built.insert(key.clone(), Arc::downgrade(&instance));
         Ok(instance)
     }
@@ -112,6 +148,18 @@ impl std::fmt::Debug for Instances {
 
 // === private functions ===
 
+fn missing_upstreams(instance: &Instance, has: &impl Fn(&BackendId) -> bool) -> Vec<Diagnostic> {
+    let missing = instance.upstreams.iter().filter(|name| !has(&BackendId::upstream(name)));
+    let tell = |name: &Arc<str>| {
+        let message = format!(
+            "plugin `{}` ({}) may choose the upstream `{name}`, which there is not; what it sends there gets 503",
+            instance.name, instance.kind
+        );
+        Diagnostic::error(Code::PluginUpstreamNotFound, &instance.origin, message)
+    };
+    missing.map(tell).collect()
+}
+
 fn key(instance: &PluginInstance) -> Key {
     let config = instance.config.to_string();
     let texts = [instance.name.clone(), instance.kind.clone(), instance.origin.namespace.clone(), config.into()];
@@ -130,17 +178,34 @@ fn inputs(given: &PluginInputs) -> Inputs {
 
 fn build(definition: &Definition, wanted: &PluginInstance, cx: &BuildContext<'_>) -> Result<Instance, BuildError> {
     let mut config = wanted.config.clone();
-    // `mode` belongs to the instance, so that every plugin has it and none can forget it.
-    let mode = match config.as_object_mut().and_then(|fields| fields.remove("mode")) {
+    // `mode` and `stage` belong to the instance, so that every plugin has them and none can forget them.
+    let own = |name: &str| config.as_object_mut().and_then(|fields| fields.remove(name));
+    let [mode, stage] = OWN.map(own);
+    let mode = match mode {
         Some(mode) => serde_json::from_value::<Mode>(mode).map_err(|error| BuildError::invalid("mode", error))?,
         None => Mode::default(),
     };
+    let stage = stage.map(|stage| self::stage(definition, &stage)).transpose()?;
     // A panic is a fault of this instance, and closes the routes that use it.
     let built = catch_unwind(AssertUnwindSafe(|| (definition.build)(&config, cx)))
         .unwrap_or_else(|_| Err(BuildError::Panicked))?;
-    let instance = Instance::new(&wanted.name, built.stage, mode, built.plugin);
+    let instance = Instance::new(&wanted.name, stage.unwrap_or(built.stage), mode, built.plugin);
     let findings = cx.findings().iter().map(|finding| doubtful(wanted, finding)).collect();
     Ok(instance.configured(&wanted.kind, wanted.config.clone(), &wanted.origin).with_findings(findings))
+}
+
+/// The stage that an instance chooses, among those that its plugin allows.
+fn stage(definition: &Definition, wanted: &serde_json::Value) -> Result<Stage, BuildError> {
+    let allowed = || Stage::ALL.iter().filter(|stage| definition.stages.contains(stage));
+    let names = || allowed().map(|stage| format!("`{}`", stage.as_str())).collect::<Vec<_>>().join(" or ");
+    let stage = wanted.as_str().and_then(Stage::of_name).filter(|stage| definition.stages.contains(stage));
+    stage.ok_or_else(|| {
+        let message = match definition.stages {
+            [] => format!("a `{}` stands at `{}` and cannot be moved", definition.name, definition.stage.as_str()),
+            _ => format!("a `{}` stands at {}", definition.name, names()),
+        };
+        BuildError::invalid("stage", message)
+    })
 }
 
 /// Origin of a field of an instance's configuration.
@@ -159,10 +224,23 @@ fn doubtful(wanted: &PluginInstance, finding: &Finding) -> Diagnostic {
 fn invalid(wanted: &PluginInstance, error: &BuildError) -> Diagnostic {
     let message = format!("plugin `{}` ({}): {error}", wanted.name, wanted.kind);
     let origin = match error {
-        BuildError::Invalid { field, .. } => at(wanted, field),
-        BuildError::Unknown(_) | BuildError::Panicked => wanted.origin.clone(),
+        BuildError::Invalid { field, .. } | BuildError::UnknownField { field, .. } => at(wanted, field),
+        _ => wanted.origin.clone(),
     };
-    Diagnostic::error(Code::PluginConfigInvalid, &origin, message)
+    Diagnostic { hint: known_field(error), ..Diagnostic::error(Code::PluginConfigInvalid, &origin, message) }
+}
+
+/// What a field that nobody knows may have been meant for.
+fn known_field(error: &BuildError) -> Option<String> {
+    let BuildError::UnknownField { field, known } = error else { return None };
+    let name = field.rsplit('.').next().unwrap_or(field);
+    let listed = || match known.as_slice() {
+        [] => "there are no fields".to_owned(),
+        known => format!("there are {}", known.join(", ")),
+    };
+    let own: &[&str] = if field.contains('.') { &[] } else { &OWN };
+    let near = suggest::did_you_mean(name, known.iter().map(String::as_str).chain(own.iter().copied()));
+    Some(near.unwrap_or_else(listed))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
-use tidegate_plugin::RouteFacts;
+use tidegate_plugin::{Hooks, RouteFacts};
 
 use super::RouteMetricsSource;
 use super::pipeline::Instances;
@@ -13,7 +13,10 @@ use crate::diagnostic::Diagnostic;
 use crate::model::{self, BackendId, PathMatch};
 use crate::policy;
 use crate::reason::Reason;
-use crate::snapshot::route::{Action, Forward, HttpsRedirect, Named, Redirect, RedirectPath, Respond, Route, Share};
+use crate::snapshot::pipeline::Pipeline;
+use crate::snapshot::route::{
+    Action, Choices, Chosen, Forward, HttpsRedirect, Named, Redirect, RedirectPath, Respond, Route, Share,
+};
 
 /// Compiler of routes.
 pub(super) struct RouteCompiler<'c> {
@@ -33,20 +36,26 @@ impl RouteCompiler<'_> {
 
 /// Compiles a route; what cannot be built closes it.
 fn compile(cx: &mut RouteCompiler<'_>, route: &model::Route, diagnostics: &mut Vec<Diagnostic>) -> Arc<Route> {
-    let facts = Arc::new(facts(route));
-    let mut action = action(cx, route, &facts, diagnostics);
     let pipeline = match cx.instances.build(&route.plugins) {
         Ok(pipeline) => {
             diagnostics.extend(pipeline.instances().iter().flat_map(|instance| instance.findings.iter().cloned()));
-            pipeline
+            Some(pipeline)
         }
         Err(found) => {
             diagnostics.extend(found);
-            action = Action::Refuse(Reason::BrokenPolicy);
-            Arc::default()
+            None
         }
     };
+    let is_chosen = pipeline.as_ref().is_some_and(|pipeline| pipeline.hooks().contains(Hooks::ROUTE));
+    let facts = Arc::new(facts(route, is_chosen));
+    let mut action = action(cx, route, &facts, diagnostics);
+    if pipeline.is_none() {
+        action = Action::Refuse(Reason::BrokenPolicy);
+    }
+    let pipeline = pipeline.unwrap_or_default();
+    let choices = is_chosen.then(|| Box::new(choices(cx, route, &facts, &pipeline)));
     Arc::new(Route {
+        choices,
         metrics: (cx.route_metrics)(&facts),
         facts,
         origin: route.origin.clone(),
@@ -65,14 +74,27 @@ fn https_redirect(redirect: &model::HttpsRedirect) -> HttpsRedirect {
     }
 }
 
-fn facts(route: &model::Route) -> RouteFacts {
-    RouteFacts {
-        kind: route.origin.kind,
-        namespace: Arc::clone(&route.origin.namespace),
-        name: Arc::clone(&route.name),
-        service: only_service(route).unwrap_or_default(),
-        path: Arc::clone(route.matcher.path.text()),
-    }
+/// Where a plugin chooses, a request is told under a backend's name only when it goes there.
+fn facts(route: &model::Route, is_chosen: bool) -> RouteFacts {
+    let service = if is_chosen { None } else { only_service(route) };
+    RouteFacts::new(route.origin.kind, Arc::clone(&route.origin.namespace), Arc::clone(&route.name))
+        .service(service.unwrap_or_default())
+        .path(Arc::clone(route.matcher.path.text()))
+}
+
+/// What the route's plugins may choose among.
+fn choices(cx: &mut RouteCompiler<'_>, route: &model::Route, facts: &RouteFacts, pipeline: &Pipeline) -> Choices {
+    let model::Action::Forward(backends) = &route.action else { return Choices::default() };
+    let backends = backends.iter().map(|it| chosen(cx, facts, &it.backend, service(route, &it.backend), it.weight));
+    let backends = backends.collect();
+    let names = pipeline.upstreams().map(|name| (BackendId::upstream(name), Arc::clone(name)));
+    Choices { backends, upstreams: names.map(|(id, name)| chosen(cx, facts, &id, name, 0)).collect() }
+}
+
+fn chosen(cx: &mut RouteCompiler<'_>, facts: &RouteFacts, id: &BackendId, name: Arc<str>, weight: u32) -> Chosen {
+    let facts = facts.clone().service(Arc::clone(&name));
+    let named = Named { metrics: (cx.route_metrics)(&facts), facts };
+    Chosen { name, weight, upstream: cx.upstreams.upstream(id), named }
 }
 
 /// The name of the route's backend, if all of them that get requests have one name.
@@ -119,7 +141,7 @@ fn share(
     backend: &model::WeightedBackend,
 ) -> Share {
     let named = (backend.weight > 0 && facts.service.is_empty()).then(|| {
-        let facts = RouteFacts { service: service(route, &backend.backend), ..facts.clone() };
+        let facts = facts.clone().service(service(route, &backend.backend));
         Box::new(Named { metrics: (cx.route_metrics)(&facts), facts })
     });
     Share { upstream: cx.upstreams.upstream(&backend.backend), weight: backend.weight, named }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::capacity::Capacity;
 use crate::endpoint::{Address, Table, Upstream};
 use crate::model::{Backend, BackendId, EndpointSet, Model, Touched};
-use crate::snapshot::route::{Action, Route};
+use crate::snapshot::route::Route;
 use crate::upstream::UpstreamConfig;
 
 /// Upstreams by backend, with the number of routes that point to each.
@@ -70,6 +70,11 @@ impl Upstreams {
         Arc::clone(&known.upstream)
     }
 
+    /// Whether the model has that backend.
+    pub(super) fn has(&self, id: &BackendId) -> bool {
+        self.known.get(id).is_some_and(|known| known.is_in_model)
+    }
+
     /// Counts the routes that now point to upstreams.
     pub(super) fn acquire<'r>(&mut self, routes: impl Iterator<Item = &'r Arc<Route>>) {
         self.count(routes, |known| known.uses += 1);
@@ -116,8 +121,7 @@ impl Upstreams {
 
     fn count<'r>(&mut self, routes: impl Iterator<Item = &'r Arc<Route>>, change: impl Fn(&mut CompiledUpstream)) {
         for route in routes {
-            let Action::Forward(forward) = &route.action else { continue };
-            for (upstream, _) in forward.shares() {
+            for upstream in route.upstreams() {
                 let Some(id) = self.ids.get(upstream.id()) else { continue };
                 let Some(known) = self.known.get_mut(id) else { continue };
                 change(known);

@@ -26,7 +26,8 @@ use super::{Address, Upstream};
 use crate::address::{AddressRules, Refused};
 use crate::turns::{Turn, Turns};
 use crate::upstream::ExternalName;
-use lookup::{Lookup, Resolved};
+pub(crate) use lookup::Lookup;
+use lookup::Resolved;
 
 /// Most lookups under way at once.
 const MAX_LOOKUPS: usize = 32;

@@ -65,6 +65,11 @@ impl Table {
         self.shared.resolver_wake.notify_one();
     }
 
+    /// Which answers of DNS may be endpoints.
+    pub(crate) fn address_rules(&self) -> Arc<AddressRules> {
+        self.shared.address_rules.load_full()
+    }
+
     /// All upstreams that are there now, by id.
     pub fn iter(&self) -> impl Iterator<Item = Arc<Upstream>> + use<> {
         let upstreams = self.upstreams.read().unwrap_or_else(PoisonError::into_inner);

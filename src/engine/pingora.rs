@@ -18,6 +18,7 @@ mod http10;
 mod http_proxy;
 mod lenient;
 mod open_end;
+mod outbound;
 mod peer;
 mod ready;
 mod request;
@@ -42,6 +43,7 @@ use tokio::sync::mpsc;
 
 use self::exchange::Exchange;
 pub(crate) use self::flow_control::FlowControlCounts;
+pub(crate) use self::outbound::Outbound;
 use self::ready::{Hook, hook, ready};
 pub use self::server::Engine;
 use self::upstream::{Means, Next};
@@ -130,13 +132,21 @@ impl ProxyHttp for PingoraHooks {
     hook! { fn request_body_filter(
         &self, session: &mut Session, body: &mut Option<Bytes>, is_last: bool, cx: &mut Exchange
     ) -> Result<()> {
-        ready(body::on_request(session, body, is_last, cx))
+        // No piece is the end too: before trailers the engine does not know yet that it is.
+        let is_last = is_last || body.is_none();
+        match body::on_request(session, body, is_last, cx) {
+            Ok(Some(index)) => Box::pin(body::wait_request(index, body, is_last, cx)),
+            shown => ready(shown.map(|_| ())),
+        }
     }}
 
     hook! { fn upstream_response_filter(
         &self, session: &mut Session, head: &mut ResponseHeader, cx: &mut Exchange
     ) -> Result<()> {
-        ready(response::on_upstream(session, head, cx))
+        match response::on_upstream(session, head, cx) {
+            Ok(Some(asked)) => Box::pin(response::wait_upstream(asked, session, head, cx)),
+            passed => ready(passed.map(|_| ())),
+        }
     }}
 
     hook! { fn response_filter(

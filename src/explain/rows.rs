@@ -293,7 +293,7 @@ pub(super) fn route_view(route: &Route) -> RouteView {
 }
 
 /// An upstream that a request can go to, with the endpoint that is next.
-pub(super) fn upstream_view(route: &Route, place: usize, share: (&Arc<Upstream>, u32)) -> UpstreamView {
+pub(super) fn upstream_view(route: &Route, place: Option<usize>, share: (&Arc<Upstream>, u32)) -> UpstreamView {
     let (upstream, weight) = share;
     let config = upstream.config();
     let endpoint = |view: crate::endpoint::EndpointView| {
@@ -303,7 +303,7 @@ pub(super) fn upstream_view(route: &Route, place: usize, share: (&Arc<Upstream>,
     };
     UpstreamView {
         id: upstream.id().to_string(),
-        service: route.facts_of(Some(place)).service.to_string(),
+        service: route.facts_of(place).service.to_string(),
         weight,
         protocol: config.protocol.as_str().to_owned(),
         balance: config.balance.as_str().to_owned(),

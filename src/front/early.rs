@@ -109,6 +109,8 @@ impl Early {
             tls: info.tls.as_ref(),
             error: None,
             identity: None,
+            answered_by: None,
+            sent: None,
             plugins: &[],
         });
     }

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{HeaderMap, header};
-use tidegate_plugin::{Hooks, RequestFacts, Shared, TlsFacts};
+use tidegate_plugin::{Hooks, ReasonCode, RequestFacts, Shared, TlsFacts};
 
 use super::request_id::RequestId;
 use crate::connection::ConnectionInfo;
 use crate::endpoint::{Hold, Pick, Tried, Upstream};
 use crate::reason::Reason;
 use crate::snapshot::Snapshot;
-use crate::snapshot::pipeline::Passage;
+use crate::snapshot::pipeline::{Given, Passage};
 use crate::snapshot::route::Route;
 use crate::telemetry::record::Attempt;
 
@@ -38,6 +38,10 @@ pub(crate) struct Context {
     pub(crate) started: Instant,
     pub(crate) request_bytes: u64,
     pub(crate) upstream: Target,
+    /// Which plugin gave the response, by position, and why.
+    pub(crate) answered_by: Option<(usize, Option<ReasonCode>)>,
+    /// A plugin's response in place of the upstream's, until it is sent.
+    pub(crate) instead: Option<Box<Given>>,
 }
 
 /// Facts about the request besides what its head says.
@@ -88,6 +92,8 @@ pub(crate) struct Target {
     pub(crate) is_answered: bool,
     /// Whether it was not there in time.
     pub(crate) is_overdue: bool,
+    /// What it is asked for, where plugins have made it something else.
+    pub(crate) sent_as: Option<Box<tidegate_plugin::Target>>,
     pub(crate) connecting: Option<Instant>,
     pub(crate) sent: Option<Instant>,
 }
@@ -117,13 +123,20 @@ impl Context {
             started: Instant::now(),
             request_bytes: 0,
             upstream: Target::default(),
+            answered_by: None,
+            instead: None,
         }
     }
 
     /// The route, when one of its plugins wants the hook.
     pub(super) fn route_with(&self, hook: Hooks) -> Option<&Arc<Route>> {
-        self.route.as_ref().filter(|route| route.pipeline.hooks().contains(hook))
+        with(&self.route, hook)
     }
+}
+
+/// The same of a route alone, where the rest of the context is borrowed.
+pub(super) fn with(route: &Option<Arc<Route>>, hook: Hooks) -> Option<&Arc<Route>> {
+    route.as_ref().filter(|route| route.pipeline.hooks().contains(hook))
 }
 
 // === impl Known ===
@@ -161,16 +174,19 @@ impl Known {
 
     /// The request as plugins and routing see it.
     pub(super) fn facts<'a>(&'a self, request: &'a Parts) -> RequestFacts<'a> {
-        RequestFacts {
-            method: &request.method,
-            scheme: self.scheme,
-            host: self.host(&request.headers),
-            path: request.uri.path(),
-            query: request.uri.query(),
-            client: self.client,
-            request_id: self.request_id.as_str(),
-            tls: self.tls(),
+        let mut facts = RequestFacts::new(&request.method, self.host(&request.headers), request.uri.path());
+        facts.scheme = self.scheme;
+        facts.query = request.uri.query();
+        facts.client = self.client;
+        facts.peer = self.peer;
+        if let Some(connection) = &self.connection {
+            facts.peer = connection.socket_peer;
+            facts.announced = Some(connection.peer).filter(|peer| *peer != connection.socket_peer);
+            facts.listener = &connection.listener;
         }
+        facts.request_id = self.request_id.as_str();
+        facts.tls = self.tls();
+        facts
     }
 }
 

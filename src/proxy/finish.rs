@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::request::Parts;
 use http::{StatusCode, Version, header};
-use tidegate_plugin::{Hooks, LogRecord};
+use tidegate_plugin::{Hooks, LogRecord, ReasonCode};
 
 use super::context::Context;
 use super::reply::Answer;
@@ -43,6 +43,10 @@ pub(crate) fn fail(
     cx: &mut Context,
 ) -> Failing {
     cx.reason = Some(reason);
+    if let Some(given) = cx.instead.take().filter(|_| !is_answered) {
+        let answer = Answer::plugin(*given, &request.headers, cx.known.request_id.as_str());
+        return Failing::Answer(Answer { is_instead: true, closes: true, ..answer });
+    }
     match (is_answered, reason) {
         (true, _) if is_our_side(reason) => Failing::BreakOff,
         (true, _) | (_, Reason::ClientClosed) => Failing::Leave,
@@ -128,9 +132,18 @@ fn write(request: &Parts, cx: &Context, recorder: &dyn Recorder, end: &End<'_>) 
         upstream: cx.upstream.upstream.as_ref().map(|upstream| &**upstream.id()),
         tls: facts.tls,
         error: detail,
+        answered_by: answered_by(cx),
+        sent: cx.upstream.sent_as.as_deref(),
         plugins,
         identity: cx.shared.identity.as_ref().map(|identity| &*identity.name),
     });
+}
+
+/// The plugin that gave the response, and its reason.
+fn answered_by(cx: &Context) -> Option<(&str, Option<ReasonCode>)> {
+    let (position, reason) = cx.answered_by?;
+    let instance = cx.route.as_ref()?.pipeline.instances().get(position)?;
+    Some((&instance.name, reason))
 }
 
 /// What the plugins of a route took, written into `room`.
@@ -151,14 +164,11 @@ fn begin(duration: Duration) -> SystemTime {
 
 fn tell_plugins(request: &Parts, cx: &Context, end: &End<'_>) {
     if let Some(route) = cx.route_with(Hooks::LOG) {
-        let record = LogRecord {
-            facts: cx.known.facts(request),
-            route: route.facts_of(cx.upstream.backend),
-            shared: &cx.shared,
-            status: end.status,
-            reason: end.reason.as_str(),
-            duration: end.duration,
-        };
+        let facts = cx.known.facts(request);
+        let mut record = LogRecord::new(facts, route.facts_of(cx.upstream.backend), &cx.shared);
+        record.status = end.status;
+        record.reason = end.reason.as_str();
+        record.duration = end.duration;
         route.pipeline.on_log(&record, &cx.passage);
     }
 }

@@ -1,13 +1,15 @@
 //! A request's head in an engine's hands, as far as it is edited.
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use tidegate_plugin::Headers;
 
 /// A request's head, however an engine keeps it.
 pub(crate) trait RequestHead: Headers {
     /// Puts a target in place of the one that it has.
     fn set_target(&mut self, target: Uri);
+    /// Puts a method in place of the one that it has.
+    fn set_method(&mut self, method: Method);
 }
 
 /// A head whose names have one spelling.
@@ -18,6 +20,10 @@ pub(crate) struct PlainHead<'a>(pub(crate) &'a mut Parts);
 impl RequestHead for PlainHead<'_> {
     fn set_target(&mut self, target: Uri) {
         self.0.uri = target;
+    }
+
+    fn set_method(&mut self, method: Method) {
+        self.0.method = method;
     }
 }
 

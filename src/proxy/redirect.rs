@@ -70,16 +70,9 @@ mod tests {
     const PLAIN: Redirect = Redirect { status: StatusCode::FOUND, scheme: None, host: None, port: None, path: None };
 
     fn facts(path: &'static str) -> RequestFacts<'static> {
-        RequestFacts {
-            method: &Method::GET,
-            scheme: "http",
-            host: "a.example",
-            path,
-            query: Some("q=1"),
-            client: [127, 0, 0, 1].into(),
-            request_id: "",
-            tls: None,
-        }
+        let mut facts = RequestFacts::new(&Method::GET, "a.example", path);
+        facts.query = Some("q=1");
+        facts
     }
 
     #[test]

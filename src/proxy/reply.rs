@@ -5,9 +5,13 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use tidegate_plugin::{Cause, Reply};
+use tidegate_plugin::{GrpcStatus, ReasonCode, Reply};
 
 use crate::reason::Reason;
+use crate::snapshot::pipeline::Given;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Seconds: memory is sampled several times in one.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -22,6 +26,10 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// Whether the connection ends with it.
     pub(crate) closes: bool,
+    /// Which plugin gives it, by position, and why.
+    pub(crate) by: Option<(usize, Option<ReasonCode>)>,
+    /// Whether it is in place of another one, so that its plugin is not asked about it.
+    pub(crate) is_instead: bool,
 }
 
 // === impl Answer ===
@@ -29,14 +37,22 @@ pub(crate) struct Answer {
 impl Answer {
     /// An answer without a body.
     pub(super) fn empty(reason: Reason, status: StatusCode) -> Self {
-        Self { status, reason, headers: HeaderMap::new(), body: Bytes::new(), closes: false }
+        Self {
+            status,
+            reason,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            closes: false,
+            by: None,
+            is_instead: false,
+        }
     }
 
     /// Says that, and why in so far as the status says it, in the form that the client reads.
     pub(super) fn of(reason: Reason, status: StatusCode, request: &HeaderMap, id: &str) -> Self {
         let answer = Self { closes: ends_connection(reason), ..Self::empty(reason, status) };
         if is_grpc(request) {
-            return answer.into_grpc();
+            return answer.into_grpc(None);
         }
         let title = status.canonical_reason().unwrap_or("Error");
         if accepts_json(request) {
@@ -69,20 +85,20 @@ impl Answer {
     }
 
     /// What a plugin answers; without a body it gets the status text.
-    pub(super) fn plugin(reply: Reply, request: &HeaderMap, id: &str) -> Self {
+    pub(super) fn plugin(given: Given, request: &HeaderMap, id: &str) -> Self {
+        let Given { reply, by } = given;
         let is_bare = reply.body.is_empty() && has_body(reply.status) && !reply.status.is_redirection();
-        let reason = match (reply.cause, reply.status) {
-            (Some(Cause::Failures), _) => Reason::TooManyFailures,
-            (Some(Cause::Overload), _) => Reason::WorkRefused,
-            (None, StatusCode::TOO_MANY_REQUESTS) => Reason::RateLimited,
-            (None, StatusCode::UNAUTHORIZED) => Reason::Unauthorized,
-            (None, _) => Reason::Plugin,
+        let is_grpc = is_grpc(request) && (reply.grpc.is_some() || !reply.status.is_success());
+        let reason = reason_of(&reply);
+        let mut answer = match (is_grpc, is_bare && !reply.status.is_success()) {
+            (true, _) => Self::empty(reason, reply.status).into_grpc(reply.grpc),
+            (false, true) => Self::of(reason, reply.status, request, id),
+            (false, false) => Self { body: reply.body, ..Self::empty(reason, reply.status) },
         };
-        let mut answer = match is_bare && !reply.status.is_success() {
-            true => Self::of(reason, reply.status, request, id),
-            false => Self { body: reply.body, ..Self::empty(reason, reply.status) },
-        };
-        for (name, value) in reply.headers.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH) {
+        answer.by = by.map(|by| (by, reply.reason));
+        let is_own = |name: &HeaderName| is_grpc && is_grpc_field(name);
+        let taken = reply.headers.iter().filter(|(name, _)| **name != header::CONTENT_LENGTH && !is_own(name));
+        for (name, value) in taken {
             match answer.headers.contains_key(name) && !reply.headers.get_all(name).iter().skip(1).any(|_| true) {
                 true => drop(answer.headers.insert(name, value.clone())),
                 false => drop(answer.headers.append(name, value.clone())),
@@ -103,16 +119,31 @@ impl Answer {
     }
 
     /// gRPC clients read the status from fields, whatever HTTP says, so HTTP says 200.
-    fn into_grpc(mut self) -> Self {
-        const STATUS: HeaderName = HeaderName::from_static("grpc-status");
-        const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+    fn into_grpc(mut self, status: Option<GrpcStatus>) -> Self {
         let message = self.status.canonical_reason().unwrap_or("error");
+        let status = status.unwrap_or_else(|| GrpcStatus::of(self.status));
         self.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        self.headers.insert(STATUS, HeaderValue::from(grpc_status(self.status)));
-        self.headers.insert(MESSAGE, HeaderValue::from_static(message));
+        self.headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(status.code())));
+        self.headers.insert(GRPC_MESSAGE, HeaderValue::from_static(message));
         self.status = StatusCode::OK;
         self
     }
+}
+
+/// The request's reason when a plugin answers so.
+fn reason_of(reply: &Reply) -> Reason {
+    match (reply.reason, reply.status) {
+        (Some(ReasonCode::TOO_MANY_FAILURES), _) => Reason::TooManyFailures,
+        (Some(ReasonCode::WORK_REFUSED), _) => Reason::WorkRefused,
+        (_, StatusCode::TOO_MANY_REQUESTS) => Reason::RateLimited,
+        (_, StatusCode::UNAUTHORIZED) => Reason::Unauthorized,
+        (_, _) => Reason::Plugin,
+    }
+}
+
+/// Whether clients that speak gRPC know an answer of theirs by such a field.
+fn is_grpc_field(name: &HeaderName) -> bool {
+    [header::CONTENT_TYPE, GRPC_STATUS, GRPC_MESSAGE].contains(name)
 }
 
 /// Whether a status may come with a body.
@@ -152,18 +183,6 @@ fn accepts_json(request: &HeaderMap) -> bool {
         let mut types = value.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
         types.any(|name| matches!(name, "application/json" | "application/problem+json"))
     })
-}
-
-/// From the mapping that gRPC itself gives (`http-grpc-status-mapping.md`).
-fn grpc_status(status: StatusCode) -> u16 {
-    match status.as_u16() {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502 | 503 | 504 => 14,
-        _ => 2,
-    }
 }
 
 #[cfg(test)]
@@ -210,12 +229,36 @@ mod tests {
         let reply = Reply::new(StatusCode::UNAUTHORIZED)
             .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"))
             .header(header::CONTENT_LENGTH, HeaderValue::from_static("9"));
-        let answer = Answer::plugin(reply, &HeaderMap::new(), "id");
+        let given = |reply| Given { reply, by: Some(0) };
+        let answer = Answer::plugin(given(reply), &HeaderMap::new(), "id");
         assert_eq!(answer.body, "401 Unauthorized\nrequest id: id\n");
         assert_eq!(answer.headers[header::WWW_AUTHENTICATE], "Basic");
         assert!(!answer.headers.contains_key(header::CONTENT_LENGTH));
-        let own = Answer::plugin(Reply::new(StatusCode::FORBIDDEN).body("no"), &HeaderMap::new(), "id");
+        let own = Answer::plugin(given(Reply::new(StatusCode::FORBIDDEN).body("no")), &HeaderMap::new(), "id");
         assert_eq!(own.body, "no");
+    }
+
+    #[test]
+    fn a_plugin_s_refusal_of_grpc_has_a_status_of_grpc_and_no_body() {
+        let grpc = request(header::CONTENT_TYPE, "application/grpc");
+        let refusal =
+            || Reply::new(StatusCode::FORBIDDEN).header(header::CONTENT_TYPE, HeaderValue::from_static("x/y"));
+        for (reply, expected) in [
+            (refusal(), "7"),
+            (refusal().body("no"), "7"),
+            (refusal().grpc(GrpcStatus::ResourceExhausted), "8"),
+            (Reply::new(StatusCode::FOUND), "2"),
+            (Reply::new(StatusCode::OK).grpc(GrpcStatus::NotFound), "5"),
+        ] {
+            let answer = Answer::plugin(Given { reply, by: Some(0) }, &grpc, "id");
+            assert_eq!(
+                (answer.status.as_u16(), &answer.headers["grpc-status"]),
+                (200, &HeaderValue::from_static(expected))
+            );
+            assert!(answer.body.is_empty() && answer.headers[header::CONTENT_TYPE] == "application/grpc");
+        }
+        let other = Answer::plugin(Given { reply: refusal(), by: Some(0) }, &HeaderMap::new(), "id");
+        assert!(other.status == 403 && !other.headers.contains_key("grpc-status"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
-use tidegate_plugin::{Hooks, RequestContext, RequestFacts};
+use tidegate_plugin::{Hooks, RequestContext, RequestFacts, RouteContext};
 
 use super::context::{Context, Known};
 use super::guard::{self, Changes, Rules};
@@ -16,11 +16,12 @@ use super::reply::Answer;
 use super::request_id::RequestId;
 use super::{forwarded, redirect, upstream};
 use crate::connection::ConnectionInfo;
+use crate::endpoint::Upstream;
 use crate::listener::Serves;
 use crate::reason::Reason;
 use crate::snapshot::edge::Edge;
-use crate::snapshot::pipeline::Outcome;
-use crate::snapshot::route::{Action, Route};
+use crate::snapshot::pipeline::{Outcome, Routed};
+use crate::snapshot::route::{Action, Forward, Route};
 use crate::snapshot::router::RequestView;
 
 /// Where HTTP-01 validation comes in, always over plain HTTP (RFC 8555 section 8.3).
@@ -219,7 +220,28 @@ fn heed(outcome: Outcome, headers: &HeaderMap, known: &Known) -> Decision {
     match outcome {
         Outcome::Continue => Decision::Forward,
         Outcome::Wait(index) => Decision::Wait(index),
-        Outcome::Reply(reply) => Decision::Reply(Answer::plugin(reply, headers, known.request_id.as_str())),
+        Outcome::Reply(given) => Decision::Reply(Answer::plugin(given, headers, known.request_id.as_str())),
+    }
+}
+
+/// Where the request goes, and its place among the route's backends: where a plugin says, else by weight.
+fn choose<'r>(
+    head: &Parts,
+    cx: &mut Context,
+    route: &'r Route,
+    forward: &'r Forward,
+) -> Result<(usize, &'r Arc<Upstream>), Reason> {
+    let Some(choices) = &route.choices else { return forward.pick().ok_or(Reason::NoEndpoints) };
+    let facts = cx.known.facts(head);
+    let mut plugin_cx = RouteContext::new(facts, &head.headers, &route.facts, &**choices, &mut cx.shared);
+    match route.pipeline.on_route(&mut plugin_cx, &cx.passage) {
+        Routed::Pass => {
+            let (share, upstream) = forward.pick().ok_or(Reason::NoEndpoints)?;
+            Ok((route.place_of(share).ok_or(Reason::Internal)?, upstream))
+        }
+        Routed::Backend(position) => choices.at(position).ok_or(Reason::Internal),
+        Routed::Upstream(name) => choices.upstream(&name).ok_or(Reason::InvalidBackend),
+        Routed::Failed => Err(Reason::Internal),
     }
 }
 
@@ -229,11 +251,11 @@ fn act(head: &Parts, cx: &mut Context, route: &Route) -> Decision {
     }
     match &route.action {
         Action::Forward(forward) => {
-            let Some((place, upstream)) = forward.pick() else {
-                return refuse(Reason::NoEndpoints, &head.headers, &cx.known);
-            };
-            cx.upstream.backend = Some(place);
-            match upstream::prepare(Arc::clone(upstream), cx.snapshot.edge.capacity(), &mut cx.upstream) {
+            let prepared = choose(head, cx, route, forward).and_then(|(place, upstream)| {
+                cx.upstream.backend = Some(place);
+                upstream::prepare(Arc::clone(upstream), cx.snapshot.edge.capacity(), &mut cx.upstream)
+            });
+            match prepared {
                 Ok(()) => Decision::Forward,
                 Err(reason) => refuse(reason, &head.headers, &cx.known),
             }

@@ -6,7 +6,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use tidegate_plugin::{Headers, Hooks, ResponseContext};
 
-use super::context::Context;
+use super::context::{self, Context};
 use super::fault::Fault;
 use super::forwarded::REQUEST_ID;
 use super::length::{self, Told, content_length};
@@ -14,6 +14,7 @@ use super::reply::{self, Answer};
 use super::upstream;
 use crate::endpoint::Hold;
 use crate::reason::Reason;
+use crate::snapshot::pipeline::ResponseOutcome;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -26,8 +27,18 @@ const MAX_INFORMATIONAL: u8 = 32;
 pub(crate) enum Passed {
     /// One of those that come before the response.
     Informational,
+    /// That of the response, when a plugin has been waited for, see [`wait`].
+    Wait(Asked),
     /// That of the response, with the status that it gets.
     Final { status: StatusCode, after: After },
+}
+
+/// A plugin that must wait before a head goes on; the status that came, and the one that it gets so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    index: usize,
+    came: StatusCode,
+    status: StatusCode,
 }
 
 /// What follows a response on the client's connection. On HTTP/2, whose streams end by themselves, nothing does.
@@ -47,7 +58,8 @@ pub(crate) enum After {
 ///
 /// # Errors
 /// An unasked 101: it would turn the connection into a tunnel that nobody wanted. Informational responses without end.
-/// Lengths that differ. A plugin that failed. The reason is in the context too.
+/// Lengths that differ. A plugin that failed, or gives another response, which [`super::finish::fail`] says then. The
+/// reason is in the context too.
 pub(crate) fn on_head(
     request: &Parts,
     status: StatusCode,
@@ -71,7 +83,37 @@ fn passed(request: &Parts, status: StatusCode, fields: &mut dyn Headers, cx: &mu
     cx.is_tunnel = is_switch;
     cx.is_empty = one_length(fields)?;
     strip(fields, status);
-    let status = finish_head(request, fields, status, cx);
+    let (status, outcome) = match finish_head(request, fields, status, None, cx) {
+        (so_far, ResponseOutcome::Wait(index)) => {
+            return Ok(Passed::Wait(Asked { index, came: status, status: so_far }));
+        }
+        done => done,
+    };
+    went_on(outcome, request, status, fields, cx)
+}
+
+/// Waits for the plugin that must wait, and asks the rest.
+///
+/// # Errors
+/// A plugin failed, takes too long, or gives another response; the reason is in the context too.
+pub(crate) async fn wait(
+    asked: Asked,
+    request: &Parts,
+    fields: &mut dyn Headers,
+    cx: &mut Context,
+) -> Result<Passed, Fault> {
+    let (status, outcome) = waited(asked, request, fields, None, cx).await;
+    went_on(outcome, request, status, fields, cx).inspect_err(|fault| cx.reason = Some(fault.reason))
+}
+
+/// What plugins have decided about the head of an upstream's response.
+fn went_on(
+    outcome: ResponseOutcome,
+    request: &Parts,
+    status: StatusCode,
+    fields: &mut dyn Headers,
+    cx: &mut Context,
+) -> Result<Passed, Fault> {
     if cx.route_with(Hooks::RESPONSE_BODY).is_some() && !cx.is_empty {
         // Plugins may make the body longer or shorter; it is then framed anew. Where there is none, it would end with
         // the connection only.
@@ -79,6 +121,13 @@ fn passed(request: &Parts, status: StatusCode, fields: &mut dyn Headers, cx: &mu
     }
     if cx.shared.has_failed() {
         return Err(Fault::new(Reason::Internal, "a plugin failed"));
+    }
+    // A tunnel has no response that could be another one.
+    if let (ResponseOutcome::Replace(given), false) = (outcome, cx.is_tunnel) {
+        let what = "a plugin gives another response";
+        let fault = Fault { reason: Reason::Plugin, status: given.reply.status, what };
+        cx.instead = Some(given);
+        return Err(fault);
     }
     let ends = ends_connection(request, status, fields.map(), cx);
     Ok(Passed::Final { status, after: if ends { After::End } else { After::Next } })
@@ -192,44 +241,110 @@ fn is_kept(name: &HeaderName) -> bool {
     KEPT.contains(name)
 }
 
-/// `Server`, and what plugins make of the head: the status is returned.
-fn finish_head(request: &Parts, fields: &mut dyn Headers, status: StatusCode, cx: &Context) -> StatusCode {
+/// `Server`, and what plugins make of the head: the status is returned, and what they decide. `given_by`: the plugin
+/// whose response it is in place of another one.
+fn finish_head(
+    request: &Parts,
+    fields: &mut dyn Headers,
+    status: StatusCode,
+    given_by: Option<usize>,
+    cx: &mut Context,
+) -> (StatusCode, ResponseOutcome) {
     if let Some(server) = &cx.snapshot.edge.server_header
         && !fields.map().contains_key(header::SERVER)
     {
         fields.set(header::SERVER, server.clone());
     }
     // A plugin that has failed once is not given the response that says so.
-    let Some(route) = cx.route_with(Hooks::RESPONSE).filter(|_| !cx.shared.has_failed()) else { return status };
+    let route = context::with(&cx.route, Hooks::RESPONSE).filter(|_| !cx.shared.has_failed());
+    let Some(route) = route else { return (status, ResponseOutcome::Continue) };
     let facts = cx.known.facts(request);
     let named = route.facts_of(cx.upstream.backend);
-    let mut plugin_cx = ResponseContext::new(facts, named, &cx.shared, status, fields);
-    route.pipeline.on_response(&mut plugin_cx, &cx.passage);
-    // A body, or none, stays one: the framing is made already.
-    match reply::has_body(status) && reply::has_body(plugin_cx.status) {
-        true => plugin_cx.status,
-        false => status,
+    let mut plugin_cx = ResponseContext::new(facts, named, &mut cx.shared, status, fields);
+    let outcome = route.pipeline.on_response(given_by, &mut plugin_cx, &cx.passage);
+    (allowed(status, plugin_cx.status), outcome)
+}
+
+/// Waits for the plugin that must wait, and asks the rest. One that takes longer than a client may has failed.
+async fn waited(
+    asked: Asked,
+    request: &Parts,
+    fields: &mut dyn Headers,
+    given_by: Option<usize>,
+    cx: &mut Context,
+) -> (StatusCode, ResponseOutcome) {
+    let Asked { index, came, status } = asked;
+    let Some(route) = cx.route.as_ref() else { return (status, ResponseOutcome::Continue) };
+    let limit = cx.snapshot.edge.limits.body_timeout.0;
+    let facts = cx.known.facts(request);
+    let named = route.facts_of(cx.upstream.backend);
+    let mut plugin_cx = ResponseContext::new(facts, named, &mut cx.shared, status, fields);
+    let waiting = route.pipeline.wait_response(index, given_by, &mut plugin_cx, &cx.passage);
+    match tokio::time::timeout(limit, waiting).await {
+        Ok(outcome) => (allowed(came, plugin_cx.status), outcome),
+        Err(_) => {
+            cx.shared.fail();
+            (status, ResponseOutcome::Continue)
+        }
     }
 }
 
+/// The status that a plugin wants, as far as it may: a body, or none, stays one, as the framing is made already.
+fn allowed(came: StatusCode, wanted: StatusCode) -> StatusCode {
+    if reply::has_body(came) && reply::has_body(wanted) { wanted } else { came }
+}
+
 /// Writes the head of a response of tidegate's own into one that has no fields yet; gives its status. Where a plugin
-/// fails on it, it becomes the response that says so.
-pub(crate) fn compose(answer: &mut Answer, request: &Parts, fields: &mut dyn Headers, cx: &mut Context) -> StatusCode {
+/// fails on it, it becomes the response that says so; where one gives another, that one.
+pub(crate) async fn compose(
+    answer: &mut Answer,
+    request: &Parts,
+    fields: &mut dyn Headers,
+    cx: &mut Context,
+) -> StatusCode {
     let had_failed = cx.shared.has_failed();
-    let mut status = write(answer, request, fields, cx);
-    if cx.shared.has_failed() && !had_failed {
-        cx.reason = Some(Reason::Internal);
-        *answer = Answer::refusal(Reason::Internal, &request.headers, cx.known.request_id.as_str());
+    let (mut status, outcome) = write(answer, request, fields, cx).await;
+    if let Some(other) = other(answer, outcome, cx.shared.has_failed() && !had_failed, request, cx) {
+        *answer = other;
         while let Some(name) = fields.map().keys().next().cloned() {
             fields.remove(&name);
         }
-        status = write(answer, request, fields, cx);
+        (status, _) = write(answer, request, fields, cx).await;
     }
+    cx.answered_by = answer.by;
     cx.reason = cx.reason.or(Some(answer.reason));
     status
 }
 
-fn write(answer: &Answer, request: &Parts, fields: &mut dyn Headers, cx: &Context) -> StatusCode {
+/// The response in place of one of tidegate's own: that of a plugin, or the one that says that a plugin has failed.
+fn other(
+    answer: &Answer,
+    outcome: ResponseOutcome,
+    has_failed: bool,
+    request: &Parts,
+    cx: &mut Context,
+) -> Option<Answer> {
+    let id = cx.known.request_id.as_str();
+    match outcome {
+        _ if has_failed => {
+            cx.reason = Some(Reason::Internal);
+            Some(Answer::refusal(Reason::Internal, &request.headers, id))
+        }
+        ResponseOutcome::Replace(given) => {
+            cx.reason = cx.reason.or(Some(answer.reason));
+            let other = Answer::plugin(*given, &request.headers, id);
+            Some(Answer { closes: answer.closes, is_instead: true, ..other })
+        }
+        _ => None,
+    }
+}
+
+async fn write(
+    answer: &Answer,
+    request: &Parts,
+    fields: &mut dyn Headers,
+    cx: &mut Context,
+) -> (StatusCode, ResponseOutcome) {
     for (name, value) in &answer.headers {
         fields.append(name.clone(), value.clone());
     }
@@ -240,7 +355,14 @@ fn write(answer: &Answer, request: &Parts, fields: &mut dyn Headers, cx: &Contex
     if let Ok(id) = HeaderValue::from_str(cx.known.request_id.as_str()) {
         fields.set(REQUEST_ID, id);
     }
-    finish_head(request, fields, answer.status, cx)
+    let given_by = answer.by.filter(|_| answer.is_instead).map(|(position, _)| position);
+    let came = answer.status;
+    match finish_head(request, fields, came, given_by, cx) {
+        (status, ResponseOutcome::Wait(index)) => {
+            waited(Asked { index, came, status }, request, fields, given_by, cx).await
+        }
+        done => done,
+    }
 }
 
 /// What follows a response of tidegate's own.

@@ -27,6 +27,7 @@ pub(crate) fn route(upstream: Arc<Upstream>) -> Route {
         action: Action::Forward(Forward::new([Share { upstream, weight: 1, named: None }])),
         https_redirect: crate::snapshot::route::HttpsRedirect::Never,
         pipeline: Arc::default(),
+        choices: None,
         policy: Arc::new(Policy {
             timeouts: Timeouts {
                 connect: long,

@@ -9,7 +9,10 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
-use tidegate_plugin::{BoxFuture, Flow, Hooks, Plugin, RequestContext, Stage, Verdict};
+use tidegate_plugin::{
+    BodyChunk, BodyFlow, BodyVerdict, BoxFuture, Flow, Plugin, Reply, RequestContext, ResponseContext, ResponseFlow,
+    ResponseVerdict, Shared, Stage, UpstreamRequest, Verdict, plugin,
+};
 
 use super::context::Context;
 use super::finish::{Ended, Failing};
@@ -136,8 +139,8 @@ fn a_request_is_decided_from_its_head_to_its_record() {
     assert_eq!(hand.told(), [(200, Reason::Upstream, "/b".to_owned(), vec![Reason::Upstream])]);
 }
 
-#[test]
-fn what_is_lost_goes_elsewhere_as_often_as_the_route_allows() {
+#[tokio::test]
+async fn what_is_lost_goes_elsewhere_as_often_as_the_route_allows() {
     let hand = Hand::new(route(target(&endpoints(&[1, 2]))));
     let (head, mut cx) = hand.arrived(head(Method::POST, "/"), Follows::Body);
     assert!(request::route(&head, &mut cx).is_none() && matches!(request::take(&head, &mut cx), Decision::Forward));
@@ -162,7 +165,7 @@ fn what_is_lost_goes_elsewhere_as_often_as_the_route_allows() {
     };
     let mut fields = HeaderMap::new();
     let mut answer = answer;
-    assert_eq!(response::compose(&mut answer, &head, &mut fields, &mut cx), StatusCode::BAD_GATEWAY);
+    assert_eq!(response::compose(&mut answer, &head, &mut fields, &mut cx).await, StatusCode::BAD_GATEWAY);
     assert_eq!(fields[header::CONTENT_LENGTH].to_str().unwrap(), answer.body.len().to_string());
     assert_eq!(response::after(&answer, &head, &cx), After::Linger, "the client may still send");
     let failure = Some((Reason::UpstreamReset, "reset"));
@@ -175,11 +178,8 @@ fn what_is_lost_goes_elsewhere_as_often_as_the_route_allows() {
 /// Counts how often it is asked, and has each request wait for ever.
 struct Waiting(Arc<AtomicUsize>);
 
+#[plugin]
 impl Plugin for Waiting {
-    fn hooks(&self) -> Hooks {
-        Hooks::REQUEST
-    }
-
     fn on_request(&self, _: &mut RequestContext<'_>) -> Flow {
         self.0.fetch_add(1, Ordering::Relaxed);
         Flow::Wait
@@ -300,4 +300,78 @@ fn the_record_tells_the_announced_client_and_the_peer_of_the_socket() {
     let ended = Ended { status: Some(StatusCode::OK), response_bytes: 0, failure: None };
     finish::record(&head, &ended, &mut cx, &addresses);
     assert_eq!(*addresses.0.lock().unwrap(), [(client.ip(), socket_peer, "web".to_owned())]);
+}
+
+/// Asks for something else, and has every piece and every head wait; then gives another response.
+struct Other;
+
+#[plugin]
+impl Plugin for Other {
+    fn on_upstream_request(&self, head: &mut UpstreamRequest<'_>, _: &Shared) {
+        head.set_path("/other").unwrap();
+        head.set_query(None).unwrap();
+        head.set_host("Other.example").unwrap();
+        head.set_method(Method::POST).unwrap();
+    }
+
+    fn on_request_body(&self, _: &mut BodyChunk<'_>, _: &mut Shared) -> BodyFlow {
+        BodyFlow::Wait
+    }
+
+    fn wait_request_body<'f>(&'f self, chunk: &'f mut BodyChunk<'_>, _: &'f mut Shared) -> BoxFuture<'f, BodyVerdict> {
+        *chunk.bytes = Some(Bytes::from_static(b"waited"));
+        Box::pin(std::future::ready(BodyVerdict::Continue))
+    }
+
+    fn on_response(&self, _: &mut ResponseContext<'_>) -> ResponseFlow {
+        ResponseFlow::Wait
+    }
+
+    fn wait_response<'f>(&'f self, _: &'f mut ResponseContext<'_>) -> BoxFuture<'f, ResponseVerdict> {
+        let page = Reply::new(StatusCode::IM_A_TEAPOT).body("another page");
+        Box::pin(std::future::ready(ResponseVerdict::Replace(page)))
+    }
+}
+
+#[tokio::test]
+async fn plugins_say_what_is_asked_for_wait_and_give_another_response() {
+    let instance = Instance::new("one", Stage::Transform, Mode::Enforce, Arc::new(Other));
+    let pipeline = Arc::new(Pipeline::new(vec![Arc::new(instance)]));
+    let hand = Hand::new(Route { pipeline, ..route(target(&endpoints(&[1]))) });
+    let (head, mut cx) = hand.arrived(head(Method::GET, "/a?b"), Follows::Nothing);
+    assert!(request::route(&head, &mut cx).is_none() && matches!(request::take(&head, &mut cx), Decision::Forward));
+    tried(&mut cx);
+
+    let mut sent = head.clone();
+    upstream::edit(&head, &mut PlainHead(&mut sent), &mut cx).unwrap();
+    let told = (sent.method.as_str(), sent.uri.to_string(), sent.headers[header::HOST].to_str().unwrap());
+    assert_eq!(told, ("POST", "/other".to_owned(), "other.example"));
+    assert_eq!(sent.headers[header::CONTENT_LENGTH], "0", "what is sent says that it has no body");
+
+    let mut piece = None;
+    let index = body::on_request(false, &mut piece, true, &mut cx).unwrap().expect("it waits");
+    assert!(cx.upstream.answer_due.is_none(), "not all is sent");
+    body::wait(index, &mut piece, true, &mut cx).await.unwrap();
+    assert_eq!((piece.as_deref(), cx.upstream.answer_due.is_some()), (Some(&b"waited"[..]), true));
+
+    let mut fields = HeaderMap::new();
+    let passed = response::on_head(&head, StatusCode::OK, &mut fields, &mut cx);
+    let Ok(Passed::Wait(asked)) = passed else { panic!("it waits: {passed:?}") };
+    let fault = response::wait(asked, &head, &mut fields, &mut cx).await.unwrap_err();
+    assert_eq!((fault.reason, fault.status), (Reason::Plugin, StatusCode::IM_A_TEAPOT));
+    let lost = Lost {
+        method: &head.method,
+        reason: Reason::UpstreamReset,
+        refusal: None,
+        is_reused: true,
+        is_answered: false,
+        has_whole_body: true,
+    };
+    assert!(!upstream::lost(lost, &mut cx), "what was made of a read may do harm twice");
+    let Failing::Answer(mut answer) = finish::fail(fault.reason, fault.status, false, &head, &mut cx) else {
+        panic!("the client has no response yet")
+    };
+    let status = response::compose(&mut answer, &head, &mut HeaderMap::new(), &mut cx).await;
+    assert_eq!((status, answer.body.as_ref(), answer.closes), (StatusCode::IM_A_TEAPOT, &b"another page"[..], true));
+    assert_eq!(cx.answered_by, Some((0, None)));
 }

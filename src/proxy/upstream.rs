@@ -226,6 +226,9 @@ pub(crate) fn lost(lost: Lost<'_>, cx: &mut Context) -> bool {
     if let Some(refusal) = lost.refusal {
         refused(refusal, lost.is_reused, &mut cx.upstream);
     }
+    // What a plugin has made of a harmless method may do harm twice.
+    let sent = cx.upstream.sent_as.as_ref().and_then(|sent| sent.method.as_ref());
+    let lost = Lost { method: sent.filter(|method| !method.is_idempotent()).unwrap_or(lost.method), ..lost };
     let may_retry = retry::may_retry(lost, Tries { made: counted(cx), allowed: allowed(cx) });
     if may_retry {
         // The body is sent, and counted, again.

@@ -152,7 +152,8 @@ pub struct PluginSpec {
     /// Type of the plugin: `headers`, …
     #[serde(rename = "type")]
     pub kind: String,
-    /// The plugin's own fields; `tidegate schema PLUGIN` prints them.
+    /// The plugin's own fields; `tidegate schema PLUGIN` prints them. Besides, every plugin takes `mode: enforce | report`,
+    /// and `stage` where it may stand at another one.
     #[serde(flatten)]
     pub config: serde_json::Map<String, serde_json::Value>,
 }
@@ -249,8 +250,18 @@ fn policy(
 impl PluginSpec {
     /// Files that its configuration names: each object with a text field `file`.
     pub fn files(&self) -> Vec<&str> {
+        self.sized_files().into_iter().map(|(file, _)| file).collect()
+    }
+
+    /// The same, with what stands beside each as the most that it may have.
+    pub fn sized_files(&self) -> Vec<(&str, Option<&serde_json::Value>)> {
         let mut found = Vec::new();
-        self.config.values().for_each(|value| objects(value, &mut |object| found.extend(text(object, "file"))));
+        self.config.values().for_each(|value| {
+            objects(value, &mut |object| {
+                let max = object.get("maxSize").filter(|max| !max.is_null());
+                found.extend(text(object, "file").map(|file| (file, max)));
+            });
+        });
         found
     }
 

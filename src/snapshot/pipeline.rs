@@ -11,18 +11,22 @@ use std::task::Poll;
 
 use http::{Method, StatusCode, header};
 use tidegate_plugin::{
-    BodyChunk, BodyFlow, Flow, Hooks, LogRecord, Plugin, Reply, RequestContext, ResponseContext, Shared, Stage,
+    BoxFuture, Choice, Flow, Hooks, LogRecord, Plugin, Reply, RequestContext, RouteContext, Shared, Stage,
     UpstreamRequest, Verdict,
 };
 
+pub use self::body::BodyOutcome;
 pub(crate) use self::instance::Description;
 pub use self::instance::{Instance, Mode};
 pub use self::passage::Passage;
 use self::passage::Watch;
+pub use self::response::ResponseOutcome;
 use crate::telemetry::metrics::Phase;
 
+mod body;
 mod instance;
 mod passage;
+mod response;
 
 /// The plugins of a route, sorted by stage and position, a list a hook.
 #[derive(Debug, Default)]
@@ -31,6 +35,7 @@ pub struct Pipeline {
     hooks: Hooks,
     authenticates: bool,
     request: List,
+    route: List,
     upstream_request: List,
     request_body: List,
     response: List,
@@ -46,7 +51,29 @@ pub enum Outcome {
     /// This plugin (by index) must wait; call [`Pipeline::wait`] with it.
     Wait(usize),
     /// This answer.
-    Reply(Reply),
+    Reply(Given),
+}
+
+/// An answer, and who gives it.
+#[derive(Debug)]
+pub struct Given {
+    /// The answer.
+    pub reply: Reply,
+    /// The plugin's position in the chain; `None`: it has failed.
+    pub by: Option<usize>,
+}
+
+/// What the routing hooks decided.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Routed {
+    /// Nobody chose.
+    Pass,
+    /// The backend at that position.
+    Backend(usize),
+    /// The upstream of that name.
+    Upstream(Arc<str>),
+    /// A plugin has failed.
+    Failed,
 }
 
 /// Instances with their positions in the chain.
@@ -64,6 +91,7 @@ impl Pipeline {
             hooks: chain.iter().fold(Hooks::NONE, |all, instance| all | instance.hooks),
             authenticates: chain.iter().any(|instance| instance.stage == Stage::Authenticate),
             request: wanting(Hooks::REQUEST).collect(),
+            route: wanting(Hooks::ROUTE).collect(),
             upstream_request: wanting(Hooks::UPSTREAM_REQUEST).collect(),
             request_body: wanting(Hooks::REQUEST_BODY).collect(),
             response: reversed(Hooks::RESPONSE),
@@ -83,6 +111,11 @@ impl Pipeline {
         &self.chain
     }
 
+    /// Upstreams of the conf that its plugins may choose, by name.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.chain.iter().flat_map(|instance| &instance.upstreams)
+    }
+
     /// What `explain` shows, in order.
     pub fn describe(&self) -> Vec<Description> {
         self.chain.iter().map(|instance| instance.describe()).collect()
@@ -98,19 +131,20 @@ impl Pipeline {
         let mut index = index;
         loop {
             let Some((position, instance)) = self.request.get(index) else {
-                return Outcome::Reply(failed());
+                return failed();
             };
             let mut watch = Watch::start(passage, Phase::Wait);
-            let waited = wait_guarded(instance, cx).await;
+            let asked = &mut *cx;
+            let waited = wait_guarded(instance, move || instance.plugin.wait(asked)).await;
             watch.done(*position, instance);
             match waited {
-                None => return Outcome::Reply(failed()),
                 Some(Verdict::Continue) => {}
                 Some(Verdict::Reply(reply)) => {
-                    if let Some(reply) = self.judge(instance, reply, cx) {
-                        return Outcome::Reply(reply);
+                    if let Some(outcome) = self.judge(*position, instance, reply, cx) {
+                        return outcome;
                     }
                 }
+                _ => return failed(),
             }
             match self.run_from(index + 1, cx, passage) {
                 Outcome::Wait(next) => index = next,
@@ -119,43 +153,41 @@ impl Pipeline {
         }
     }
 
-    /// Runs the upstream request hooks. A panic marks the request as failed, see [`Shared::has_failed`].
+    /// Runs the routing hooks until one chooses.
+    pub fn on_route(&self, cx: &mut RouteContext<'_>, passage: &Passage) -> Routed {
+        let mut watch = Watch::start(passage, Phase::Route);
+        for (position, instance) in &self.route {
+            let done = guarded(instance, |plugin| plugin.on_route(cx));
+            watch.done(*position, instance);
+            match done {
+                Some(Choice::Pass) => {}
+                Some(Choice::Backend(backend)) => return Routed::Backend(backend),
+                Some(Choice::Upstream(name)) => return Routed::Upstream(name),
+                _ => return Routed::Failed,
+            }
+        }
+        Routed::Pass
+    }
+
+    /// Runs the upstream request hooks. A panic, or a target that cannot be sent, marks the request as failed, see
+    /// [`Shared::has_failed`].
     pub fn on_upstream_request(&self, head: &mut UpstreamRequest<'_>, shared: &Shared, passage: &Passage) {
         let mut watch = Watch::start(passage, Phase::UpstreamRequest);
         for (position, instance) in &self.upstream_request {
+            let before = head.error();
             let done = guarded(instance, |plugin| plugin.on_upstream_request(head, shared));
             watch.done(*position, instance);
             if done.is_none() {
                 return shared.fail();
             }
-        }
-    }
-
-    /// Runs the request body hooks.
-    pub fn on_request_body(&self, chunk: &mut BodyChunk<'_>, shared: &Shared, passage: &Passage) -> BodyFlow {
-        body(&self.request_body, Phase::RequestBody, chunk, passage, |plugin, chunk| {
-            plugin.on_request_body(chunk, shared)
-        })
-    }
-
-    /// Runs the response hooks, last plugin first. A panic makes the status 500 and marks the request as failed.
-    pub fn on_response(&self, cx: &mut ResponseContext<'_>, passage: &Passage) {
-        let mut watch = Watch::start(passage, Phase::Response);
-        for (position, instance) in &self.response {
-            let done = guarded(instance, |plugin| plugin.on_response(cx));
-            watch.done(*position, instance);
-            if done.is_none() {
-                cx.status = StatusCode::INTERNAL_SERVER_ERROR;
-                cx.shared().fail();
+            if let Some(error) = head.error().filter(|_| before.is_none()) {
+                instance.count_broken();
+                tracing::debug!(plugin = %instance.name, %error, "plugin has set a target that cannot be sent");
             }
         }
-    }
-
-    /// Runs the response body hooks, last plugin first.
-    pub fn on_response_body(&self, chunk: &mut BodyChunk<'_>, shared: &Shared, passage: &Passage) -> BodyFlow {
-        body(&self.response_body, Phase::ResponseBody, chunk, passage, |plugin, chunk| {
-            plugin.on_response_body(chunk, shared)
-        })
+        if head.error().is_some() {
+            shared.fail();
+        }
     }
 
     /// Runs the log hooks.
@@ -175,35 +207,38 @@ impl Pipeline {
             match done {
                 Some(Flow::Continue) => {}
                 Some(Flow::Wait) => return Outcome::Wait(index),
-                Some(Flow::Reply(reply)) => match self.judge(instance, reply, cx) {
-                    Some(reply) => return Outcome::Reply(reply),
+                Some(Flow::Reply(reply)) => match self.judge(*position, instance, reply, cx) {
+                    Some(outcome) => return outcome,
                     None => continue,
                 },
-                None => return Outcome::Reply(failed()),
+                _ => return failed(),
             }
         }
         Outcome::Continue
     }
 
     /// What becomes of a plugin's answer: nothing in report mode, 500 where it would skip authentication.
-    fn judge(&self, instance: &Instance, reply: Reply, cx: &RequestContext<'_>) -> Option<Reply> {
+    fn judge(&self, by: usize, instance: &Instance, reply: Reply, cx: &RequestContext<'_>) -> Option<Outcome> {
         if instance.mode == Mode::Report {
-            instance.count_would_refuse();
-            tracing::debug!(plugin = %instance.name, status = reply.status.as_u16(), "plugin would refuse");
+            instance.would_refuse(&reply);
             return None;
         }
         if self.authenticates && instance.stage < Stage::Authenticate && !may_end(cx, &reply) {
             instance.count_broken();
             return Some(failed());
         }
-        instance.count_reply();
-        Some(reply)
+        instance.count_reply(reply.reason);
+        Some(Outcome::Reply(Given { reply, by: Some(by) }))
     }
 }
 
 // === private functions ===
 
-fn failed() -> Reply {
+fn failed() -> Outcome {
+    Outcome::Reply(Given { reply: failure(), by: None })
+}
+
+fn failure() -> Reply {
     Reply::new(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
@@ -233,12 +268,8 @@ fn guarded<T>(instance: &Instance, hook: impl FnOnce(&dyn Plugin) -> T) -> Optio
 }
 
 /// Waits; `None`, counted, when the plugin panics while it makes the future or in any poll of it.
-async fn wait_guarded(instance: &Instance, cx: &mut RequestContext<'_>) -> Option<Verdict> {
-    let made = catch_unwind(AssertUnwindSafe(move || {
-        let cx = cx;
-        instance.plugin.wait(cx)
-    }))
-    .ok();
+async fn wait_guarded<'f, T>(instance: &Instance, make: impl FnOnce() -> BoxFuture<'f, T>) -> Option<T> {
+    let made = catch_unwind(AssertUnwindSafe(make)).ok();
     if made.is_none() {
         instance.count_panic();
     }
@@ -251,36 +282,6 @@ async fn wait_guarded(instance: &Instance, cx: &mut RequestContext<'_>) -> Optio
         }
     })
     .await
-}
-
-/// Shows a piece of a body to each plugin of the list. Who would have ended the body in report mode sees no more of it.
-fn body(
-    list: &[(usize, Arc<Instance>)],
-    phase: Phase,
-    chunk: &mut BodyChunk<'_>,
-    passage: &Passage,
-    mut hook: impl FnMut(&dyn Plugin, &mut BodyChunk<'_>) -> BodyFlow,
-) -> BodyFlow {
-    let mut watch = Watch::start(passage, phase);
-    for (position, instance) in list.iter().filter(|(position, _)| !passage.has_ended(*position)) {
-        let before = (instance.mode == Mode::Report).then(|| chunk.bytes.clone());
-        let done = guarded(instance, |plugin| hook(plugin, chunk));
-        watch.done(*position, instance);
-        match (done, before) {
-            (Some(BodyFlow::Continue), _) => {}
-            (Some(BodyFlow::Abort(_)), Some(before)) => {
-                instance.count_would_refuse();
-                passage.end(*position);
-                *chunk.bytes = before;
-            }
-            (Some(abort @ BodyFlow::Abort(_)), None) => {
-                instance.count_reply();
-                return abort;
-            }
-            (None, _) => return BodyFlow::Abort(StatusCode::INTERNAL_SERVER_ERROR),
-        }
-    }
-    BodyFlow::Continue
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
-use tidegate_plugin::RouteFacts;
+use tidegate_plugin::{BackendFacts, Backends, RouteFacts};
 
 use super::pipeline::Pipeline;
 use crate::endpoint::Upstream;
@@ -26,6 +26,8 @@ pub struct Route {
     pub https_redirect: HttpsRedirect,
     /// The plugins.
     pub pipeline: Arc<Pipeline>,
+    /// What plugins may choose among; `None`: none of them does.
+    pub choices: Option<Box<Choices>>,
     /// Timeouts, attempts and limits: the model's, shared.
     pub policy: Arc<Policy>,
     /// Its counters, as long as no backend was chosen among several.
@@ -39,6 +41,28 @@ pub struct Named {
     pub facts: RouteFacts,
     /// Counters.
     pub metrics: Arc<RouteMetrics>,
+}
+
+/// What the plugins of a route may choose among.
+#[derive(Debug, Default)]
+pub struct Choices {
+    /// The route's backends, in the order of the configuration.
+    pub backends: Box<[Chosen]>,
+    /// Upstreams of the conf that its plugins may name.
+    pub upstreams: Box<[Chosen]>,
+}
+
+/// An upstream that a plugin may choose.
+#[derive(Debug)]
+pub struct Chosen {
+    /// What plugins call it.
+    pub name: Arc<str>,
+    /// Its share where nobody chooses.
+    pub weight: u32,
+    /// Where requests go.
+    pub upstream: Arc<Upstream>,
+    /// What they are told under.
+    pub named: Named,
 }
 
 /// One of the backends of a route.
@@ -141,7 +165,58 @@ impl Route {
 
     fn named(&self, backend: Option<usize>) -> Option<&Named> {
         let Action::Forward(forward) = &self.action else { return None };
-        forward.named(backend?)
+        let backend = backend?;
+        match &self.choices {
+            None => forward.named(backend),
+            Some(choices) => choices.all().nth(backend).map(|it| &it.named),
+        }
+    }
+
+    /// Place of the backend that has this share of the requests, for [`Route::facts_of`].
+    pub fn place_of(&self, share: usize) -> Option<usize> {
+        let Some(choices) = &self.choices else { return Some(share) };
+        let with_share = choices.backends.iter().enumerate().filter(|(_, it)| it.weight > 0);
+        with_share.map(|(place, _)| place).nth(share)
+    }
+
+    /// Every upstream that its requests may go to, each at least once.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        let forward = match &self.action {
+            Action::Forward(forward) => Some(forward),
+            _ => None,
+        };
+        let shares = forward.into_iter().flat_map(Forward::shares).map(|(upstream, _)| upstream);
+        shares.chain(self.choices.iter().flat_map(|choices| choices.all()).map(|it| &it.upstream))
+    }
+}
+
+// === impl Choices ===
+
+impl Choices {
+    /// All of them, in the order of their places: the route's backends, then upstreams of the conf.
+    pub fn all(&self) -> impl Iterator<Item = &Chosen> {
+        self.backends.iter().chain(&self.upstreams)
+    }
+
+    /// The route's backend at that position, with its place.
+    pub fn at(&self, position: usize) -> Option<(usize, &Arc<Upstream>)> {
+        self.backends.get(position).map(|it| (position, &it.upstream))
+    }
+
+    /// The upstream of the conf of that name, if a plugin may choose it, with its place.
+    pub fn upstream(&self, name: &str) -> Option<(usize, &Arc<Upstream>)> {
+        let index = self.upstreams.iter().position(|it| *it.name == *name)?;
+        self.upstreams.get(index).map(|it| (self.backends.len() + index, &it.upstream))
+    }
+}
+
+impl Backends for Choices {
+    fn count(&self) -> usize {
+        self.backends.len()
+    }
+
+    fn backend(&self, position: usize) -> Option<BackendFacts<'_>> {
+        self.backends.get(position).map(|it| BackendFacts::new(&it.name, it.weight))
     }
 }
 

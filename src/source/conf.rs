@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -22,6 +22,7 @@ use super::watch::{self, Signal, Signals, Watching};
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
+use crate::quantity::ByteSize;
 use crate::resources::conf::PemFiles;
 use crate::resources::{Batch, Event, Object};
 use crate::settings::{self, Settings};
@@ -33,6 +34,8 @@ pub(crate) const NAME: &str = "conf";
 
 /// Bytes that a file may have which a plugin names, or a listener.
 const MAX_NAMED_FILE: usize = 1024 * 1024;
+/// The same of a plugin whose `maxSize` says so.
+const LARGEST_PLUGIN_FILE: usize = 64 * 1024 * 1024;
 
 /// The source.
 #[derive(Debug)]
@@ -260,11 +263,9 @@ fn read_plugin_files(
     origin: &Origin,
     diagnostics: &mut Vec<Diagnostic>,
 ) {
-    let names: BTreeSet<String> =
-        settings.conf.plugin_specs().flat_map(|spec| spec.files()).map(ToOwned::to_owned).collect();
-    for name in names {
+    for (name, max) in plugin_files(settings) {
         let old = good.and_then(|good| good.conf.plugin_files.0.get(&name).cloned());
-        match read_plugin_file(&settings.resolve(&name), old.as_deref()) {
+        match max.and_then(|max| read_plugin_file(&settings.resolve(&name), max, old.as_deref())) {
             Ok(contents) => drop(settings.conf.plugin_files.0.insert(name, contents.into())),
             Err(why) => {
                 let kept = if old.is_some() { "; its last good content is kept" } else { "" };
@@ -276,8 +277,29 @@ fn read_plugin_files(
     }
 }
 
-fn read_plugin_file(path: &Path, old: Option<&[u8]>) -> Result<Vec<u8>, String> {
-    let contents = read_bytes(path, MAX_NAMED_FILE)?;
+/// Files that plugins name, with the most that each may have: of several that name one, the largest.
+fn plugin_files(settings: &Settings) -> BTreeMap<String, Result<usize, String>> {
+    let mut files: BTreeMap<String, Result<usize, String>> = BTreeMap::new();
+    for (file, max) in settings.conf.plugin_specs().flat_map(|spec| spec.sized_files()) {
+        let max = max.map_or(Ok(MAX_NAMED_FILE), read_max_size);
+        let known = files.entry(file.to_owned()).or_insert_with(|| max.clone());
+        if let (Ok(known), Ok(max)) = (known.as_mut(), &max) {
+            *known = (*known).max(*max);
+        } else if max.is_err() {
+            *known = max;
+        }
+    }
+    files
+}
+
+fn read_max_size(given: &serde_json::Value) -> Result<usize, String> {
+    let size = given.as_str().and_then(|text| text.parse::<ByteSize>().ok()).map(ByteSize::as_usize);
+    let size = size.filter(|size| (1..=LARGEST_PLUGIN_FILE).contains(size));
+    size.ok_or_else(|| format!("`maxSize`: {given} is no size from `1B` to `64MiB`"))
+}
+
+fn read_plugin_file(path: &Path, max: usize, old: Option<&[u8]>) -> Result<Vec<u8>, String> {
+    let contents = read_bytes(path, max)?;
     match old {
         // Whoever writes in place empties the file first.
         Some(old) if contents.is_empty() && !old.is_empty() => Err("it is empty".to_owned()),

@@ -81,7 +81,7 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let routes = Arc::new(Routes::default());
-        let unmatched = routes.handle(&RouteFacts { name: UNMATCHED.into(), ..RouteFacts::default() });
+        let unmatched = routes.handle(&RouteFacts::new("", "", UNMATCHED));
         let observed = Arc::new(Observed::default());
         registry.register(Box::new(RouteCollector::new(Arc::clone(&routes))?))?;
         registry.register(Box::new(observed::ObservedCollector::new(Arc::clone(&observed))?))?;

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use tidegate_plugin::{RouteFacts, TlsFacts};
+use tidegate_plugin::{ReasonCode, RouteFacts, Target, TlsFacts};
 
 use super::metrics::route::RouteMetrics;
 use crate::reason::Reason;
@@ -63,6 +63,10 @@ pub struct RequestRecord<'a> {
     pub error: Option<&'a str>,
     /// Who the client is, when a plugin has found out.
     pub identity: Option<&'a str>,
+    /// The plugin that gave the answer, by name of the instance, and its reason, if a plugin did.
+    pub answered_by: Option<(&'a str, Option<ReasonCode>)>,
+    /// What the upstream was asked for, where plugins have made it something else.
+    pub sent: Option<&'a Target>,
     /// What each plugin of the route took, in the order of the chain; empty when nobody logs.
     pub plugins: &'a [PluginTime<'a>],
 }
@@ -160,6 +164,8 @@ pub(crate) mod testing {
             tls: None,
             error: None,
             identity: None,
+            answered_by: None,
+            sent: None,
             plugins: &[],
         }
     }

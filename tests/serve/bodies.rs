@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate::Tidegate;
-use tidegate_plugin::{BodyChunk, BodyFlow, BuildContext, BuildError, Define, Hooks, Plugin, Shared, Stage};
+use tidegate_plugin::{BodyChunk, BodyFlow, BuildContext, BuildError, Define, Plugin, Shared, Stage, plugin};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::*;
@@ -14,7 +14,6 @@ use crate::support::*;
 struct Twice;
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 struct TwiceConfig {}
 
 impl Define for Twice {
@@ -27,16 +26,13 @@ impl Define for Twice {
     }
 }
 
+#[plugin]
 impl Plugin for Twice {
-    fn hooks(&self) -> Hooks {
-        Hooks::REQUEST_BODY | Hooks::RESPONSE_BODY
-    }
-
-    fn on_request_body(&self, chunk: &mut BodyChunk<'_>, _: &Shared) -> BodyFlow {
+    fn on_request_body(&self, chunk: &mut BodyChunk<'_>, _: &mut Shared) -> BodyFlow {
         twice(chunk)
     }
 
-    fn on_response_body(&self, chunk: &mut BodyChunk<'_>, _: &Shared) -> BodyFlow {
+    fn on_response_body(&self, chunk: &mut BodyChunk<'_>, _: &mut Shared) -> BodyFlow {
         twice(chunk)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate::Tidegate;
-use tidegate_plugin::{BuildContext, BuildError, Define, Flow, Hooks, Plugin, RequestContext, Stage};
+use tidegate_plugin::{BuildContext, BuildError, Define, Flow, Plugin, RequestContext, Stage, plugin};
 
 use crate::support::*;
 
@@ -13,7 +13,6 @@ use crate::support::*;
 struct Fragile;
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 struct Config {
     build: String,
 }
@@ -35,11 +34,8 @@ impl Define for Fragile {
     }
 }
 
+#[plugin]
 impl Plugin for Fragile {
-    fn hooks(&self) -> Hooks {
-        Hooks::REQUEST
-    }
-
     fn on_request(&self, cx: &mut RequestContext<'_>) -> Flow {
         assert!(cx.path != "/panic", "as the test wants");
         Flow::Continue

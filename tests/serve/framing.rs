@@ -12,7 +12,7 @@ use fastrand::Rng;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate::Tidegate;
-use tidegate_plugin::{BodyChunk, BodyFlow, BuildContext, BuildError, Define, Hooks, Plugin, Shared, Stage};
+use tidegate_plugin::{BodyChunk, BodyFlow, BuildContext, BuildError, Define, Plugin, Shared, Stage, plugin};
 
 use crate::support::*;
 
@@ -236,7 +236,6 @@ impl Upstream {
 struct NoDashes;
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 struct NoConfig {}
 
 impl Define for NoDashes {
@@ -249,16 +248,13 @@ impl Define for NoDashes {
     }
 }
 
+#[plugin]
 impl Plugin for NoDashes {
-    fn hooks(&self) -> Hooks {
-        Hooks::REQUEST_BODY | Hooks::RESPONSE_BODY
-    }
-
-    fn on_request_body(&self, chunk: &mut BodyChunk<'_>, _: &Shared) -> BodyFlow {
+    fn on_request_body(&self, chunk: &mut BodyChunk<'_>, _: &mut Shared) -> BodyFlow {
         without_dashes(chunk)
     }
 
-    fn on_response_body(&self, chunk: &mut BodyChunk<'_>, _: &Shared) -> BodyFlow {
+    fn on_response_body(&self, chunk: &mut BodyChunk<'_>, _: &mut Shared) -> BodyFlow {
         without_dashes(chunk)
     }
 }

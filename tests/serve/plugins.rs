@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate::Tidegate;
 use tidegate_plugin::{
-    BodyChunk, BodyFlow, BoxFuture, BuildContext, BuildError, Define, Flow, Hooks, LogRecord, Plugin, RequestContext,
-    ResponseContext, Shared, Stage, UpstreamRequest, Verdict,
+    BodyChunk, BodyFlow, BoxFuture, BuildContext, BuildError, Define, Flow, LogRecord, Plugin, RequestContext,
+    ResponseContext, ResponseFlow, Shared, Stage, UpstreamRequest, Verdict, plugin,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -17,7 +17,6 @@ struct Panics {
 }
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 struct PanicsConfig {
     hook: String,
 }
@@ -41,12 +40,8 @@ impl Define for Panics {
 /// Left by the request hook for the hooks that do not see the path.
 struct Asked;
 
+#[plugin]
 impl Plugin for Panics {
-    fn hooks(&self) -> Hooks {
-        let all = [Hooks::UPSTREAM_REQUEST, Hooks::REQUEST_BODY, Hooks::RESPONSE, Hooks::RESPONSE_BODY, Hooks::LOG];
-        all.into_iter().fold(Hooks::REQUEST, |hooks, hook| hooks | hook)
-    }
-
     fn on_request(&self, cx: &mut RequestContext<'_>) -> Flow {
         self.at("request", cx.path);
         if cx.path == "/panic" {
@@ -66,16 +61,17 @@ impl Plugin for Panics {
         self.at("upstream_request", head.facts().path);
     }
 
-    fn on_request_body(&self, _: &mut BodyChunk<'_>, shared: &Shared) -> BodyFlow {
+    fn on_request_body(&self, _: &mut BodyChunk<'_>, shared: &mut Shared) -> BodyFlow {
         assert!(self.hook != "request_body" || shared.get::<Asked>().is_none(), "as configured");
         BodyFlow::Continue
     }
 
-    fn on_response(&self, cx: &mut ResponseContext<'_>) {
+    fn on_response(&self, cx: &mut ResponseContext<'_>) -> ResponseFlow {
         self.at("response", cx.facts().path);
+        ResponseFlow::Continue
     }
 
-    fn on_response_body(&self, _: &mut BodyChunk<'_>, shared: &Shared) -> BodyFlow {
+    fn on_response_body(&self, _: &mut BodyChunk<'_>, shared: &mut Shared) -> BodyFlow {
         assert!(self.hook != "response_body" || shared.get::<Asked>().is_none(), "as configured");
         BodyFlow::Continue
     }
@@ -255,16 +251,14 @@ impl Define for Gone {
     }
 }
 
+#[plugin]
 impl Plugin for Gone {
-    fn hooks(&self) -> Hooks {
-        Hooks::RESPONSE
-    }
-
-    fn on_response(&self, cx: &mut ResponseContext<'_>) {
+    fn on_response(&self, cx: &mut ResponseContext<'_>) -> ResponseFlow {
         cx.status = match cx.facts().path {
             "/none" => http::StatusCode::NO_CONTENT,
             _ => http::StatusCode::GONE,
         };
+        ResponseFlow::Continue
     }
 }
 

@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate::Tidegate;
 use tidegate_plugin::{
-    BoxFuture, BuildContext, BuildError, Define, Flow, Hooks, Plugin, Reply, RequestContext, Shared, Stage,
-    UpstreamRequest, Verdict,
+    BoxFuture, BuildContext, BuildError, Define, Flow, Plugin, Reply, RequestContext, Shared, Stage, UpstreamRequest,
+    Verdict, plugin,
 };
 
 use crate::support::*;
@@ -28,7 +28,6 @@ struct At<const N: usize> {
 }
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 struct AtConfig {
     waits: bool,
 }
@@ -57,11 +56,8 @@ impl<const N: usize> At<N> {
     }
 }
 
+#[plugin]
 impl<const N: usize> Plugin for At<N> {
-    fn hooks(&self) -> Hooks {
-        Hooks::REQUEST | Hooks::UPSTREAM_REQUEST
-    }
-
     fn on_request(&self, cx: &mut RequestContext<'_>) -> Flow {
         match self.waits {
             true => Flow::Wait,

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate::Tidegate;
 use tidegate_plugin::{
-    Blocking, BoxFuture, BuildContext, BuildError, Cause, Define, Flow, Hooks, NotDone, Plugin, Reply, RequestContext,
-    Stage, Verdict,
+    Blocking, BoxFuture, BuildContext, BuildError, Define, Flow, NotDone, Plugin, ReasonCode, Reply, RequestContext,
+    Stage, Verdict, plugin,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
@@ -26,7 +26,6 @@ struct Gate {
 }
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 struct GateConfig {
     name: String,
 }
@@ -41,11 +40,8 @@ impl Define for Gate {
     }
 }
 
+#[plugin]
 impl Plugin for Gate {
-    fn hooks(&self) -> Hooks {
-        Hooks::REQUEST
-    }
-
     fn on_request(&self, _: &mut RequestContext<'_>) -> Flow {
         Flow::Wait
     }
@@ -60,7 +56,7 @@ impl Plugin for Gate {
             match self.blocking.run(cx, work).await {
                 Ok(()) => Verdict::Continue,
                 Err(NotDone::Refused) => {
-                    Verdict::Reply(Reply::new(StatusCode::SERVICE_UNAVAILABLE).because(Cause::Overload))
+                    Verdict::Reply(Reply::new(StatusCode::SERVICE_UNAVAILABLE).because(ReasonCode::WORK_REFUSED))
                 }
                 Err(NotDone::Lost) => Verdict::Reply(Reply::new(StatusCode::INTERNAL_SERVER_ERROR)),
             }

@@ -1,9 +1,10 @@
 //! What a plugin is built with, and how building fails.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::path::Path;
 
-use crate::{Blocking, Clock, Data, FileSource, Inputs, SecretSource, Source};
+use crate::{Blocking, Clock, Data, FileSource, HttpClient, Inputs, SecretSource, Source};
 
 /// What a plugin may use while it is built.
 #[derive(Debug)]
@@ -13,16 +14,34 @@ pub struct BuildContext<'a> {
     pub instance: &'a str,
     /// Namespace of the object that defines it; empty for conf.
     pub namespace: &'a str,
+    /// The object that defines it, and the field where.
+    pub origin: BuildOrigin<'a>,
     /// Folder that relative file names in its configuration start from.
     pub folder: &'a Path,
     inputs: Inputs,
     blocking: Blocking,
+    http: HttpClient,
     clock: Clock,
     findings: RefCell<Vec<Finding>>,
 }
 
+/// Where an instance is defined.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BuildOrigin<'a> {
+    /// Kind of the object: `Ingress`, or `Conf`.
+    pub kind: &'a str,
+    /// Its namespace; empty for conf.
+    pub namespace: &'a str,
+    /// Its name; of the conf, its file.
+    pub name: &'a str,
+    /// Path of the field inside of it.
+    pub field: &'a str,
+}
+
 /// What is wrong with a configuration that can be used all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finding {
     /// Path of the field inside the plugin's configuration.
     pub field: String,
@@ -32,6 +51,7 @@ pub struct Finding {
 
 /// Why an instance cannot be built.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BuildError {
     /// A field's value is not usable.
     #[error("field `{field}`: {message}")]
@@ -41,6 +61,14 @@ pub enum BuildError {
         /// What is wrong, and the way out.
         message: String,
     },
+    /// The configuration has a field that its type does not have.
+    #[error("there is no field `{field}`")]
+    UnknownField {
+        /// Path of the field inside the plugin's configuration.
+        field: String,
+        /// Names of the fields that there are at that place.
+        known: Vec<String>,
+    },
     /// No plugin of that name is registered.
     #[error("no plugin is called `{0}`")]
     Unknown(String),
@@ -49,13 +77,22 @@ pub enum BuildError {
     Panicked,
 }
 
-// === impl BuildContext, BuildError ===
+// === impl BuildContext, BuildOrigin, BuildError ===
 
 impl<'a> BuildContext<'a> {
     /// Makes a context.
     pub fn new(instance: &'a str, namespace: &'a str, folder: &'a Path) -> Self {
         let (inputs, blocking, clock) = (Inputs::default(), Blocking::default(), Clock::system());
-        Self { instance, namespace, folder, inputs, blocking, clock, findings: RefCell::default() }
+        let http = HttpClient::default();
+        let origin = BuildOrigin { namespace, ..BuildOrigin::default() };
+        Self { instance, namespace, origin, folder, inputs, blocking, http, clock, findings: RefCell::default() }
+    }
+
+    /// The same, defined by this object, in this field of it.
+    #[must_use]
+    pub fn with_origin(mut self, kind: &'a str, name: &'a str, field: &'a str) -> Self {
+        self.origin = BuildOrigin { kind, name, field, ..self.origin };
+        self
     }
 
     /// The same with Secrets and files.
@@ -69,6 +106,13 @@ impl<'a> BuildContext<'a> {
     #[must_use]
     pub fn with_blocking(mut self, blocking: Blocking) -> Self {
         self.blocking = blocking;
+        self
+    }
+
+    /// The same with a client that asks other servers.
+    #[must_use]
+    pub fn with_http(mut self, http: HttpClient) -> Self {
+        self.http = http;
         self
     }
 
@@ -87,6 +131,11 @@ impl<'a> BuildContext<'a> {
     /// Threads for what takes long; keep it in the plugin.
     pub fn blocking(&self) -> Blocking {
         self.blocking.clone()
+    }
+
+    /// A client of HTTP; keep it in the plugin, and give it limits of the plugin's own.
+    pub fn http(&self) -> HttpClient {
+        self.http.clone()
     }
 
     /// Tells whoever wrote the configuration, as a warning, what is wrong with it although it can be used.
@@ -125,7 +174,7 @@ impl<'a> BuildContext<'a> {
     /// They are not there.
     pub fn contents(&self, source: &Source, key: &str) -> Result<&[u8], BuildError> {
         match source {
-            Source::File(FileSource { file }) => {
+            Source::File(FileSource { file, .. }) => {
                 let missing = || BuildError::invalid("file", format!("`{file}` cannot be read"));
                 self.inputs.file(file).map(|contents| &**contents).ok_or_else(missing)
             }
@@ -135,6 +184,16 @@ impl<'a> BuildContext<'a> {
                 let missing = || BuildError::invalid("key", format!("the Secret `{name}` has no key `{key}`"));
                 self.secret(secret)?.get(key).map(|value| &**value).ok_or_else(missing)
             }
+        }
+    }
+}
+
+impl fmt::Display for BuildOrigin<'_> {
+    /// `Ingress/namespace/name`, or `Conf/name`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.namespace {
+            "" => write!(f, "{}/{}", self.kind, self.name),
+            namespace => write!(f, "{}/{namespace}/{}", self.kind, self.name),
         }
     }
 }

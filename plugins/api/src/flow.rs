@@ -2,15 +2,19 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::StatusCode;
+
+use crate::Reply;
 
 /// A future that borrows plugin and context.
 pub type BoxFuture<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
 
 /// What happens after [`crate::Plugin::on_request`].
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Flow {
     /// The next plugin, then the upstream.
     Continue,
@@ -22,6 +26,7 @@ pub enum Flow {
 
 /// What happens after [`crate::Plugin::wait`].
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Verdict {
     /// The next plugin, then the upstream.
     Continue,
@@ -29,30 +34,44 @@ pub enum Verdict {
     Reply(Reply),
 }
 
-/// An answer of a plugin's own. An empty body becomes the status text.
-#[derive(Debug, Clone)]
-pub struct Reply {
-    /// Status.
-    pub status: StatusCode,
-    /// Fields besides `Content-Length`, `Date` and the defaults.
-    pub headers: HeaderMap,
-    /// Body.
-    pub body: Bytes,
-    /// Why, where the status does not say it; stands as the reason code in log and metrics.
-    pub cause: Option<Cause>,
+/// What happens after [`crate::Plugin::on_response`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ResponseFlow {
+    /// The next plugin, then the client.
+    Continue,
+    /// [`crate::Plugin::wait_response`] decides.
+    Wait,
+    /// This response in place of the one that was to be sent.
+    Replace(Reply),
 }
 
-/// Why a plugin answers, where the status does not say it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The client has given too many wrong passwords: `too_many_failures`.
-    Failures,
-    /// Work that the answer depends on would have waited too long: `work_refused`.
-    Overload,
+/// What happens after [`crate::Plugin::wait_response`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ResponseVerdict {
+    /// The next plugin, then the client.
+    Continue,
+    /// This response in place of the one that was to be sent.
+    Replace(Reply),
+}
+
+/// Where [`crate::Plugin::on_route`] sends a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Choice {
+    /// Where the next plugin says, else to one of the route's backends by weight.
+    #[default]
+    Pass,
+    /// To this backend of the route, by its position in [`crate::RouteContext::backends`]; one with weight 0 too.
+    Backend(usize),
+    /// To this upstream of the conf; one of those that [`crate::Plugin::upstreams`] names.
+    Upstream(Arc<str>),
 }
 
 /// A piece of a body on its way. `None`: nothing now, but maybe the end.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct BodyChunk<'a> {
     /// The bytes; may be replaced or taken.
     pub bytes: &'a mut Option<Bytes>,
@@ -62,14 +81,28 @@ pub struct BodyChunk<'a> {
 
 /// What happens after a body hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BodyFlow {
+    /// The piece goes on.
+    Continue,
+    /// [`crate::Plugin::wait_request_body`] decides about the piece; nothing more is read of the client meanwhile. Of a
+    /// response's body it is an error: its hook cannot wait.
+    Wait,
+    /// The message is ended as broken; before a head was sent the client gets this status.
+    Abort(StatusCode),
+}
+
+/// What happens after [`crate::Plugin::wait_request_body`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BodyVerdict {
     /// The piece goes on.
     Continue,
     /// The message is ended as broken; before a head was sent the client gets this status.
     Abort(StatusCode),
 }
 
-// === impl Flow, Reply ===
+// === impl Flow, BodyChunk ===
 
 impl Flow {
     /// Answers with a status and its text.
@@ -78,30 +111,9 @@ impl Flow {
     }
 }
 
-impl Reply {
-    /// A status and its text.
-    pub fn new(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Bytes::new(), cause: None }
-    }
-
-    /// Sets a field.
-    #[must_use]
-    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
-        self
-    }
-
-    /// Says why.
-    #[must_use]
-    pub fn because(mut self, cause: Cause) -> Self {
-        self.cause = Some(cause);
-        self
-    }
-
-    /// Sets the body.
-    #[must_use]
-    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
-        self
+impl<'a> BodyChunk<'a> {
+    /// A piece, and whether it is the last one.
+    pub fn new(bytes: &'a mut Option<Bytes>, is_last: bool) -> Self {
+        Self { bytes, is_last }
     }
 }

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Where contents come from: `{ secretName: NAME, namespace: NS, key: KEY }` or `{ file: PATH }`.
+/// Where contents come from: `{ secretName: NAME, namespace: NS, key: KEY }` or `{ file: PATH, maxSize: SIZE }`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum Source {
     /// A Secret.
     Secret(SecretSource),
@@ -24,6 +25,7 @@ pub enum Source {
 /// A Secret, or one key of it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct SecretSource {
     /// Name of the Secret.
     pub secret_name: String,
@@ -35,12 +37,16 @@ pub struct SecretSource {
     pub key: Option<String>,
 }
 
-/// A file of the machine that the proxy runs on, at most 1 MiB.
+/// A file of the machine that the proxy runs on.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct FileSource {
     /// Path; a relative one starts in the folder of the conf file.
     pub file: String,
+    /// Most that it may have, as `8MiB`, up to `64MiB`. Default `1MiB`.
+    #[serde(default)]
+    pub max_size: Option<String>,
 }
 
 /// Contents, as the proxy hands them to a plugin that is built. Never shown.

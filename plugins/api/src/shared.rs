@@ -2,7 +2,7 @@
 
 use std::any::{Any, TypeId};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +17,7 @@ pub struct Shared {
 
 /// Who the client is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Identity {
     /// User, subject or key name.
     pub name: Arc<str>,
@@ -24,8 +25,9 @@ pub struct Identity {
     pub source: Arc<str>,
 }
 
-/// The request in canonical form: the form that was routed and that the upstream gets.
+/// The request in canonical form: the form that was routed and that authentication saw.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct RequestFacts<'a> {
     /// Method.
     pub method: &'a http::Method,
@@ -39,6 +41,12 @@ pub struct RequestFacts<'a> {
     pub query: Option<&'a str>,
     /// The client: the peer, or whom a trusted proxy names.
     pub client: IpAddr,
+    /// Who connected: the other end of the socket.
+    pub peer: SocketAddr,
+    /// For whom the peer says that it connected, in the connection's first words (PROXY protocol), where it may.
+    pub announced: Option<SocketAddr>,
+    /// Name of the listener; empty where there is none.
+    pub listener: &'a str,
     /// The request's id.
     pub request_id: &'a str,
     /// TLS facts, on TLS connections.
@@ -47,6 +55,7 @@ pub struct RequestFacts<'a> {
 
 /// Facts of the client's TLS connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TlsFacts {
     /// Server name that the client asked for.
     pub server_name: Option<Arc<str>>,
@@ -54,10 +63,14 @@ pub struct TlsFacts {
     pub version: &'static str,
     /// Cipher suite.
     pub cipher: &'static str,
+    /// The client's certificate, where it was asked for one, gave it and it was verified: DER, without the rest of the
+    /// chain.
+    pub client_certificate: Option<Arc<[u8]>>,
 }
 
 /// The matched route. From configuration, so it is the same for each request of the route.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RouteFacts {
     /// Kind of the object that it is part of: `Ingress`, or `Conf` for a route of the conf.
     pub kind: &'static str,
@@ -72,7 +85,64 @@ pub struct RouteFacts {
     pub path: Arc<str>,
 }
 
+// === impl Identity, RequestFacts, TlsFacts ===
+
+impl Identity {
+    /// Who it is, and the name of the plugin instance that says so.
+    pub fn new(name: impl Into<Arc<str>>, source: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), source: source.into() }
+    }
+}
+
+impl<'a> RequestFacts<'a> {
+    /// A request over plain HTTP, of nobody known; the fields can be set.
+    pub fn new(method: &'a http::Method, host: &'a str, path: &'a str) -> Self {
+        let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self {
+            method,
+            scheme: "http",
+            host,
+            path,
+            query: None,
+            client: nowhere,
+            peer: SocketAddr::new(nowhere, 0),
+            announced: None,
+            listener: "",
+            request_id: "",
+            tls: None,
+        }
+    }
+}
+
+impl TlsFacts {
+    /// What a handshake agreed on.
+    pub fn new(server_name: Option<Arc<str>>, version: &'static str, cipher: &'static str) -> Self {
+        Self { server_name, version, cipher, client_certificate: None }
+    }
+}
+
 // === impl RouteFacts ===
+
+impl RouteFacts {
+    /// A route of an object, without backend and path.
+    pub fn new(kind: &'static str, namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self { kind, namespace: namespace.into(), name: name.into(), ..Self::default() }
+    }
+
+    /// The same with this backend.
+    #[must_use]
+    pub fn service(mut self, service: impl Into<Arc<str>>) -> Self {
+        self.service = service.into();
+        self
+    }
+
+    /// The same with this path.
+    #[must_use]
+    pub fn path(mut self, path: impl Into<Arc<str>>) -> Self {
+        self.path = path.into();
+        self
+    }
+}
 
 impl fmt::Display for RouteFacts {
     /// `namespace/name`, or the conf route's name.

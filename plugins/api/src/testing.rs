@@ -8,23 +8,21 @@
 //! # use tidegate_plugin::testing::{Body, Request};
 //! # use tidegate_plugin::*;
 //! struct Shout;
+//! #[plugin]
 //! impl Plugin for Shout {
-//!     fn hooks(&self) -> Hooks {
-//!         Hooks::REQUEST_BODY | Hooks::RESPONSE_BODY
-//!     }
-//!     fn on_request_body(&self, chunk: &mut BodyChunk<'_>, _: &Shared) -> BodyFlow {
+//!     fn on_request_body(&self, chunk: &mut BodyChunk<'_>, _: &mut Shared) -> BodyFlow {
 //!         match chunk.bytes.as_ref().is_some_and(|bytes| bytes.contains(&b'!')) {
 //!             true => BodyFlow::Abort(StatusCode::BAD_REQUEST),
 //!             false => BodyFlow::Continue,
 //!         }
 //!     }
-//!     fn on_response_body(&self, chunk: &mut BodyChunk<'_>, _: &Shared) -> BodyFlow {
+//!     fn on_response_body(&self, chunk: &mut BodyChunk<'_>, _: &mut Shared) -> BodyFlow {
 //!         *chunk.bytes = chunk.bytes.take().map(|bytes| Bytes::from(bytes.to_ascii_uppercase()));
 //!         BodyFlow::Continue
 //!     }
 //! }
 //!
-//! let request = Request::get("/");
+//! let mut request = Request::get("/");
 //! assert_eq!(request.request_body(&Shout, &["calm"]), Body::Passed("calm".into()));
 //! assert_eq!(request.request_body(&Shout, &["a", "b!", "c"]), Body::Aborted(StatusCode::BAD_REQUEST, "a".into()));
 //! assert_eq!(request.response_body(&Shout, &["hel", "lo"]), Body::Passed("HELLO".into()));
@@ -35,28 +33,27 @@
 //! ```
 //! # use std::sync::atomic::{AtomicU32, Ordering};
 //! # use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-//! # use tidegate_plugin::testing::Request;
+//! # use tidegate_plugin::testing::{Answer, Request};
 //! # use tidegate_plugin::*;
 //! const TENANT: HeaderName = HeaderName::from_static("x-tenant");
 //!
 //! /// Tells the upstream the tenant, hides errors of searches, and counts what was written.
 //! #[derive(Default)]
 //! struct Tenant(AtomicU32);
+//! #[plugin]
 //! impl Plugin for Tenant {
-//!     fn hooks(&self) -> Hooks {
-//!         Hooks::UPSTREAM_REQUEST | Hooks::RESPONSE | Hooks::LOG
-//!     }
 //!     fn on_upstream_request(&self, head: &mut UpstreamRequest<'_>, shared: &Shared) {
 //!         match shared.identity.as_ref().and_then(|identity| HeaderValue::from_str(&identity.name).ok()) {
 //!             Some(name) => head.headers.set(TENANT, name),
 //!             None => head.headers.remove(&TENANT),
 //!         }
 //!     }
-//!     fn on_response(&self, cx: &mut ResponseContext<'_>) {
+//!     fn on_response(&self, cx: &mut ResponseContext<'_>) -> ResponseFlow {
 //!         if cx.status.is_server_error() && cx.facts().query.is_some() {
 //!             cx.status = StatusCode::NOT_FOUND;
 //!             cx.headers.remove(&header::SERVER);
 //!         }
+//!         ResponseFlow::Continue
 //!     }
 //!     fn on_log(&self, record: &LogRecord<'_>) {
 //!         if record.facts.method == Method::PUT && record.status < 300 {
@@ -70,33 +67,68 @@
 //! assert_eq!(forged.identity("ann").upstream_headers(&Tenant::default())[TENANT], "ann");
 //!
 //! let answer = HeaderMap::from_iter([(header::SERVER, HeaderValue::from_static("old"))]);
-//! let search = Request::get("/").query("q=1");
-//! let (status, headers) = search.response(&Tenant::default(), StatusCode::BAD_GATEWAY, answer);
+//! let mut search = Request::get("/").query("q=1");
+//! let Answer::Passed(status, headers) = search.response(&Tenant::default(), StatusCode::BAD_GATEWAY, answer) else {
+//!     panic!("another answer");
+//! };
 //! assert_eq!((status, headers.len()), (StatusCode::NOT_FOUND, 0));
 //!
 //! let tenant = Tenant::default();
 //! Request::get("/").method(Method::PUT).log(&tenant, 201, "upstream");
 //! assert_eq!(tenant.0.into_inner(), 1);
 //! ```
+//!
+//! What is sent to another place or by another name than it came:
+//!
+//! ```
+//! # use tidegate_plugin::testing::Request;
+//! # use tidegate_plugin::*;
+//! /// Sends those who try things out to a backend of their own, without its name in the path.
+//! struct Canary;
+//! #[plugin]
+//! impl Plugin for Canary {
+//!     fn on_route(&self, cx: &mut RouteContext<'_>) -> Choice {
+//!         let canary = cx.backends().position(|backend| backend.name == "canary");
+//!         canary.filter(|_| cx.path.starts_with("/try/")).map_or(Choice::Pass, Choice::Backend)
+//!     }
+//!     fn on_upstream_request(&self, head: &mut UpstreamRequest<'_>, _: &Shared) {
+//!         if let Some(rest) = head.path().strip_prefix("/try") {
+//!             let _refused_if_bad = head.set_path(rest.to_owned());
+//!         }
+//!     }
+//! }
+//!
+//! let mut request = Request::get("/try/a").backend("main", 1).backend("canary", 0);
+//! assert_eq!(request.choice(&Canary), Choice::Backend(1));
+//! assert_eq!(request.upstream(&Canary).unwrap().path.as_deref(), Some("/a"));
+//! assert_eq!(Request::get("/try").upstream(&Canary), Err(TargetError::Path));
+//! ```
+
+mod client;
+mod clock;
 
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
+pub use client::client;
+pub use clock::ManualClock;
+
 use crate::{
-    BodyChunk, BodyFlow, Clock, Flow, Identity, LogRecord, Plugin, Reply, RequestContext, RequestFacts,
-    ResponseContext, RouteFacts, Shared, TlsFacts, UpstreamRequest, Verdict,
+    BackendFacts, Backends, BodyChunk, BodyFlow, BodyVerdict, Choice, Flow, Hooks, Identity, LogRecord, Plugin, Reply,
+    RequestContext, RequestFacts, ResponseContext, ResponseFlow, ResponseVerdict, RouteContext, RouteFacts, Shared,
+    Target, TargetError, TlsFacts, UpstreamRequest, Verdict,
 };
 
-/// A request as the proxy would show it to a plugin.
+/// A request as the proxy would show it to a plugin. Only hooks are called that the proxy would call.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Request {
     /// Method.
     pub method: Method,
@@ -108,10 +140,16 @@ pub struct Request {
     pub host: String,
     /// Client.
     pub client: IpAddr,
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// Whom it announced.
+    pub announced: Option<SocketAddr>,
     /// Fields.
     pub headers: HeaderMap,
     /// The matched route.
     pub route: RouteFacts,
+    /// Its backends, with their shares.
+    pub backends: Vec<(String, u32)>,
     /// TLS facts; none: plain HTTP.
     pub tls: Option<TlsFacts>,
     /// What lives through the request.
@@ -127,6 +165,15 @@ pub enum Outcome {
     Reply(Reply),
 }
 
+/// What a response became on its way through a plugin, waiting included.
+#[derive(Debug)]
+pub enum Answer {
+    /// The response, with this status and these fields.
+    Passed(StatusCode, HeaderMap),
+    /// Another one in its place.
+    Replaced(Reply),
+}
+
 /// What a body became on its way through a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -134,21 +181,6 @@ pub enum Body {
     Passed(Bytes),
     /// The status it was ended with, and what had gone on before.
     Aborted(StatusCode, Bytes),
-}
-
-/// A clock that stands still until it is told to go on. It begins at 2026-01-01T00:00:00Z.
-///
-/// ```
-/// # use std::time::Duration;
-/// let manual = tidegate_plugin::testing::ManualClock::default();
-/// let clock = manual.clock();
-/// manual.advance(Duration::from_secs(3));
-/// assert_eq!(clock.now(), Duration::from_secs(3));
-/// assert_eq!(clock.wall().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(), 1_767_225_603);
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct ManualClock {
-    elapsed_us: Arc<AtomicU64>,
 }
 
 // === impl Request ===
@@ -162,8 +194,11 @@ impl Request {
             query: None,
             host: "localhost".to_owned(),
             client: IpAddr::from([127, 0, 0, 1]),
+            peer: SocketAddr::from(([127, 0, 0, 1], 4711)),
+            announced: None,
             headers: HeaderMap::new(),
             route: RouteFacts::default(),
+            backends: Vec::new(),
             tls: None,
             shared: Shared::default(),
         }
@@ -201,6 +236,20 @@ impl Request {
         self
     }
 
+    /// Sets the TLS facts; the request is one over https then.
+    #[must_use]
+    pub fn tls(mut self, facts: TlsFacts) -> Self {
+        self.tls = Some(facts);
+        self
+    }
+
+    /// Adds a backend to the route, with its share.
+    #[must_use]
+    pub fn backend(mut self, name: &str, weight: u32) -> Self {
+        self.backends.push((name.to_owned(), weight));
+        self
+    }
+
     /// Says in which namespace the matched route is.
     #[must_use]
     pub fn namespace(mut self, namespace: &str) -> Self {
@@ -223,12 +272,15 @@ impl Request {
     /// Says who the client is, as an authenticating plugin would.
     #[must_use]
     pub fn identity(mut self, name: &str) -> Self {
-        self.shared.identity = Some(Identity { name: name.into(), source: "test".into() });
+        self.shared.identity = Some(Identity::new(name, "test"));
         self
     }
 
     /// Runs the request hook, and waits when the plugin asks to.
     pub fn run(&mut self, plugin: &dyn Plugin) -> Outcome {
+        if !plugin.hooks().contains(Hooks::REQUEST) {
+            return Outcome::Continue;
+        }
         self.with_context(|cx| match plugin.on_request(cx) {
             Flow::Continue => Outcome::Continue,
             Flow::Reply(reply) => Outcome::Reply(reply),
@@ -237,6 +289,19 @@ impl Request {
                 Verdict::Reply(reply) => Outcome::Reply(reply),
             },
         })
+    }
+
+    /// Where the routing hook sends it.
+    pub fn choice(&mut self, plugin: &dyn Plugin) -> Choice {
+        if !plugin.hooks().contains(Hooks::ROUTE) {
+            return Choice::Pass;
+        }
+        let mut shared = std::mem::take(&mut self.shared);
+        let backends = Listed(&self.backends);
+        let choice =
+            plugin.on_route(&mut RouteContext::new(self.facts(), &self.headers, &self.route, &backends, &mut shared));
+        self.shared = shared;
+        choice
     }
 
     /// Gives this request as the request hooks see it.
@@ -249,63 +314,99 @@ impl Request {
 
     /// The fields that the upstream would get.
     pub fn upstream_headers(&self, plugin: &dyn Plugin) -> HeaderMap {
-        let mut headers = self.headers.clone();
-        let facts = self.facts();
-        plugin.on_upstream_request(&mut UpstreamRequest::new(facts, &self.route, &mut headers), &self.shared);
-        headers
+        self.edited(plugin).0
     }
 
-    /// Status and fields that the client would get for this answer.
-    pub fn response(&self, plugin: &dyn Plugin, status: StatusCode, headers: HeaderMap) -> (StatusCode, HeaderMap) {
+    /// What the upstream would be asked for where that is something else than what came.
+    ///
+    /// # Errors
+    /// The plugin wanted something that is never sent; the request would end with 500.
+    pub fn upstream(&self, plugin: &dyn Plugin) -> Result<Target, TargetError> {
+        self.edited(plugin).1
+    }
+
+    fn edited(&self, plugin: &dyn Plugin) -> (HeaderMap, Result<Target, TargetError>) {
+        let mut headers = self.headers.clone();
+        let mut head = UpstreamRequest::new(self.facts(), &self.route, &mut headers);
+        if plugin.hooks().contains(Hooks::UPSTREAM_REQUEST) {
+            plugin.on_upstream_request(&mut head, &self.shared);
+        }
+        let target = head.into_target();
+        (headers, target)
+    }
+
+    /// What the client would get for this response, waiting included.
+    pub fn response(&mut self, plugin: &dyn Plugin, status: StatusCode, headers: HeaderMap) -> Answer {
+        if !plugin.hooks().contains(Hooks::RESPONSE) {
+            return Answer::Passed(status, headers);
+        }
         let mut headers = headers;
-        let facts = self.facts();
-        let mut cx = ResponseContext::new(facts, &self.route, &self.shared, status, &mut headers);
-        plugin.on_response(&mut cx);
-        (cx.status, headers)
+        let mut shared = std::mem::take(&mut self.shared);
+        let mut cx = ResponseContext::new(self.facts(), &self.route, &mut shared, status, &mut headers);
+        let replaced = match plugin.on_response(&mut cx) {
+            ResponseFlow::Continue => None,
+            ResponseFlow::Replace(reply) => Some(reply),
+            ResponseFlow::Wait => match block_on(plugin.wait_response(&mut cx)) {
+                ResponseVerdict::Continue => None,
+                ResponseVerdict::Replace(reply) => Some(reply),
+            },
+        };
+        let status = cx.status;
+        self.shared = shared;
+        replaced.map_or(Answer::Passed(status, headers), Answer::Replaced)
     }
 
     /// A request body in these pieces, the last of which is marked so, as the upstream would get it.
-    pub fn request_body(&self, plugin: &dyn Plugin, pieces: &[impl AsRef<[u8]>]) -> Body {
-        body(pieces, |chunk| plugin.on_request_body(chunk, &self.shared))
+    pub fn request_body(&mut self, plugin: &dyn Plugin, pieces: &[impl AsRef<[u8]>]) -> Body {
+        let is_called = plugin.hooks().contains(Hooks::REQUEST_BODY);
+        let shared = &mut self.shared;
+        body(pieces, |chunk| match is_called {
+            false => BodyFlow::Continue,
+            true => match plugin.on_request_body(chunk, shared) {
+                BodyFlow::Wait => match block_on(plugin.wait_request_body(chunk, shared)) {
+                    BodyVerdict::Continue => BodyFlow::Continue,
+                    BodyVerdict::Abort(status) => BodyFlow::Abort(status),
+                },
+                flow => flow,
+            },
+        })
     }
 
     /// The body of an answer in these pieces, as the client would get it.
-    pub fn response_body(&self, plugin: &dyn Plugin, pieces: &[impl AsRef<[u8]>]) -> Body {
-        body(pieces, |chunk| plugin.on_response_body(chunk, &self.shared))
+    pub fn response_body(&mut self, plugin: &dyn Plugin, pieces: &[impl AsRef<[u8]>]) -> Body {
+        let is_called = plugin.hooks().contains(Hooks::RESPONSE_BODY);
+        let shared = &mut self.shared;
+        body(pieces, |chunk| match is_called {
+            false => BodyFlow::Continue,
+            true => match plugin.on_response_body(chunk, shared) {
+                // As in the proxy: this hook cannot wait.
+                BodyFlow::Wait => BodyFlow::Abort(StatusCode::INTERNAL_SERVER_ERROR),
+                flow => flow,
+            },
+        })
     }
 
     /// Tells a plugin that the request ended so, after a millisecond.
     pub fn log(&self, plugin: &dyn Plugin, status: u16, reason: &'static str) {
-        let facts = self.facts();
-        let (route, shared, duration) = (&self.route, &self.shared, Duration::from_millis(1));
-        plugin.on_log(&LogRecord { facts, route, shared, status, reason, duration });
+        if plugin.hooks().contains(Hooks::LOG) {
+            let duration = Duration::from_millis(1);
+            let record = LogRecord::new(self.facts(), &self.route, &self.shared);
+            plugin.on_log(&LogRecord { status, reason, duration, ..record });
+        }
     }
 
     fn facts(&self) -> RequestFacts<'_> {
         RequestFacts {
-            method: &self.method,
             scheme: if self.tls.is_some() { "https" } else { "http" },
-            host: &self.host,
-            path: &self.path,
             query: self.query.as_deref(),
             client: self.client,
+            peer: self.peer,
+            announced: self.announced,
+            listener: "test",
             request_id: "test-request",
             tls: self.tls.as_ref(),
+            ..RequestFacts::new(&self.method, &self.host, &self.path)
         }
-    }
-}
-
-// === impl ManualClock ===
-
-impl ManualClock {
-    /// What plugins see, for [`crate::BuildContext::with_clock`].
-    pub fn clock(&self) -> Clock {
-        Clock::manual(Arc::clone(&self.elapsed_us), SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600))
-    }
-
-    /// Lets time go on.
-    pub fn advance(&self, time: Duration) {
-        self.elapsed_us.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
@@ -315,13 +416,26 @@ fn body(pieces: &[impl AsRef<[u8]>], mut hook: impl FnMut(&mut BodyChunk<'_>) ->
     let mut passed = Vec::new();
     for (index, piece) in pieces.iter().enumerate() {
         let mut bytes = Some(Bytes::copy_from_slice(piece.as_ref()));
-        let flow = hook(&mut BodyChunk { bytes: &mut bytes, is_last: index + 1 == pieces.len() });
+        let flow = hook(&mut BodyChunk::new(&mut bytes, index + 1 == pieces.len()));
         if let BodyFlow::Abort(status) = flow {
             return Body::Aborted(status, passed.into());
         }
         passed.extend(bytes.unwrap_or_default());
     }
     Body::Passed(passed.into())
+}
+
+/// Backends as they are listed.
+struct Listed<'a>(&'a [(String, u32)]);
+
+impl Backends for Listed<'_> {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn backend(&self, position: usize) -> Option<BackendFacts<'_>> {
+        self.0.get(position).map(|(name, weight)| BackendFacts::new(name, *weight))
+    }
 }
 
 struct Unpark(Thread);

@@ -18,8 +18,8 @@ use http::{HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_plugin::{
-    Blocking, BoxFuture, BuildContext, BuildError, Cause, Define, Flow, Hooks, Identity, NotDone, Plugin, Reply,
-    RequestContext, Shared, Source, Stage, UpstreamRequest, Verdict,
+    Blocking, BoxFuture, BuildContext, BuildError, Define, Flow, Hooks, Identity, NotDone, Plugin, ReasonCode, Reply,
+    RequestContext, Shared, Source, Stage, UpstreamRequest, Verdict, plugin,
 };
 
 use self::cache::Cache;
@@ -32,7 +32,7 @@ use self::users::Users;
 
 /// Who may come in, and what the others are asked.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub struct Config {
     /// Where users and hashes stand: a key of a Secret (default `auth`) or a file, with lines `user:hash` as `htpasswd`
     /// writes them. Hashes: bcrypt, SHA-crypt, apr1, MD5-crypt, {SHA}, {SSHA}.
@@ -130,9 +130,10 @@ impl Define for BasicAuth {
     }
 }
 
+#[plugin]
 impl Plugin for BasicAuth {
-    fn hooks(&self) -> Hooks {
-        if self.forward { Hooks::REQUEST } else { Hooks::REQUEST | Hooks::UPSTREAM_REQUEST }
+    fn idle(&self) -> Hooks {
+        if self.forward { Hooks::UPSTREAM_REQUEST } else { Hooks::NONE }
     }
 
     fn on_request(&self, cx: &mut RequestContext<'_>) -> Flow {
@@ -205,7 +206,7 @@ impl BasicAuth {
     }
 
     fn identify(&self, cx: &mut RequestContext<'_>, user: &str) {
-        cx.shared().identity = Some(Identity { name: user.into(), source: self.name.clone() });
+        cx.shared().identity = Some(Identity::new(user, Arc::clone(&self.name)));
     }
 }
 
@@ -216,7 +217,7 @@ fn read_users(config: &Config, cx: &BuildContext<'_>) -> Result<Users, BuildErro
     let read = match (config.form, &config.users) {
         (Form::List, source) => users::read_list(cx.contents(source, "auth")?, max)?,
         (Form::Map, Source::Secret(secret)) => users::read_map(cx.secret(secret)?, max)?,
-        (Form::Map, Source::File(_)) => return Err(BuildError::invalid("form", "a file has lines: `list`")),
+        (Form::Map, _) => return Err(BuildError::invalid("form", "a file has lines: `list`")),
     };
     if let Some(finding) = read.finding() {
         cx.warn("users", finding);
@@ -225,7 +226,7 @@ fn read_users(config: &Config, cx: &BuildContext<'_>) -> Result<Users, BuildErro
 }
 
 fn too_many(seconds: u64) -> Reply {
-    let reply = Reply::new(StatusCode::TOO_MANY_REQUESTS).because(Cause::Failures);
+    let reply = Reply::new(StatusCode::TOO_MANY_REQUESTS).because(ReasonCode::TOO_MANY_FAILURES);
     reply.header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
 }
 
@@ -233,7 +234,7 @@ fn too_many(seconds: u64) -> Reply {
 fn unchecked(error: NotDone) -> Reply {
     let reply = Reply::new(StatusCode::SERVICE_UNAVAILABLE).header(RETRY_AFTER, HeaderValue::from_static("1"));
     match error {
-        NotDone::Refused => reply.because(Cause::Overload),
+        NotDone::Refused => reply.because(ReasonCode::WORK_REFUSED),
         NotDone::Lost => reply,
     }
 }

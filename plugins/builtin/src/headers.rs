@@ -8,13 +8,13 @@ use http::{HeaderName, HeaderValue, header};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_plugin::{
-    BuildContext, BuildError, Define, Headers as Fields, Hooks, Plugin, RequestFacts, ResponseContext, RouteFacts,
-    Shared, Stage, UpstreamRequest,
+    BuildContext, BuildError, Define, Editable, Hooks, Plugin, RequestFacts, ResponseContext, ResponseFlow, RouteFacts,
+    Shared, Stage, UpstreamRequest, plugin,
 };
 
 /// What is changed.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Config {
     /// Changes of the request that the upstream gets.
     pub request: Changes,
@@ -24,7 +24,7 @@ pub struct Config {
 
 /// Changes of one head: removed first, then set, then added. Values may hold variables: `${client.ip}`; `$$` is `$`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Changes {
     /// Fields put in place of all of their name.
     pub set: BTreeMap<String, String>,
@@ -107,20 +107,22 @@ impl Define for Headers {
     }
 }
 
+#[plugin]
 impl Plugin for Headers {
-    fn hooks(&self) -> Hooks {
-        let wants = |plan: &Plan, hook| if plan.is_empty() { Hooks::NONE } else { hook };
-        wants(&self.request, Hooks::UPSTREAM_REQUEST) | wants(&self.response, Hooks::RESPONSE)
+    fn idle(&self) -> Hooks {
+        let idle = |plan: &Plan, hook| if plan.is_empty() { hook } else { Hooks::NONE };
+        idle(&self.request, Hooks::UPSTREAM_REQUEST) | idle(&self.response, Hooks::RESPONSE)
     }
 
     fn on_upstream_request(&self, head: &mut UpstreamRequest<'_>, cx: &Shared) {
         let source = Source { facts: *head.facts(), route: head.route(), shared: cx };
-        self.request.apply(head.headers, &source);
+        self.request.apply(&mut head.headers, &source);
     }
 
-    fn on_response(&self, cx: &mut ResponseContext<'_>) {
-        let source = Source { facts: *cx.facts(), route: cx.route(), shared: cx.shared() };
-        self.response.apply(cx.headers, &source);
+    fn on_response(&self, cx: &mut ResponseContext<'_>) -> ResponseFlow {
+        let source = Source { facts: *cx.facts(), route: cx.route(), shared: cx.shared };
+        self.response.apply(&mut cx.headers, &source);
+        ResponseFlow::Continue
     }
 }
 
@@ -131,7 +133,7 @@ impl Plan {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
     }
 
-    fn apply(&self, fields: &mut dyn Fields, source: &Source<'_>) {
+    fn apply(&self, fields: &mut Editable<'_>, source: &Source<'_>) {
         self.remove.iter().for_each(|name| fields.remove(name));
         for (name, value) in &self.set {
             match value.render(source) {
@@ -239,11 +241,11 @@ mod tests {
     use super::*;
     use http::{HeaderMap, StatusCode};
     use serde_json::json;
-    use tidegate_plugin::testing::Request;
+    use tidegate_plugin::testing::{Answer, Request};
 
     fn build(config: serde_json::Value) -> Result<Headers, BuildError> {
         let cx = BuildContext::new("h", "", std::path::Path::new("."));
-        Headers::build(serde_json::from_value(config).unwrap(), &cx)
+        tidegate_plugin::build(&config, &cx)
     }
 
     #[test]
@@ -252,7 +254,7 @@ mod tests {
             "set": {"X-From": "ip=${client.ip} $$1", "X-User": "${identity.name}"},
             "add": {"X-Tag": "b"}, "remove": ["X-Debug"] }}))
         .unwrap();
-        assert_eq!(plugin.hooks(), Hooks::UPSTREAM_REQUEST);
+        assert_eq!((&plugin as &dyn Plugin).hooks(), Hooks::UPSTREAM_REQUEST);
         let request = Request::get("/").from("10.0.0.1").identity("ann");
         let request = request.header("x-debug", "1").header("x-tag", "a").header("x-user", "forged");
         let headers = request.upstream_headers(&plugin);
@@ -266,7 +268,10 @@ mod tests {
     fn answers_get_fields_set_and_removed() {
         let plugin = build(json!({"response": {"set": {"X-Host": "${request.host}"}, "remove": ["Server"]}})).unwrap();
         let upstream = HeaderMap::from_iter([(header::SERVER, HeaderValue::from_static("old"))]);
-        let (_, headers) = Request::get("/").host("a.test").response(&plugin, StatusCode::OK, upstream);
+        let Answer::Passed(_, headers) = Request::get("/").host("a.test").response(&plugin, StatusCode::OK, upstream)
+        else {
+            panic!("another answer");
+        };
         assert_eq!(headers["x-host"], "a.test");
         assert!(!headers.contains_key(header::SERVER));
     }

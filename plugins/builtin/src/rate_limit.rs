@@ -10,13 +10,13 @@ use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tidegate_plugin::{BuildContext, BuildError, Define, Flow, Hooks, Plugin, Reply, RequestContext, Stage, network};
+use tidegate_plugin::{BuildContext, BuildError, Define, Flow, Plugin, Reply, RequestContext, Stage, network, plugin};
 
 use crate::gcra::{Gcra, Limit, Rate, micros};
 
 /// How much is allowed, and to whom.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub struct Config {
     /// Requests in a second, minute or hour: `100/s`, `30/m`, `1000/h`; up to `1000000/s`. The time between two is kept in
     /// whole microseconds, so that rates above `100000/s` may be up to a tenth and more too low.
@@ -86,6 +86,7 @@ enum By {
 impl Define for RateLimit {
     const NAME: &'static str = "rate-limit";
     const STAGE: Stage = Stage::Limit;
+    const STAGES: &'static [Stage] = &[Stage::Access, Stage::Limit];
     type Config = Config;
 
     fn build(config: Config, _: &BuildContext<'_>) -> Result<Self, BuildError> {
@@ -115,11 +116,8 @@ impl Define for RateLimit {
     }
 }
 
+#[plugin]
 impl Plugin for RateLimit {
-    fn hooks(&self) -> Hooks {
-        Hooks::REQUEST
-    }
-
     fn on_request(&self, cx: &mut RequestContext<'_>) -> Flow {
         match self.table.admit(self.hash(cx), micros(self.start.elapsed())) {
             Ok(()) => Flow::Continue,
@@ -187,7 +185,7 @@ mod tests {
 
     fn build(config: serde_json::Value) -> Result<RateLimit, BuildError> {
         let cx = BuildContext::new("limit", "", std::path::Path::new("."));
-        RateLimit::build(serde_json::from_value(config).unwrap(), &cx)
+        tidegate_plugin::build(&config, &cx)
     }
 
     #[test]

@@ -6,12 +6,13 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate_plugin::{
-    BuildContext, BuildError, Define, Flow, Hooks, Plugin, Reply, RequestContext, ResponseContext, Stage,
+    BuildContext, BuildError, Define, Flow, GrpcStatus, Plugin, ReasonCode, Reply, RequestContext, ResponseContext,
+    ResponseFlow, Stage, plugin,
 };
 
 /// Who still gets in, and what the others are told. These comments are the manual: `edge schema maintenance`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Config {
     /// Networks in CIDR form whose clients pass, for instance `10.0.0.0/8`.
     pub allow: Vec<String>,
@@ -28,6 +29,9 @@ pub struct Maintenance {
     refusal: Reply,
 }
 
+/// Why requests are refused: in the log, and in `tidegate_plugin_replies_total`.
+const CLOSED: ReasonCode = ReasonCode::new("maintenance");
+
 const HEADER: HeaderName = HeaderName::from_static("x-maintenance");
 
 impl Define for Maintenance {
@@ -41,7 +45,8 @@ impl Define for Maintenance {
             text.parse().map_err(|error| BuildError::invalid(format!("allow[{index}]"), format!("`{text}`: {error}")))
         };
         let allow = config.allow.iter().enumerate().map(network).collect::<Result<_, _>>()?;
-        let mut refusal = Reply::new(StatusCode::SERVICE_UNAVAILABLE).body(config.message);
+        let mut refusal = Reply::new(StatusCode::SERVICE_UNAVAILABLE).because(CLOSED).body(config.message);
+        refusal = refusal.grpc(GrpcStatus::Unavailable);
         if let Some(seconds) = config.retry_after {
             refusal = refusal.header(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -52,11 +57,8 @@ impl Define for Maintenance {
 /// Left for the response hook: this client passed.
 struct Passed;
 
+#[plugin]
 impl Plugin for Maintenance {
-    fn hooks(&self) -> Hooks {
-        Hooks::REQUEST | Hooks::RESPONSE
-    }
-
     fn on_request(&self, cx: &mut RequestContext<'_>) -> Flow {
         let client = cx.client_addr();
         if !self.allow.iter().any(|network| network.contains(&client)) {
@@ -66,10 +68,11 @@ impl Plugin for Maintenance {
         Flow::Continue
     }
 
-    fn on_response(&self, cx: &mut ResponseContext<'_>) {
-        if cx.shared().get::<Passed>().is_some() {
+    fn on_response(&self, cx: &mut ResponseContext<'_>) -> ResponseFlow {
+        if cx.shared.get::<Passed>().is_some() {
             cx.headers.set(HEADER, HeaderValue::from_static("on"));
         }
+        ResponseFlow::Continue
     }
 }
 
@@ -84,13 +87,13 @@ mod tests {
 
     use http::HeaderMap;
     use serde_json::json;
-    use tidegate_plugin::testing::{Outcome, Request};
+    use tidegate_plugin::testing::{Answer, Outcome, Request};
 
     use super::*;
 
     fn build(config: serde_json::Value) -> Result<Maintenance, BuildError> {
         let cx = BuildContext::new("test", "", Path::new("."));
-        Maintenance::build(serde_json::from_value(config).unwrap(), &cx)
+        tidegate_plugin::build(&config, &cx)
     }
 
     #[test]
@@ -98,7 +101,7 @@ mod tests {
         let plugin = build(json!({"allow": ["10.0.0.0/8"], "retryAfter": 600, "message": "back at ten"})).unwrap();
         let Outcome::Reply(reply) = Request::get("/").from("192.0.2.1").run(&plugin) else { panic!("passed") };
         assert_eq!((reply.status.as_u16(), &reply.body[..]), (503, &b"back at ten"[..]));
-        assert_eq!(reply.headers[RETRY_AFTER], "600");
+        assert_eq!((&reply.headers[RETRY_AFTER], reply.reason), (&HeaderValue::from_static("600"), Some(CLOSED)));
     }
 
     #[test]
@@ -106,7 +109,9 @@ mod tests {
         let plugin = build(json!({"allow": ["10.0.0.0/8"]})).unwrap();
         let mut request = Request::get("/").from("10.1.2.3");
         assert!(matches!(request.run(&plugin), Outcome::Continue));
-        let (_, headers) = request.response(&plugin, StatusCode::OK, HeaderMap::new());
+        let Answer::Passed(_, headers) = request.response(&plugin, StatusCode::OK, HeaderMap::new()) else {
+            panic!("another answer");
+        };
         assert_eq!(headers[HEADER], "on");
     }
 
@@ -114,5 +119,11 @@ mod tests {
     fn a_network_that_is_none_says_which() {
         let error = build(json!({"allow": ["10.0.0.0/8", "everybody"]})).unwrap_err();
         assert!(error.to_string().contains("allow[1]"), "{error}");
+    }
+
+    #[test]
+    fn a_field_that_is_none_is_refused_by_the_framework() {
+        let error = build(json!({"alow": ["10.0.0.0/8"]})).unwrap_err();
+        assert!(matches!(&error, BuildError::UnknownField { field, .. } if field == "alow"), "{error}");
     }
 }

@@ -13,14 +13,14 @@ use tokio::sync::OnceCell;
 use crate::address::literal;
 
 /// Resolves names.
-pub(super) struct Lookup {
+pub(crate) struct Lookup {
     nameserver: Option<SocketAddr>,
     resolver: OnceCell<TokioResolver>,
 }
 
 /// The addresses of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Resolved {
+pub(crate) struct Resolved {
     v4: Family,
     v6: Family,
 }
@@ -38,7 +38,7 @@ struct Family {
 // === impl Lookup ===
 
 impl Lookup {
-    pub(super) fn new(nameserver: Option<SocketAddr>) -> Self {
+    pub(crate) fn new(nameserver: Option<SocketAddr>) -> Self {
         Self { nameserver, resolver: OnceCell::new() }
     }
 
@@ -46,7 +46,7 @@ impl Lookup {
     ///
     /// # Errors
     /// No server answered, or the name has no address.
-    pub(super) async fn resolve(&self, name: &str) -> Result<Resolved, String> {
+    pub(crate) async fn resolve(&self, name: &str) -> Result<Resolved, String> {
         if let Some(ip) = literal(name) {
             return Ok(Resolved::of(ip));
         }
@@ -111,12 +111,12 @@ impl Resolved {
     }
 
     /// All addresses.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.v4.addresses.iter().chain(&self.v6.addresses).copied()
     }
 
     /// How long it holds; `None`: for ever.
-    pub(super) fn ttl(&self) -> Option<Duration> {
+    pub(crate) fn ttl(&self) -> Option<Duration> {
         self.v4.ttl.into_iter().chain(self.v6.ttl).min()
     }
 

@@ -9,11 +9,28 @@ use super::failure;
 use super::flow_control::Held;
 use crate::proxy::body;
 
-/// A piece of the request's body.
-pub(super) fn on_request(session: &Session, piece: &mut Option<Bytes>, is_last: bool, cx: &mut Exchange) -> Result<()> {
-    // No piece is the end too: before trailers the engine does not know yet that it is.
-    let is_last = is_last || piece.is_none();
-    let passed = body::on_request(session.was_upgraded(), piece, is_last, &mut cx.request);
+/// A piece of the request's body. A plugin that must wait is returned, for [`wait_request`].
+pub(super) fn on_request(
+    session: &Session,
+    piece: &mut Option<Bytes>,
+    is_last: bool,
+    cx: &mut Exchange,
+) -> Result<Option<usize>> {
+    let shown = body::on_request(session.was_upgraded(), piece, is_last, &mut cx.request);
+    if let Ok(None) = shown {
+        end_once(piece, is_last);
+    }
+    shown.map_err(|fault| failure::of(fault).into_down())
+}
+
+/// Waits for the plugin that must wait.
+pub(super) async fn wait_request(
+    index: usize,
+    piece: &mut Option<Bytes>,
+    is_last: bool,
+    cx: &mut Exchange,
+) -> Result<()> {
+    let passed = body::wait(index, piece, is_last, &mut cx.request).await;
     end_once(piece, is_last);
     passed.map_err(|fault| failure::of(fault).into_down())
 }

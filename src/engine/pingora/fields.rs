@@ -4,7 +4,7 @@
 //! first, which makes every edit after it several times cheaper.
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 use tidegate_plugin::Headers;
 
@@ -14,7 +14,7 @@ use crate::proxy::head::{PlainHead, RequestHead};
 pub(super) struct RequestFields<'a>(pub(crate) &'a mut RequestHeader);
 
 /// The fields of a response.
-struct ResponseFields<'a>(&'a mut ResponseHeader);
+pub(super) struct ResponseFields<'a>(pub(super) &'a mut ResponseHeader);
 
 /// Room for what tidegate adds to a request, so that its table grows once.
 const ADDED_TO_REQUEST: usize = 7;
@@ -64,6 +64,10 @@ pub(super) fn edit_response<R>(
 impl RequestHead for RequestFields<'_> {
     fn set_target(&mut self, target: Uri) {
         self.0.set_uri(target);
+    }
+
+    fn set_method(&mut self, method: Method) {
+        self.0.set_method(method);
     }
 }
 

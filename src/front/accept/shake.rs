@@ -35,14 +35,11 @@ pub(super) async fn shake(
 
 fn facts(stream: &Encrypted, server_name: Option<Arc<str>>) -> TlsFacts {
     let agreed = stream.get_ssl();
-    TlsFacts {
-        server_name,
+    let version = match agreed.and_then(|tls| tls.version()) {
         // rustls says TLSv1_3 where everybody else, OpenSSL first, says TLSv1.3.
-        version: match agreed.and_then(|tls| tls.version()) {
-            Some("TLSv1_3") => "TLSv1.3",
-            Some("TLSv1_2") => "TLSv1.2",
-            other => other.unwrap_or_default(),
-        },
-        cipher: agreed.and_then(|tls| tls.current_cipher_name()).unwrap_or_default(),
-    }
+        Some("TLSv1_3") => "TLSv1.3",
+        Some("TLSv1_2") => "TLSv1.2",
+        other => other.unwrap_or_default(),
+    };
+    TlsFacts::new(server_name, version, agreed.and_then(|tls| tls.current_cipher_name()).unwrap_or_default())
 }

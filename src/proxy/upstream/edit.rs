@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Version, header};
-use tidegate_plugin::{Headers, Hooks, UpstreamRequest};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
+use tidegate_plugin::{Headers, Hooks, Target, UpstreamRequest};
 
 use crate::connection::address_field;
 use crate::proxy::context::Context;
@@ -24,26 +24,53 @@ pub(crate) fn edit(client: &Parts, head: &mut dyn RequestHead, cx: &mut Context)
     if cx.known.host_len == 0 {
         name_host(head, cx);
     }
-    if !cx.known.has_body && !is_h2 && expects_body(&client.method) {
-        tell_empty(head);
-    }
     forwarded::write(head, &told(client.headers.get(header::HOST), cx), Which::of(&cx.snapshot.edge));
-    if let Some(route) = cx.route_with(Hooks::UPSTREAM_REQUEST) {
-        let facts = cx.known.facts(client);
-        let mut plugin_cx = UpstreamRequest::new(facts, route.facts_of(cx.upstream.backend), head);
-        route.pipeline.on_upstream_request(&mut plugin_cx, &cx.shared, &cx.passage);
-    }
+    let target = ask_plugins(client, head, cx);
     forwarded::write_loop(head, &client.headers, &cx.snapshot.edge.loop_id);
     if cx.route_with(Hooks::REQUEST_BODY).is_some() && content_length(&client.headers) > 0 {
         leave_length_open(head, is_h2);
     }
-    match cx.shared.has_failed() {
-        true => {
-            cx.reason = Some(Reason::Internal);
-            Err(Reason::Internal)
-        }
-        false => Ok(()),
+    let target = if cx.shared.has_failed() { Err(Reason::Internal) } else { Ok(target) };
+    let target = target.and_then(|target| set_target(client, head, target)).inspect_err(|reason| {
+        cx.reason = Some(*reason);
+    })?;
+    let method = target.as_ref().and_then(|target| target.method.as_ref()).unwrap_or(&client.method);
+    if !cx.known.has_body && !is_h2 && expects_body(method) {
+        tell_empty(head);
     }
+    cx.upstream.sent_as = target.map(Box::new);
+    Ok(())
+}
+
+/// What plugins make of a head: what they want asked for is returned.
+fn ask_plugins(client: &Parts, head: &mut dyn RequestHead, cx: &Context) -> Option<Target> {
+    let route = cx.route_with(Hooks::UPSTREAM_REQUEST)?;
+    let facts = cx.known.facts(client);
+    let mut plugin_cx = UpstreamRequest::new(facts, route.facts_of(cx.upstream.backend), head);
+    route.pipeline.on_upstream_request(&mut plugin_cx, &cx.shared, &cx.passage);
+    plugin_cx.into_target().ok().filter(|target| *target != Target::default())
+}
+
+/// Asks for what plugins want asked for. They have checked it; what is no target all the same is our fault.
+fn set_target(client: &Parts, head: &mut dyn RequestHead, target: Option<Target>) -> Result<Option<Target>, Reason> {
+    let Some(target) = target else { return Ok(None) };
+    // A target of HTTP/2 has the host that came, too.
+    if target.path.is_some() || target.query.is_some() || target.host.is_some() {
+        let path = target.path.as_deref().unwrap_or(client.uri.path());
+        let query = target.query.as_ref().map_or(client.uri.query(), Option::as_deref);
+        let uri = match query {
+            Some(query) => format!("{path}?{query}").parse::<Uri>(),
+            None => path.parse(),
+        };
+        head.set_target(uri.map_err(|_| Reason::Internal)?);
+    }
+    if let Some(method) = &target.method {
+        head.set_method(method.clone());
+    }
+    if let Some(host) = &target.host {
+        head.set(header::HOST, HeaderValue::from_str(host).map_err(|_| Reason::Internal)?);
+    }
+    Ok(Some(target))
 }
 
 /// Plugins may make a body longer or shorter than the client said. HTTP/2 frames it anyway.

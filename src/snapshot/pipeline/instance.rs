@@ -1,11 +1,11 @@
 //! One built plugin with what is counted about it.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
-use tidegate_plugin::{Hooks, Plugin, Stage};
+use tidegate_plugin::{Hooks, Plugin, ReasonCode, Reply, Stage};
 
 use crate::diagnostic::Diagnostic;
 use crate::origin::Origin;
@@ -34,6 +34,8 @@ pub struct Instance {
     pub mode: Mode,
     /// The hooks it wants, read once.
     pub hooks: Hooks,
+    /// Upstreams of the conf that it may choose, read once.
+    pub upstreams: Box<[Arc<str>]>,
     /// The plugin.
     pub plugin: Arc<dyn Plugin>,
     /// Its configuration as written.
@@ -48,6 +50,15 @@ pub struct Instance {
     would_refuse: AtomicU64,
     panics: AtomicU64,
     broken: AtomicU64,
+    /// Made by the first answer that has a reason.
+    reasons: OnceLock<Box<Reasons>>,
+}
+
+/// Answers by reason. Those beyond the room are counted together.
+#[derive(Default)]
+struct Reasons {
+    slots: [(OnceLock<ReasonCode>, AtomicU64); Reasons::ROOM],
+    others: AtomicU64,
 }
 
 /// What was counted about an instance since it was built.
@@ -86,6 +97,7 @@ pub struct Description {
 
 const HOOK_NAMES: &[(Hooks, &str)] = &[
     (Hooks::REQUEST, "request"),
+    (Hooks::ROUTE, "route"),
     (Hooks::UPSTREAM_REQUEST, "upstreamRequest"),
     (Hooks::REQUEST_BODY, "requestBody"),
     (Hooks::RESPONSE, "response"),
@@ -116,6 +128,7 @@ impl Instance {
             stage,
             mode,
             hooks: plugin.hooks(),
+            upstreams: plugin.upstreams().into(),
             plugin,
             config: serde_json::Value::Null,
             origin: Origin::default(),
@@ -125,6 +138,7 @@ impl Instance {
             would_refuse: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             broken: AtomicU64::new(0),
+            reasons: OnceLock::new(),
         }
     }
 
@@ -169,8 +183,23 @@ impl Instance {
         }
     }
 
-    pub(super) fn count_reply(&self) {
+    /// Answers by reason since it was built, as far as they had one.
+    pub fn reasons(&self) -> Vec<(&'static str, u64)> {
+        self.reasons.get().map(|reasons| reasons.counted()).unwrap_or_default()
+    }
+
+    pub(super) fn count_reply(&self, reason: Option<ReasonCode>) {
         self.replies.fetch_add(1, Ordering::Relaxed);
+        if let Some(reason) = reason {
+            self.reasons.get_or_init(Box::default).count(reason);
+        }
+    }
+
+    /// Notes an answer that does not hold.
+    pub(super) fn would_refuse(&self, reply: &Reply) {
+        self.count_would_refuse();
+        let (status, reason) = (reply.status.as_u16(), reply.reason.map(ReasonCode::as_str));
+        tracing::debug!(plugin = %self.name, status, reason, "plugin would refuse");
     }
 
     pub(super) fn count_would_refuse(&self) {
@@ -186,8 +215,43 @@ impl Instance {
     }
 }
 
+// === impl Reasons ===
+
+impl Reasons {
+    /// Reasons that are told apart.
+    const ROOM: usize = 16;
+
+    fn count(&self, reason: ReasonCode) {
+        let is_its = |slot: &&(OnceLock<ReasonCode>, AtomicU64)| *slot.0.get_or_init(|| reason) == reason;
+        let counter = self.slots.iter().find(is_its).map_or(&self.others, |(_, counter)| counter);
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn counted(&self) -> Vec<(&'static str, u64)> {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let known = self.slots.iter().filter_map(|(reason, counter)| Some((reason.get()?.as_str(), read(counter))));
+        let others = Some(("other", read(&self.others))).filter(|(_, count)| *count > 0);
+        known.chain(others).collect()
+    }
+}
+
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Instance").field("name", &self.name).field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_beyond_the_room_are_counted_together() {
+        let codes = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r"];
+        let codes = codes.map(ReasonCode::new);
+        let reasons = Reasons::default();
+        codes.iter().chain(&codes).for_each(|code| reasons.count(*code));
+        let counted = reasons.counted();
+        assert_eq!((counted.len(), counted[0], counted[16]), (17, ("a", 2), ("other", 4)));
     }
 }

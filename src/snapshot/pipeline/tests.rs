@@ -3,7 +3,10 @@ use std::time::{Duration, Instant};
 use super::instance::Counters;
 use super::*;
 use http::{HeaderMap, HeaderValue};
-use tidegate_plugin::{BoxFuture, RequestFacts, RouteFacts};
+use tidegate_plugin::{
+    BackendFacts, Backends, BodyChunk, BodyFlow, BodyVerdict, ReasonCode, RequestFacts, ResponseContext, ResponseFlow,
+    ResponseVerdict, RouteFacts, plugin,
+};
 
 enum Act {
     Continue,
@@ -16,11 +19,8 @@ enum Act {
     Panic,
 }
 
+#[plugin]
 impl Plugin for Act {
-    fn hooks(&self) -> Hooks {
-        Hooks::REQUEST | Hooks::REQUEST_BODY | Hooks::UPSTREAM_REQUEST
-    }
-
     fn on_request(&self, _: &mut RequestContext<'_>) -> Flow {
         match self {
             Self::Continue => Flow::Continue,
@@ -45,7 +45,7 @@ impl Plugin for Act {
         })
     }
 
-    fn on_request_body(&self, _: &mut BodyChunk<'_>, _: &Shared) -> BodyFlow {
+    fn on_request_body(&self, _: &mut BodyChunk<'_>, _: &mut Shared) -> BodyFlow {
         panic!("asked to")
     }
 
@@ -62,16 +62,7 @@ fn instance(stage: Stage, mode: Mode, act: Act) -> Arc<Instance> {
 }
 
 fn facts(method: &Method) -> RequestFacts<'_> {
-    RequestFacts {
-        method,
-        scheme: "http",
-        host: "a.test",
-        path: "/",
-        query: None,
-        client: [10, 0, 0, 1].into(),
-        request_id: "1",
-        tls: None,
-    }
+    RequestFacts::new(method, "a.test", "/")
 }
 
 /// The status that ends the request; `None`: it goes on.
@@ -88,7 +79,7 @@ fn run_with(pipeline: &Pipeline, method: &Method, headers: &HeaderMap) -> Option
         outcome => outcome,
     };
     match outcome {
-        Outcome::Reply(reply) => Some(reply.status.as_u16()),
+        Outcome::Reply(given) => Some(given.reply.status.as_u16()),
         Outcome::Continue => None,
         Outcome::Wait(_) => panic!("`wait` never asks to wait again"),
     }
@@ -147,6 +138,25 @@ fn an_early_stage_may_refuse_redirect_and_answer_a_preflight() {
 }
 
 #[test]
+fn an_answer_with_a_reason_is_counted_by_it_and_names_its_plugin() {
+    const DENIED: ReasonCode = ReasonCode::new("denied");
+    struct Denies;
+    #[plugin]
+    impl Plugin for Denies {
+        fn on_request(&self, _: &mut RequestContext<'_>) -> Flow {
+            Flow::Reply(Reply::new(StatusCode::FORBIDDEN).because(DENIED))
+        }
+    }
+    let denies = Arc::new(Instance::new("denies", Stage::Access, Mode::Enforce, Arc::new(Denies)));
+    let pipeline = Pipeline::new(vec![denies.clone(), instance(Stage::Observe, Mode::Enforce, Act::Continue)]);
+    let (headers, route, mut shared) = (HeaderMap::new(), RouteFacts::default(), Shared::default());
+    let mut cx = RequestContext::new(facts(&Method::GET), &headers, &route, &mut shared);
+    let Outcome::Reply(given) = pipeline.on_request(&mut cx, &Passage::untimed()) else { panic!("passed") };
+    assert_eq!((given.by, given.reply.reason), (Some(1), Some(DENIED)));
+    assert_eq!(denies.reasons(), [("denied", 1)]);
+}
+
+#[test]
 fn report_mode_counts_and_lets_the_request_pass() {
     for act in [Act::Reply(403), Act::WaitThenReply(403)] {
         let one = instance(Stage::Access, Mode::Report, act);
@@ -169,11 +179,10 @@ fn a_panic_answers_500_in_every_mode_and_is_counted() {
 #[test]
 fn a_panic_in_hooks_without_answer_ends_the_request_too() {
     let pipeline = Pipeline::new(vec![instance(Stage::Transform, Mode::Enforce, Act::Continue)]);
-    let (mut headers, route, shared) = (HeaderMap::new(), RouteFacts::default(), Shared::default());
+    let (mut headers, route, mut shared) = (HeaderMap::new(), RouteFacts::default(), Shared::default());
     let mut bytes = None;
-    let flow =
-        pipeline.on_request_body(&mut BodyChunk { bytes: &mut bytes, is_last: true }, &shared, &Passage::untimed());
-    assert_eq!(flow, BodyFlow::Abort(StatusCode::INTERNAL_SERVER_ERROR));
+    let flow = pipeline.on_request_body(&mut BodyChunk::new(&mut bytes, true), &mut shared, &Passage::untimed());
+    assert_eq!(flow, BodyOutcome::Abort(StatusCode::INTERNAL_SERVER_ERROR));
     pipeline.on_upstream_request(
         &mut UpstreamRequest::new(facts(&Method::GET), &route, &mut headers),
         &shared,
@@ -201,4 +210,156 @@ fn a_time_has_room_for_the_longest_wait() {
     passage.add(1, hour);
     passage.add(Passage::KEPT, hour);
     assert_eq!(passage.times().collect::<Vec<_>>()[..3], [Duration::ZERO, hour, Duration::ZERO]);
+}
+
+/// Says what it is told to, in the response hook, in the body hook and where it is asked for a way.
+struct Says {
+    response: fn(&mut ResponseContext<'_>) -> ResponseFlow,
+    body: BodyFlow,
+    choice: Choice,
+}
+
+const SILENT: Says = Says { response: |_| ResponseFlow::Continue, body: BodyFlow::Continue, choice: Choice::Pass };
+
+#[plugin]
+impl Plugin for Says {
+    fn on_route(&self, _: &mut RouteContext<'_>) -> Choice {
+        self.choice.clone()
+    }
+
+    fn on_request_body(&self, _: &mut BodyChunk<'_>, _: &mut Shared) -> BodyFlow {
+        self.body
+    }
+
+    fn wait_request_body<'f>(
+        &'f self,
+        chunk: &'f mut BodyChunk<'_>,
+        shared: &'f mut Shared,
+    ) -> BoxFuture<'f, BodyVerdict> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            *chunk.bytes = chunk.bytes.take().map(|bytes| [&bytes[..], b"+"].concat().into());
+            shared.put(1_u8);
+            BodyVerdict::Continue
+        })
+    }
+
+    fn on_response(&self, cx: &mut ResponseContext<'_>) -> ResponseFlow {
+        (self.response)(cx)
+    }
+
+    fn wait_response<'f>(&'f self, _: &'f mut ResponseContext<'_>) -> BoxFuture<'f, ResponseVerdict> {
+        Box::pin(async {
+            tokio::task::yield_now().await;
+            ResponseVerdict::Replace(Reply::new(StatusCode::GONE))
+        })
+    }
+}
+
+fn says(says: Says) -> Arc<Instance> {
+    Arc::new(Instance::new("says", Stage::Transform, Mode::Enforce, Arc::new(says)))
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// The status that replaces the response, and whose it is.
+fn respond(pipeline: &Pipeline, given_by: Option<usize>) -> Option<(u16, Option<usize>)> {
+    let (route, mut shared, mut headers) = (RouteFacts::default(), Shared::default(), HeaderMap::new());
+    let mut cx = ResponseContext::new(facts(&Method::GET), &route, &mut shared, StatusCode::OK, &mut headers);
+    let passage = Passage::untimed();
+    let outcome = match pipeline.on_response(given_by, &mut cx, &passage) {
+        ResponseOutcome::Wait(index) => block_on(pipeline.wait_response(index, given_by, &mut cx, &passage)),
+        outcome => outcome,
+    };
+    match outcome {
+        ResponseOutcome::Continue => None,
+        ResponseOutcome::Replace(given) => Some((given.reply.status.as_u16(), given.by)),
+        ResponseOutcome::Wait(_) => panic!("`wait_response` never asks to wait again"),
+    }
+}
+
+#[test]
+fn a_response_is_replaced_once_by_the_last_plugin_that_wants_to_waiting_or_not() {
+    let at_once = |_: &mut ResponseContext<'_>| ResponseFlow::Replace(Reply::new(StatusCode::NOT_FOUND));
+    let waiting = |_: &mut ResponseContext<'_>| ResponseFlow::Wait;
+    for (response, status) in [(at_once as fn(&mut ResponseContext<'_>) -> ResponseFlow, 404), (waiting, 410)] {
+        let (first, second) = (says(Says { response: at_once, ..SILENT }), says(Says { response, ..SILENT }));
+        let pipeline = Pipeline::new(vec![first.clone(), second.clone()]);
+        assert_eq!(respond(&pipeline, None), Some((status, Some(1))));
+        assert_eq!(respond(&pipeline, Some(1)), None, "another one does not take its place");
+        assert_eq!((first.counters().broken, second.counters().replies), (1, 1));
+    }
+    let report = Instance::new("says", Stage::Transform, Mode::Report, Arc::new(Says { response: at_once, ..SILENT }));
+    let report = Arc::new(report);
+    assert_eq!(respond(&Pipeline::new(vec![report.clone()]), None), None);
+    assert_eq!(report.counters().would_refuse, 1);
+    let panics = |_: &mut ResponseContext<'_>| -> ResponseFlow { panic!("asked to") };
+    let pipeline = Pipeline::new(vec![says(Says { response: panics, ..SILENT })]);
+    assert_eq!(respond(&pipeline, None), None, "the request is marked as failed instead");
+}
+
+#[test]
+fn a_body_hook_waits_and_the_rest_sees_what_it_made() {
+    let waits = || says(Says { body: BodyFlow::Wait, ..SILENT });
+    let pipeline = Pipeline::new(vec![waits(), says(SILENT), waits()]);
+    let (mut bytes, mut shared, passage) = (Some("a".into()), Shared::default(), Passage::untimed());
+    let mut chunk = BodyChunk::new(&mut bytes, true);
+    let BodyOutcome::Wait(index) = pipeline.on_request_body(&mut chunk, &mut shared, &passage) else { panic!("waits") };
+    let outcome = block_on(pipeline.wait_request_body(index, &mut chunk, &mut shared, &passage));
+    assert_eq!((outcome, shared.get::<u8>()), (BodyOutcome::Continue, Some(&1)));
+    assert_eq!(bytes.as_deref(), Some(&b"a++"[..]));
+}
+
+#[test]
+fn the_first_plugin_that_chooses_does_and_one_that_fails_ends_the_request() {
+    struct One;
+    impl Backends for One {
+        fn count(&self) -> usize {
+            1
+        }
+        fn backend(&self, _: usize) -> Option<BackendFacts<'_>> {
+            None
+        }
+    }
+    let choose = |chain: Vec<Arc<Instance>>| {
+        let (headers, route, mut shared) = (HeaderMap::new(), RouteFacts::default(), Shared::default());
+        let mut cx = RouteContext::new(facts(&Method::GET), &headers, &route, &One, &mut shared);
+        Pipeline::new(chain).on_route(&mut cx, &Passage::untimed())
+    };
+    let to = |choice| says(Says { choice, ..SILENT });
+    assert_eq!(choose(vec![says(SILENT)]), Routed::Pass);
+    assert_eq!(choose(vec![says(SILENT), to(Choice::Backend(1)), to(Choice::Backend(2))]), Routed::Backend(1));
+    assert_eq!(choose(vec![to(Choice::Upstream("u".into()))]), Routed::Upstream("u".into()));
+    struct Panics;
+    #[plugin]
+    impl Plugin for Panics {
+        fn on_route(&self, _: &mut RouteContext<'_>) -> Choice {
+            panic!("asked to")
+        }
+    }
+    let panics = Arc::new(Instance::new("panics", Stage::Access, Mode::Enforce, Arc::new(Panics)));
+    assert_eq!(choose(vec![panics, to(Choice::Backend(1))]), Routed::Failed);
+}
+
+#[test]
+fn a_target_that_cannot_be_sent_fails_the_request_and_a_later_one_mends_it() {
+    struct To(&'static [&'static str]);
+    #[plugin]
+    impl Plugin for To {
+        fn on_upstream_request(&self, head: &mut UpstreamRequest<'_>, _: &Shared) {
+            for path in self.0 {
+                let _told = head.set_path(*path);
+            }
+        }
+    }
+    for (paths, sent) in [(&["/a/../b"][..], None), (&["//x", "/b"], Some("/b")), (&["/b"], Some("/b"))] {
+        let one = Arc::new(Instance::new("to", Stage::Transform, Mode::Enforce, Arc::new(To(paths))));
+        let (mut headers, route, shared) = (HeaderMap::new(), RouteFacts::default(), Shared::default());
+        let mut head = UpstreamRequest::new(facts(&Method::GET), &route, &mut headers);
+        Pipeline::new(vec![one.clone()]).on_upstream_request(&mut head, &shared, &Passage::untimed());
+        assert_eq!((shared.has_failed(), one.counters().broken), (sent.is_none(), u64::from(sent.is_none())));
+        assert_eq!(head.into_target().ok().and_then(|target| target.path).as_deref(), sent);
+    }
 }

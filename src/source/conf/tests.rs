@@ -150,6 +150,26 @@ fn a_plugin_s_file_that_breaks_keeps_its_last_good_content() {
 }
 
 #[test]
+fn a_plugin_s_file_may_be_larger_by_choice() {
+    for (max_size, length, expected) in [
+        ("2MiB", 2 << 20, None),
+        ("2MiB", (2 << 20) + 1, Some("more than 2097152 bytes")),
+        ("65MiB", 1, Some("no size from `1B` to `64MiB`")),
+        ("large", 1, Some("no size from")),
+        ("0B", 1, Some("no size from")),
+    ] {
+        let text = format!("plugins: {{ p: {{ type: any, users: {{ file: users, maxSize: {max_size} }} }} }}\n");
+        let (folder, mut file) = conf_file(&text);
+        fs::write(folder.path().join("users"), vec![b'x'; length]).unwrap();
+        let (settings, batch) = file.load().unwrap();
+        assert_eq!(plugin_file(&settings.conf).map(<[u8]>::len), expected.is_none().then_some(length), "{max_size}");
+        let told: Vec<&str> = batch.diagnostics.iter().map(|it| &*it.message).collect();
+        assert_eq!(told.len(), usize::from(expected.is_some()), "{told:?}");
+        assert!(expected.is_none_or(|expected| told[0].contains(expected)), "{told:?}");
+    }
+}
+
+#[test]
 fn the_zone_is_that_of_the_file_or_else_of_the_place() {
     let (folder, file) = conf_file(ROUTE);
     let mut file = file.in_zone(Some("here".to_owned()));

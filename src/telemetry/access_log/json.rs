@@ -7,6 +7,8 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use tidegate_plugin::Target;
+
 use super::timestamp::rfc3339;
 use super::{decimal, escape};
 use crate::telemetry::record::{Attempt, PluginTime, RequestRecord};
@@ -49,6 +51,10 @@ fn answer(line: &mut Vec<u8>, record: &RequestRecord<'_>) {
     number(line, "http.response.size", record.response_bytes);
     seconds(line, "duration", Some(record.duration));
     text(line, "reason", record.reason.as_str());
+    if let Some((name, reason)) = record.answered_by {
+        text(line, "plugin.name", name);
+        optional(line, "plugin.reason", reason.map(|reason| reason.as_str().as_bytes()));
+    }
     if let Some(route) = record.route {
         text(line, "namespace", &route.namespace);
         text(line, "route.kind", route.kind);
@@ -57,6 +63,21 @@ fn answer(line: &mut Vec<u8>, record: &RequestRecord<'_>) {
         text(line, "service", &route.service);
     }
     optional(line, "upstream", record.upstream.map(str::as_bytes));
+    if let Some(sent) = record.sent {
+        self::sent(line, sent);
+    }
+}
+
+/// What the upstream was asked for, as far as it is something else.
+fn sent(line: &mut Vec<u8>, sent: &Target) {
+    optional(line, "upstream.request.method", sent.method.as_ref().map(|method| method.as_str().as_bytes()));
+    optional(line, "upstream.server.address", sent.host.as_deref().map(str::as_bytes));
+    optional(line, "upstream.url.path", sent.path.as_deref().map(str::as_bytes));
+    optional(
+        line,
+        "upstream.url.query",
+        sent.query.as_ref().map(|query| query.as_deref().unwrap_or_default().as_bytes()),
+    );
 }
 
 fn connection(line: &mut Vec<u8>, record: &RequestRecord<'_>) {

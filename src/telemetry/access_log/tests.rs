@@ -21,13 +21,7 @@ fn nginx(format: &str, record: &RequestRecord<'_>) -> String {
 }
 
 fn route() -> RouteFacts {
-    RouteFacts {
-        kind: "Ingress",
-        namespace: "shop".into(),
-        name: "web".into(),
-        service: "api".into(),
-        path: "/a".into(),
-    }
+    RouteFacts::new("Ingress", "shop", "web").service("api").path("/a")
 }
 
 fn attempts() -> [Attempt; 2] {
@@ -54,7 +48,7 @@ fn attempts() -> [Attempt; 2] {
 #[test]
 fn json_has_open_telemetry_names() {
     let (route, attempts) = (route(), attempts());
-    let tls = TlsFacts { server_name: Some("shop.example".into()), version: "TLSv1.3", cipher: "AES" };
+    let tls = TlsFacts::new(Some("shop.example".into()), "TLSv1.3", "AES");
     let full = RequestRecord {
         route: Some(&route),
         attempts: &attempts,

@@ -190,6 +190,20 @@ pub(crate) static PLUGIN_EVENTS: Family = Family {
     kind: Kind::Counter,
     labels: &["plugin", "event"],
 };
+/// Why plugins answered.
+pub(crate) static PLUGIN_REPLIES: Family = Family {
+    name: "tidegate_plugin_replies_total",
+    help: "Responses of plugins that gave a reason of their own, by instance and reason; 16 reasons of an instance, then other.",
+    kind: Kind::Counter,
+    labels: &["plugin", "reason"],
+};
+/// Calls of plugins that have ended.
+pub(crate) static PLUGIN_CALLS: Family = Family {
+    name: "tidegate_plugin_calls_total",
+    help: "Calls of plugins to other servers completed, by instance and result.",
+    kind: Kind::Counter,
+    labels: &["plugin", "result"],
+};
 pub(super) static PLUGIN_DURATION: Family = Family {
     name: "tidegate_plugin_duration_seconds",
     help: "Time spent in hooks of plugins, in seconds, by instance and phase.",
@@ -344,6 +358,8 @@ pub(super) static OBSERVED: &[&Family] = &[
     &H2_RESPONSE_BUFFER_WAITS,
     &CERTIFICATE_EXPIRY,
     &PLUGIN_EVENTS,
+    &PLUGIN_REPLIES,
+    &PLUGIN_CALLS,
     &PLUGIN_WORK_QUEUE,
     &PLUGIN_WORK_REFUSED,
     &PLUGIN_WORK,

@@ -18,6 +18,8 @@ pub enum Phase {
     Request,
     /// Its waiting.
     Wait,
+    /// Choosing where it goes.
+    Route,
     /// What the upstream gets.
     UpstreamRequest,
     /// A piece of the request's body.
@@ -50,9 +52,10 @@ pub(super) struct PluginCollector {
 
 impl Phase {
     /// Every phase, in declared order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Request,
         Self::Wait,
+        Self::Route,
         Self::UpstreamRequest,
         Self::RequestBody,
         Self::Response,
@@ -65,6 +68,7 @@ impl Phase {
         match self {
             Self::Request => "request",
             Self::Wait => "wait",
+            Self::Route => "route",
             Self::UpstreamRequest => "upstream_request",
             Self::RequestBody => "request_body",
             Self::Response => "response",

@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     fn facts(path: &str) -> RouteFacts {
-        RouteFacts { kind: "Ingress", namespace: "a".into(), name: "b".into(), service: "c".into(), path: path.into() }
+        RouteFacts::new("Ingress", "a", "b").service("c").path(path)
     }
 
     #[test]

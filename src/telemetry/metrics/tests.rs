@@ -6,13 +6,7 @@ use crate::telemetry::record::Attempt;
 use crate::telemetry::record::testing::record;
 
 fn facts() -> RouteFacts {
-    RouteFacts {
-        kind: "Ingress",
-        namespace: "shop".into(),
-        name: "web".into(),
-        service: "api".into(),
-        path: "/v1\"\\".into(),
-    }
+    RouteFacts::new("Ingress", "shop", "web").service("api").path("/v1\"\\")
 }
 
 fn lines<'t>(text: &'t str, prefix: &str) -> Vec<&'t str> {

@@ -22,7 +22,7 @@ fn inputs(list: &str) -> Inputs {
 
 fn build(config: serde_json::Value) -> Result<BasicAuth, BuildError> {
     let cx = BuildContext::new("staff", "", Path::new(".")).with_inputs(inputs(LIST));
-    BasicAuth::build(serde_json::from_value(config).unwrap(), &cx)
+    tidegate_plugin::build::<BasicAuth>(&config, &cx)
 }
 
 fn plugin() -> BasicAuth {
@@ -113,7 +113,7 @@ fn strangers_are_measured_by_the_costliest_hash() {
     for list in [LIST.to_owned(), LIST.lines().rev().collect::<Vec<_>>().join("\n")] {
         let cx = BuildContext::new("staff", "", Path::new(".")).with_inputs(inputs(&list));
         let config = json!({"users": {"file": "users.htpasswd"}});
-        let plugin = BasicAuth::build(serde_json::from_value(config).unwrap(), &cx).unwrap();
+        let plugin = tidegate_plugin::build::<BasicAuth>(&config, &cx).unwrap();
         assert!(matches!(plugin.stranger, Hash::Md5 { .. }), "bob's");
     }
 }
@@ -143,7 +143,7 @@ fn too_much_work_is_503() {
     }
     let plugin = BasicAuth { blocking: Blocking::new(Arc::new(Refuses)), ..plugin() };
     let Outcome::Reply(reply) = asked("ann:myPassword").run(&plugin) else { panic!("must be refused") };
-    assert_eq!((reply.status.as_u16(), reply.cause), (503, Some(Cause::Overload)));
+    assert_eq!((reply.status.as_u16(), reply.reason), (503, Some(ReasonCode::WORK_REFUSED)));
 }
 
 /// The plugin with so many wrong passwords allowed, and its clock.
@@ -151,7 +151,7 @@ fn limited(failures: serde_json::Value) -> (BasicAuth, ManualClock) {
     let clock = ManualClock::default();
     let cx = BuildContext::new("staff", "", Path::new(".")).with_inputs(inputs(LIST)).with_clock(clock.clock());
     let config = json!({"users": {"file": "users.htpasswd"}, "failures": failures});
-    (BasicAuth::build(serde_json::from_value(config).unwrap(), &cx).unwrap(), clock)
+    (tidegate_plugin::build::<BasicAuth>(&config, &cx).unwrap(), clock)
 }
 
 #[test]
@@ -162,7 +162,10 @@ fn whoever_gives_too_many_wrong_passwords_may_give_no_other_for_a_while() {
     let guesses: Vec<u16> = (0..10).map(|n| refused(&plugin, from("10.0.0.1", &format!("wrong{n}")))).collect();
     assert_eq!(guesses, [401, 401, 401, 429, 429, 429, 429, 429, 429, 429]);
     let Outcome::Reply(reply) = from("10.0.0.1", "wrong").run(&plugin) else { panic!("must be refused") };
-    assert_eq!((reply.headers[RETRY_AFTER].as_bytes(), reply.cause), (&b"60"[..], Some(Cause::Failures)));
+    assert_eq!(
+        (reply.headers[RETRY_AFTER].as_bytes(), reply.reason),
+        (&b"60"[..], Some(ReasonCode::TOO_MANY_FAILURES))
+    );
     assert_eq!(refused(&plugin, asked("bob:myPassword").from("10.0.0.1")), 429, "right, but nobody knows that yet");
     assert_eq!(refused(&plugin, from("10.0.0.1", "myPassword")), 200, "known to be right");
     assert_eq!(refused(&plugin, asked("bob:myPassword").from("10.0.0.2")), 200, "somebody else");
@@ -213,7 +216,7 @@ fn a_dear_hash_keeps_its_user_out_and_is_told() {
     let dear = "$5$rounds=200000$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5";
     let build = |list: &str, config: serde_json::Value| {
         let cx = BuildContext::new("staff", "", Path::new(".")).with_inputs(inputs(list));
-        let built = BasicAuth::build(serde_json::from_value(config).unwrap(), &cx);
+        let built = tidegate_plugin::build::<BasicAuth>(&config, &cx);
         (built, cx.findings())
     };
     let users = json!({"users": {"file": "users.htpasswd"}});
@@ -232,7 +235,7 @@ fn a_dear_hash_keeps_its_user_out_and_is_told() {
 #[test]
 fn the_upstream_gets_no_password_when_told_so() {
     let keeps = plugin();
-    assert!(!keeps.hooks().contains(Hooks::UPSTREAM_REQUEST));
+    assert!(!(&keeps as &dyn Plugin).hooks().contains(Hooks::UPSTREAM_REQUEST));
     let removes = build(json!({"users": {"file": "users.htpasswd"}, "forward": false})).unwrap();
     assert!(!asked("ann:myPassword").upstream_headers(&removes).contains_key(AUTHORIZATION));
 }
