@@ -224,7 +224,7 @@ fn edge() -> Edge {
 /// The same with other limits.
 fn limited(change: impl FnOnce(&mut Limits)) -> Edge {
     let mut edge = edge();
-    change(&mut edge.limits);
+    change(&mut edge.settings.limits);
     edge
 }
 

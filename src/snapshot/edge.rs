@@ -3,7 +3,7 @@
 pub(crate) mod claims;
 
 use std::net::IpAddr;
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -29,13 +29,6 @@ impl Deref for Edge {
 
     fn deref(&self) -> &edge::Edge {
         &self.settings
-    }
-}
-
-/// For who makes it.
-impl DerefMut for Edge {
-    fn deref_mut(&mut self) -> &mut edge::Edge {
-        &mut self.settings
     }
 }
 

@@ -297,7 +297,7 @@ async fn a_client_that_expects_100_hears_it_from_the_upstream() {
 #[tokio::test(flavor = "multi_thread")]
 async fn trusted_proxies_are_believed() {
     let mut edge = gate::edge();
-    edge.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    edge.settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
     let mut route = route(target(&[echo().await]));
     route.https_redirect = HttpsRedirect::Always;
     let gate = Gate::with(edge, route).await;
@@ -312,7 +312,7 @@ async fn trusted_proxies_are_believed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_ends_after_its_last_request() {
     let mut edge = gate::edge();
-    edge.limits.keep_alive_requests = Some(2);
+    edge.settings.limits.keep_alive_requests = Some(2);
     let gate = Gate::with(edge, route(target(&[]))).await;
     let keep = "GET / HTTP/1.1\r\nhost: a\r\naccept: application/json\r\nx: pgrade\r\n\r\n";
     let answer = gate.send_each(&["HEAD / HTTP/1.1\r\nhost: a\r\n\r\n", keep]).await;
@@ -337,7 +337,7 @@ async fn grpc_passes_with_its_trailers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_stops_arriving_is_a_timeout() {
     let mut edge = gate::edge();
-    edge.limits.body_timeout = crate::quantity::Duration(std::time::Duration::from_millis(50));
+    edge.settings.limits.body_timeout = crate::quantity::Duration(std::time::Duration::from_millis(50));
     let gate = Gate::with(edge, route(target(&[gate::silent().await]))).await;
     let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhe";
     assert!(gate.send(post).await.starts_with("http/1.1 408 "));

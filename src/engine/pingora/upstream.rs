@@ -87,7 +87,7 @@ pub(super) fn peer(
     } else if session.is_http2() {
         connector::set(&mut peer);
     }
-    if session.is_upgrade_req() {
+    if cx.request.known.is_upgrade {
         tunnel::set(&mut peer);
     }
     if cx.request.known.has_body {
